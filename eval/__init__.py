@@ -1,0 +1,1 @@
+"""Trials -> TREC runs -> measures -> verdicts -> leaderboard. Run it with ``python -m eval``."""

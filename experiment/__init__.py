@@ -1,0 +1,1 @@
+"""What training and evaluation share: the YAML schema, the collections, the folder on disk, the token store."""

@@ -1,0 +1,147 @@
+"""A folder in BEIR layout: corpus.jsonl, queries.jsonl and qrels/<split>.tsv.
+
+The layout is that of BEIR (Thakur et al., 2021, arXiv:2104.08663). A broken line is told with its file and number;
+oddities that retrieval survives are counted.
+"""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiment.collections.model import Collection, Document, Judgement, make_collection
+from experiment.collections.records import Records, read_documents, read_grade, read_queries
+from projheads.errors import ProjheadsError
+
+__all__ = ["is_beir_folder", "read_beir_folder", "write_beir_folder"]
+
+HEADER = ("query-id", "corpus-id", "score")
+
+
+def is_beir_folder(folder: Path) -> bool:
+    """Tell whether ``folder`` has a corpus in BEIR layout."""
+    return (folder / "corpus.jsonl").is_file()
+
+
+def read_beir_folder(folder: Path, *, split: str, name: str | None = None) -> Collection:
+    """Read one split of a folder in BEIR layout.
+
+    Qrels without the header line are read as well, and noted as ``qrels_without_header``; the other notes are those of
+    ``make_collection`` and ``read_documents``.
+
+    Args:
+        folder: The folder.
+        split: Name of the file in ``qrels/``, without ``.tsv``.
+        name: The collection's name; the folder's by default.
+
+    Raises:
+        ProjheadsError: If a file is missing or broken, an id stands twice, or there is nothing to search or to judge.
+    """
+    if not is_beir_folder(folder):
+        raise ProjheadsError(f"{folder}: not a folder in BEIR layout: it has no corpus.jsonl")
+    splits = {file.stem: file for file in sorted((folder / "qrels").glob("*.tsv"))}
+    if split not in splits:
+        known = f"the splits there are: {', '.join(splits)}" if splits else "there is no split at all"
+        raise ProjheadsError(f'{folder}: there is no split "{split}" (qrels/{split}.tsv); {known}')
+    notes: Counter[str] = Counter()
+    return make_collection(
+        name or folder.resolve().name,
+        split,
+        read_documents(_read_jsonl(folder / "corpus.jsonl"), notes),
+        read_queries(_read_jsonl(folder / "queries.jsonl"), notes),
+        _read_qrels(splits.pop(split), notes),
+        judged_elsewhere={row[0] for file in splits.values() for _, row in _read_tsv(file)},
+        notes=notes,
+    )
+
+
+def write_beir_folder(
+    folder: Path,
+    corpus: Iterable[Document],
+    queries: Mapping[str, str],
+    qrels: Mapping[str, Mapping[str, Mapping[str, int]]],
+) -> None:
+    """Write a collection in BEIR layout. The same content gives the same bytes.
+
+    Args:
+        folder: Where to; made if it is not there.
+        corpus: The documents, in the order in which they are written.
+        queries: Texts of the queries of all splits by id.
+        qrels: For each split the grades by query id and document id.
+    """
+    (folder / "qrels").mkdir(parents=True, exist_ok=True)
+    documents = ({"_id": document.id, "title": document.title, "text": document.text} for document in corpus)
+    _write_jsonl(folder / "corpus.jsonl", documents)
+    _write_jsonl(folder / "queries.jsonl", ({"_id": key, "text": text} for key, text in queries.items()))
+    for split, judged in qrels.items():
+        with (folder / "qrels" / f"{split}.tsv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+            writer.writerow(HEADER)
+            for query_id, grades in judged.items():
+                writer.writerows((query_id, document_id, grade) for document_id, grade in grades.items())
+
+
+def _read_qrels(file: Path, notes: Counter[str]) -> list[Judgement]:
+    judgements: list[Judgement] = []
+    for row_number, (number, row) in enumerate(_read_tsv(file)):
+        try:
+            if len(row) != len(HEADER):
+                raise ValueError(_explain_columns(row))
+            judgements.append((row[0], row[1], read_grade(row[2])))
+        except ValueError as error:
+            # A header is the one line whose last column may be no number.
+            if row_number == 0 and len(row) == len(HEADER):
+                continue
+            raise ProjheadsError(f"{file} line {number}: {error}") from None
+        if row_number == 0:
+            notes["qrels_without_header"] += 1
+    return judgements
+
+
+def _explain_columns(row: list[str]) -> str:
+    expected = f"expected three columns parted by tabs: {', '.join(HEADER)}"
+    if len(row) == 4 or len(row[0].split()) == 4:
+        return f"four columns, as TREC writes qrels; leave out the second ({expected})"
+    return f"{len(row)} column{'s' if len(row) > 1 else ''}; {expected}"
+
+
+def _read_tsv(file: Path) -> Iterator[tuple[int, list[str]]]:
+    for number, line in _read_lines(file):
+        # Quotes are rare and mean what they mean to beir, which writes and reads qrels through the csv module.
+        yield number, next(csv.reader([line], delimiter="\t")) if '"' in line else line.split("\t")
+
+
+def _read_jsonl(file: Path) -> Records:
+    def rows() -> Iterator[tuple[int, Any]]:
+        for number, line in _read_lines(file):
+            try:
+                yield number, json.loads(line)
+            except ValueError as error:
+                reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+                raise ProjheadsError(f"{file} line {number}: broken JSON: {reason}") from None
+
+    return Records(str(file), "line", rows())
+
+
+def _read_lines(file: Path) -> Iterator[tuple[int, str]]:
+    r"""Yield number and text of the lines that are not blank.
+
+    Only ``\n`` ends a line: a JSON string may hold the other characters at which ``str.splitlines`` breaks.
+    """
+    if not file.is_file():
+        raise ProjheadsError(f"{file}: there is no such file; a folder in BEIR layout has one")
+    with file.open("rb") as source:
+        for number, raw in enumerate(source, start=1):
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeDecodeError:
+                raise ProjheadsError(f"{file} line {number}: not UTF-8; convert the file to it") from None
+            if line.strip():
+                yield number, line
+
+
+def _write_jsonl(file: Path, records: Iterable[Mapping[str, str]]) -> None:
+    with file.open("w", encoding="utf-8", newline="") as target:
+        target.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)

@@ -1,0 +1,171 @@
+"""What every reader of retrieval data returns: a corpus, the judged queries of one split and their judgements."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from projheads.errors import ProjheadsError
+
+__all__ = ["Collection", "Document", "Judgement", "make_collection", "training_pairs"]
+
+Judgement = tuple[str, str, int]
+"""One row of qrels: query id, document id, grade."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One document of a corpus."""
+
+    id: str
+    title: str
+    text: str
+
+    @property
+    def passage(self) -> str:
+        """The text that is encoded: title, a space and text, stripped, as BEIR joins them."""
+        return f"{self.title} {self.text}".strip()
+
+
+@dataclass(frozen=True)
+class Collection:
+    """A corpus with the queries that one split judges.
+
+    Attributes:
+        name: A short name for people.
+        split: The split that the queries and qrels are of.
+        corpus: Documents by id, in the order of the source.
+        queries: Texts of the judged queries by id, in the order of the source.
+        qrels: Grades by query id and document id. Every query has its text in ``queries``. A document may be missing
+            from the corpus: a relevant one that is missing counts as not retrieved, as trec_eval counts it.
+        hash: SHA-256 of corpus, queries and qrels. It depends on what they hold alone: not on the order of their lines,
+            nor on spelling (escapes, an id as a number, a missing field for an empty one), nor on name, split or place.
+        notes: How many of each oddity the source has; what it does not have is not listed. See ``make_collection``.
+    """
+
+    name: str
+    split: str
+    corpus: Mapping[str, Document]
+    queries: Mapping[str, str]
+    qrels: Mapping[str, Mapping[str, int]]
+    hash: str
+    notes: Mapping[str, int]
+
+
+def make_collection(
+    name: str,
+    split: str,
+    corpus: Mapping[str, Document],
+    queries: Mapping[str, str],
+    judgements: Iterable[Judgement],
+    *,
+    judged_elsewhere: Iterable[str] = (),
+    notes: Mapping[str, int],
+) -> Collection:
+    """Bring corpus, queries and judgements together and count what is odd about them.
+
+    The notes that are made here:
+
+    - ``empty_documents``, ``empty_queries``: neither title nor text; kept.
+    - ``ids_with_spaces``: document or query ids that hold white space, which parts the columns of a TREC run; kept.
+    - ``judgements_of_missing_queries``: no text to search with; left out.
+    - ``judgements_of_missing_documents``: kept, see ``Collection.qrels``.
+    - ``repeated_judgements``: rows that say again what an earlier row said.
+    - ``contradicting_judgements``: rows that give another grade than an earlier row; the last row holds, as in beir.
+    - ``negative_judgements``, ``graded_judgements``: grades below 0, grades above 1; kept as they are.
+    - ``queries_without_judgements``: queries that no split judges; left out.
+    - ``queries_without_relevant_documents``: judged, but no grade is above 0; kept.
+
+    Args:
+        name: A short name for people.
+        split: The split that the judgements are of.
+        corpus: Documents by id.
+        queries: Texts by id of all queries, judged or not.
+        judgements: Rows of the split's qrels.
+        judged_elsewhere: Ids of queries that other splits judge.
+        notes: Counts of what the reader itself saw.
+
+    Raises:
+        ProjheadsError: If there is no document, or no judged query that has a text.
+    """
+    if not corpus:
+        raise ProjheadsError(f"{name}: the corpus is empty; give a collection with at least one document")
+    counts = Counter(notes)
+    qrels: dict[str, dict[str, int]] = {}
+    for query_id, document_id, grade in judgements:
+        if query_id not in queries:
+            counts["judgements_of_missing_queries"] += 1
+            continue
+        grades = qrels.setdefault(query_id, {})
+        if document_id in grades:
+            counts["repeated_judgements" if grades[document_id] == grade else "contradicting_judgements"] += 1
+        grades[document_id] = grade
+    if not qrels:
+        raise ProjheadsError(f'{name}: the qrels of split "{split}" judge no query of the collection')
+    judged = {query_id: text for query_id, text in queries.items() if query_id in qrels}
+    counts.update(_oddities(corpus, judged, qrels))
+    counts["queries_without_judgements"] = len(queries.keys() - qrels.keys() - set(judged_elsewhere))
+    return Collection(
+        name=name,
+        split=split,
+        corpus=corpus,
+        queries=judged,
+        qrels=qrels,
+        hash=_content_hash(corpus, judged, qrels),
+        notes={key: count for key, count in sorted(counts.items()) if count},
+    )
+
+
+def training_pairs(collection: Collection) -> list[tuple[str, str]]:
+    """List the (query id, document id) pairs to train on, in the order of the qrels.
+
+    A pair is a judgement of positive grade whose query and document are both there and both have a text.
+    """
+    corpus, queries = collection.corpus, collection.queries
+    return [
+        (query_id, document_id)
+        for query_id, grades in collection.qrels.items()
+        if queries[query_id].strip()
+        for document_id, grade in grades.items()
+        if grade > 0 and document_id in corpus and corpus[document_id].passage
+    ]
+
+
+def _oddities(
+    corpus: Mapping[str, Document], queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
+) -> Counter[str]:
+    grades = [grade for judged in qrels.values() for grade in judged.values()]
+    return Counter(
+        empty_documents=sum(not document.passage for document in corpus.values()),
+        empty_queries=sum(not text.strip() for text in queries.values()),
+        ids_with_spaces=sum(len(key.split()) > 1 or key != key.strip() for ids in (corpus, queries) for key in ids),
+        judgements_of_missing_documents=sum(key not in corpus for judged in qrels.values() for key in judged),
+        negative_judgements=sum(grade < 0 for grade in grades),
+        graded_judgements=sum(grade > 1 for grade in grades),
+        queries_without_relevant_documents=sum(max(judged.values()) <= 0 for judged in qrels.values()),
+    )
+
+
+def _content_hash(
+    corpus: Mapping[str, Document], queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
+) -> str:
+    """Hash the fields of all records in the order of their ids, each field after its length in bytes."""
+    digest = hashlib.sha256()
+    for fields in _records(corpus, queries, qrels):
+        for field in fields:
+            data = field.encode("utf-8")
+            digest.update(b"%d:" % len(data))
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def _records(
+    corpus: Mapping[str, Document], queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
+) -> Iterator[tuple[str, ...]]:
+    for key in sorted(corpus):
+        yield "document", key, corpus[key].title, corpus[key].text
+    for key in sorted(queries):
+        yield "query", key, queries[key]
+    for key in sorted(qrels):
+        for document_id, grade in sorted(qrels[key].items()):
+            yield "judgement", key, document_id, str(grade)

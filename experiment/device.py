@@ -1,0 +1,58 @@
+"""The device that a command computes on, and how much memory it took there."""
+
+import contextlib
+import resource
+import sys
+from contextlib import AbstractContextManager
+
+import torch
+
+from projheads.errors import ProjheadsError
+
+__all__ = ["autocast", "describe_device", "peak_memory", "pick_device", "reset_peak_memory"]
+
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of that name; ``auto`` is CUDA where there is one, then MPS, then the CPU.
+
+    Raises:
+        ProjheadsError: If the machine has no such device.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if name == "auto":
+        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+    device = torch.device(name)
+    present = {"cpu": True, "cuda": cuda and (device.index or 0) < torch.cuda.device_count(), "mps": mps}
+    if not present[device.type]:
+        raise ProjheadsError(f'device: this machine has no "{name}"; use device=cpu or device=auto')
+    return device
+
+
+def describe_device(device: torch.device) -> str:
+    """Name the device for a result file, for instance ``cpu (2 threads)``."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"{device.type} ({torch.get_num_threads()} threads)" if device.type == "cpu" else device.type
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Return the context in which matrix products run in ``precision``: ``fp32``, ``bf16`` or ``fp16``."""
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=DTYPES[precision])
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Begin to measure the peak anew, where the device can."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the peak in bytes: of tensors on a CUDA device, of the whole process since its start elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,137 @@
+"""Reading and writing an experiment's YAML: every mistake at once, each with its line."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from experiment.config import ExperimentConfig
+from experiment.yaml12 import Lines, read_scalar, read_yaml
+from projheads.errors import ProjheadsError, did_you_mean
+
+__all__ = ["dump_config", "load_config", "read_resolved"]
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Read an experiment's YAML.
+
+    Args:
+        path: The file.
+        overrides: Values set over those of the file, each as ``key.key=value`` with the value in YAML.
+
+    Returns:
+        The checked configuration.
+
+    Raises:
+        ProjheadsError: If the file cannot be read or holds mistakes; one line for each, with its place and, where a
+            name is unknown, the names that are known.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProjheadsError(f"{path}: cannot be read as a configuration ({error})") from None
+    values, lines = read_yaml(text, str(path))
+    if not isinstance(values, dict):
+        raise ProjheadsError(f"{path}: an experiment is a mapping of keys to values; see configs/quickstart.yaml")
+    origin = dict.fromkeys(lines, str(path))
+    for override in overrides:
+        _set(values, override)
+        place = tuple(override.split("=", 1)[0].split("."))
+        origin = {key: name for key, name in origin.items() if key[: len(place)] != place}
+        origin[place] = f"command line, {override}"
+    return _validate(values, path, lines, origin)
+
+
+def read_resolved(folder: Path) -> ExperimentConfig:
+    """Read the resolved configuration of an experiment's folder.
+
+    Raises:
+        ProjheadsError: If the folder holds none, or a broken one.
+    """
+    path = folder / "experiment.yaml"
+    if not path.exists():
+        raise ProjheadsError(f"{folder}: not an experiment's folder, for it has no experiment.yaml; run train first")
+    return load_config(path)
+
+
+def dump_config(config: ExperimentConfig) -> str:
+    """Write a configuration as YAML with every default in place; ``load_config`` reads it back as an equal one."""
+    values = config.model_dump(mode="json")
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _set(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not all(key.split(".")):
+        raise ProjheadsError(f'command line: "{override}" is not of the form key=value, for example train.batch_size=16')
+    *parents, last = key.split(".")
+    at: Any = values
+    for parent in parents:
+        if not isinstance(at.setdefault(parent, {}), dict):
+            raise ProjheadsError(f'command line, {override}: "{parent}" is not a section of the configuration')
+        at = at[parent]
+    at[last] = read_scalar(text, f"command line, {override}")
+
+
+def _validate(values: dict[str, Any], path: Path, lines: Lines, origin: dict[Any, str]) -> ExperimentConfig:
+    values = copy.deepcopy(values)
+    values.setdefault("name", path.stem)
+    values.setdefault("output", f"outputs/{values['name']}")
+    try:
+        return ExperimentConfig.model_validate(values)
+    except ValidationError as error:
+        problems = [_line(details, path, lines, origin) for details in error.errors()]
+        raise ProjheadsError("\n".join(dict.fromkeys(problems))) from None
+
+
+def _line(details: ErrorDetails, path: Path, lines: Lines, origin: dict[Any, str]) -> str:
+    """Put one mistake into one line: file, line number, key, what is wrong, what was probably meant."""
+    place = details["loc"]
+    known = next((place[:length] for length in range(len(place), 0, -1) if place[:length] in origin), None)
+    if known is None:
+        where = f"{path}"
+    elif known in lines and origin[known] == str(path):
+        where = f"{path}:{lines[known]}"
+    else:
+        where = origin[known]
+    key = ".".join(str(part) for part in place)
+    return f"{where}: {key}: {_what(details)}" if key else f"{where}: {_what(details)}"
+
+
+def _what(details: ErrorDetails) -> str:
+    kind, given = details["type"], details["input"]
+    if kind == "extra_forbidden":
+        *parents, name = (str(part) for part in details["loc"])
+        names = _fields(parents)
+        return f"unknown key; known here: {', '.join(names)}{did_you_mean(name, names)}"
+    if kind == "missing":
+        return "missing; it has no default"
+    if kind == "value_error":
+        return str(details["ctx"]["error"])
+    if kind == "bool_type" and given in ("yes", "no", "on", "off"):
+        return f'"{given}" is a string in YAML 1.2; write true or false'
+    message = details["msg"][:1].lower() + details["msg"][1:]
+    choices = details.get("ctx", {}).get("expected")
+    if kind == "literal_error" and isinstance(given, str) and choices:
+        return f"{message}, not {given!r}{did_you_mean(given, str(choices).replace(chr(39), '').replace(' or ', ', ').split(', '))}"
+    return f"{message}, not {given!r}" if not isinstance(given, dict | list) else message
+
+
+def _fields(parents: Sequence[str]) -> list[str]:
+    """List the keys of the section that a path leads to."""
+    section: type[BaseModel] = ExperimentConfig
+    for parent in parents:
+        if parent in section.model_fields:
+            inner = _section_in(section.model_fields[parent].annotation)
+            section = inner or section
+    return list(section.model_fields)
+
+
+def _section_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _section_in(part))), None)

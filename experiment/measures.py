@@ -1,0 +1,63 @@
+"""Names of measures, checked before any work is done."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from projheads.errors import ProjheadsError, UnknownNameError, did_you_mean
+
+__all__ = ["check_measures", "parse_measure"]
+
+
+def check_measures(names: Iterable[str], *, depth: int) -> None:
+    """Check that every measure can be computed from runs of a given depth.
+
+    Args:
+        names: ir-measures expressions, such as ``nDCG@10`` or ``P(rel=2)@5``.
+        depth: Documents kept for each query.
+
+    Raises:
+        ProjheadsError: If a name is unknown, its parameters do not fit, it cannot be computed here, or it looks deeper
+            than the runs are.
+    """
+    for name in names:
+        cutoff = parse_measure(name).params.get("cutoff")
+        if cutoff is not None and cutoff > depth:
+            raise ProjheadsError(f"measure {name} looks at {cutoff} documents, runs keep {depth}; raise eval.depth")
+
+
+def parse_measure(name: str) -> Any:
+    """Return the ``ir_measures.Measure`` of an expression.
+
+    Raises:
+        ProjheadsError: If the name is unknown, its parameters do not fit, or no installed library computes it.
+    """
+    import ir_measures
+
+    hint = "write it like nDCG@10 or P(rel=2)@5"
+    try:
+        measure = ir_measures.parse_measure(name)
+    except NameError:
+        raise _unknown(name, ir_measures.measures.registry) from None
+    except (KeyError, TypeError, ValueError):
+        raise ProjheadsError(f'measure "{name}" is no expression that ir-measures reads; {hint}') from None
+    try:
+        measure.validate_params()
+    except AssertionError:
+        known = ", ".join(measure.SUPPORTED_PARAMS) or "none"
+        raise ProjheadsError(f'measure "{name}": its parameters do not fit; it has {known}; {hint}') from None
+    if measure.params.get("cutoff", 1) < 1:
+        raise ProjheadsError(f'measure "{name}": its cutoff must be at least 1')
+    try:
+        ir_measures.calc_aggregate([measure], {"q": {"d": 1}}, {"q": {"d": 1.0}})
+    except Exception as error:
+        raise ProjheadsError(f'measure "{name}": no library that is installed here computes it') from error
+    return measure
+
+
+def _unknown(expression: str, known: Iterable[str]) -> UnknownNameError:
+    names = sorted(name for name in known if name.isascii())
+    stem = expression.split("@")[0].split("(")[0].strip()
+    by_lower_case = {name.lower(): name for name in names}
+    other_case = by_lower_case.get(stem.lower())
+    meant = f'; did you mean "{other_case}"?' if other_case else did_you_mean(stem, names)
+    return UnknownNameError(f'unknown measure "{expression}"; known: {", ".join(names)}{meant}')

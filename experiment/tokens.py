@@ -1,0 +1,149 @@
+"""Texts into token vectors: in batches of like length, streamed to the disk, kept from one command to the next."""
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from filelock import FileLock
+from torch import Tensor
+
+from experiment.device import autocast
+from experiment.folder import sha256_json
+from experiment.token_store import LENGTH, Filled, StoreFolder, TokenStore
+from projheads.errors import ProjheadsError
+from projheads.hosts.base import HostModel
+
+__all__ = ["TokenStore", "encode_tokens", "text_key"]
+
+ENCODING_VERSION = 1
+"""Raised when the same model and texts would give other bytes, so that older stores are made anew."""
+
+WINDOW = 4096
+"""Texts between two points from which an interrupted store goes on."""
+
+CHUNK = 256
+"""Texts that are tokenised at once."""
+
+
+def text_key(texts: Sequence[str]) -> str:
+    """Hash texts and their order."""
+    digest = hashlib.sha256()
+    for text in texts:
+        data = text.encode("utf-8", "surrogatepass")
+        digest.update(b"%d:" % len(data))
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def encode_tokens(
+    model: HostModel,
+    texts: Sequence[str],
+    *,
+    is_query: bool,
+    project: bool,
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+    dtype: Literal["float16", "float32"] = "float16",
+    folder: Path | None = None,
+    key: str = "",
+    batch_tokens: int = 8192,
+    progress: Callable[[int], None] | None = None,
+) -> TokenStore:
+    """Encode texts into the vectors of their scoring tokens.
+
+    With a folder, memory is bounded whatever the number of texts: it holds the tokens of a window and the vectors of a
+    batch. A store that was cut off is completed, with the same bytes as one that was never stopped. The same model,
+    texts and arguments give the same bytes on the CPU. Two processes that ask for the same folder take turns, and the
+    second finds the work done.
+
+    Args:
+        model: The model; its modules are in evaluation mode meanwhile.
+        texts: The texts; an empty one still has its special tokens.
+        is_query: Whether the texts are queries.
+        project: True for embeddings, normalize(head(states)), of width ``out_features``; False for the backbone's
+            token states, of width ``in_features``.
+        precision: Arithmetic of the backbone and the head.
+        dtype: How vectors are stored.
+        folder: Where the store lies or shall lie; None keeps it in memory.
+        key: What the vectors depend on beside the texts and the arguments here: the weights, and how the model reads
+            texts. A store in ``folder`` with another key is replaced.
+        batch_tokens: Tokens, padding included, that the backbone encodes at once; a longer text goes alone.
+        progress: Called with the number of texts that have come to be ready since its last call.
+
+    Raises:
+        ProjheadsError: If a vector is not finite or does not fit ``dtype``; nothing is clipped.
+    """
+    width = model.out_features if project else model.in_features
+    encoder = _Encoder(model, is_query, project, precision, dtype, batch_tokens, progress or (lambda count: None))
+    if folder is None:
+        vectors, lengths = io.BytesIO(), io.BytesIO()
+        filled = encoder.fill(texts, Filled(), vectors, lengths, lambda filled: None)
+        rows = np.frombuffer(vectors.getvalue(), dtype).reshape(filled.rows, width)
+        counts = np.frombuffer(lengths.getvalue(), LENGTH)
+        return TokenStore(rows, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), filled.truncated)
+
+    arguments = [is_query, project, precision, dtype, batch_tokens, model.device.type]
+    full_key = sha256_json([ENCODING_VERSION, key, text_key(texts), len(texts), arguments])
+    store = StoreFolder(folder, full_key, width, dtype)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        done = store.filled()
+        encoder.progress(done.texts)
+        if done.texts < len(texts):
+            with store.filling() as files:
+                encoder.fill(texts, done, *files, lambda filled: store.commit(filled, *files))
+        return store.open()
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    model: HostModel
+    is_query: bool
+    project: bool
+    precision: str
+    dtype: str
+    batch_tokens: int
+    progress: Callable[[int], None]
+
+    def fill(
+        self,
+        texts: Sequence[str],
+        filled: Filled,
+        vectors: BinaryIO,
+        lengths: BinaryIO,
+        commit: Callable[[Filled], None],
+    ) -> Filled:
+        """Encode what is missing, window by window, behind what is there already."""
+        with _evaluation_mode(self.model), torch.no_grad():
+            for start in range(filled.texts, len(texts), WINDOW):
+                window = texts[start : start + WINDOW]
+                counts = self._window(window, start, filled.rows, vectors)
+                lengths.write(counts.tobytes())
+                truncated = self.model.count_truncated(window, is_query=self.is_query)
+                filled = Filled(start + len(window), filled.rows + int(counts.sum()), filled.truncated + truncated)
+                commit(filled)
+        return filled
+
+    def _window(self, texts: Sequence[str], first_text: int, first_row: int, vectors: BinaryIO) -> np.ndarray:
+        """Write the vectors of a window in the order of its texts; return the rows of each text, (n,) int64."""
+        batches = list(self._batches(texts))
+        counts = np.zeros(len(texts), LENGTH)
+        for batch in batches:
+            counts[batch.texts] = batch.scoring.sum(1).numpy()
+        offsets = first_row + np.cumsum(counts) - counts
+        for batch in batches:
+            rows = self._encode(batch)
+            self._check(rows, batch, first_text, texts)
+            stored = rows.numpy().astype(self.dtype)
+            for text, part in zip(batch.texts, np.split(stored, np.cumsum(counts[batch.texts])[:-1]), strict=True):
+                vectors.seek(int(offsets[text]) * part[:0].strides[0])
+                vectors.write(part.tobytes())
+            self.progress(len(batch.texts))
+        vectors.seek(0, io.SEEK_END)
+        return counts

@@ -1,0 +1,87 @@
+"""YAML read by the rules of YAML 1.2, with the line of every value.
+
+PyYAML follows YAML 1.1, where ``1e-4`` is a string and ``no`` is False. Here ``1e-4`` is a number, ``no`` is the
+string that it looks like, and a key that stands twice is an error. Source of the rules: YAML 1.2.2, section 10.3.2,
+"Core schema: tag resolution".
+"""
+
+import re
+from typing import Any
+
+import yaml
+
+from projheads.errors import ProjheadsError
+
+__all__ = ["Lines", "read_scalar", "read_yaml"]
+
+Lines = dict[tuple[str | int, ...], int]
+"""The line, counted from 1, of each value, by the keys and indices that lead to it."""
+
+
+class _CoreSchemaLoader(yaml.SafeLoader):
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+
+for _tag, _pattern, _first in (
+    ("tag:yaml.org,2002:bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("tag:yaml.org,2002:int", r"[-+]?[0-9]+", "-+0123456789"),
+    ("tag:yaml.org,2002:float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("tag:yaml.org,2002:float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+."),
+    ("tag:yaml.org,2002:null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+):
+    _CoreSchemaLoader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), list(_first))
+
+_CoreSchemaLoader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node), 10))
+
+
+def read_yaml(text: str, where: str) -> tuple[Any, Lines]:
+    """Read one YAML document.
+
+    Args:
+        text: The document.
+        where: Name of its source, put in front of every error.
+
+    Returns:
+        The value and the line of each of its parts.
+
+    Raises:
+        ProjheadsError: If the text is no YAML, or a key stands twice in one mapping.
+    """
+    try:
+        loader = _CoreSchemaLoader(text)
+        node = loader.get_single_node()
+        lines: Lines = {}
+        value = None if node is None else _value(node, (), loader, lines, where)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{where}:{mark.line + 1}" if mark else where
+        problem = getattr(error, "problem", None) or str(error)
+        raise ProjheadsError(f"{place}: not valid YAML: {problem}") from None
+    return value, lines
+
+
+def read_scalar(text: str, where: str) -> Any:
+    """Read a value as it stands behind ``key=`` on a command line: a number, a list, a string ..."""
+    return read_yaml(text, where)[0]
+
+
+def _value(node: yaml.Node, place: tuple[str | int, ...], loader: Any, lines: Lines, where: str) -> Any:
+    lines[place] = node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        mapping: dict[Any, Any] = {}
+        for key_node, value_node in node.value:
+            key = loader.construct_object(key_node, deep=True)
+            line = key_node.start_mark.line + 1
+            if not isinstance(key, str):
+                raise ProjheadsError(f"{where}:{line}: the key {key!r} is not a string; put it in quotes")
+            if key in mapping:
+                raise ProjheadsError(f'{where}:{line}: the key "{key}" stands twice; keep one of them')
+            mapping[key] = _value(value_node, (*place, key), loader, lines, where)
+            lines[(*place, key)] = line
+        return mapping
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(item, (*place, index), loader, lines, where) for index, item in enumerate(node.value)]
+    try:
+        return loader.construct_object(node, deep=True)
+    except ValueError as error:
+        raise ProjheadsError(f"{where}:{node.start_mark.line + 1}: {error}") from None

@@ -1,0 +1,67 @@
+"""Pluggable projection heads for ColBERT models.
+
+Public names are imported when they are first used, so that ``import projheads`` does not import torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from projheads.build import build_head
+    from projheads.cost import HeadCost, head_cost, head_warnings
+    from projheads.errors import ProjheadsError
+    from projheads.folding import fold, folds
+    from projheads.head import Head
+    from projheads.init import list_inits
+    from projheads.presets import list_presets
+    from projheads.registry import check_spec, head_class, head_options, list_heads, register_head
+    from projheads.scoring import maxsim, maxsim_nway
+    from projheads.spec import HeadSpec
+    from projheads.testing import check_head
+
+__all__ = [
+    "Head",
+    "HeadCost",
+    "HeadSpec",
+    "ProjheadsError",
+    "build_head",
+    "check_head",
+    "check_spec",
+    "fold",
+    "folds",
+    "head_class",
+    "head_cost",
+    "head_options",
+    "head_warnings",
+    "list_heads",
+    "list_inits",
+    "list_presets",
+    "maxsim",
+    "maxsim_nway",
+    "register_head",
+]
+
+_MODULES = {
+    "build": ["build_head"],
+    "cost": ["HeadCost", "head_cost", "head_warnings"],
+    "errors": ["ProjheadsError"],
+    "folding": ["fold", "folds"],
+    "head": ["Head"],
+    "init": ["list_inits"],
+    "presets": ["list_presets"],
+    "registry": ["check_spec", "head_class", "head_options", "list_heads", "register_head"],
+    "scoring": ["maxsim", "maxsim_nway"],
+    "spec": ["HeadSpec"],
+    "testing": ["check_head"],
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

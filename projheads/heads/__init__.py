@@ -1,0 +1,1 @@
+"""The heads, one file each; :mod:`projheads.registry` finds them by their files."""

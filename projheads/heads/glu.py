@@ -1,0 +1,65 @@
+"""glu: y = W_o (act(W_g x) * W_u x).
+
+Gated linear units: Dauphin et al., 2017, arXiv 1612.08083 (sigmoid); the other activations Shazeer, 2020,
+arXiv 2002.05202: ReGLU (relu), GEGLU (gelu), SwiGLU (silu), bilinear (identity). As a projection head: Clavié et al.,
+2025, arXiv 2510.12327.
+"""
+
+from torch import Tensor, nn
+
+from projheads.blocks import GateName, check_dropout, hidden_width, make_activation
+from projheads.head import Head
+from projheads.registry import register_head
+
+
+@register_head("glu")
+class GLU(Head):
+    """A gated layer and a matrix behind it.
+
+    Args:
+        in_features: Width of the backbone's token states.
+        out_features: Width of a token embedding.
+        activation: The function of the gate.
+        hidden_features: Width of the gated product; that of the input where neither this nor ``factor`` is given.
+        factor: Width of the gated product divided by ``in_features``.
+        bias: Whether the three matrices have a bias each.
+        dropout: Probability that an element of the gated product is dropped.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        activation: GateName = "silu",
+        hidden_features: int | None = None,
+        factor: float | None = None,
+        bias: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(in_features, out_features)
+        check_dropout("glu", dropout)
+        width = hidden_width("glu", in_features, hidden_features, factor)
+        self.gate = nn.Linear(in_features, width, bias=bias)
+        self.up = nn.Linear(in_features, width, bias=bias)
+        self.output = nn.Linear(width, out_features, bias=bias)
+        self.activation = make_activation(activation)
+        self.dropout = nn.Dropout(dropout)
+
+    def reset_parameters(self) -> None:
+        """Draw the three matrices anew with torch's default for linear layers."""
+        for linear in (self.gate, self.up, self.output):
+            linear.reset_parameters()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., in_features) to (..., out_features)."""
+        y: Tensor = self.output(self.dropout(self.activation(self.gate(x)) * self.up(x)))
+        return y
+
+    def nonlinear_part(self) -> str:
+        """Name the product, which no activation makes linear."""
+        return "the product with the gate"
+
+    def output_layers(self) -> list[nn.Linear]:
+        """List W_o."""
+        return [self.output]

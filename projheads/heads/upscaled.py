@@ -1,0 +1,64 @@
+"""upscaled: h = act(W_1 x [+ b_1]) [+ R x], y = W_2 h [+ b_2], with h wider than x.
+
+Clavié et al., 2025, arXiv 2510.12327, whose best head is this one with factor 2 and the residual. The residual stands
+where PyLate's documentation has it for this head: around the first layer.
+"""
+
+from torch import Tensor, nn
+
+from projheads.blocks import ActivationName, DenseLayer, check_dropout, hidden_width
+from projheads.errors import ProjheadsError
+from projheads.head import Head
+from projheads.registry import register_head
+
+
+@register_head("upscaled")
+class Upscaled(Head):
+    """Two layers with an intermediate wider than the input.
+
+    Args:
+        in_features: Width of the backbone's token states.
+        out_features: Width of a token embedding.
+        factor: Width of the intermediate divided by ``in_features``, above 1.
+        activation: The function between the layers.
+        residual: Whether the first layer has a skip, through a matrix R since the widths differ.
+        bias: Whether both layers have a bias.
+        dropout: Probability that an element is dropped after the activation, before the skip is added.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        factor: float = 2.0,
+        activation: ActivationName = "identity",
+        residual: bool = False,
+        bias: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(in_features, out_features)
+        check_dropout("upscaled", dropout)
+        width = hidden_width("upscaled", in_features, None, factor)
+        if width <= in_features:
+            raise ProjheadsError(f'head "upscaled": factor={factor} makes no wider intermediate; take one above 1')
+        self.up = DenseLayer(in_features, width, activation=activation, bias=bias, residual=residual, dropout=dropout)
+        self.output = nn.Linear(width, out_features, bias=bias)
+
+    def reset_parameters(self) -> None:
+        """Draw both layers anew with torch's default for linear layers."""
+        self.up.reset_parameters()
+        self.output.reset_parameters()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., in_features) to (..., out_features)."""
+        y: Tensor = self.output(self.up(x))
+        return y
+
+    def nonlinear_part(self) -> str | None:
+        """Name the activation unless it is the identity."""
+        return self.up.nonlinear_part()
+
+    def output_layers(self) -> list[nn.Linear]:
+        """List W_2."""
+        return [self.output]

@@ -1,0 +1,75 @@
+"""Known heads under a name of their own. Imports no torch.
+
+Hidden widths are as released; a preset takes any ``in_features`` and ``out_features`` all the same.
+"""
+
+from dataclasses import dataclass
+
+from projheads.errors import ProjheadsError
+from projheads.spec import HeadSpec
+
+__all__ = ["Preset", "list_presets", "preset", "resolve_preset"]
+
+_PAPER = "Clavié et al., 2025, arXiv 2510.12327"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A known head.
+
+    Attributes:
+        spec: The registered head that it is, with its options.
+        source: Where it is known from.
+    """
+
+    spec: HeadSpec
+    source: str
+
+
+_PRESETS = {
+    "edge": Preset(
+        HeadSpec("ffn", {"depth": 2, "hidden_features": 512}),
+        "LateOn-Code-edge: 256 -> 512 -> 48, no activation, no bias",
+    ),
+    "lateon": Preset(
+        HeadSpec("ffn", {"depth": 3, "hidden_features": (1536, 768), "residual": True}),
+        "LateOn: 768 -> 1536 (residual) -> 768 (residual) -> 128, no activation, no bias",
+    ),
+    "paper_best": Preset(
+        HeadSpec("upscaled", {"factor": 2.0, "residual": True}),
+        f"{_PAPER}: two layers, intermediate twice as wide as the input, residual",
+    ),
+    "paper_ffn": Preset(HeadSpec("ffn", {"depth": 2}), f"{_PAPER}: the deeper FFN"),
+    "paper_glu": Preset(HeadSpec("glu", {"activation": "sigmoid"}), f"{_PAPER}: the gated linear unit"),
+    "paper_residual": Preset(
+        HeadSpec("residual", {"inner": HeadSpec("ffn", {"depth": 2})}), f"{_PAPER}: the FFN with a skip around it"
+    ),
+    "paper_upscaled": Preset(HeadSpec("upscaled", {"factor": 2.0}), f"{_PAPER}: the upscaled intermediate"),
+    "pylate_gelu": Preset(
+        HeadSpec("ffn", {"depth": 2, "hidden_features": 512, "activation": "gelu"}),
+        'PyLate\'s documentation, "Defining dense layers": 768 -> 512 -> 128, GELU between, no bias',
+    ),
+}
+
+
+def list_presets() -> list[str]:
+    """List the presets' names in alphabetical order."""
+    return sorted(_PRESETS)
+
+
+def preset(name: str) -> Preset:
+    """Return the preset of a name that :func:`list_presets` has."""
+    return _PRESETS[name]
+
+
+def resolve_preset(spec: HeadSpec) -> HeadSpec:
+    """Return the spec that a preset's name stands for, or the spec itself where its name is not a preset's.
+
+    Raises:
+        ProjheadsError: If a preset is given options.
+    """
+    if spec.name not in _PRESETS:
+        return spec
+    if spec.options:
+        raise ProjheadsError(f'"{spec.name}" is a preset and takes no options; write {_PRESETS[spec.name].spec} out')
+    return _PRESETS[spec.name].spec

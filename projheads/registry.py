@@ -1,0 +1,258 @@
+"""The heads that exist, by name, and the options that each of them takes."""
+
+import functools
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import pkgutil
+import sys
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union
+
+from projheads.errors import ProjheadsError, unknown_name
+from projheads.head import Head
+from projheads.presets import list_presets, resolve_preset
+from projheads.spec import HeadSpec, OptionValue
+
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "HeadOption",
+    "check_spec",
+    "head_class",
+    "head_options",
+    "import_head_file",
+    "list_heads",
+    "register_head",
+]
+
+ENTRY_POINT_GROUP = "projheads.heads"
+
+_HEADS: dict[str, type[Head]] = {}
+
+HeadClass = TypeVar("HeadClass", bound=type[Head])
+
+
+@dataclass(frozen=True)
+class HeadOption:
+    """One option of a head, read off its constructor.
+
+    Attributes:
+        name: The option's name.
+        annotation: The type that the constructor declares.
+        default: The value where none is given.
+    """
+
+    name: str
+    annotation: Any
+    default: OptionValue
+
+    @property
+    def kind(self) -> str:
+        """The declared type in words: ``int, tuple of int or none``."""
+        return _describe(self.annotation)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words that the option takes, if it takes only certain ones."""
+        return _choices(self.annotation)
+
+
+def register_head(name: str) -> Callable[[HeadClass], HeadClass]:
+    """Register the class below as the head of that name.
+
+    The class is a :class:`~projheads.head.Head`; its constructor is ``(in_features, out_features, *, options...)``
+    where every option has a type and a default: that signature is the option schema.
+
+    Raises:
+        ProjheadsError: If the name is taken or the constructor has another form.
+    """
+
+    def register(cls: HeadClass) -> HeadClass:
+        HeadSpec(name)
+        taken = _HEADS.get(name)
+        if taken is not None or name in list_presets():
+            owner = f"{taken.__module__}.{taken.__qualname__}" if taken else "a preset"
+            raise ProjheadsError(f'head "{name}" of {cls.__module__}.{cls.__qualname__}: the name is taken by {owner}')
+        _read_options(name, cls)
+        _HEADS[name] = cls
+        return cls
+
+    return register
+
+
+def list_heads() -> list[str]:
+    """List the registered names in alphabetical order: every file of projheads/heads/ and every entry point."""
+    _discover()
+    return sorted(_HEADS)
+
+
+def head_class(name: str) -> type[Head]:
+    """Return the class registered under a name.
+
+    Raises:
+        UnknownNameError: If there is none.
+    """
+    _discover()
+    if name not in _HEADS:
+        raise unknown_name("head", name, [*_HEADS, *list_presets()])
+    return _HEADS[name]
+
+
+def head_options(name: str) -> dict[str, HeadOption]:
+    """Return the options of a head by name, in the order of its constructor."""
+    return _read_options(name, head_class(name))
+
+
+def check_spec(spec: HeadSpec | str) -> HeadSpec:
+    """Check that a head and all its options exist and have the declared types, without building it.
+
+    Args:
+        spec: A spec, its text form, or a preset's name.
+
+    Returns:
+        The spec with its values in the declared types: whole numbers as floats where the option is a float, words as
+        heads where the option is a head. A preset keeps its name.
+
+    Raises:
+        ProjheadsError: If a head, an option or a word is unknown or a value has the wrong type. Whether a value is in
+            range is for the head to say when it is built.
+    """
+    spec = HeadSpec.parse(spec) if isinstance(spec, str) else spec
+    if resolve_preset(spec) is not spec:
+        return spec
+    return HeadSpec(spec.name, check_options(spec.name, head_class(spec.name), spec.options))
+
+
+def check_options(name: str, cls: type[Head], options: Mapping[str, OptionValue]) -> dict[str, OptionValue]:
+    """Check options against the constructor of a class and convert them to the declared types."""
+    schema = _read_options(name, cls)
+    checked: dict[str, OptionValue] = {}
+    for option, value in options.items():
+        if option not in schema:
+            if not schema:
+                raise ProjheadsError(f'head "{name}" takes no options, so not "{option}"')
+            raise unknown_name(f"option of head {name}", option, schema)
+        checked[option] = _convert_option(name, schema[option], value)
+    return checked
+
+
+def import_head_file(path: str | Path) -> list[str]:
+    """Run a Python file that registers heads and return the names it added.
+
+    Raises:
+        ProjheadsError: If there is no such file, it can not be run, or it registers nothing.
+    """
+    path = Path(path)
+    known = set(list_heads())
+    module_name = f"projheads_head_file_{path.stem}"
+    found = importlib.util.spec_from_file_location(module_name, path)
+    if not path.is_file() or found is None or found.loader is None:
+        raise ProjheadsError(f"{path}: no such Python file")
+    module = importlib.util.module_from_spec(found)
+    sys.modules[module_name] = module
+    try:
+        found.loader.exec_module(module)
+    except ProjheadsError:
+        raise
+    except Exception as error:
+        raise ProjheadsError(f"{path}: {type(error).__name__}: {error}") from error
+    added = sorted(set(_HEADS) - known)
+    if not added:
+        raise ProjheadsError(f'{path}: registers no head; write @register_head("name") above its class')
+    return added
+
+
+@functools.cache
+def _discover() -> None:
+    heads = importlib.import_module("projheads.heads")
+    for module in pkgutil.iter_modules(heads.__path__, "projheads.heads."):
+        importlib.import_module(module.name)
+    for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            entry_point.load()
+        except ProjheadsError:
+            raise
+        except Exception as error:
+            raise ProjheadsError(
+                f'entry point "{entry_point.name} = {entry_point.value}" of {ENTRY_POINT_GROUP} does not load: '
+                f"{type(error).__name__}: {error}; mend or uninstall its package"
+            ) from error
+
+
+def _read_options(name: str, cls: type[Head]) -> dict[str, HeadOption]:
+    if not (isinstance(cls, type) and issubclass(cls, Head)):
+        raise ProjheadsError(f'head "{name}": {cls!r} is not a subclass of projheads.Head')
+    hints = typing.get_type_hints(cls.__init__)
+    _self, *parameters = inspect.signature(cls.__init__).parameters.values()
+    if [parameter.name for parameter in parameters[:2]] != ["in_features", "out_features"]:
+        raise ProjheadsError(f'head "{name}": its constructor must begin (self, in_features, out_features, *, ...)')
+    options = {}
+    for parameter in parameters[2:]:
+        declared = parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty
+        if not declared or parameter.name not in hints:
+            raise ProjheadsError(
+                f'head "{name}": option "{parameter.name}" must be keyword-only, with a type and a default'
+            )
+        options[parameter.name] = HeadOption(parameter.name, hints[parameter.name], parameter.default)
+    return options
+
+
+def _convert_option(head: str, option: HeadOption, value: OptionValue) -> OptionValue:
+    try:
+        return _convert(value, option.annotation)
+    except TypeError:
+        wrong = [item for item in (value if isinstance(value, tuple) else (value,)) if item not in option.choices]
+        if option.choices and wrong and isinstance(wrong[0], str):
+            raise unknown_name(f"{option.name} of head {head}", wrong[0], option.choices) from None
+        shown = HeadSpec("x", {"x": value})
+        raise ProjheadsError(f'head "{head}": {option.name}{str(shown)[3:-1]} must be {option.kind}') from None
+
+
+def _convert(value: OptionValue, annotation: Any) -> OptionValue:
+    """Return the value in the declared type; TypeError if it has another."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (Union, types.UnionType):
+        for member in arguments:
+            try:
+                return _convert(value, member)
+            except TypeError:
+                continue
+    elif origin is Literal:
+        if value in arguments:
+            return value
+    elif origin is tuple:
+        if isinstance(value, tuple):
+            return tuple(_convert(item, arguments[0]) for item in value)
+    elif annotation is HeadSpec:
+        if isinstance(value, str | HeadSpec):
+            return check_spec(value)
+    elif annotation is float:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    elif type(value) is annotation:
+        return value
+    raise TypeError
+
+
+def _describe(annotation: Any) -> str:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (Union, types.UnionType):
+        *first, last = [_describe(member) for member in arguments]
+        return f"{', '.join(first)} or {last}"
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin is tuple:
+        return f"a tuple, each {_describe(arguments[0])}"
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", HeadSpec: "a head"}
+    return names.get(annotation, "none" if annotation is type(None) else str(annotation))
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    if typing.get_origin(annotation) is Literal:
+        return typing.get_args(annotation)
+    return tuple(dict.fromkeys(word for member in typing.get_args(annotation) for word in _choices(member)))

@@ -1,0 +1,126 @@
+"""Training pairs: read once for an experiment, a part held out, the same for every trial."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from experiment.collections import open_collection, training_pairs
+from experiment.config import DatasetRef, ExperimentConfig
+from experiment.folder import sha256_json
+from experiment.seeds import numpy_generator
+from projheads.errors import ProjheadsError
+
+__all__ = ["TrainingData", "load_training_data", "order_of"]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The texts of an experiment's training, and which belong together.
+
+    Attributes:
+        queries: Query texts.
+        documents: Document texts.
+        pairs: (n, 2) indices of a query and of a document that is relevant for it.
+        validation: (m, 2) the same for the held-out pairs; no document of theirs stands in ``pairs``.
+        relevant: (query, document) indices of every pair, to keep a second relevant document of a query from
+            counting as its negative.
+        hash: Content hash of all of this.
+        notes: Counts of what is odd in the collection.
+    """
+
+    queries: list[str]
+    documents: list[str]
+    pairs: np.ndarray
+    validation: np.ndarray
+    relevant: frozenset[tuple[int, int]]
+    hash: str
+    notes: dict[str, int]
+
+    def false_negatives(self, batch: np.ndarray) -> np.ndarray:
+        """Mark the in-batch documents that are no negatives.
+
+        Args:
+            batch: (B, 2) indices of queries and documents.
+
+        Returns:
+            (B, B) bool: True where the column's document is relevant for the row's query, off the diagonal.
+        """
+        rows = [[(int(query), int(document)) in self.relevant for document in batch[:, 1]] for query in batch[:, 0]]
+        marks = np.array(rows, dtype=bool)
+        np.fill_diagonal(marks, False)
+        return marks
+
+    def describe(self, source: DatasetRef) -> list[str]:
+        """Tell in one line how much there is to train on, and in another what is odd about it."""
+        lines = [
+            f"{source.source} ({source.split}): {len(self.pairs)} training pairs of {len(self.queries)} queries and "
+            f"{len(self.documents)} documents, {len(self.validation)} pairs held out"
+        ]
+        odd = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in self.notes.items() if count)
+        return [*lines, f"{source.source} ({source.split}) holds {odd}"] if odd else lines
+
+
+def load_training_data(config: ExperimentConfig) -> TrainingData:
+    """Read the training pairs and hold out whole documents for validation.
+
+    Which pairs are taken (``max_pairs``) and held out depends on the data alone, so that it is the same for every
+    variant and seed.
+
+    Raises:
+        ProjheadsError: If too few pairs remain for one batch.
+    """
+    settings = config.train
+    collection = open_collection(settings.data.source, split=settings.data.split, cache=config.cache)
+    named = training_pairs(collection)
+    generator = numpy_generator(0, "training pairs")
+    if settings.max_pairs is not None and len(named) > settings.max_pairs:
+        chosen = np.sort(generator.permutation(len(named))[: settings.max_pairs])
+        named = [named[index] for index in chosen]
+    query_ids = list(dict.fromkeys(query for query, _ in named))
+    document_ids = list(dict.fromkeys(document for _, document in named))
+    query_index = {name: index for index, name in enumerate(query_ids)}
+    document_index = {name: index for index, name in enumerate(document_ids)}
+    pairs = np.array([(query_index[query], document_index[document]) for query, document in named], dtype=np.int64)
+    pairs = pairs.reshape(-1, 2)
+    held_out = _held_out(pairs, settings.validation_pairs, generator)
+    training, validation = pairs[~held_out], pairs[held_out][: settings.validation_pairs]
+    if len(training) < settings.batch_size:
+        raise ProjheadsError(
+            f"train.data: {settings.data.source} ({settings.data.split}) leaves {len(training)} training pairs, fewer "
+            f"than train.batch_size={settings.batch_size}; lower train.batch_size or train.validation_pairs"
+        )
+    return TrainingData(
+        queries=[collection.queries[name] for name in query_ids],
+        documents=[collection.corpus[name].passage for name in document_ids],
+        pairs=training,
+        validation=validation,
+        relevant=frozenset((int(query), int(document)) for query, document in pairs),
+        hash=sha256_json([collection.hash, settings.max_pairs, settings.validation_pairs]),
+        notes=dict(collection.notes),
+    )
+
+
+def order_of(data: TrainingData, batch_size: int, steps: int, seed: int) -> Iterator[np.ndarray]:
+    """Yield the batches of a trial: (batch_size, 2) pair indices, ``steps`` times.
+
+    The order depends on the seed alone, so that all variants of a seed see the same batches. Every epoch is a new
+    permutation of the pairs; what is left over at its end, less than a batch, is passed over.
+    """
+    per_epoch = len(data.pairs) // batch_size
+    for step in range(steps):
+        epoch, position = divmod(step, per_epoch)
+        if position == 0:
+            permutation = numpy_generator(seed, "data order", epoch).permutation(len(data.pairs))
+        yield data.pairs[permutation[position * batch_size : (position + 1) * batch_size]]
+
+
+def _held_out(pairs: np.ndarray, wanted: int, generator: np.random.Generator) -> np.ndarray:
+    """Mark pairs (n,) for validation: all pairs of randomly drawn documents until ``wanted`` are marked."""
+    held_out = np.zeros(len(pairs), dtype=bool)
+    if not wanted or not len(pairs):
+        return held_out
+    order = generator.permutation(int(pairs[:, 1].max()) + 1)
+    counts = np.bincount(pairs[:, 1], minlength=len(order))[order]
+    enough = int(np.searchsorted(np.cumsum(counts), min(wanted, len(pairs) // 5))) + 1
+    return np.isin(pairs[:, 1], order[:enough])
