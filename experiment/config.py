@@ -15,13 +15,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PlainSerializer,
+    GetCoreSchemaHandler,
     PositiveFloat,
     StrictBool,
     StrictInt,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
+from pydantic_core import core_schema
 
 from experiment.collections import check_source
 from experiment.measures import check_measures
@@ -46,7 +48,16 @@ def _spec(value: Any) -> HeadSpec:
     return HeadSpec.parse(value)
 
 
-Spec = Annotated[HeadSpec, BeforeValidator(_spec), PlainSerializer(str)]
+class _SpecAsText:
+    """Tells pydantic that a head is read from its text form and written as it."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        written = core_schema.plain_serializer_function_ser_schema(str)
+        return core_schema.no_info_plain_validator_function(_spec, serialization=written)
+
+
+Spec = Annotated[HeadSpec, _SpecAsText]
 
 
 class _Section(BaseModel):
@@ -72,10 +83,11 @@ class DatasetRef(_Section):
     split: str
     name: Annotated[str, AfterValidator(_safe_name)]
 
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        check_source(self.source)
-        return self
+    @field_validator("source")
+    @classmethod
+    def _known(cls, source: str) -> str:
+        check_source(source)
+        return source
 
 
 def _dataset(split: str) -> BeforeValidator:
@@ -247,14 +259,21 @@ class EvalConfig(_Section):
     precision: Precision = "fp32"
     batch_tokens: Count = 8192
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        check_measures(self.measures, depth=self.depth)
-        names = [dataset.name for dataset in self.datasets]
+    @field_validator("datasets")
+    @classmethod
+    def _distinct(cls, datasets: tuple[DatasetRef, ...]) -> tuple[DatasetRef, ...]:
+        names = [dataset.name for dataset in datasets]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f'two data sets are called "{name}"; give one of them another `name`')
-        return self
+        return datasets
+
+    @field_validator("measures")
+    @classmethod
+    def _known(cls, measures: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if "depth" in info.data:
+            check_measures(measures, depth=info.data["depth"])
+        return measures
 
 
 class ExperimentConfig(_Section):
@@ -286,8 +305,9 @@ class ExperimentConfig(_Section):
     train: TrainConfig
     eval: EvalConfig
 
-    @model_validator(mode="after")
-    def _distinct_seeds(self) -> Self:
-        if len(set(self.seeds)) < len(self.seeds):
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) < len(seeds):
             raise ValueError("a seed stands twice; keep one of them")
-        return self
+        return seeds

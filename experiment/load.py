@@ -84,7 +84,10 @@ def _validate(values: dict[str, Any], path: Path, lines: Lines, origin: dict[Any
     try:
         return ExperimentConfig.model_validate(values)
     except ValidationError as error:
-        problems = [_line(details, path, lines, origin) for details in error.errors()]
+        mistakes = error.errors()
+        # A list whose items are wrong is also reported as too short: that is no mistake of its own.
+        listed = [mistake for mistake in mistakes if mistake["type"] != "too_short" or mistake["input"] in ([], ())]
+        problems = [_line(mistake, path, lines, origin) for mistake in listed]
         raise ProjheadsError("\n".join(dict.fromkeys(problems))) from None
 
 

@@ -1,9 +1,10 @@
 """Packed token vectors of many texts, in memory or in a folder that survives being cut off.
 
-The folder holds ``vectors.bin`` (the rows), ``lengths.bin`` (rows of each text, int64) and ``store.json``, which says how
-much of both lies safely on the disk. Whoever fills the folder goes on from there; what lies behind it is cut away.
+The folder holds ``vectors.bin`` (the rows), ``lengths.bin`` (rows of each text, int64) and ``store.json``, which tells
+how much of both lies safely on the disk. Whoever fills the folder goes on from there; what lies behind is cut away.
 """
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import numpy as np
 from experiment.folder import SCHEMA_VERSION, read_json, write_json
 from projheads.errors import ProjheadsError
 
-__all__ = ["LENGTH", "Filled", "StoreFolder", "TokenStore"]
+__all__ = ["LENGTH", "Filled", "StoreFolder", "TokenStore", "offsets_of"]
 
 LENGTH = np.dtype("<i8")
 """Type of the numbers in ``lengths.bin``."""
@@ -54,6 +55,11 @@ class TokenStore:
     def lengths(self) -> np.ndarray:
         """Token vectors of each text, (n_texts,) int64."""
         return np.diff(self.offsets)
+
+
+def offsets_of(lengths: np.ndarray) -> np.ndarray:
+    """Return where each text's rows begin, and behind them the end of the last, (n_texts + 1,) int64."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,14 @@ class StoreFolder:
         return filled if whole else Filled()
 
     @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Make the folder and hold it for this process; wait while another one does."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    @contextmanager
     def filling(self) -> Iterator[tuple[BinaryIO, BinaryIO]]:
         """Give the files of vectors and of lengths, cut back to what is safely there and placed at their ends."""
         filled = self.filled()
@@ -123,8 +137,8 @@ class StoreFolder:
         (vectors, _), (lengths, _) = self._sizes(filled)
         shape = (filled.rows, self.width)
         rows = np.memmap(vectors, self.dtype, "r", shape=shape) if filled.rows else np.zeros(shape, self.dtype)
-        counts = np.fromfile(lengths, LENGTH, count=filled.texts)
-        return TokenStore(rows, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), filled.truncated)
+        counts = np.fromfile(lengths, LENGTH, count=filled.texts) if filled.texts else np.zeros(0, LENGTH)
+        return TokenStore(rows, offsets_of(counts), filled.truncated)
 
     @property
     def _state(self) -> Path:

@@ -11,12 +11,11 @@ from typing import BinaryIO, Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from filelock import FileLock
 from torch import Tensor
 
 from experiment.device import autocast
 from experiment.folder import sha256_json
-from experiment.token_store import LENGTH, Filled, StoreFolder, TokenStore
+from experiment.token_store import LENGTH, Filled, StoreFolder, TokenStore, offsets_of
 from projheads.errors import ProjheadsError
 from projheads.hosts.base import HostModel
 
@@ -86,13 +85,12 @@ def encode_tokens(
         filled = encoder.fill(texts, Filled(), vectors, lengths, lambda filled: None)
         rows = np.frombuffer(vectors.getvalue(), dtype).reshape(filled.rows, width)
         counts = np.frombuffer(lengths.getvalue(), LENGTH)
-        return TokenStore(rows, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), filled.truncated)
+        return TokenStore(rows, offsets_of(counts), filled.truncated)
 
     arguments = [is_query, project, precision, dtype, batch_tokens, model.device.type]
     full_key = sha256_json([ENCODING_VERSION, key, text_key(texts), len(texts), arguments])
     store = StoreFolder(folder, full_key, width, dtype)
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):
+    with store.claimed():
         done = store.filled()
         encoder.progress(done.texts)
         if done.texts < len(texts):
@@ -136,14 +134,67 @@ class _Encoder:
         counts = np.zeros(len(texts), LENGTH)
         for batch in batches:
             counts[batch.texts] = batch.scoring.sum(1).numpy()
-        offsets = first_row + np.cumsum(counts) - counts
+        first_rows = first_row + offsets_of(counts)
         for batch in batches:
             rows = self._encode(batch)
-            self._check(rows, batch, first_text, texts)
-            stored = rows.numpy().astype(self.dtype)
-            for text, part in zip(batch.texts, np.split(stored, np.cumsum(counts[batch.texts])[:-1]), strict=True):
-                vectors.seek(int(offsets[text]) * part[:0].strides[0])
-                vectors.write(part.tobytes())
+            for text, part in zip(batch.texts, torch.split(rows, counts[batch.texts].tolist()), strict=True):
+                stored = self._stored(part, f"text {first_text + text}")
+                vectors.seek(int(first_rows[text]) * stored.itemsize * rows.shape[1])
+                vectors.write(stored.tobytes())
             self.progress(len(batch.texts))
-        vectors.seek(0, io.SEEK_END)
         return counts
+
+    def _batches(self, texts: Sequence[str]) -> Iterator["_Batch"]:
+        """Tokenise the texts, longest first, so that a batch that does not fit into memory shows at once."""
+        by_length = sorted(range(len(texts)), key=lambda text: -len(texts[text]))
+        for start in range(0, len(texts), CHUNK):
+            chunk = np.array(by_length[start : start + CHUNK])
+            tokens = self.model.tokenize([texts[text] for text in chunk], is_query=self.is_query)
+            scoring = self.model.scoring_mask(tokens, is_query=self.is_query).cpu().bool()
+            needed = scoring | tokens["attention_mask"].bool() if "attention_mask" in tokens else scoring
+            lengths = needed.shape[1] - needed.flip(1).int().argmax(1)
+            order = torch.argsort(lengths, descending=True, stable=True)
+            while len(order):
+                longest = int(lengths[order[0]])
+                rows, order = order.tensor_split([max(1, self.batch_tokens // longest)])
+                cut = {name: value[rows, :longest] for name, value in tokens.items()}
+                yield _Batch(chunk[rows.numpy()], cut, scoring[rows, :longest])
+
+    def _encode(self, batch: "_Batch") -> Tensor:
+        """Return the vectors (n_rows, width) of a batch's scoring tokens, text after text, float32 on the CPU."""
+        device = self.model.device
+        with autocast(device, self.precision):
+            states = self.model.token_states({name: value.to(device) for name, value in batch.tokens.items()})
+            rows = states[batch.scoring.to(device)]
+            rows = self.model.head(rows) if self.project else rows
+        rows = rows.float()
+        return (F.normalize(rows, dim=-1) if self.project else rows).cpu()
+
+    def _stored(self, rows: Tensor, place: str) -> np.ndarray:
+        if not rows.isfinite().all():
+            raise ProjheadsError(f"{place}: a token vector is not finite in {self.precision}; use bf16 or fp32")
+        if rows.numel() and rows.abs().max() > np.finfo(self.dtype).max:
+            raise ProjheadsError(f"{place}: a token vector does not fit {self.dtype}; store float32")
+        return rows.numpy().astype(self.dtype)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Texts that are encoded together: their places in the window (B,), their tokens (B, L), which of them score."""
+
+    texts: np.ndarray
+    tokens: Mapping[str, Tensor]
+    scoring: Tensor
+
+
+@contextmanager
+def _evaluation_mode(model: HostModel) -> Iterator[None]:
+    modules = [*model.native.modules(), *model.head.modules()]
+    training = [module for module in modules if module.training]
+    for module in modules:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from projheads.folding import fold, folds, nonlinear_part
-from projheads.head import Head
+from projheads.head import Head, reference_tensor
 
 __all__ = ["HeadCost", "head_cost", "head_warnings"]
 
@@ -33,10 +33,9 @@ class HeadCost:
 
 def head_cost(head: Head) -> HeadCost:
     """Measure the cost of a head; multiply-adds are counted by torch's FlopCounterMode over one token."""
-    weights = next(head.parameters())
     copied = copy.deepcopy(head).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        copied(weights.new_zeros(1, head.in_features))
+        copied(reference_tensor(head).new_zeros(1, head.in_features))
     return HeadCost(
         parameters=sum(parameter.numel() for parameter in head.parameters()),
         multiply_adds=counter.get_total_flops() // 2,

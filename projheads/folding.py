@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from projheads.errors import ProjheadsError
-from projheads.head import Head
+from projheads.head import Head, reference_tensor
 
 __all__ = ["fold", "folds", "nonlinear_part"]
 
@@ -52,16 +52,16 @@ def fold(head: nn.Module) -> nn.Linear:
     part = nonlinear_part(head)
     if part is not None:
         raise ProjheadsError(f"{_label(head)} does not fold into one matrix because of {part}")
-    weights = next(head.parameters())
+    weights = reference_tensor(head).detach()
     exact = copy.deepcopy(head).cpu().double().eval()
     in_features = head.in_features if isinstance(head, Head) else _first_linear(head).in_features
     with torch.no_grad():
         bias = exact(torch.zeros(in_features, dtype=torch.float64))
         matrix = (exact(torch.eye(in_features, dtype=torch.float64)) - bias).T
         folded = nn.Linear(in_features, len(bias), bias=bool(bias.any()), device="meta")
-        folded.weight = nn.Parameter(matrix.to(weights, copy=True, memory_format=torch.contiguous_format))
+        folded.weight = nn.Parameter(matrix.to(weights.dtype).contiguous().to(weights.device))
         if bias.any():
-            folded.bias = nn.Parameter(bias.to(weights))
+            folded.bias = nn.Parameter(bias.to(weights.dtype).to(weights.device))
     return folded.train(head.training)
 
 

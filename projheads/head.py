@@ -1,12 +1,13 @@
 """What a head is: the one interface that hosts, training, folding and checks rely on."""
 
+import itertools
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from projheads.spec import HeadSpec
 
-__all__ = ["Head"]
+__all__ = ["Head", "reference_tensor"]
 
 
 class Head(nn.Module):
@@ -43,3 +44,8 @@ class Head(nn.Module):
     def output_layers(self) -> Sequence[nn.Linear]:
         """List the layers whose outputs, summed, are the head's output: scaling them all scales the embeddings."""
         return ()
+
+
+def reference_tensor(module: nn.Module) -> Tensor:
+    """Return the first parameter or buffer: its dtype and device are those that the module computes in."""
+    return next(itertools.chain(module.parameters(), module.buffers()))

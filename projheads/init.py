@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from projheads.errors import ProjheadsError, unknown_name
-from projheads.head import Head
+from projheads.head import Head, reference_tensor
 
 __all__ = ["initialise", "isolated_random_state", "list_inits"]
 
@@ -89,7 +89,7 @@ def _norm_matched(head: Head, generator: torch.Generator, sample: Tensor | None)
     layers = head.output_layers()
     if not layers:
         raise ProjheadsError(f"init norm-matched: {name} names no output_layers to scale; choose another init")
-    sample = sample.to(next(head.parameters()))
+    sample = sample.to(reference_tensor(head))
     target = float(sample.norm(dim=-1).mean()) * math.sqrt(head.out_features / (3 * head.in_features))
     head.eval()
     for _ in range(_STEPS):

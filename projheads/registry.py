@@ -17,13 +17,15 @@ from typing import Any, Literal, TypeVar, Union
 from projheads.errors import ProjheadsError, unknown_name
 from projheads.head import Head
 from projheads.presets import list_presets, resolve_preset
-from projheads.spec import HeadSpec, OptionValue
+from projheads.spec import HeadSpec, OptionValue, to_text
 
 __all__ = [
     "ENTRY_POINT_GROUP",
     "HeadOption",
     "check_spec",
+    "check_options",
     "head_class",
+    "head_doc",
     "head_options",
     "import_head_file",
     "list_heads",
@@ -53,7 +55,7 @@ class HeadOption:
 
     @property
     def kind(self) -> str:
-        """The declared type in words: ``int, tuple of int or none``."""
+        """The declared type in words: ``int or tuple of int or none``."""
         return _describe(self.annotation)
 
     @property
@@ -106,6 +108,12 @@ def head_class(name: str) -> type[Head]:
 def head_options(name: str) -> dict[str, HeadOption]:
     """Return the options of a head by name, in the order of its constructor."""
     return _read_options(name, head_class(name))
+
+
+def head_doc(name: str) -> str:
+    """Return the docstring of a head's file, with formula and source, or its class's where the file has none."""
+    cls = head_class(name)
+    return inspect.cleandoc(sys.modules[cls.__module__].__doc__ or cls.__doc__ or f"{name}: no docstring")
 
 
 def check_spec(spec: HeadSpec | str) -> HeadSpec:
@@ -209,8 +217,7 @@ def _convert_option(head: str, option: HeadOption, value: OptionValue) -> Option
         wrong = [item for item in (value if isinstance(value, tuple) else (value,)) if item not in option.choices]
         if option.choices and wrong and isinstance(wrong[0], str):
             raise unknown_name(f"{option.name} of head {head}", wrong[0], option.choices) from None
-        shown = HeadSpec("x", {"x": value})
-        raise ProjheadsError(f'head "{head}": {option.name}{str(shown)[3:-1]} must be {option.kind}') from None
+        raise ProjheadsError(f'head "{head}": {option.name}={to_text(value)} must be {option.kind}') from None
 
 
 def _convert(value: OptionValue, annotation: Any) -> OptionValue:
@@ -242,14 +249,13 @@ def _convert(value: OptionValue, annotation: Any) -> OptionValue:
 def _describe(annotation: Any) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (Union, types.UnionType):
-        *first, last = [_describe(member) for member in arguments]
-        return f"{', '.join(first)} or {last}"
+        return " or ".join(map(_describe, arguments))
     if origin is Literal:
-        return "one of " + ", ".join(map(str, arguments))
+        return "|".join(arguments)
     if origin is tuple:
-        return f"a tuple, each {_describe(arguments[0])}"
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", HeadSpec: "a head"}
-    return names.get(annotation, "none" if annotation is type(None) else str(annotation))
+        return f"tuple of {_describe(arguments[0])}"
+    names: dict[Any, str] = {bool: "true|false", str: "text", HeadSpec: "head", type(None): "none"}
+    return names.get(annotation) or str(annotation.__name__)
 
 
 def _choices(annotation: Any) -> tuple[str, ...]:

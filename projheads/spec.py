@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeAlias, Union
 
 from projheads.errors import ProjheadsError
 
-__all__ = ["HeadSpec", "OptionValue"]
+__all__ = ["HeadSpec", "OptionValue", "to_text"]
 
 OptionValue: TypeAlias = Union[bool, int, float, str, tuple["OptionValue", ...], "HeadSpec", None]
 
@@ -85,9 +85,9 @@ class HeadSpec:
         Options stand in alphabetical order. Where a value can not stand in a folder name as it is, a hash of the whole
         spec follows the readable part.
         """
-        plain = [f"{option}={_text(value)}" for option, value in sorted(self.options.items())]
+        plain = [f"{option}={to_text(value)}" for option, value in sorted(self.options.items())]
         readable = re.sub(r"[^a-z0-9_.=]+", "-", "-".join([self.name, *plain]).replace('"', "").lower()).strip("-.")
-        lossless = all(_PLAIN_IN_SLUG.fullmatch(_text(value)) for value in self.options.values())
+        lossless = all(_PLAIN_IN_SLUG.fullmatch(to_text(value)) for value in self.options.values())
         if lossless and len(readable) <= _SLUG_LENGTH and not _looks_like_a_word(self.options):
             return readable
         digest = hashlib.sha256(self._canonical.encode()).hexdigest()[:10]
@@ -137,14 +137,22 @@ def _to_json(value: OptionValue) -> Any:
 
 
 def _call(name: str, options: Mapping[str, OptionValue], *, canonical: bool = False) -> str:
-    return f"{name}({', '.join(f'{option}={_text(value, canonical)}' for option, value in options.items())})"
+    return (
+        f"{name}({', '.join(f'{option}={to_text(value, canonical=canonical)}' for option, value in options.items())})"
+    )
 
 
-def _text(value: OptionValue, canonical: bool = False) -> str:
+def to_text(value: OptionValue, *, canonical: bool = False) -> str:
+    """Write an option's value as it stands in a spec.
+
+    Args:
+        value: The value.
+        canonical: Whether the options of nested heads are put in alphabetical order.
+    """
     if isinstance(value, HeadSpec):
         return value._canonical if canonical else _call(value.name, value.options)
     if isinstance(value, tuple):
-        items = [_text(item, canonical) for item in value]
+        items = [to_text(item, canonical=canonical) for item in value]
         return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
@@ -185,6 +193,8 @@ class _Parser:
         for keyword in node.keywords:
             if keyword.arg is None:
                 self.fail(self.position(keyword), "expected option=value, such as depth=2")
+            if keyword.arg in options:
+                self.fail(self.position(keyword), f"{keyword.arg} is given twice")
             options[keyword.arg] = self.value(keyword.value)
         return HeadSpec(node.func.id, options)
 

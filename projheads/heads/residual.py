@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from projheads.build import construct_head
+from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.registry import register_head
 from projheads.spec import HeadSpec
@@ -23,7 +24,7 @@ class Residual(Head):
         in_features: Width of the backbone's token states.
         out_features: Width of a token embedding.
         inner: The head F.
-        scale: What F(x) is multiplied by; 0 is a start from the skip alone if it is learned.
+        scale: What F(x) is multiplied by; 0, a start from the skip alone, only if it is learned.
         learned_scale: Whether the scale is a parameter that starts there.
     """
 
@@ -37,6 +38,10 @@ class Residual(Head):
         learned_scale: bool = False,
     ) -> None:
         super().__init__(in_features, out_features)
+        if scale == 0 and not learned_scale:
+            raise ProjheadsError(
+                'head "residual": scale=0 takes the inner head away; give learned_scale=true or a scale'
+            )
         self.inner = construct_head(inner, in_features, out_features)
         self.skip = None if in_features == out_features else nn.Linear(in_features, out_features, bias=False)
         self.initial_scale = scale

@@ -1,0 +1,203 @@
+"""The statistics under every verdict: a mean difference, and how far chance alone could have moved it.
+
+A difference between two variants on one data set is a table ``D[seed, query]``: seeds are paired because seed n has
+the same data order in every trial, queries are paired because everybody answers the same ones. The model is two-way
+crossed random effects (Searle, Casella and McCulloch, Variance Components, 1992, section 4.6)::
+
+    D[s, q] = mean + seed[s] + query[q] + noise[s, q]
+    Var(mean of D) = V_seed / S + V_query / Q + V_noise / (S Q)
+
+Over several data sets each weighs the same, as BEIR does, and they are fixed: they are the suite that was asked
+about. The effect of a seed is then the one it has on the suite's mean, for the same trained model serves them all.
+
+The variance of the mean is estimated in two parts. The spread of the S per-seed means holds ``V_seed / S`` and the
+whole of ``V_noise / (S Q)``; what the draw of queries adds, ``V_query / Q``, comes from the analysis of variance and is
+never below zero. A bootstrap over both levels cannot do this for a few seeds: it counts the noise up to three times and
+shrinks the seeds' part by (S - 1) / S (Owen, The pigeonhole bootstrap, Annals of Applied Statistics 1, 2007).
+
+Few seeds make the first part a poor estimate: with 3 of them, Student's t allows 4.3 standard errors. So it borrows
+from the other variants of the same experiment, as gene-expression studies with few replicates do (Smyth, Linear models
+and empirical Bayes methods, Statistical Applications in Genetics and Molecular Biology 3, 2004): each variance is
+averaged with the mean of the others', and that mean never counts for more than ``BORROWED`` degrees of freedom, which
+keeps the result honest where heads differ in how much their seeds scatter. The degrees of freedom of the sum follow
+Satterthwaite (An approximate distribution of estimates of variance components, Biometrics 2, 1946).
+
+``benchmarks/calibration.py`` measures what this gives on simulated and on real experiments without any difference.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from projheads.errors import ProjheadsError
+
+__all__ = ["BORROWED", "Estimate", "Levels", "Scores", "borrow", "estimate", "levels", "paired_levels"]
+
+FloatArray = NDArray[np.float64]
+
+BORROWED = 8.0
+"""Most degrees of freedom that the other variants' scatter over seeds counts for. Variances that differ between heads
+with a standard deviation of about 0.5 in their logarithm are worth this many (trigamma(8 / 2) = 0.28)."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One variant's per-query scores.
+
+    Attributes:
+        seeds: The seeds of its trials.
+        tables: For each data set an array (seeds, queries); queries stand in the same order for every variant.
+    """
+
+    seeds: tuple[int, ...]
+    tables: tuple[FloatArray, ...]
+
+    def means(self) -> FloatArray:
+        """Return each seed's mean over data sets of the mean over queries, shape (seeds,)."""
+        return np.mean([table.mean(axis=1) for table in self.tables], axis=0, dtype=np.float64)
+
+    def only(self, dataset: int) -> "Scores":
+        """Return the same scores on one data set alone."""
+        return Scores(self.seeds, (self.tables[dataset],))
+
+    def at(self, seeds: Sequence[int]) -> tuple[FloatArray, ...]:
+        """Return the tables of these seeds, in this order."""
+        rows = [self.seeds.index(seed) for seed in seeds]
+        return tuple(table[rows] for table in self.tables)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A mean and what the two levels of chance do to it.
+
+    Attributes:
+        mean: The mean over data sets, seeds and queries.
+        seeds: Number of seeds S.
+        queries: Number of queries of each data set.
+        seed_variance: Sample variance of the per-seed means (S - 1 degrees of freedom); 0 with one seed.
+        query_part: What the draw of queries adds to the variance of ``mean``.
+        query_df: Degrees of freedom of ``query_part``.
+        noise_part: What the seed-by-query noise adds to the variance of ``mean``; it is within ``seed_variance / S``.
+    """
+
+    mean: float
+    seeds: int
+    queries: tuple[int, ...]
+    seed_variance: float
+    query_part: float
+    query_df: float
+    noise_part: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its standard error, and Student's t at ``df`` degrees of freedom for its distribution."""
+
+    mean: float
+    standard_error: float
+    df: float
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Return the two ends of the interval that covers the true mean at this level."""
+        half = float(stats.t.ppf((1 + level) / 2, self.df)) * self.standard_error
+        return self.mean - half, self.mean + half
+
+    def p_value(self) -> float:
+        """Return the two-sided p-value of a true mean of 0."""
+        if self.standard_error == 0:
+            return 1.0 if self.mean == 0 else 0.0
+        return float(2 * stats.t.sf(abs(self.mean) / self.standard_error, self.df))
+
+
+def paired_levels(variant: Scores, baseline: Scores) -> Levels:
+    """Return the levels of the difference of two variants over the seeds that both have.
+
+    Raises:
+        ProjheadsError: If they share no seed, or were scored on other queries.
+    """
+    common = [seed for seed in variant.seeds if seed in baseline.seeds]
+    if not common:
+        raise ProjheadsError("two variants share no seed, so they cannot be compared in pairs; train both with one seed")
+    mine, theirs = variant.at(common), baseline.at(common)
+    if [table.shape for table in mine] != [table.shape for table in theirs]:
+        raise ProjheadsError("two variants were scored on other queries, so they cannot be compared in pairs")
+    return levels([a - b for a, b in zip(mine, theirs, strict=True)])
+
+
+def levels(tables: Sequence[FloatArray]) -> Levels:
+    """Take the mean of per-query values apart into its levels of chance.
+
+    Args:
+        tables: For each data set an array (seeds, queries) of at least one seed and two queries.
+
+    Returns:
+        The levels; see the module's text for the model.
+    """
+    count = len(tables)
+    seeds = tables[0].shape[0]
+    seed_means = np.mean([table.mean(axis=1) for table in tables], axis=0)
+    between = np.empty(count)  # variance of each data set's mean through queries, noise included
+    noise = np.zeros(count)
+    for index, table in enumerate(tables):
+        queries = table.shape[1]
+        query_means = table.mean(axis=0)
+        between[index] = query_means.var(ddof=1) / queries
+        if seeds > 1:
+            residual = table - query_means - table.mean(axis=1, keepdims=True) + table.mean()
+            noise[index] = np.square(residual).sum() / ((seeds - 1) * (queries - 1)) / (seeds * queries)
+    df = np.square(between.sum()) / np.sum(np.square(between) / [table.shape[1] - 1 for table in tables])
+    return Levels(
+        mean=float(seed_means.mean()),
+        seeds=seeds,
+        queries=tuple(table.shape[1] for table in tables),
+        seed_variance=float(seed_means.var(ddof=1)) if seeds > 1 else 0.0,
+        query_part=max(0.0, float(between.sum() - noise.sum()) / count**2),
+        query_df=float(df) if between.any() else float(sum(table.shape[1] - 1 for table in tables)),
+        noise_part=float(noise.sum()) / count**2,
+    )
+
+
+def borrow(variances: Sequence[float], seeds: Sequence[int]) -> list[tuple[float, float]]:
+    """Average each variance over seeds with those of the other variants.
+
+    Args:
+        variances: Sample variance over seeds of each variant's difference to the baseline.
+        seeds: Number of seeds of each; those with one seed neither give nor take.
+
+    Returns:
+        For each variant its variance and the degrees of freedom that it is worth (0 with one seed).
+    """
+    result = []
+    for index, own in enumerate(variances):
+        own_df = seeds[index] - 1
+        others = [(variances[j], seeds[j] - 1) for j in range(len(seeds)) if j != index and seeds[j] > 1]
+        if own_df < 1 or not others:
+            result.append((own, float(own_df)))
+            continue
+        total = sum(df for _, df in others)
+        mean = sum(variance * df for variance, df in others) / total
+        # All differences share the baseline, so their variances correlate by 1/4 and count for less than their number.
+        independent = total / (1 + 0.25 * (len(others) - 1))
+        borrowed = 1 / (1 / BORROWED + 1 / independent)
+        result.append(((own_df * own + borrowed * mean) / (own_df + borrowed), own_df + borrowed))
+    return result
+
+
+def estimate(part: Levels, seed_variance: float, seed_df: float) -> Estimate:
+    """Put the levels together into a standard error and its degrees of freedom.
+
+    Args:
+        part: The levels of a mean.
+        seed_variance: Its variance over seeds, own or from ``borrow``.
+        seed_df: The degrees of freedom of ``seed_variance``; 0 leaves the seeds out, so that the result speaks about
+            new queries for the very models that were trained.
+    """
+    over_seeds = seed_variance / part.seeds if seed_df > 0 else 0.0
+    variance = over_seeds + part.query_part
+    if variance == 0:
+        return Estimate(part.mean, 0.0, max(seed_df, 1.0))
+    inverse_df = part.query_part**2 / part.query_df + (over_seeds**2 / seed_df if seed_df > 0 else 0.0)
+    return Estimate(part.mean, float(np.sqrt(variance)), float(variance**2 / inverse_df))

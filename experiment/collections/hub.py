@@ -1,0 +1,153 @@
+"""Retrieval data sets of the Hugging Face hub, read through the ``datasets`` library and kept in its own cache.
+
+The layout is that of BEIR's and MTEB's repositories: one table each for corpus, queries and qrels. Which configurations
+hold them, for a data set ``hf:<repo>`` and for ``hf:<repo>/<config>`` (one language or part of many):
+
+- corpus: ``corpus``; with a config ``<config>-corpus``
+- queries: ``queries``; with a config ``<config>-queries``
+- qrels: ``qrels``, ``default``, or the repository ``<repo>-qrels``; with a config ``<config>-qrels`` or ``<config>``
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from experiment.collections.model import Collection, Judgement, make_collection
+from experiment.collections.records import Records, read_documents, read_grade, read_queries
+from projheads.errors import ProjheadsError
+
+__all__ = ["in_hub_cache", "open_hub", "parse_hub_name"]
+
+Splits = Mapping[str, Any]
+"""The splits of one table: name to rows, which are dictionaries."""
+
+
+def parse_hub_name(name: str) -> tuple[str, str | None]:
+    """Split ``owner/name`` or ``owner/name/config`` into repository and config.
+
+    Raises:
+        ProjheadsError: If it is neither.
+    """
+    parts = name.split("/")
+    if len(parts) not in (2, 3) or not all(parts):
+        raise ProjheadsError(f'"hf:{name}": write hf:<owner>/<name> or hf:<owner>/<name>/<config>')
+    return "/".join(parts[:2]), parts[2] if len(parts) == 3 else None
+
+
+def in_hub_cache(repo: str) -> bool:
+    """Tell whether something of the repository lies in the hub's cache on this disk."""
+    from huggingface_hub import constants
+
+    return (Path(constants.HF_HUB_CACHE) / f"datasets--{repo.replace('/', '--')}").is_dir()
+
+
+def open_hub(repo: str, *, split: str, config: str | None = None) -> Collection:
+    """Open one split of a data set on the hub.
+
+    Args:
+        repo: The repository, ``owner/name``, or a folder of the same layout.
+        split: The split of the qrels.
+        config: What the names of the configurations begin with, where the repository holds many data sets.
+
+    Raises:
+        ProjheadsError: If the hub can not be reached, the repository or split is not there, or the layout is another.
+    """
+    with _told_in_one_line(repo):
+        configs = _configs(repo)
+        prefix = f"{config}-" if config else ""
+        corpus = _one_table(repo, f"{prefix}corpus", configs, split)
+        queries = _one_table(repo, f"{prefix}queries", configs, split)
+        qrels = _qrels_table(repo, [f"{prefix}qrels", config or "default"], configs)
+    if split not in qrels:
+        raise ProjheadsError(
+            f'hf:{repo}: there is no split "{split}"; the splits there are: {", ".join(sorted(qrels))}'
+        )
+    notes: Counter[str] = Counter()
+    return make_collection(
+        "/".join(filter(None, [repo, config])),
+        split,
+        read_documents(_records(f"hf:{repo} corpus", corpus), notes),
+        read_queries(_records(f"hf:{repo} queries", queries), notes),
+        _read_qrels(f"hf:{repo} qrels", qrels[split]),
+        judged_elsewhere={str(row["query-id"]) for name, rows in qrels.items() if name != split for row in rows},
+        notes=notes,
+    )
+
+
+def _configs(repo: str) -> list[str]:
+    import datasets
+
+    return list(datasets.get_dataset_config_names(repo))
+
+
+def _load(repo: str, config: str | None) -> Splits:
+    import datasets
+
+    tables: Splits = datasets.load_dataset(repo, config)
+    return tables
+
+
+def _one_table(repo: str, config: str, configs: Sequence[str], split: str) -> Any:
+    """Return the rows of a table that is the same for all splits, whatever its one split is called."""
+    if config not in configs:
+        raise ProjheadsError(
+            f'hf:{repo}: not in BEIR layout: it has no configuration "{config}"; it has {", ".join(configs)}'
+        )
+    tables = _load(repo, config)
+    for name in (config, config.split("-")[-1], split):
+        if name in tables:
+            return tables[name]
+    if len(tables) != 1:
+        raise ProjheadsError(f'hf:{repo}: which split of "{config}" is meant? it has {", ".join(tables)}')
+    return next(iter(tables.values()))
+
+
+def _qrels_table(repo: str, names: Sequence[str], configs: Sequence[str]) -> Splits:
+    for name in names:
+        if name in configs:
+            return _load(repo, name)
+    return _load(f"{repo}-qrels", None)
+
+
+def _records(source: str, table: Any) -> Records:
+    """Number the rows; MTEB's newer repositories call the id ``id``."""
+    rows = (row if "_id" in row else {**row, "_id": row.get("id")} for row in table)
+    return Records(source, "row", enumerate(rows, start=1))
+
+
+def _read_qrels(source: str, table: Any) -> Iterator[Judgement]:
+    for number, row in enumerate(table, start=1):
+        try:
+            # A table without grades names relevant documents only.
+            yield str(row["query-id"]), str(row["corpus-id"]), read_grade(row.get("score", 1))
+        except KeyError as error:
+            raise ProjheadsError(f"{source}: it has no column {error}; it has {', '.join(row)}") from None
+        except ValueError as error:
+            raise ProjheadsError(f"{source} row {number}: {error}") from None
+
+
+@contextmanager
+def _told_in_one_line(repo: str) -> Iterator[None]:
+    import httpx
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
+    from huggingface_hub.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    except (ConnectionError, httpx.TransportError):
+        raise ProjheadsError(
+            f"hf:{repo}: the hub can not be reached and the data set is not in its cache; "
+            "connect once to fetch it, or give a folder in BEIR layout"
+        ) from None
+    except DatasetNotFoundError:
+        raise ProjheadsError(
+            f"hf:{repo}: the hub has no such data set, or shows it only to who is logged in (hf auth login)"
+        ) from None
+    except (DatasetsError, RuntimeError, ValueError) as error:
+        raise ProjheadsError(f"hf:{repo}: {str(error).splitlines()[0]}") from None
+    finally:
+        logging.set_verbosity(verbosity)

@@ -1,0 +1,71 @@
+"""The spelling of a source of retrieval data, and the reader that it stands for."""
+
+from pathlib import Path
+
+from experiment.collections.beir_folder import is_beir_folder, read_beir_folder
+from experiment.collections.beir_hub import beir_folder, list_beir, open_beir
+from experiment.collections.hub import in_hub_cache, open_hub, parse_hub_name
+from experiment.collections.model import Collection
+from experiment.collections.pydocs import open_pydocs
+from projheads.errors import ProjheadsError, UnknownNameError, did_you_mean
+
+__all__ = ["DEFAULT_CACHE", "check_source", "open_collection"]
+
+DEFAULT_CACHE = Path("outputs/.cache")
+"""Where downloads and ``pydocs`` are kept when nothing else is said."""
+
+
+def open_collection(source: str, *, split: str, cache: Path | None = None) -> Collection:
+    """Open one split of a collection.
+
+    Args:
+        source: ``pydocs``, ``beir:<name>``, ``hf:<owner>/<name>[/<config>]``, or the path of a folder in BEIR layout.
+        split: The split whose queries and judgements are wanted.
+        cache: Folder for what is downloaded or made; ``outputs/.cache`` by default. The hub keeps its own cache.
+
+    Raises:
+        ProjheadsError: If there is no such source or split, it can not be fetched, or its content is broken.
+    """
+    cache = cache or DEFAULT_CACHE
+    check_source(source, cache=cache)
+    scheme, _, name = source.partition(":")
+    if source == "pydocs":
+        return open_pydocs(split=split, cache=cache)
+    if scheme == "beir":
+        return open_beir(name, split=split, cache=cache)
+    if scheme == "hf":
+        repo, config = parse_hub_name(name)
+        return open_hub(repo, split=split, config=config)
+    return read_beir_folder(Path(source).expanduser(), split=split)
+
+
+def check_source(source: str, *, cache: Path | None = None) -> str | None:
+    """Check the spelling of a source and look whether it is on this disk; no network, no loading.
+
+    Returns:
+        A line that warns when the source is not on this disk yet, or None.
+
+    Raises:
+        ProjheadsError: If it can not be a source: an unknown scheme or name, or a folder of another layout.
+    """
+    scheme, colon, name = source.partition(":")
+    if source == "pydocs":
+        return None
+    if scheme == "beir":
+        folder = beir_folder(name, cache or DEFAULT_CACHE)
+        return None if is_beir_folder(folder) else f"{source}: not on this disk yet; it is downloaded when it is needed"
+    if scheme == "hf":
+        repo, _ = parse_hub_name(name)
+        return None if in_hub_cache(repo) else f"{source}: not on this disk yet; it is fetched when it is needed"
+    path = Path(source).expanduser()
+    if source and is_beir_folder(path):
+        return None
+    if source and path.exists():
+        raise ProjheadsError(f"{source}: not a folder in BEIR layout: it has no corpus.jsonl")
+    if "/" in source and not colon:
+        return f"{source}: there is no such folder yet"
+    known = ["pydocs", *(f"beir:{name}" for name in list_beir())]
+    raise UnknownNameError(
+        f'unknown dataset "{source}"; known: pydocs, beir:<name>, hf:<owner>/<name>, the path of a folder in BEIR layout'
+        f"{did_you_mean(source, known)}"
+    )

@@ -1,0 +1,279 @@
+"""PyLate: a registered head as the last module of a ``pylate.models.ColBERT``.
+
+The dotted path of :class:`Projection` is written into users' checkpoints: it never changes.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from pylate.models import ColBERT, Dense
+from sentence_transformers.models import Dense as SentenceTransformersDense
+from sentence_transformers.models import Transformer
+from torch import Tensor, nn
+
+from projheads.errors import ProjheadsError
+from projheads.head import Head
+from projheads.hosts.backbone import backbone_width, cannot_open, resolve_backbone, transformer_subfolder
+from projheads.hosts.base import EncodingSettings, HostModel
+from projheads.hosts.checkpoint import CONFIG_FILE, WEIGHTS_FILE, head_config, load_head, read_modules, save_head
+from projheads.hosts.saving import share_backbone
+from projheads.init import isolated_random_state
+
+__all__ = ["Projection", "PylateModel", "backbone_width", "create", "load", "replace_head"]
+
+
+class Projection(Dense):  # type: ignore[misc]
+    """A head as a PyLate module: PyLate keeps, on loading, no module that is not a ``Dense`` of its own.
+
+    Attributes:
+        head: The head that is applied to the token states.
+    """
+
+    def __init__(self, head: Head) -> None:
+        super(SentenceTransformersDense, self).__init__()  # not Dense's own, which would make its matrix
+        self.head = head
+        self.in_features = head.in_features
+        self.out_features = head.out_features
+
+    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Replace ``token_embeddings`` (B, L, in_features) by (B, L, out_features)."""
+        features["token_embeddings"] = self.head(features["token_embeddings"])
+        return features
+
+    def get_config_dict(self) -> dict[str, Any]:
+        """Return what config.json holds."""
+        return head_config(self.head)
+
+    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
+        """Write config.json and model.safetensors; there is no other format, whatever the host asks for."""
+        save_head(self.head, Path(output_path))
+
+    @classmethod
+    def load(
+        cls,
+        model_name_or_path: str,
+        subfolder: str = "",
+        token: bool | str | None = None,
+        cache_folder: str | None = None,
+        revision: str | None = None,
+        local_files_only: bool = False,
+        **kwargs: Any,
+    ) -> Self:
+        """Read the module from a checkpoint's folder or the hub, as the host calls it.
+
+        Raises:
+            ProjheadsError: If the files are not exactly a head's.
+        """
+        files = [
+            cls.load_file_path(
+                model_name_or_path,
+                filename=name,
+                subfolder=subfolder,
+                token=token,
+                cache_folder=cache_folder,
+                revision=revision,
+                local_files_only=local_files_only,
+            )
+            for name in (CONFIG_FILE, WEIGHTS_FILE)
+        ]
+        folder = Path(files[0]).parent if files[0] else Path(model_name_or_path, subfolder)
+        return cls(load_head(folder))
+
+
+class PylateModel:
+    """A ``pylate.models.ColBERT`` as :class:`~projheads.hosts.base.HostModel`; new ones are in evaluation mode."""
+
+    host = "pylate"
+
+    def __init__(self, native: ColBERT) -> None:
+        self.native = native
+        projections = list(native)[1:]
+        self.head: nn.Module = (
+            projections[0].head
+            if len(projections) == 1 and isinstance(projections[0], Projection)
+            else nn.Sequential(*(_TokenView(module) for module in projections))
+        )
+        self.in_features: int = projections[0].in_features
+        self.out_features: int = projections[-1].out_features
+        native.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """The device that holds the parameters."""
+        device: torch.device = self.native.device
+        return device
+
+    def tokenize(self, texts: Sequence[str], *, is_query: bool) -> dict[str, Tensor]:
+        """Turn texts into token tensors (B, L) on the CPU: queries expanded, documents padded to the longest."""
+        return dict(self.native.tokenize(list(texts), is_query=is_query))
+
+    def count_truncated(self, texts: Sequence[str], *, is_query: bool) -> int:
+        """Count the texts that lose tokens at the length limit."""
+        native = self.native
+        limit = native.query_length if is_query else native.document_length
+        has_prefix = (native.query_prefix_id if is_query else native.document_prefix_id) is not None
+        prepared = [text.strip().lower() if native[0].do_lower_case else text.strip() for text in texts]
+        tokens = native.tokenizer(prepared, truncation=False, padding=False, verbose=False)["input_ids"]
+        return sum(len(ids) + has_prefix > limit for ids in tokens)
+
+    def scoring_mask(self, tokens: Mapping[str, Tensor], *, is_query: bool) -> Tensor:
+        """Return the bool mask (B, L) of the tokens that ``encode`` keeps."""
+        attended = tokens["attention_mask"].bool()
+        if is_query:
+            return torch.ones_like(attended) if self.native.do_query_expansion else attended
+        skipped = torch.tensor(self.native.skiplist, dtype=torch.long, device=attended.device)
+        return attended & ~torch.isin(tokens["input_ids"], skipped)
+
+    def token_states(self, tokens: Mapping[str, Tensor]) -> Tensor:
+        """Return the backbone's output (B, L, in_features)."""
+        features = {name: tensor.to(self.device) for name, tensor in tokens.items()}
+        states: Tensor = self.native[0](features)["token_embeddings"]
+        return states
+
+    def backbone_parameters(self) -> Iterator[nn.Parameter]:
+        """Iterate over the parameters in front of the head."""
+        parameters: Iterator[nn.Parameter] = self.native[0].parameters()
+        return parameters
+
+    def encode(self, texts: Sequence[str], *, is_query: bool, batch_size: int = 32) -> list[np.ndarray]:
+        """Run PyLate's ``encode``: one float32 array (L_i, out_features) a text, rows of L2 norm 1."""
+        if not texts:
+            return []
+        encoded: list[np.ndarray] = self.native.encode(
+            list(texts), is_query=is_query, batch_size=batch_size, show_progress_bar=False
+        )
+        return encoded
+
+    def save(self, path: Path, *, backbone_from: Path | None = None) -> None:
+        """Write a folder that plain PyLate opens; the same weights and settings give the same bytes.
+
+        Args:
+            path: The folder to write.
+            backbone_from: A folder of an earlier save. Where its backbone has the same bytes, the files are shared
+                with it (hard links), so that they take no room on the disk.
+        """
+        # What the last call to tokenize left behind would otherwise be saved with the tokenizer.
+        self.native[0].max_seq_length = self.native.document_length
+        self.native.tokenizer.backend_tokenizer.no_truncation()
+        self.native.tokenizer.backend_tokenizer.no_padding()
+        self.native.save(str(path), create_model_card=False)
+        if backbone_from is not None:
+            share_backbone(path, backbone_from)
+
+
+class _TokenView(nn.Module):
+    """A host's projection module seen as a map of tensors."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        projected: Tensor = self.module({"token_embeddings": x})["token_embeddings"]
+        return projected
+
+
+def create(
+    backbone: str, head: Head, settings: EncodingSettings, *, device: str | torch.device = "cpu", seed: int = 0
+) -> PylateModel:
+    """Make a model from a bare backbone and a head.
+
+    Args:
+        backbone: A folder (of transformers, or of sentence-transformers, whose first module is taken) or a hub name.
+        head: The head; it becomes part of the model, it is not copied.
+        settings: How texts become tokens.
+        device: Where the model goes.
+        seed: What the embeddings of the new prefix tokens are drawn from.
+
+    Raises:
+        ProjheadsError: If the backbone can not be opened or the head does not fit its width.
+    """
+    folder = resolve_backbone(backbone, revision=settings.revision)
+    try:
+        transformer = Transformer.load(
+            str(folder),
+            subfolder=transformer_subfolder(folder),
+            trust_remote_code=settings.trust_remote_code,
+            model_kwargs={"dtype": torch.float32},
+            local_files_only=True,
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise cannot_open("backbone", backbone, error) from error
+    return _assemble(
+        transformer,
+        head,
+        seed=seed,
+        device=device,
+        query_prefix=settings.query_prefix,
+        document_prefix=settings.document_prefix,
+        query_length=settings.query_length,
+        document_length=settings.document_length,
+        do_query_expansion=settings.query_expansion,
+        attend_to_expansion_tokens=settings.attend_to_expansion_tokens,
+        skiplist_words=None if settings.skiplist is None else list(settings.skiplist),
+    )
+
+
+def load(path: str, *, device: str | torch.device = "cpu", trust_remote_code: bool = False) -> PylateModel:
+    """Open a checkpoint of PyLate, with a head of ours or with its own chain of ``Dense``.
+
+    Args:
+        path: A folder or a hub name.
+        device: Where the model goes.
+        trust_remote_code: Whether code that comes with the checkpoint may run.
+
+    Raises:
+        ProjheadsError: If it can not be opened or has no projection.
+    """
+    folder = resolve_backbone(path)
+    if (folder / "modules.json").is_file() and len(read_modules(folder / "modules.json")) < 2:
+        raise ProjheadsError(f'checkpoint "{path}": has no projection head; make a model of it with create')
+    try:
+        with isolated_random_state(torch.Generator().manual_seed(0)):
+            native = ColBERT(str(folder), device="cpu", trust_remote_code=trust_remote_code, local_files_only=True)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise cannot_open("checkpoint", path, error) from error
+    return PylateModel(native.to(device))
+
+
+def replace_head(model: HostModel, head: Head) -> PylateModel:
+    """Return a model with another head that shares the backbone and the settings of ``model``, which stays as it is.
+
+    Raises:
+        ProjheadsError: If the model is not PyLate's or the head does not fit its backbone.
+    """
+    native = model.native
+    if not isinstance(native, ColBERT):
+        raise ProjheadsError(f'replace_head: the model is of the host "{model.host}", not of "pylate"')
+    return _assemble(
+        native[0],
+        head,
+        seed=0,
+        device=model.device,
+        query_prefix=native.query_prefix,
+        document_prefix=native.document_prefix,
+        query_length=native.query_length,
+        document_length=native.document_length,
+        do_query_expansion=native.do_query_expansion,
+        attend_to_expansion_tokens=native.attend_to_expansion_tokens,
+        skiplist_words=native.skiplist_words,
+        prompts=native.prompts,
+        default_prompt_name=native.default_prompt_name,
+    )
+
+
+def _assemble(
+    transformer: Transformer, head: Head, *, seed: int, device: str | torch.device, **settings: Any
+) -> PylateModel:
+    width = transformer.get_word_embedding_dimension()
+    if head.in_features != width:
+        raise ProjheadsError(f"head {head.spec}: has in_features={head.in_features}, the backbone's width is {width}")
+    modules = OrderedDict([("0", transformer), ("1", Projection(head))])
+    # On the CPU, for PyLate draws the new rows of the embedding table where the table lies.
+    with isolated_random_state(torch.Generator().manual_seed(seed)):
+        native = ColBERT(modules=modules, device="cpu", **settings)
+    return PylateModel(native.to(device))
