@@ -39,7 +39,7 @@ def build_head(
         ProjheadsError: If a name, an option or a width is wrong.
     """
     generator = torch.Generator().manual_seed(0) if generator is None else generator
-    with isolated_random_state(generator):
+    with isolated_random_state(generator), torch.device("cpu"):
         head = construct_head(spec, in_features, out_features)
     initialise(head, init, generator=generator, sample=sample)
     return head

@@ -13,7 +13,7 @@ from projheads.head import Head, reference_tensor
 __all__ = ["initialise", "isolated_random_state", "list_inits"]
 
 _STEPS = 100
-_TOLERANCE = 1e-6
+_TOLERANCE = 1e-5
 
 
 def list_inits() -> list[str]:
@@ -56,7 +56,7 @@ def isolated_random_state(generator: torch.Generator) -> Iterator[None]:
 
 
 def _torch(head: Head, generator: torch.Generator, sample: Tensor | None) -> None:
-    pass
+    """Keep what the constructors drew."""
 
 
 def _xavier(head: Head, generator: torch.Generator, sample: Tensor | None) -> None:
@@ -90,10 +90,10 @@ def _norm_matched(head: Head, generator: torch.Generator, sample: Tensor | None)
     if not layers:
         raise ProjheadsError(f"init norm-matched: {name} names no output_layers to scale; choose another init")
     sample = sample.to(reference_tensor(head))
-    target = float(sample.norm(dim=-1).mean()) * math.sqrt(head.out_features / (3 * head.in_features))
+    target = sample.norm(dim=-1).mean() * math.sqrt(head.out_features / (3 * head.in_features))
     head.eval()
     for _ in range(_STEPS):
-        ratio = target / float(head(sample).norm(dim=-1).mean())
+        ratio = float(target / head(sample).norm(dim=-1).mean())
         if not math.isfinite(ratio) or abs(ratio - 1) < _TOLERANCE:
             break
         for layer in layers:

@@ -1,6 +1,8 @@
 """Known heads under a name of their own. Imports no torch.
 
-Hidden widths are as released; a preset takes any ``in_features`` and ``out_features`` all the same.
+Hidden widths are as released; a preset takes any ``in_features`` and ``out_features`` all the same. The presets of the
+paper's family have the form of its blocks; where its text, as known to us, fixes no width or activation, the head's
+defaults stand.
 """
 
 from dataclasses import dataclass
@@ -39,12 +41,14 @@ _PRESETS = {
         HeadSpec("upscaled", {"factor": 2.0, "residual": True}),
         f"{_PAPER}: two layers, intermediate twice as wide as the input, residual",
     ),
-    "paper_ffn": Preset(HeadSpec("ffn", {"depth": 2}), f"{_PAPER}: the deeper FFN"),
-    "paper_glu": Preset(HeadSpec("glu", {"activation": "sigmoid"}), f"{_PAPER}: the gated linear unit"),
+    "paper_ffn": Preset(HeadSpec("ffn", {"depth": 2}), f"{_PAPER}: the deeper FFN block"),
+    "paper_glu": Preset(HeadSpec("glu", {"activation": "sigmoid"}), f"{_PAPER}: the GLU block"),
     "paper_residual": Preset(
-        HeadSpec("residual", {"inner": HeadSpec("ffn", {"depth": 2})}), f"{_PAPER}: the FFN with a skip around it"
+        HeadSpec("residual", {"inner": HeadSpec("ffn", {"depth": 2})}), f"{_PAPER}: the FFN block with a skip around it"
     ),
-    "paper_upscaled": Preset(HeadSpec("upscaled", {"factor": 2.0}), f"{_PAPER}: the upscaled intermediate"),
+    "paper_upscaled": Preset(
+        HeadSpec("upscaled", {"factor": 2.0}), f"{_PAPER}: the FFN block with an upscaled intermediate"
+    ),
     "pylate_gelu": Preset(
         HeadSpec("ffn", {"depth": 2, "hidden_features": 512, "activation": "gelu"}),
         'PyLate\'s documentation, "Defining dense layers": 768 -> 512 -> 128, GELU between, no bias',

@@ -22,8 +22,8 @@ from projheads.spec import HeadSpec, OptionValue, to_text
 __all__ = [
     "ENTRY_POINT_GROUP",
     "HeadOption",
-    "check_spec",
     "check_options",
+    "check_spec",
     "head_class",
     "head_doc",
     "head_options",

@@ -18,7 +18,8 @@ OptionValue: TypeAlias = Union[bool, int, float, str, tuple["OptionValue", ...],
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "none": None}
-_PLAIN_IN_SLUG = re.compile(r"true|false|[0-9]+(\.[0-9]+)?|\"[a-z_][a-z0-9_]*\"")
+# What reads back unmistakably without its quotes: a word that is not true, false or none, and a number without sign.
+_PLAIN_IN_SLUG = re.compile(r'true|false|none|[0-9]+(\.[0-9]+)?|"(?!(true|false|none)")[a-z_][a-z0-9_]*"')
 _SLUG_LENGTH = 100
 
 
@@ -85,13 +86,13 @@ class HeadSpec:
         Options stand in alphabetical order. Where a value can not stand in a folder name as it is, a hash of the whole
         spec follows the readable part.
         """
-        plain = [f"{option}={to_text(value)}" for option, value in sorted(self.options.items())]
-        readable = re.sub(r"[^a-z0-9_.=]+", "-", "-".join([self.name, *plain]).replace('"', "").lower()).strip("-.")
-        lossless = all(_PLAIN_IN_SLUG.fullmatch(to_text(value)) for value in self.options.values())
-        if lossless and len(readable) <= _SLUG_LENGTH and not _looks_like_a_word(self.options):
+        values = {option: to_text(value) for option, value in sorted(self.options.items())}
+        words = "-".join([self.name, *(f"{option}={value}" for option, value in values.items())])
+        readable = re.sub(r"[^a-z0-9_.=]+", "-", words.lower().replace('"', ""))
+        if len(readable) <= _SLUG_LENGTH and all(map(_PLAIN_IN_SLUG.fullmatch, values.values())):
             return readable
         digest = hashlib.sha256(self._canonical.encode()).hexdigest()[:10]
-        return f"{readable[: _SLUG_LENGTH - 11].rstrip('-.')}-{digest}"
+        return f"{readable[: _SLUG_LENGTH - 11].rstrip('-')}-{digest}"
 
     @property
     def _canonical(self) -> str:
@@ -157,10 +158,6 @@ def to_text(value: OptionValue, *, canonical: bool = False) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     return str(value).lower() if value is None or isinstance(value, bool) else repr(value)
-
-
-def _looks_like_a_word(options: Mapping[str, OptionValue]) -> bool:
-    return any(isinstance(value, str) and value in _WORDS for value in options.values())
 
 
 class _Parser:

@@ -22,7 +22,7 @@ from train.embed import Embedder
 from train.loss import contrastive_loss, pair_accuracy
 from train.optimization import make_optimizer, make_scheduler
 
-__all__ = ["TrainingFailedError", "TrialRecord", "count_steps", "train_trial"]
+__all__ = ["TrainingFailedError", "TrialRecord", "count_steps", "train_trial", "validate"]
 
 
 class TrainingFailedError(ProjheadsError):
@@ -101,14 +101,14 @@ def train_trial(
         norm = clip_grad_norm_(trained.parameters(), settings.max_grad_norm or math.inf)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             raise TrainingFailedError(
-                f"step {step}: loss {float(loss)}, gradient norm {float(norm)}; "
+                f"step {step}: loss {loss.item()}, gradient norm {norm.item()}; "
                 "lower train.optimizer.head_lr, raise train.temperature, or train in fp32"
             )
         rate = scheduler.get_last_lr()[0]
         optimizer.step()
         scheduler.step()
         optimizer.zero_grad()
-        losses.append(float(loss))
+        losses.append(loss.item())
         record.seconds += time.perf_counter() - started
 
         if step % settings.log_every == 0 or step in (1, steps):
@@ -118,7 +118,7 @@ def train_trial(
                     "step": step,
                     "loss": losses[-1],
                     "learning_rate": rate,
-                    "gradient_norm": float(norm),
+                    "gradient_norm": norm.item(),
                     "examples_per_s": round(record.examples_per_s, 2),
                 }
             )

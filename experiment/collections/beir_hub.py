@@ -8,7 +8,7 @@ from experiment.collections.model import Collection
 from experiment.folder import write_folder
 from projheads.errors import ProjheadsError, unknown_name
 
-__all__ = ["ARCHIVES", "beir_folder", "check_beir", "list_beir", "open_beir"]
+__all__ = ["beir_folder", "list_beir", "open_beir"]
 
 URL = "https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets/{}.zip"
 

@@ -132,10 +132,10 @@ def _read_qrels(source: str, table: Any) -> Iterator[Judgement]:
 def _told_in_one_line(repo: str) -> Iterator[None]:
     import httpx
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
-    from huggingface_hub.utils import logging
+    from huggingface_hub import logging as hub_logging
 
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
+    verbosity = hub_logging.get_verbosity()
+    hub_logging.set_verbosity(hub_logging.ERROR)
     try:
         yield
     except (ConnectionError, httpx.TransportError):
@@ -150,4 +150,4 @@ def _told_in_one_line(repo: str) -> Iterator[None]:
     except (DatasetsError, RuntimeError, ValueError) as error:
         raise ProjheadsError(f"hf:{repo}: {str(error).splitlines()[0]}") from None
     finally:
-        logging.set_verbosity(verbosity)
+        hub_logging.set_verbosity(verbosity)

@@ -84,9 +84,8 @@ def _read_unique(records: Records, read: Callable[[str, Mapping[str, Any]], T]) 
         except ValueError as error:
             raise ProjheadsError(f"{records.place(number)}: {error}") from None
         if key in found:
-            raise ProjheadsError(
-                f'{records.place(number)}: the id "{key}" stands on {records.unit} {numbers[key]} already; ids are unique'
-            )
+            first = f"{records.unit} {numbers[key]}"
+            raise ProjheadsError(f'{records.place(number)}: the id "{key}" stands on {first} already; ids are unique')
         found[key] = value
         numbers[key] = number
     return found

@@ -66,6 +66,6 @@ def check_source(source: str, *, cache: Path | None = None) -> str | None:
         return f"{source}: there is no such folder yet"
     known = ["pydocs", *(f"beir:{name}" for name in list_beir())]
     raise UnknownNameError(
-        f'unknown dataset "{source}"; known: pydocs, beir:<name>, hf:<owner>/<name>, the path of a folder in BEIR layout'
+        f'unknown dataset "{source}"; known: pydocs, beir:<name>, hf:<owner>/<name>, a folder in BEIR layout'
         f"{did_you_mean(source, known)}"
     )

@@ -1,0 +1,53 @@
+"""The host libraries: PyLate and sentence-transformers. Each adapter imports its host; this module imports neither."""
+
+import importlib
+import importlib.metadata
+import importlib.util
+from types import ModuleType
+
+from projheads.errors import ProjheadsError, unknown_name
+
+__all__ = ["HOSTS", "available_hosts", "load_host"]
+
+# Name -> (module of the adapter, what must be installed, its first version that has what the adapter needs).
+HOSTS = {
+    "pylate": ("projheads.hosts.pylate", "pylate", 1),
+    "sentence-transformers": ("projheads.hosts.sentence_transformers", "sentence-transformers", 6),
+}
+
+
+def available_hosts() -> list[str]:
+    """List the hosts that are installed here, PyLate first."""
+    return [name for name, (_, package, version) in HOSTS.items() if _major_version(package) >= version]
+
+
+def load_host(name: str = "auto") -> ModuleType:
+    """Import the adapter of a host.
+
+    Args:
+        name: ``"pylate"``, ``"sentence-transformers"``, or ``"auto"`` for the first of them that is installed.
+
+    Returns:
+        The module with ``create``, ``load``, ``replace_head`` and ``backbone_width``.
+
+    Raises:
+        ProjheadsError: If there is no such host or it is not installed.
+    """
+    if name not in ("auto", *HOSTS):
+        raise unknown_name("host", name, ("auto", *HOSTS))
+    available = available_hosts()
+    if name == "auto" and not available:
+        raise ProjheadsError("no host is installed; pip install 'projheads[pylate]' or 'projheads[sentence-transformers]'")
+    chosen = available[0] if name == "auto" else name
+    module, package, version = HOSTS[chosen]
+    if chosen not in available:
+        raise ProjheadsError(f"host \"{name}\": needs {package} >= {version}; pip install 'projheads[{name}]'")
+    return importlib.import_module(module)
+
+
+def _major_version(package: str) -> int:
+    """Return the first number of an installed package's version, 0 where it is not installed."""
+    try:
+        return int(importlib.metadata.version(package).partition(".")[0])
+    except (importlib.metadata.PackageNotFoundError, ValueError):
+        return 0

@@ -3,6 +3,7 @@
 The dotted path of :class:`Projection` is written into users' checkpoints: it never changes.
 """
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,11 +20,21 @@ from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.hosts.backbone import backbone_width, cannot_open, resolve_backbone, transformer_subfolder
 from projheads.hosts.base import EncodingSettings, HostModel
-from projheads.hosts.checkpoint import CONFIG_FILE, WEIGHTS_FILE, head_config, load_head, read_modules, save_head
-from projheads.hosts.saving import share_backbone
+from projheads.hosts.checkpoint import CONFIG_FILE, WEIGHTS_FILE, head_config, load_head, save_head
+from projheads.hosts.dense_chain import dense_layers, from_dense_chain
+from projheads.hosts.files import has_projection, quiet, share_backbone
 from projheads.init import isolated_random_state
 
-__all__ = ["Projection", "PylateModel", "backbone_width", "create", "load", "replace_head"]
+__all__ = [
+    "Projection",
+    "PylateModel",
+    "backbone_width",
+    "create",
+    "from_dense_chain",
+    "load",
+    "replace_head",
+    "to_dense_chain",
+]
 
 
 class Projection(Dense):  # type: ignore[misc]
@@ -160,7 +171,8 @@ class PylateModel:
         self.native[0].max_seq_length = self.native.document_length
         self.native.tokenizer.backend_tokenizer.no_truncation()
         self.native.tokenizer.backend_tokenizer.no_padding()
-        self.native.save(str(path), create_model_card=False)
+        with quiet():
+            self.native.save(str(path), create_model_card=False)
         if backbone_from is not None:
             share_backbone(path, backbone_from)
 
@@ -187,20 +199,21 @@ def create(
         head: The head; it becomes part of the model, it is not copied.
         settings: How texts become tokens.
         device: Where the model goes.
-        seed: What the embeddings of the new prefix tokens are drawn from.
+        seed: What the weights that the backbone lacks, such as the embeddings of new prefix tokens, are drawn from.
 
     Raises:
         ProjheadsError: If the backbone can not be opened or the head does not fit its width.
     """
     folder = resolve_backbone(backbone, revision=settings.revision)
     try:
-        transformer = Transformer.load(
-            str(folder),
-            subfolder=transformer_subfolder(folder),
-            trust_remote_code=settings.trust_remote_code,
-            model_kwargs={"dtype": torch.float32},
-            local_files_only=True,
-        )
+        with quiet(), _random_state(seed):
+            transformer = Transformer.load(
+                str(folder),
+                subfolder=transformer_subfolder(folder),
+                trust_remote_code=settings.trust_remote_code,
+                model_kwargs={"dtype": torch.float32},
+                local_files_only=True,
+            )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise cannot_open("backbone", backbone, error) from error
     return _assemble(
@@ -230,10 +243,10 @@ def load(path: str, *, device: str | torch.device = "cpu", trust_remote_code: bo
         ProjheadsError: If it can not be opened or has no projection.
     """
     folder = resolve_backbone(path)
-    if (folder / "modules.json").is_file() and len(read_modules(folder / "modules.json")) < 2:
+    if not has_projection(folder):
         raise ProjheadsError(f'checkpoint "{path}": has no projection head; make a model of it with create')
     try:
-        with isolated_random_state(torch.Generator().manual_seed(0)):
+        with quiet(), _random_state(0):
             native = ColBERT(str(folder), device="cpu", trust_remote_code=trust_remote_code, local_files_only=True)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise cannot_open("checkpoint", path, error) from error
@@ -274,6 +287,32 @@ def _assemble(
         raise ProjheadsError(f"head {head.spec}: has in_features={head.in_features}, the backbone's width is {width}")
     modules = OrderedDict([("0", transformer), ("1", Projection(head))])
     # On the CPU, for PyLate draws the new rows of the embedding table where the table lies.
-    with isolated_random_state(torch.Generator().manual_seed(seed)):
+    with quiet(), _random_state(seed):
         native = ColBERT(modules=modules, device="cpu", **settings)
     return PylateModel(native.to(device))
+
+
+def _random_state(seed: int) -> contextlib.AbstractContextManager[None]:
+    return isolated_random_state(torch.Generator().manual_seed(seed))
+
+
+def to_dense_chain(head: Head) -> list[Dense]:
+    """Write a head as a chain of PyLate's own ``Dense`` modules, which share its parameters.
+
+    Raises:
+        ProjheadsError: If a chain does not compute what the head computes at inference.
+    """
+    chain = []
+    for layer in dense_layers(head):
+        dense = Dense(
+            layer.in_features,
+            layer.out_features,
+            bias=layer.linear.bias is not None,
+            activation_function=layer.activation,
+            use_residual=layer.use_residual,
+        )
+        dense.linear = layer.linear
+        if layer.residual is not None:
+            dense.residual = layer.residual
+        chain.append(dense)
+    return chain

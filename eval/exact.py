@@ -1,0 +1,114 @@
+"""Exact MaxSim search: every query against every document, near the speed of the bare matrix products.
+
+The corpus is walked in windows that lie one after another on the disk. In a window, documents of like length share a
+tile, in which shorter ones repeat their last token vector (that changes no maximum); queries are padded with zero
+vectors (that add 0 to the sum). So the similarities of a tile are one matrix product, and its maxima one reduction over
+an axis while the product is still in the cache. The scores of this pass, in float32, only propose documents: every one
+that the rounding error can hide among the wanted ones is scored again by ``eval.ranking.rank``.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eval.ranking import NOTHING, Problem, Ranking, rank, rounding_errors, shortlist
+from experiment.token_store import TokenStore
+
+__all__ = ["exact_search"]
+
+WINDOW_BYTES = 2**28
+"""Document vectors, in float32, that are on the device at once."""
+
+TILE_ON_CPU = (1024, 4096)
+"""Query tokens and document tokens of one matrix product: 16 MiB of similarities, which the last cache level takes."""
+
+TILE_ELSEWHERE = (16384, 16384)
+
+SPARE = 28
+"""Documents kept beyond the depth in the first pass; a query whose border is more crowded is searched again."""
+
+
+def exact_search(
+    problem: Problem,
+    *,
+    device: torch.device,
+    queries: np.ndarray | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> list[Ranking]:
+    """Find the best documents of queries by scoring all documents.
+
+    Args:
+        problem: Queries, corpus and depth.
+        device: Where the first pass is computed.
+        queries: (n,) int64, the queries that are answered; None for all.
+        progress: Called with the share of the corpus that has been walked since its last call.
+
+    Returns:
+        One ranking for each of ``queries``, in their order; empty for a query without token vectors.
+    """
+    wanted = np.arange(len(problem.queries)) if queries is None else queries
+    findable = int((problem.documents.lengths > 0).sum())
+    rankings = {int(query): NOTHING for query in wanted}
+    lengths = problem.queries.lengths[wanted]
+    # Longest first, so that the chunks of queries that are padded together differ little in length.
+    pending = wanted[np.argsort(-lengths, kind="stable")][: int((lengths > 0).sum())]
+    kept = problem.depth + SPARE
+    while len(pending) and findable:
+        kept = min(kept, findable)
+        scores, documents, largest_norm = _first_pass(problem, pending, kept, device, progress or (lambda share: None))
+        errors = rounding_errors(problem, pending, largest_norm)
+        undecided = []
+        for row, query in enumerate(pending):
+            near = shortlist(scores[row], problem.depth, errors[row])
+            if len(near) == kept < findable:
+                undecided.append(query)
+            else:
+                rankings[int(query)] = rank(problem, int(query), documents[row, near])
+        pending, kept, progress = np.array(undecided, dtype=np.int64), 8 * kept, None
+    return [rankings[int(query)] for query in wanted]
+
+
+def _first_pass(
+    problem: Problem, queries: np.ndarray, kept: int, device: torch.device, progress: Callable[[float], None]
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Score all documents in float32.
+
+    Returns:
+        The ``kept`` best scores of each query (n, kept) in no particular order, minus infinity where there are fewer;
+        their documents (n, kept); and the largest norm of a document token vector.
+    """
+    query_rows, document_rows = TILE_ON_CPU if device.type == "cpu" else TILE_ELSEWHERE
+    chunks = [chunk.to(device) for chunk in _chunks(problem.queries, queries, query_rows)]
+    best = torch.full((len(queries), kept), -torch.inf, device=device)
+    documents = torch.full((len(queries), kept), -1, dtype=torch.int64, device=device)
+    largest_norm = 0.0
+    for window, rows in _windows(problem.documents, device):
+        scores = _score_window(chunks, rows, problem.documents.lengths[window], document_rows)
+        place = {int(document): column for column, document in enumerate(window)}
+        for row, own in enumerate(problem.own[queries]):
+            if int(own) in place:
+                scores[row, place[int(own)]] = -torch.inf
+        here = scores.topk(min(kept, len(window)), sorted=False)
+        names = torch.from_numpy(window).to(device)[here.indices]
+        merged = torch.cat([best, here.values], 1).topk(kept, sorted=False)
+        best, documents = merged.values, torch.cat([documents, names], 1).gather(1, merged.indices)
+        largest_norm = max(largest_norm, float(torch.linalg.vector_norm(rows, dim=1).max()))
+        progress(len(rows) / len(problem.documents.vectors))
+    return best.cpu().numpy(), documents.cpu().numpy(), largest_norm
+
+
+def _score_window(chunks: list[Tensor], rows: Tensor, lengths: np.ndarray, tile_rows: int) -> Tensor:
+    """MaxSim of all queries with the documents of a window.
+
+    Args:
+        chunks: Padded queries, each (B, Lq, width).
+        rows: (n_rows, width) token vectors of the documents, one document after another in the order of the corpus.
+        lengths: (n,) int64, their token vectors, longest first as ``_windows`` gives them.
+        tile_rows: Document token vectors of one product.
+
+    Returns:
+        (n_queries, n) float32.
+    """
+    raise NotImplementedError

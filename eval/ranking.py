@@ -1,0 +1,104 @@
+"""What a search is asked and what it answers; the one routine that gives every final score and order.
+
+A score that is reported is the MaxSim of the *stored* vectors: similarities, maxima and their sum in float64, rounded
+once to float32. With float16 vectors of norm 1 the float64 arithmetic is exact (products have 22 bits and are multiples
+of 2^-48, so no sum below 32 rounds), hence the score does not depend on block shapes, threads, libraries, nor on which
+search proposed the document. Equal documents get equal scores.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from experiment.token_store import TokenStore
+
+__all__ = ["Problem", "Ranking", "make_problem", "rank", "shortlist"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Queries to be answered from a corpus.
+
+    Attributes:
+        queries: Embeddings of the queries.
+        documents: Embeddings of the documents. A document without a token vector is never found.
+        depth: Documents wanted for each query.
+        priority: (n_documents,) int64, all different: of two documents of equal score the one of higher priority
+            stands first.
+        own: (n_queries,) int64: the document that has the query's own id and is left out, or -1.
+    """
+
+    queries: TokenStore
+    documents: TokenStore
+    depth: int
+    priority: np.ndarray
+    own: np.ndarray
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of scoring every query against every document."""
+        return len(self.queries.vectors) * len(self.documents.vectors) * self.documents.width
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The answer to one query, best first.
+
+    Attributes:
+        documents: (k,) int64 places in the corpus.
+        scores: (k,) float32.
+    """
+
+    documents: np.ndarray
+    scores: np.ndarray
+
+
+def make_problem(
+    queries: TokenStore, documents: TokenStore, query_ids: Sequence[str], document_ids: Sequence[str], *, depth: int
+) -> Problem:
+    """Put a search together; of two documents of equal score the one with the higher id stands first.
+
+    Ids are compared as strings by their UTF-8 bytes (which is the order of their code points). It is the order that
+    trec_eval gives documents of equal score, whatever the order of the lines in a run file.
+    """
+    priority = np.empty(len(document_ids), np.int64)
+    priority[sorted(range(len(document_ids)), key=document_ids.__getitem__)] = np.arange(len(document_ids))
+    place = {name: index for index, name in enumerate(document_ids)}
+    own = np.array([place.get(name, -1) for name in query_ids], np.int64)
+    return Problem(queries, documents, depth, priority, own)
+
+
+def shortlist(scores: np.ndarray, depth: int, error: float) -> np.ndarray:
+    """Return the places of all scores (n,) that can be among the ``depth`` best.
+
+    Args:
+        scores: Scores as computed; minus infinity for what must not be found.
+        depth: How many are wanted.
+        error: Largest distance of a computed score from the true one.
+    """
+    finite = np.flatnonzero(scores > -np.inf)
+    if len(finite) <= depth:
+        return finite
+    kept = scores[finite]
+    last = np.partition(kept, len(kept) - depth)[len(kept) - depth]
+    return finite[kept >= last - 2 * error]
+
+
+def rank(problem: Problem, query: int, documents: np.ndarray) -> Ranking:
+    """Score documents (n,) for a query, as reported, and return the best ``depth`` in their final order."""
+    scores = _score(problem.queries[query], problem.documents, documents)
+    order = np.lexsort((-problem.priority[documents], -scores))[: problem.depth]
+    return Ranking(documents[order], scores[order])
+
+
+def _score(query: np.ndarray, store: TokenStore, documents: np.ndarray) -> np.ndarray:
+    """MaxSim of a query (L, width) with documents (n,) that have at least one token vector each, (n,) float32."""
+    if not len(documents) or not len(query):
+        return np.zeros(len(documents), np.float32)
+    rows = torch.from_numpy(np.concatenate([store[int(document)] for document in documents])).double()
+    similarities = torch.mm(torch.tensor(query).double(), rows.T).numpy()
+    lengths = store.lengths[documents]
+    best = np.maximum.reduceat(similarities, np.cumsum(lengths) - lengths, axis=1)
+    return best.sum(axis=0).astype(np.float32)

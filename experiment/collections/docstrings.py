@@ -1,0 +1,93 @@
+"""Docstrings of installed packages, read from their source: nothing is imported and nothing is run."""
+
+import ast
+import importlib.util
+import inspect
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Docstring", "package_root", "read_docstrings"]
+
+SKIPPED_FOLDERS = frozenset(
+    "tests test testing _testing testdata externals vendored _vendor third_party benchmarks deprecated examples "
+    # Large and far from what a user calls, or one template many times over.
+    "models _inductor _dynamo _export _refs _prims _prims_common _decomp _functorch _numpy _strobelight ao onnx".split()
+)
+ADDERS = ("add_newdoc", "add_docstr")
+"""Functions that give a docstring to what is written in C: in numpy and scipy, in torch."""
+
+
+@dataclass(frozen=True)
+class Docstring:
+    """A docstring as it was written, without its indentation.
+
+    Attributes:
+        path: Dotted path of what it describes, from the package on.
+        text: The docstring.
+    """
+
+    path: str
+    text: str
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rpartition(".")[2]
+
+
+def package_root(package: str) -> Path | None:
+    """Return the folder of an installed package, or None where it is not installed."""
+    spec = importlib.util.find_spec(package)
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+def read_docstrings(package: str, root: Path) -> Iterator[Docstring]:
+    """Yield the docstrings of a package's classes and functions, file by file in the order of their paths."""
+    files = (file.relative_to(root) for file in root.rglob("*.py"))
+    for file in sorted(files, key=lambda file: file.parts):
+        if SKIPPED_FOLDERS.isdisjoint(file.parts[:-1]) and not file.name.startswith(("test_", "conftest")):
+            module = ".".join([package, *file.with_suffix("").parts]).removesuffix(".__init__")
+            yield from _in_body(_parse(root / file).body, module)
+
+
+def _parse(file: Path) -> ast.Module:
+    with warnings.catch_warnings():
+        # A stray backslash in somebody else's string is no concern of ours.
+        warnings.simplefilter("ignore", SyntaxWarning)
+        try:
+            return ast.parse(file.read_bytes())
+        except SyntaxError:
+            # Templates and files for other versions of Python lie among the sources.
+            return ast.Module(body=[], type_ignores=[])
+
+
+def _in_body(body: list[ast.stmt], path: str) -> Iterator[Docstring]:
+    for node in body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            inner = f"{path}.{node.name}"
+            text = ast.get_docstring(node)
+            if text:
+                yield Docstring(inner, text)
+            if isinstance(node, ast.ClassDef):
+                yield from _in_body(node.body, inner)
+        elif isinstance(node, ast.If | ast.Try):
+            yield from _in_body(node.body, path)
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            yield from _added(node.value, path)
+
+
+def _added(call: ast.Call, path: str) -> Iterator[Docstring]:
+    function = ast.unparse(call.func).rpartition(".")[2]
+    if function not in ADDERS or len(call.args) < 2:
+        return
+    target, text = call.args[-2], call.args[-1]
+    if isinstance(text, ast.Tuple) and len(text.elts) == 2:
+        target, text = text.elts[0], text.elts[1]
+    if isinstance(text, ast.Call) and isinstance(text.func, ast.Attribute):
+        text = text.func.value
+    name = target.value if isinstance(target, ast.Constant) else ast.unparse(target).rpartition(".")[2]
+    if isinstance(text, ast.Constant) and isinstance(text.value, str) and re.fullmatch(r"\w+", str(name)):
+        yield Docstring(f"{path}.{name}", inspect.cleandoc(text.value))

@@ -1,0 +1,137 @@
+"""Heads as chains of the hosts' own ``Dense`` layers, and such chains as heads.
+
+``Dense`` means the same in PyLate and sentence-transformers >= 5.7, and :class:`projheads.blocks.DenseLayer` is its
+twin here, down to the names of the parameters.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from projheads.blocks import DenseLayer
+from projheads.build import build_head
+from projheads.errors import ProjheadsError
+from projheads.head import Head
+from projheads.spec import HeadSpec, OptionValue
+
+__all__ = ["dense_layers", "from_dense_chain"]
+
+Value = TypeVar("Value", bound=OptionValue)
+
+_ACTIVATIONS = {nn.Identity: "identity", nn.ReLU: "relu", nn.GELU: "gelu", nn.SiLU: "silu", nn.Tanh: "tanh"}
+
+
+def dense_layers(head: Head) -> list[DenseLayer]:
+    """Write a head as a chain of dense layers, which share its parameters.
+
+    The chain is read off the head's parts and then tried against the head, so no list of heads is kept here.
+
+    Raises:
+        ProjheadsError: If a chain does not compute what the head computes at inference.
+    """
+    layers = _read_layers(head)
+    if layers is None or not _same_map(head, layers):
+        raise ProjheadsError(f"head {head.spec}: is not a chain of Dense layers; see fold for heads that are linear")
+    return layers
+
+
+def from_dense_chain(chain: Iterable[nn.Module]) -> Head:
+    """Write a chain of a host's ``Dense`` modules as a head with a copy of their weights.
+
+    Raises:
+        ProjheadsError: If no head computes what the chain computes.
+    """
+    modules = list(chain)
+    if not modules or not all(hasattr(module, "linear") and hasattr(module, "activation_function") for module in modules):
+        raise ProjheadsError("a chain to read as a head needs one Dense module or more, and nothing else")
+    widths = [modules[0].linear.in_features, *(module.linear.out_features for module in modules)]
+    head = build_head(_spec(modules, widths), widths[0], widths[-1])
+    for layer, module in zip(dense_layers(head), modules, strict=True):
+        layer.load_state_dict(module.state_dict())
+    return head.to(modules[0].linear.weight)
+
+
+def _spec(modules: Sequence[Any], widths: Sequence[int]) -> HeadSpec:
+    activations = tuple(_activation_name(module.activation_function) for module in modules)
+    biases = tuple(module.linear.bias is not None for module in modules)
+    residuals = tuple(bool(getattr(module, "use_residual", False)) for module in modules)
+    if len(modules) == 1:
+        if activations != ("identity",):
+            raise ProjheadsError(f"a single Dense layer with the activation {activations[0]} has no head of its kind")
+        linear = HeadSpec("linear", {"bias": True} if biases[0] else {})
+        return HeadSpec("residual", {"inner": linear}) if residuals[0] else linear
+    options: dict[str, OptionValue] = {"depth": len(modules), "hidden_features": _one_or_all(tuple(widths[1:-1]))}
+    if set(activations) != {"identity"}:
+        options["activation"] = _one_or_all(activations[:-1]) if activations[-1] == "identity" else activations
+        if options["activation"] == activations[:-1]:
+            options["activation"] = activations
+    if any(biases):
+        options["bias"] = _one_or_all(biases)
+    if any(residuals):
+        options["residual"] = True if all(residuals[:-1]) and not residuals[-1] else residuals
+    return HeadSpec("ffn", options)
+
+
+def _one_or_all(values: tuple[Value, ...]) -> OptionValue:
+    return values[0] if len(set(values)) == 1 else values
+
+
+def _activation_name(activation: Any) -> str:
+    exact_gelu = not isinstance(activation, nn.GELU) or activation.approximate == "none"
+    if type(activation) not in _ACTIVATIONS or not exact_gelu:
+        raise ProjheadsError(f"a Dense layer with the activation {activation} has no head of its kind")
+    return _ACTIVATIONS[type(activation)]
+
+
+def _read_layers(module: nn.Module) -> list[DenseLayer] | None:
+    """Return the dense layers that a module consists of, in their order; None if it has a part of another kind."""
+    if isinstance(module, DenseLayer):
+        return [module]
+    if isinstance(module, nn.Linear):
+        return [_as_layer(module)]
+    if isinstance(module, nn.Identity | nn.Dropout):
+        return []
+    if isinstance(inner := getattr(module, "inner", None), Head):
+        return _with_skip(_read_layers(inner), getattr(module, "skip", None))
+    if not isinstance(module, Head | nn.Sequential | nn.ModuleList):
+        return None
+    parts = [_read_layers(child) for child in module.children()]
+    return None if any(part is None for part in parts) else [layer for part in parts for layer in part or []]
+
+
+def _with_skip(inner: list[DenseLayer] | None, skip: nn.Linear | None) -> list[DenseLayer] | None:
+    if inner is None or len(inner) != 1 or inner[0].use_residual:
+        return None
+    return [_as_layer(inner[0].linear, activation=inner[0].activation_name, residual=True, skip=skip)]
+
+
+def _as_layer(
+    linear: nn.Linear, *, activation: Any = "identity", residual: bool = False, skip: nn.Linear | None = None
+) -> DenseLayer:
+    with torch.device("meta"):
+        layer = DenseLayer(linear.in_features, linear.out_features, activation=activation, residual=residual)
+    layer.linear = linear
+    layer.residual = skip
+    return layer
+
+
+def _same_map(head: Head, layers: Sequence[DenseLayer]) -> bool:
+    if not layers:
+        return False
+    weight = layers[0].linear.weight
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(8, head.in_features, generator=generator).to(weight)
+    modes = [(module, module.training) for module in (head, *layers)]
+    try:
+        with torch.no_grad():
+            y: Tensor = x
+            for layer in layers:
+                if layer.in_features != y.shape[-1]:
+                    return False
+                y = layer.eval()(y)
+            return torch.equal(head.eval()(x), y)
+    finally:
+        for module, training in modes:
+            module.train(training)

@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+import torch
+
+from experiment.config import DatasetRef, TrainConfig
+from experiment.tokens import TokenStore
+from train.data import TrainingData
+from train.embed import FrozenEmbedder
+
+
+@pytest.fixture
+def settings():
+    def settings(**options):
+        data = DatasetRef(source="pydocs", split="train", name="pydocs")
+        return TrainConfig(data=data, **{"batch_size": 8, "validations": 1, "log_every": 1} | options)
+
+    return settings
+
+
+def packed(texts, width, seed):
+    """Token states of texts that share a direction with their partner, and noise."""
+    generator = np.random.default_rng(seed)
+    lengths = generator.integers(3, 9, size=texts)
+    topics = np.random.default_rng(99).normal(size=(texts, width))
+    rows = [topics[i] + generator.normal(size=(lengths[i], width)) for i in range(texts)]
+    return TokenStore(np.concatenate(rows).astype("float16"), np.concatenate([[0], np.cumsum(lengths)]))
+
+
+@pytest.fixture
+def problem():
+    """64 pairs, 16 of them held out, that a linear head can learn."""
+    pairs = np.stack([np.arange(64), np.arange(64)], axis=1)
+    data = TrainingData(
+        queries=[f"query {i}" for i in range(64)],
+        documents=[f"document {i}" for i in range(64)],
+        pairs=pairs[:48],
+        validation=pairs[48:],
+        relevant=frozenset((i, i) for i in range(64)),
+        hash="0",
+        notes={},
+    )
+    return data, FrozenEmbedder(packed(64, 16, 1), packed(64, 16, 2), torch.device("cpu"))
