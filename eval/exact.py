@@ -8,6 +8,7 @@ that the rounding error can hide among the wanted ones is scored again by ``eval
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -84,31 +85,82 @@ def _first_pass(
     best = torch.full((len(queries), kept), -torch.inf, device=device)
     documents = torch.full((len(queries), kept), -1, dtype=torch.int64, device=device)
     largest_norm = 0.0
-    for window, rows in _windows(problem.documents, device):
-        scores = _score_window(chunks, rows, problem.documents.lengths[window], document_rows)
-        place = {int(document): column for column, document in enumerate(window)}
+    for window in _windows(problem.documents, device):
+        scores = _score_window(chunks, window, document_rows)
+        column = {int(document): column for column, document in enumerate(window.documents)}
         for row, own in enumerate(problem.own[queries]):
-            if int(own) in place:
-                scores[row, place[int(own)]] = -torch.inf
-        here = scores.topk(min(kept, len(window)), sorted=False)
-        names = torch.from_numpy(window).to(device)[here.indices]
+            if int(own) in column:
+                scores[row, column[int(own)]] = -torch.inf
+        here = scores.topk(min(kept, len(window.documents)), sorted=False)
+        names = torch.from_numpy(window.documents).to(device)[here.indices]
         merged = torch.cat([best, here.values], 1).topk(kept, sorted=False)
         best, documents = merged.values, torch.cat([documents, names], 1).gather(1, merged.indices)
-        largest_norm = max(largest_norm, float(torch.linalg.vector_norm(rows, dim=1).max()))
-        progress(len(rows) / len(problem.documents.vectors))
+        largest_norm = max(largest_norm, float(torch.linalg.vector_norm(window.rows, dim=1).max()))
+        progress(len(window.rows) / len(problem.documents.vectors))
     return best.cpu().numpy(), documents.cpu().numpy(), largest_norm
 
 
-def _score_window(chunks: list[Tensor], rows: Tensor, lengths: np.ndarray, tile_rows: int) -> Tensor:
-    """MaxSim of all queries with the documents of a window.
+def _score_window(chunks: list[Tensor], window: "_Window", tile_rows: int) -> Tensor:
+    """MaxSim (n_queries, n_documents) of padded queries, each chunk (B, Lq, width), with the documents of a window."""
+    device = window.rows.device
+    scores = torch.empty(sum(map(len, chunks)), len(window.documents), device=device)
+    longest_product = max(chunk.shape[0] * chunk.shape[1] for chunk in chunks) * max(tile_rows, window.lengths[0])
+    buffer = torch.empty(int(longest_product), device=device)
+    column = 0
+    while column < len(window.documents):
+        longest = int(window.lengths[column])
+        tile = slice(column, min(column + max(1, tile_rows // longest), len(window.documents)))
+        inside = np.minimum(np.arange(longest), window.lengths[tile, None] - 1)
+        vectors = window.rows[torch.from_numpy((window.starts[tile, None] + inside).ravel()).to(device)]
+        row = 0
+        for chunk in chunks:
+            size, length, _ = chunk.shape
+            products = buffer[: size * length * len(vectors)].view(size * length, len(vectors))
+            torch.mm(chunk.flatten(0, 1), vectors.T, out=products)
+            scores[row : row + size, tile] = products.view(size, length, -1, longest).amax(3).sum(1)
+            row += size
+        column = tile.stop
+    return scores
 
-    Args:
-        chunks: Padded queries, each (B, Lq, width).
-        rows: (n_rows, width) token vectors of the documents, one document after another in the order of the corpus.
-        lengths: (n,) int64, their token vectors, longest first as ``_windows`` gives them.
-        tile_rows: Document token vectors of one product.
 
-    Returns:
-        (n_queries, n) float32.
+@dataclass(frozen=True)
+class _Window:
+    """A stretch of the corpus on the device.
+
+    Attributes:
+        documents: (n,) int64, those with a token vector, longest first.
+        starts: (n,) int64, where in ``rows`` each begins.
+        lengths: (n,) int64, token vectors of each.
+        rows: (n_rows, width) float32, the token vectors of the whole stretch.
     """
-    raise NotImplementedError
+
+    documents: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    rows: Tensor
+
+
+def _windows(store: TokenStore, device: torch.device) -> Iterator[_Window]:
+    """Walk a corpus from its first document to its last, at least one a window."""
+    first, offsets, size = 0, store.offsets, WINDOW_BYTES // (4 * store.width)
+    while first < len(store):
+        last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + size, side="right")) - 1)
+        lengths = np.diff(offsets[first : last + 1])
+        inside = np.argsort(-lengths, kind="stable")[: int((lengths > 0).sum())]
+        if len(inside):
+            rows = torch.tensor(store.vectors[offsets[first] : offsets[last]]).to(device).float()
+            yield _Window(first + inside, offsets[first + inside] - offsets[first], lengths[inside], rows)
+        first = last
+
+
+def _chunks(store: TokenStore, queries: np.ndarray, rows: int) -> Iterator[Tensor]:
+    """Pad queries, longest first, with zero vectors: chunks (B, Lq, width) float32 of about ``rows`` rows."""
+    first = 0
+    while first < len(queries):
+        longest = int(store.lengths[queries[first]])
+        chosen = queries[first : first + max(1, rows // longest)]
+        padded = torch.zeros(len(chosen), longest, store.width)
+        for place, query in zip(padded, chosen, strict=True):
+            place[: store.lengths[query]] = torch.tensor(store[int(query)])
+        yield padded
+        first += len(chosen)

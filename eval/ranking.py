@@ -14,7 +14,7 @@ import torch
 
 from experiment.token_store import TokenStore
 
-__all__ = ["Problem", "Ranking", "make_problem", "rank", "shortlist"]
+__all__ = ["NOTHING", "Problem", "Ranking", "make_problem", "maxsim_of", "rank", "rounding_errors", "shortlist"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,10 @@ class Ranking:
     scores: np.ndarray
 
 
+NOTHING = Ranking(np.zeros(0, np.int64), np.zeros(0, np.float32))
+"""The answer to a query that cannot be searched."""
+
+
 def make_problem(
     queries: TokenStore, documents: TokenStore, query_ids: Sequence[str], document_ids: Sequence[str], *, depth: int
 ) -> Problem:
@@ -70,6 +74,22 @@ def make_problem(
     return Problem(queries, documents, depth, priority, own)
 
 
+def rounding_errors(problem: Problem, queries: np.ndarray, largest_norm: float) -> np.ndarray:
+    """Bound how far scores of queries (n,) that were computed in float32 are from the true ones, (n,) float64.
+
+    An inner product of n terms is off by at most n u |x| |y|, and a sum of L of them by L u of its size more, where u
+    is 2^-24 (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1).
+
+    Args:
+        problem: The search.
+        queries: (n,) int64.
+        largest_norm: Largest norm of a document token vector.
+    """
+    lengths = problem.queries.lengths[queries]
+    norms = [np.linalg.norm(problem.queries[int(query)].astype(np.float64), axis=1).sum() for query in queries]
+    return np.asarray((problem.queries.width + lengths + 4) * 2.0**-24 * np.array(norms) * largest_norm)
+
+
 def shortlist(scores: np.ndarray, depth: int, error: float) -> np.ndarray:
     """Return the places of all scores (n,) that can be among the ``depth`` best.
 
@@ -83,22 +103,23 @@ def shortlist(scores: np.ndarray, depth: int, error: float) -> np.ndarray:
         return finite
     kept = scores[finite]
     last = np.partition(kept, len(kept) - depth)[len(kept) - depth]
-    return finite[kept >= last - 2 * error]
+    return np.asarray(finite[kept >= last - 2 * error])
 
 
 def rank(problem: Problem, query: int, documents: np.ndarray) -> Ranking:
     """Score documents (n,) for a query, as reported, and return the best ``depth`` in their final order."""
-    scores = _score(problem.queries[query], problem.documents, documents)
+    scores = maxsim_of(problem, query, documents, torch.float64).astype(np.float32)
     order = np.lexsort((-problem.priority[documents], -scores))[: problem.depth]
     return Ranking(documents[order], scores[order])
 
 
-def _score(query: np.ndarray, store: TokenStore, documents: np.ndarray) -> np.ndarray:
-    """MaxSim of a query (L, width) with documents (n,) that have at least one token vector each, (n,) float32."""
-    if not len(documents) or not len(query):
-        return np.zeros(len(documents), np.float32)
-    rows = torch.from_numpy(np.concatenate([store[int(document)] for document in documents])).double()
-    similarities = torch.mm(torch.tensor(query).double(), rows.T).numpy()
-    lengths = store.lengths[documents]
+def maxsim_of(problem: Problem, query: int, documents: np.ndarray, dtype: torch.dtype) -> np.ndarray:
+    """MaxSim of a query with documents (n,), each of which has a token vector; (n,) in ``dtype``."""
+    if not len(documents):
+        return np.zeros(0)
+    rows = torch.from_numpy(np.concatenate([problem.documents[int(document)] for document in documents]))
+    # By way of float32, which changes nothing and is four times as fast.
+    similarities = torch.mm(torch.tensor(problem.queries[query]).to(dtype), rows.float().to(dtype).T).numpy()
+    lengths = problem.documents.lengths[documents]
     best = np.maximum.reduceat(similarities, np.cumsum(lengths) - lengths, axis=1)
-    return best.sum(axis=0).astype(np.float32)
+    return np.asarray(best.sum(axis=0))

@@ -37,7 +37,8 @@ Count = Annotated[StrictInt, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[PositiveFloat, Field(allow_inf_nan=False)]
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+TrainPrecision = Literal["auto", "fp32", "bf16"]
 
 
 def _spec(value: Any) -> HeadSpec:
@@ -209,7 +210,8 @@ class TrainConfig(_Section):
         schedule: How the learning rate falls after the warm-up.
         warmup_ratio: Share of the steps in which the learning rate rises from 0.
         max_grad_norm: Gradients are scaled down to this global L2 norm; None for no bound.
-        precision: Arithmetic of the forward pass; weights and MaxSim sums stay in float32.
+        precision: Arithmetic of the forward pass; weights and MaxSim sums stay in float32. ``auto`` is bf16 where the
+            hardware multiplies it natively, and fp32 elsewhere.
         validation_pairs: Pairs held out of training, whole documents at a time, to watch the training.
         validations: How often a trial is validated, evenly over its steps; 0 for never.
         log_every: Steps between two lines of train.jsonl.
@@ -226,7 +228,7 @@ class TrainConfig(_Section):
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup_ratio: Fraction = 0.1
     max_grad_norm: Positive | None = 1.0
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: TrainPrecision = "fp32"
     validation_pairs: Annotated[StrictInt, Field(ge=0)] = 128
     validations: Annotated[StrictInt, Field(ge=0)] = 4
     log_every: Count = 10
@@ -245,7 +247,7 @@ class EvalConfig(_Section):
         measures: ir-measures expressions; the first is the one that verdicts are about.
         references: Rows that tell whether the numbers are sane: BM25, the backbone's token states without a head, and
             the baseline head before training.
-        precision: Arithmetic of the backbone and the head.
+        precision: Arithmetic of the backbone and the head; ``auto`` as in training.
         batch_tokens: Tokens that the backbone encodes at once.
     """
 

@@ -9,7 +9,7 @@ import torch
 
 from projheads.errors import ProjheadsError
 
-__all__ = ["autocast", "describe_device", "peak_memory", "pick_device", "reset_peak_memory"]
+__all__ = ["autocast", "describe_device", "peak_memory", "pick_device", "reset_peak_memory", "resolve_precision"]
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -28,6 +28,24 @@ def pick_device(name: str) -> torch.device:
     if not present[device.type]:
         raise ProjheadsError(f'device: this machine has no "{name}"; use device=cpu or device=auto')
     return device
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """Return the precision that ``auto`` stands for on a device, and any other name as it is.
+
+    ``auto`` is bf16 where the hardware multiplies bf16 natively, and fp32 elsewhere: a CPU without such instructions
+    is tens of times slower in bf16 than in fp32.
+    """
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    elif device.type == "cpu":
+        features = torch.cpu.get_capabilities()
+        native = bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+    else:
+        native = False
+    return "bf16" if native else "fp32"
 
 
 def describe_device(device: torch.device) -> str:

@@ -82,12 +82,9 @@ class DenseLayer(nn.Module):
         self.linear = nn.Linear(in_features, out_features, bias=bias)
         self.activation = make_activation(activation)
         self.dropout = nn.Dropout(dropout)
-        self.residual = nn.Linear(in_features, out_features, bias=False) if residual and self.resizes else None
-
-    @property
-    def resizes(self) -> bool:
-        """Whether input and output differ in width."""
-        return self.in_features != self.out_features
+        self.residual = (
+            nn.Linear(in_features, out_features, bias=False) if residual and in_features != out_features else None
+        )
 
     def reset_parameters(self) -> None:
         """Draw W, b and R anew with torch's default for linear layers."""

@@ -7,7 +7,7 @@ from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.init import initialise, isolated_random_state
 from projheads.presets import resolve_preset
-from projheads.registry import check_options, check_spec, head_class
+from projheads.registry import check_spec, head_class
 from projheads.spec import HeadSpec
 
 __all__ = ["build_head", "construct_head"]
@@ -33,15 +33,16 @@ def build_head(
         sample: Token states (n, in_features), for the initialisations that look at data.
 
     Returns:
-        The head, in training mode, with ``spec`` as given.
+        The head, in training mode; its ``spec`` is the given one as :func:`projheads.registry.check_spec` returns it.
 
     Raises:
         ProjheadsError: If a name, an option or a width is wrong.
     """
     generator = torch.Generator().manual_seed(0) if generator is None else generator
-    with isolated_random_state(generator), torch.device("cpu"):
-        head = construct_head(spec, in_features, out_features)
-    initialise(head, init, generator=generator, sample=sample)
+    with torch.device("cpu"):
+        with isolated_random_state(generator):
+            head = construct_head(spec, in_features, out_features)
+        initialise(head, init, generator=generator, sample=sample)
     return head
 
 
@@ -58,7 +59,6 @@ def construct_head(spec: HeadSpec | str, in_features: int, out_features: int) ->
         if width < 1:
             raise ProjheadsError(f'head "{spec.name}": {name} is {width}; a width is at least 1')
     resolved = resolve_preset(spec)
-    cls = head_class(resolved.name)
-    head = cls(in_features, out_features, **check_options(resolved.name, cls, resolved.options))
+    head = head_class(resolved.name)(in_features, out_features, **resolved.options)
     head.spec = spec
     return head

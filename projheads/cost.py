@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from projheads.folding import fold, folds, nonlinear_part
-from projheads.head import Head, reference_tensor
+from projheads.head import Head, head_label, reference_tensor
 
 __all__ = ["HeadCost", "head_cost", "head_warnings"]
 
@@ -56,6 +56,6 @@ def head_warnings(head: Head) -> list[str]:
     if rank >= head.out_features:
         return []
     return [
-        f"head {head.spec} is linear and of rank {rank}, so {head.out_features} out_features hold no more than "
+        f"{head_label(head)} is linear and of rank {rank}, so {head.out_features} out_features hold no more than "
         f"{rank} would; lower out_features or widen the head"
     ]

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from projheads.errors import ProjheadsError
-from projheads.head import Head, reference_tensor
+from projheads.head import Head, head_label, reference_tensor
 
 __all__ = ["fold", "folds", "nonlinear_part"]
 
@@ -51,7 +51,7 @@ def fold(head: nn.Module) -> nn.Linear:
     """
     part = nonlinear_part(head)
     if part is not None:
-        raise ProjheadsError(f"{_label(head)} does not fold into one matrix because of {part}")
+        raise ProjheadsError(f"{head_label(head)} does not fold into one matrix because of {part}")
     weights = reference_tensor(head).detach()
     exact = copy.deepcopy(head).cpu().double().eval()
     in_features = head.in_features if isinstance(head, Head) else _first_linear(head).in_features
@@ -67,7 +67,3 @@ def fold(head: nn.Module) -> nn.Linear:
 
 def _first_linear(head: nn.Module) -> nn.Linear:
     return next(module for module in head.modules() if isinstance(module, nn.Linear))
-
-
-def _label(head: nn.Module) -> str:
-    return f"head {getattr(head, 'spec', type(head).__name__)}"

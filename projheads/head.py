@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from projheads.spec import HeadSpec
 
-__all__ = ["Head", "reference_tensor"]
+__all__ = ["Head", "head_label", "reference_tensor"]
 
 
 class Head(nn.Module):
@@ -19,7 +19,7 @@ class Head(nn.Module):
     Attributes:
         in_features: Width of the backbone's token states.
         out_features: Width of a token embedding.
-        spec: The head's name and options as given; set by :func:`projheads.build.build_head`.
+        spec: The head's name and options; set by :func:`projheads.build.build_head`.
     """
 
     spec: HeadSpec
@@ -49,3 +49,8 @@ class Head(nn.Module):
 def reference_tensor(module: nn.Module) -> Tensor:
     """Return the first parameter or buffer: its dtype and device are those that the module computes in."""
     return next(itertools.chain(module.parameters(), module.buffers()))
+
+
+def head_label(module: nn.Module) -> str:
+    """Return what a message calls a head: its spec, or its class where it was not built from one."""
+    return f"head {getattr(module, 'spec', type(module).__name__)}"

@@ -49,7 +49,7 @@ def initialise(head: Head, init: str, *, generator: torch.Generator, sample: Ten
 @contextlib.contextmanager
 def isolated_random_state(generator: torch.Generator) -> Iterator[None]:
     """Seed torch's global CPU random state from a generator for the block, then put it back as it was."""
-    seed = int(torch.randint(2**62, (), generator=generator))
+    seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield

@@ -156,10 +156,10 @@ class _BestBlocked(torch.autograd.Function):
         return best
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         queries, documents, where = ctx.saved_tensors
-        groups, count, tokens = where.shape
+        _, count, tokens = where.shape
         query_rows, document_rows = _wide(queries).flatten(0, 1), _wide(documents).flatten(0, 2)
         queries_gradient = documents_gradient = None
         if ctx.needs_input_grad[0]:

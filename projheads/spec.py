@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import keyword
 import math
 import re
 from collections.abc import Mapping
@@ -36,7 +37,8 @@ class HeadSpec:
         options: Options by name; lists become tuples, and the mapping is read-only.
 
     Raises:
-        ProjheadsError: If a name is not lower-case letters, digits and underscores, or a value is of another type.
+        ProjheadsError: If a name is not lower-case letters, digits and underscores or is a Python keyword, or a value
+            is of another type.
     """
 
     name: str
@@ -115,8 +117,10 @@ class HeadSpec:
 
 
 def _check_name(kind: str, name: str) -> None:
-    if not _NAME.fullmatch(name):
-        raise ProjheadsError(f'{kind} name "{name}": use lower-case letters, digits and underscores, a letter first')
+    if not _NAME.fullmatch(name) or keyword.iskeyword(name):
+        raise ProjheadsError(
+            f'{kind} name "{name}": use lower-case letters, digits and underscores, a letter first, no Python keyword'
+        )
 
 
 def _freeze(option: str, value: Any) -> OptionValue:
@@ -187,12 +191,12 @@ class _Parser:
         if node.args:
             self.fail(self.position(node.args[0]), "expected option=value, such as depth=2")
         options: dict[str, OptionValue] = {}
-        for keyword in node.keywords:
-            if keyword.arg is None:
-                self.fail(self.position(keyword), "expected option=value, such as depth=2")
-            if keyword.arg in options:
-                self.fail(self.position(keyword), f"{keyword.arg} is given twice")
-            options[keyword.arg] = self.value(keyword.value)
+        for given in node.keywords:
+            if given.arg is None:
+                self.fail(self.position(given), "expected option=value, such as depth=2")
+            if given.arg in options:
+                self.fail(self.position(given), f"{given.arg} is given twice")
+            options[given.arg] = self.value(given.value)
         return HeadSpec(node.func.id, options)
 
     def value(self, node: ast.expr) -> OptionValue:

@@ -79,7 +79,8 @@ def check_head(head: str | HeadSpec | type[Head], *, in_features: int = 24, out_
     made = []
     for name, check in _CHECKS.items():
         try:
-            check(subject)
+            with isolated_random_state(torch.Generator().manual_seed(0)):
+                check(subject)
         except _SkippedError:
             continue
         except CheckError as error:
@@ -129,9 +130,8 @@ def _check_attributes(subject: _Subject) -> None:
     widths = (head.in_features, head.out_features)
     _require(widths == (subject.in_features, subject.out_features), f"in_features, out_features are {widths}")
     _require(head.training, "a new head is not in training mode")
-    cls = type(head)
-    defaults = getattr(cls.__init__, "__kwdefaults__", None) or {}
-    check_options(subject.label, cls, defaults)
+    defaults = getattr(type(head).__init__, "__kwdefaults__", None) or {}
+    check_options(type(head).__name__, type(head), defaults)
 
 
 def _check_spec(subject: _Subject) -> None:
@@ -172,6 +172,48 @@ def _check_widths(subject: _Subject) -> None:
         _require(shape == (3, out_features), f"built {in_features} -> {out_features} it gives {shape} for 3 tokens")
 
 
+def _check_input_kept(subject: _Subject) -> None:
+    """Forward leaves its input as it is."""
+    x = subject.tokens(3, 4)
+    kept = x.clone()
+    subject.head()(x)
+    _require(torch.equal(x, kept), "forward changes its input")
+
+
+def _check_initialised(subject: _Subject) -> None:
+    """No weight is left uninitialised, by the constructor or by reset_parameters."""
+    enabled = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    # In this mode torch fills memory that is only allocated with NaN.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        head = subject.head()
+    finally:
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+    for name, tensor in head.state_dict().items():
+        _require(bool(tensor.isfinite().all()), f"a new head leaves {name} uninitialised")
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.fill_(torch.nan)
+    head.reset_parameters()
+    for name, parameter in head.named_parameters():
+        _require(bool(parameter.isfinite().all()), f"reset_parameters leaves {name} as it was")
+
+
+def _check_determinism(subject: _Subject) -> None:
+    """The seed alone decides the weights; building and inference leave the global random state untouched."""
+    before = torch.get_rng_state()
+    first, again, other = subject.head(0), subject.head(0), subject.head(1)
+    _require(torch.equal(before, torch.get_rng_state()), "building it moves the global random state")
+    _require(_same_weights(first, again), "two heads of one seed differ")
+    drawn = any(parameter.numel() > 1 for parameter in first.parameters())
+    _require(not (drawn and _same_weights(first, other)), "heads of two seeds are equal")
+    x = subject.tokens(5)
+    first.eval()
+    _require(torch.equal(first(x), first(x)), "in inference, one input gives two outputs")
+    _require(torch.equal(before, torch.get_rng_state()), "inference moves the global random state")
+
+
 def _check_tokens_apart(subject: _Subject) -> None:
     """A token's embedding depends on that token alone, in inference and in training."""
     x = subject.tokens(3, 4)
@@ -192,14 +234,6 @@ def _check_tokens_apart(subject: _Subject) -> None:
         _require(_close(together[i], alone), "a token alone has another embedding than in a batch")
 
 
-def _check_input_kept(subject: _Subject) -> None:
-    """Forward leaves its input as it is."""
-    x = subject.tokens(3, 4)
-    kept = x.clone()
-    subject.head()(x)
-    _require(torch.equal(x, kept), "forward changes its input")
-
-
 def _check_half_precision(subject: _Subject) -> None:
     """In bfloat16 and float16 the output has that dtype and is near the float32 one."""
     x = subject.tokens(8)
@@ -215,8 +249,7 @@ def _check_gradients(subject: _Subject) -> None:
     """Every parameter, and the input, gets a gradient that is finite and not all 0."""
     head = subject.trained()
     x = subject.tokens(64).requires_grad_()
-    with isolated_random_state(torch.Generator().manual_seed(0)):
-        y = head(x)
+    y = head(x)
     (y * _random(*y.shape, seed=8)).sum().backward()
     leaves: list[tuple[str, Tensor]] = [("the input", x)]
     leaves += [(f"parameter {name}", parameter) for name, parameter in head.named_parameters()]
@@ -226,41 +259,6 @@ def _check_gradients(subject: _Subject) -> None:
                 raise CheckError(f"{name} gets no gradient")
             _require(bool(leaf.grad.isfinite().all()), f"{name} gets a gradient that is not finite")
             _require(bool(leaf.grad.any()), f"{name} gets a gradient of 0")
-
-
-def _check_determinism(subject: _Subject) -> None:
-    """The seed alone decides the weights; building and inference leave the global random state untouched."""
-    before = torch.get_rng_state()
-    first, again, other = subject.head(0), subject.head(0), subject.head(1)
-    _require(torch.equal(before, torch.get_rng_state()), "building it moves the global random state")
-    _require(_same_weights(first, again), "two heads of one seed differ")
-    drawn = any(parameter.numel() > 1 for parameter in first.parameters())
-    _require(not (drawn and _same_weights(first, other)), "heads of two seeds are equal")
-    x = subject.tokens(5)
-    first.eval()
-    _require(torch.equal(first(x), first(x)), "in inference, one input gives two outputs")
-    _require(torch.equal(before, torch.get_rng_state()), "inference moves the global random state")
-
-
-def _check_initialised(subject: _Subject) -> None:
-    """No weight is left uninitialised, by the constructor or by reset_parameters."""
-    enabled = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    # In this mode torch fills memory that is only allocated with NaN.
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        head = subject.head()
-    finally:
-        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
-    for name, tensor in head.state_dict().items():
-        _require(bool(tensor.isfinite().all()), f"a new head leaves {name} uninitialised")
-    with torch.no_grad():
-        for parameter in head.parameters():
-            parameter.fill_(torch.nan)
-    with isolated_random_state(torch.Generator().manual_seed(0)):
-        head.reset_parameters()
-    for name, parameter in head.named_parameters():
-        _require(bool(parameter.isfinite().all()), f"reset_parameters leaves {name} as it was")
 
 
 def _check_inits(subject: _Subject) -> None:
@@ -329,12 +327,12 @@ _CHECKS: dict[str, Callable[[_Subject], None]] = {
     "spec": _check_spec,
     "shapes": _check_shapes,
     "widths": _check_widths,
-    "tokens apart": _check_tokens_apart,
     "input kept": _check_input_kept,
+    "initialised": _check_initialised,
+    "determinism": _check_determinism,
+    "tokens apart": _check_tokens_apart,
     "half precision": _check_half_precision,
     "gradients": _check_gradients,
-    "determinism": _check_determinism,
-    "initialised": _check_initialised,
     "inits": _check_inits,
     "save": _check_save,
     "compile": _check_compile,

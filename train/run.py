@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from experiment.config import ExperimentConfig
-from experiment.device import describe_device, peak_memory, pick_device, reset_peak_memory
+from experiment.device import describe_device, peak_memory, pick_device, reset_peak_memory, resolve_precision
 from experiment.fingerprint import backbone_fingerprint, weights_hash
 from experiment.folder import (
     SCHEMA_VERSION,
@@ -74,7 +74,7 @@ class Setting:
     """What all trials of an experiment share.
 
     Attributes:
-        config: The experiment.
+        config: The experiment, with the precision that ``auto`` stands for here.
         data: The training pairs.
         model: The pretrained backbone in its host; trials of a frozen backbone put their heads on it.
         backbone_hash: Content hash of the pretrained backbone.
@@ -137,6 +137,8 @@ def new_head(setting: Setting, spec: HeadSpec, seed: int) -> nn.Module:
 def _prepare(config: ExperimentConfig, data: TrainingData, progress: Progress) -> Setting:
     """Load the backbone and, where it is frozen, compute its token states once for all trials."""
     device = pick_device(config.device)
+    precision = resolve_precision(config.train.precision, device)
+    config = config.model_copy(update={"train": config.train.model_copy(update={"precision": precision})})
     host = load_host(config.model.host)
 
     def create(head: nn.Module) -> HostModel:

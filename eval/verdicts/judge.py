@@ -90,7 +90,9 @@ def judge(scores: Mapping[str, Scores], baseline: str) -> dict[str, Verdict]:
             df=one.df,
             p_value=p_values[index],
             adjusted_p=corrected,
-            smallest_shown=smallest_shown(one.standard_error, one.df, comparisons=max(1, len(judged))) if many else None,
+            smallest_shown=smallest_shown(one.standard_error, one.df, comparisons=max(1, len(judged)))
+            if many
+            else None,
             beats=_beats(one.mean, one.standard_error, scatter[name], scatter[baseline]) if many else None,
             seeds=part.seeds,
             word=_word(one.mean, corrected, part.seeds),

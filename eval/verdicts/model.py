@@ -57,7 +57,8 @@ class Scores:
 
     def means(self) -> FloatArray:
         """Return each seed's mean over data sets of the mean over queries, shape (seeds,)."""
-        return np.mean([table.mean(axis=1) for table in self.tables], axis=0, dtype=np.float64)
+        means: FloatArray = np.mean([table.mean(axis=1) for table in self.tables], axis=0)
+        return means
 
     def only(self, dataset: int) -> "Scores":
         """Return the same scores on one data set alone."""
@@ -120,7 +121,9 @@ def paired_levels(variant: Scores, baseline: Scores) -> Levels:
     """
     common = [seed for seed in variant.seeds if seed in baseline.seeds]
     if not common:
-        raise ProjheadsError("two variants share no seed, so they cannot be compared in pairs; train both with one seed")
+        raise ProjheadsError(
+            "two variants share no seed, so they cannot be compared in pairs; train both with one seed"
+        )
     mine, theirs = variant.at(common), baseline.at(common)
     if [table.shape for table in mine] != [table.shape for table in theirs]:
         raise ProjheadsError("two variants were scored on other queries, so they cannot be compared in pairs")
@@ -170,19 +173,19 @@ def borrow(variances: Sequence[float], seeds: Sequence[int]) -> list[tuple[float
     Returns:
         For each variant its variance and the degrees of freedom that it is worth (0 with one seed).
     """
+    dfs = [count - 1 for count in seeds]
+    givers = sum(df > 0 for df in dfs)
+    total_df, total = sum(dfs), sum(df * variance for df, variance in zip(dfs, variances, strict=True))
     result = []
-    for index, own in enumerate(variances):
-        own_df = seeds[index] - 1
-        others = [(variances[j], seeds[j] - 1) for j in range(len(seeds)) if j != index and seeds[j] > 1]
-        if own_df < 1 or not others:
-            result.append((own, float(own_df)))
+    for own, df in zip(variances, dfs, strict=True):
+        if df < 1 or givers < 2:
+            result.append((own, float(df)))
             continue
-        total = sum(df for _, df in others)
-        mean = sum(variance * df for variance, df in others) / total
-        # All differences share the baseline, so their variances correlate by 1/4 and count for less than their number.
-        independent = total / (1 + 0.25 * (len(others) - 1))
+        others = (total - df * own) / (total_df - df)
+        # Differences that share a variant have variances that correlate by 1/4, so they count for less than their number.
+        independent = (total_df - df) / (1 + 0.25 * (givers - 2))
         borrowed = 1 / (1 / BORROWED + 1 / independent)
-        result.append(((own_df * own + borrowed * mean) / (own_df + borrowed), own_df + borrowed))
+        result.append(((df * own + borrowed * others) / (df + borrowed), df + borrowed))
     return result
 
 

@@ -12,9 +12,13 @@ from pathlib import Path
 __all__ = ["Docstring", "package_root", "read_docstrings"]
 
 SKIPPED_FOLDERS = frozenset(
-    "tests test testing _testing testdata externals vendored _vendor third_party benchmarks deprecated examples "
-    # Large and far from what a user calls, or one template many times over.
-    "models _inductor _dynamo _export _refs _prims _prims_common _decomp _functorch _numpy _strobelight ao onnx".split()
+    (
+        *("_testing", "test", "testdata", "testing", "tests", "benchmarks", "examples"),
+        *("_vendor", "externals", "third_party", "vendored"),
+        # Far from what a user calls, a copy of numpy's, or one template many times over.
+        *("_decomp", "_dynamo", "_export", "_functorch", "_inductor", "_numpy", "_prims", "_refs", "_strobelight"),
+        *("ao", "deprecated", "distutils", "models", "onnx"),
+    )
 )
 ADDERS = ("add_newdoc", "add_docstr")
 """Functions that give a docstring to what is written in C: in numpy and scipy, in torch."""

@@ -1,6 +1,160 @@
-from experiment.collections.model import Collection
+"""``pydocs``: real text that every user has, made from the docstrings of installed scientific packages.
+
+A query is the summary of a docstring, its one relevant document is the rest, with name and summary taken out. Training
+and test texts are of different packages. All of it is written once, as two folders in BEIR layout, and read from there.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import metadata
 from pathlib import Path
+
+from experiment.collections import docstring_pairs, docstrings, near_duplicates
+from experiment.collections.beir_folder import read_beir_folder, write_beir_folder
+from experiment.collections.docstring_pairs import Pair, make_pair, normalise
+from experiment.collections.docstrings import package_root, read_docstrings
+from experiment.collections.model import Collection, Document
+from experiment.collections.near_duplicates import NearDuplicates
+from experiment.folder import sha256_file, sha256_json, versions, write_folder, write_text
+from projheads.errors import ProjheadsError, unknown_name
+
+__all__ = ["open_pydocs", "pydocs_folder"]
+
+PACKAGES = {
+    "test": {"numpy": "numpy", "scipy": "scipy"},
+    "train": {
+        "datasets": "datasets",
+        "networkx": "networkx",
+        "pandas": "pandas",
+        "sklearn": "scikit-learn",
+        "torch": "torch",
+        "transformers": "transformers",
+    },
+}
+"""The packages of each split by the name under which they are imported, and what they are called to install them."""
+
+# Enough to tell heads apart, and few enough to encode on two CPU cores in a minute.
+MOST_DOCUMENTS = {"test": 1200, "train": 4800}
+FEWEST_DOCUMENTS = {"test": 1000, "train": 4000}
+TEST_QUERIES = 300
+
+SOURCE = """\
+pydocs: summary lines (queries) and bodies (documents) of the docstrings of installed packages.
+Read from the packages' source files by projheads. Every text stays under the licence of its package.
+
+{packages}
+
+{counts}
+"""
 
 
 def open_pydocs(*, split: str, cache: Path) -> Collection:
-    raise NotImplementedError
+    """Open ``pydocs``; the first time it is made of the installed packages, which takes about half a minute.
+
+    Args:
+        split: ``train`` or ``test``.
+        cache: Folder in which it is kept, apart for each set of versions of the packages.
+
+    Raises:
+        ProjheadsError: If the split is another, or the installed packages give too few texts.
+    """
+    if split not in PACKAGES:
+        raise unknown_name("split of pydocs", split, PACKAGES)
+    folder = pydocs_folder(cache)
+    if not folder.is_dir():
+        _make(folder)
+    return read_beir_folder(folder / split, split=split, name="pydocs")
+
+
+def pydocs_folder(cache: Path) -> Path:
+    """Return where ``pydocs`` lies once it is made: by the versions of the packages and the code that reads them."""
+    code = [Path(module.__file__ or "") for module in (docstrings, docstring_pairs, near_duplicates)] + [Path(__file__)]
+    key = sha256_json([_versions(), [sha256_file(file) for file in code]])
+    return cache / f"pydocs-{key[:16]}"
+
+
+def _versions() -> dict[str, str]:
+    return versions({name: distribution for split in PACKAGES.values() for name, distribution in split.items()})
+
+
+def _make(folder: Path) -> None:
+    # What is kept of the test packages comes first, so that nothing in training repeats it.
+    seen = NearDuplicates()
+    all_test = _distinct(_read_pairs("test"), seen)
+    test_queries = {normalise(pair.query) for pair in all_test}
+    all_train = [pair for pair in _distinct(_read_pairs("train"), seen) if normalise(pair.query) not in test_queries]
+    pairs = {
+        split: _sample(found, MOST_DOCUMENTS[split]) for split, found in (("test", all_test), ("train", all_train))
+    }
+    for split, found in pairs.items():
+        _check_enough(split, len(found))
+    queried = {"test": _sample(pairs["test"], TEST_QUERIES), "train": pairs["train"]}
+    with write_folder(folder) as temporary:
+        for split, found in pairs.items():
+            _write(temporary / split, split, found, queried[split])
+        write_text(temporary / "SOURCE.txt", _source_text(pairs, queried))
+
+
+def _read_pairs(split: str) -> Iterator[Pair]:
+    for package in PACKAGES[split]:
+        root = package_root(package)
+        if root is not None:
+            yield from filter(None, map(make_pair, read_docstrings(package, root)))
+
+
+def _distinct(pairs: Iterator[Pair], seen: NearDuplicates) -> list[Pair]:
+    """Keep the first of each path and of near-equal documents, and the summaries that mean one document alone."""
+    by_path: dict[str, Pair] = {}
+    for pair in pairs:
+        if pair.path not in by_path and seen.add(pair.document):
+            by_path[pair.path] = pair
+    uses = Counter(normalise(pair.query) for pair in by_path.values())
+    return [pair for pair in by_path.values() if uses[normalise(pair.query)] == 1]
+
+
+def _sample(pairs: Sequence[Pair], count: int) -> list[Pair]:
+    """Draw ``count`` pairs by the hashes of their paths, so that another version of a package changes few of them."""
+    drawn = set(sorted(pairs, key=lambda pair: hashlib.sha256(pair.path.encode()).digest())[:count])
+    return [pair for pair in pairs if pair in drawn]
+
+
+def _check_enough(split: str, documents: int) -> None:
+    if documents >= FEWEST_DOCUMENTS[split]:
+        return
+    missing = [install for package, install in PACKAGES[split].items() if package_root(package) is None]
+    advice = f"install {', '.join(missing)}" if missing else "name another collection"
+    raise ProjheadsError(
+        f"pydocs: the installed packages give {documents} of the {FEWEST_DOCUMENTS[split]} {split} texts needed; {advice}"
+    )
+
+
+def _write(folder: Path, split: str, pairs: Sequence[Pair], queried: Sequence[Pair]) -> None:
+    # A query's id is never a document's: a search leaves out the document that has the query's own id.
+    write_beir_folder(
+        folder,
+        corpus=[Document(pair.path, "", pair.document) for pair in pairs],
+        queries={f"q:{pair.path}": pair.query for pair in queried},
+        qrels={split: {f"q:{pair.path}": {pair.path: 1} for pair in queried}},
+    )
+
+
+def _source_text(pairs: Mapping[str, Sequence[Pair]], queried: Mapping[str, Sequence[Pair]]) -> str:
+    installed = _versions()
+    packages = [
+        f"{split}: {distribution} {installed[name]} ({_licence(distribution)})"
+        for split, names in PACKAGES.items()
+        for name, distribution in names.items()
+        if name in installed
+    ]
+    counts = [f"{split}: documents={len(pairs[split])} queries={len(queried[split])}" for split in PACKAGES]
+    return SOURCE.format(packages="\n".join(packages), counts="\n".join(counts))
+
+
+def _licence(distribution: str) -> str:
+    about = metadata(distribution)
+    classifiers = [line for line in about.get_all("Classifier") or [] if line.startswith("License :: ")]
+    stated = about.get("License-Expression") or about.get("License") or ""
+    if stated and "\n" not in stated:
+        return stated
+    return classifiers[0].rpartition(" :: ")[2] if classifiers else "see the package"

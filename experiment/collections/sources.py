@@ -6,7 +6,7 @@ from experiment.collections.beir_folder import is_beir_folder, read_beir_folder
 from experiment.collections.beir_hub import beir_folder, list_beir, open_beir
 from experiment.collections.hub import in_hub_cache, open_hub, parse_hub_name
 from experiment.collections.model import Collection
-from experiment.collections.pydocs import open_pydocs
+from experiment.collections.pydocs import open_pydocs, pydocs_folder
 from projheads.errors import ProjheadsError, UnknownNameError, did_you_mean
 
 __all__ = ["DEFAULT_CACHE", "check_source", "open_collection"]
@@ -50,7 +50,8 @@ def check_source(source: str, *, cache: Path | None = None) -> str | None:
     """
     scheme, colon, name = source.partition(":")
     if source == "pydocs":
-        return None
+        made = pydocs_folder(cache or DEFAULT_CACHE).is_dir()
+        return None if made else "pydocs: not on this disk yet; it is made of the installed packages, in half a minute"
     if scheme == "beir":
         folder = beir_folder(name, cache or DEFAULT_CACHE)
         return None if is_beir_folder(folder) else f"{source}: not on this disk yet; it is downloaded when it is needed"

@@ -37,7 +37,9 @@ def load_host(name: str = "auto") -> ModuleType:
         raise unknown_name("host", name, ("auto", *HOSTS))
     available = available_hosts()
     if name == "auto" and not available:
-        raise ProjheadsError("no host is installed; pip install 'projheads[pylate]' or 'projheads[sentence-transformers]'")
+        raise ProjheadsError(
+            "no host is installed; pip install 'projheads[pylate]' or 'projheads[sentence-transformers]'"
+        )
     chosen = available[0] if name == "auto" else name
     module, package, version = HOSTS[chosen]
     if chosen not in available:

@@ -107,7 +107,9 @@ def _download(name: str, revision: str | None) -> Path:
         raise ProjheadsError(f'backbone "{name}": not on this machine, and HF_HUB_OFFLINE is set; {instead}')
     try:
         HfApi().model_info(name, revision=revision, timeout=_HUB_TIMEOUT_S)
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=_NEEDED_FILES, ignore_patterns=_EXPORTS))
+        folder = Path(
+            snapshot_download(name, revision=revision, allow_patterns=_NEEDED_FILES, ignore_patterns=_EXPORTS)
+        )
         if not _is_complete(folder):
             snapshot_download(name, revision=revision, allow_patterns=["pytorch_model*.bin"])
     except HfHubHTTPError as error:

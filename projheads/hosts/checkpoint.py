@@ -6,7 +6,7 @@ checkpoint, and neither can run code when it is read.
 
 import json
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from safetensors import SafetensorError
@@ -18,7 +18,16 @@ from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.spec import HeadSpec
 
-__all__ = ["CONFIG_FILE", "SCHEMA_VERSION", "WEIGHTS_FILE", "ModuleEntry", "head_config", "load_head", "read_modules", "save_head"]
+__all__ = [
+    "CONFIG_FILE",
+    "SCHEMA_VERSION",
+    "WEIGHTS_FILE",
+    "ModuleEntry",
+    "head_config",
+    "load_head",
+    "read_modules",
+    "save_head",
+]
 
 SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"
@@ -82,12 +91,14 @@ def read_modules(path: Path) -> list[ModuleEntry]:
     """
     entries = _read_json(path)
     try:
+        if not isinstance(entries, list):
+            raise TypeError
         modules = [ModuleEntry(str(entry["path"]), str(entry["type"])) for entry in entries]
     except (TypeError, KeyError):
         raise ProjheadsError(f"{path}: must be a list of modules, each with a path and a type") from None
     for module in modules:
-        folder = PurePosixPath(module.path.replace("\\", "/"))
-        if folder.is_absolute() or ".." in folder.parts:
+        folder = PureWindowsPath(module.path)  # which takes both kinds of separators, and drives
+        if folder.root or folder.drive or ".." in folder.parts:
             raise ProjheadsError(f'{path}: the path "{module.path}" leads out of the checkpoint')
     return modules
 
@@ -131,9 +142,13 @@ def _check_weights(path: Path, head: Head, weights: dict[str, Tensor]) -> None:
     expected = head.state_dict()
     missing, extra = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
     if missing or extra:
-        said = [f"{word} {', '.join(names)}" for word, names in (("lacks", missing), ("should not have", extra)) if names]
+        said = [
+            f"{word} {', '.join(names)}" for word, names in (("lacks", missing), ("should not have", extra)) if names
+        ]
         raise ProjheadsError(f"{path}: are not the weights of {head.spec}: it {' and '.join(said)}")
     for name, tensor in expected.items():
         if weights[name].shape != tensor.shape:
             got, wanted = tuple(weights[name].shape), tuple(tensor.shape)
             raise ProjheadsError(f"{path}: {name} has the shape {got}, {head.spec} needs {wanted}")
+        if weights[name].is_floating_point() != tensor.is_floating_point():
+            raise ProjheadsError(f"{path}: {name} is of {weights[name].dtype}, {head.spec} needs {tensor.dtype}")

@@ -43,14 +43,17 @@ def from_dense_chain(chain: Iterable[nn.Module]) -> Head:
     Raises:
         ProjheadsError: If no head computes what the chain computes.
     """
-    modules = list(chain)
-    if not modules or not all(hasattr(module, "linear") and hasattr(module, "activation_function") for module in modules):
+    modules: list[Any] = list(chain)
+    if not modules or not all(
+        hasattr(module, "linear") and hasattr(module, "activation_function") for module in modules
+    ):
         raise ProjheadsError("a chain to read as a head needs one Dense module or more, and nothing else")
     widths = [modules[0].linear.in_features, *(module.linear.out_features for module in modules)]
     head = build_head(_spec(modules, widths), widths[0], widths[-1])
     for layer, module in zip(dense_layers(head), modules, strict=True):
         layer.load_state_dict(module.state_dict())
-    return head.to(modules[0].linear.weight)
+    weight: Tensor = modules[0].linear.weight
+    return head.to(device=weight.device, dtype=weight.dtype)
 
 
 def _spec(modules: Sequence[Any], widths: Sequence[int]) -> HeadSpec:

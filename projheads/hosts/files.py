@@ -1,31 +1,15 @@
-"""What both hosts do around their own loading and saving of files."""
+"""The files of a host's checkpoint around those of the head."""
 
 import contextlib
-import filecmp
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from projheads.hosts.checkpoint import read_modules
 
-__all__ = ["has_projection", "quiet", "share_backbone"]
+__all__ = ["has_projection", "share_backbone"]
 
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers' bars and reports off the terminal, where the caller has a display of its own."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
+_CHUNK_BYTES = 2**20
 
 
 def has_projection(folder: Path) -> bool:
@@ -50,9 +34,19 @@ def share_backbone(saved: Path, earlier: Path) -> None:
     """
     for file in saved.glob("*.safetensors"):
         twin = earlier / file.name
-        if not twin.is_file() or twin.samefile(file) or not filecmp.cmp(file, twin, shallow=False):
+        if not twin.is_file() or twin.samefile(file) or not _same_bytes(file, twin):
             continue
         link = file.with_name(f"{file.name}.link")
         with contextlib.suppress(OSError):
             os.link(twin, link)
             link.replace(file)
+
+
+def _same_bytes(first: Path, second: Path) -> bool:
+    if first.stat().st_size != second.stat().st_size:
+        return False
+    with first.open("rb") as a, second.open("rb") as b:
+        while chunk := a.read(_CHUNK_BYTES):
+            if chunk != b.read(_CHUNK_BYTES):
+                return False
+    return True

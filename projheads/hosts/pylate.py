@@ -3,16 +3,14 @@
 The dotted path of :class:`Projection` is written into users' checkpoints: it never changes.
 """
 
-import contextlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from pylate.models import ColBERT, Dense
-from sentence_transformers.models import Dense as SentenceTransformersDense
 from sentence_transformers.models import Transformer
 from torch import Tensor, nn
 
@@ -20,10 +18,9 @@ from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.hosts.backbone import backbone_width, cannot_open, resolve_backbone, transformer_subfolder
 from projheads.hosts.base import EncodingSettings, HostModel
-from projheads.hosts.checkpoint import CONFIG_FILE, WEIGHTS_FILE, head_config, load_head, save_head
+from projheads.hosts.common import HeadModule, as_head, forget_last_call, quiet, seeded
 from projheads.hosts.dense_chain import dense_layers, from_dense_chain
-from projheads.hosts.files import has_projection, quiet, share_backbone
-from projheads.init import isolated_random_state
+from projheads.hosts.files import has_projection, share_backbone
 
 __all__ = [
     "Projection",
@@ -37,62 +34,12 @@ __all__ = [
 ]
 
 
-class Projection(Dense):  # type: ignore[misc]
-    """A head as a PyLate module: PyLate keeps, on loading, no module that is not a ``Dense`` of its own.
-
-    Attributes:
-        head: The head that is applied to the token states.
-    """
+class Projection(HeadModule, Dense):  # type: ignore[misc]
+    """A head as a PyLate module: PyLate keeps, on loading, no module that is not a ``Dense`` of its own."""
 
     def __init__(self, head: Head) -> None:
-        super(SentenceTransformersDense, self).__init__()  # not Dense's own, which would make its matrix
-        self.head = head
-        self.in_features = head.in_features
-        self.out_features = head.out_features
-
-    def forward(self, features: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Replace ``token_embeddings`` (B, L, in_features) by (B, L, out_features)."""
-        features["token_embeddings"] = self.head(features["token_embeddings"])
-        return features
-
-    def get_config_dict(self) -> dict[str, Any]:
-        """Return what config.json holds."""
-        return head_config(self.head)
-
-    def save(self, output_path: str, *args: Any, safe_serialization: bool = True, **kwargs: Any) -> None:
-        """Write config.json and model.safetensors; there is no other format, whatever the host asks for."""
-        save_head(self.head, Path(output_path))
-
-    @classmethod
-    def load(
-        cls,
-        model_name_or_path: str,
-        subfolder: str = "",
-        token: bool | str | None = None,
-        cache_folder: str | None = None,
-        revision: str | None = None,
-        local_files_only: bool = False,
-        **kwargs: Any,
-    ) -> Self:
-        """Read the module from a checkpoint's folder or the hub, as the host calls it.
-
-        Raises:
-            ProjheadsError: If the files are not exactly a head's.
-        """
-        files = [
-            cls.load_file_path(
-                model_name_or_path,
-                filename=name,
-                subfolder=subfolder,
-                token=token,
-                cache_folder=cache_folder,
-                revision=revision,
-                local_files_only=local_files_only,
-            )
-            for name in (CONFIG_FILE, WEIGHTS_FILE)
-        ]
-        folder = Path(files[0]).parent if files[0] else Path(model_name_or_path, subfolder)
-        return cls(load_head(folder))
+        nn.Module.__init__(self)  # not Dense's, which would make a matrix of its own
+        self.hold(head)
 
 
 class PylateModel:
@@ -103,11 +50,7 @@ class PylateModel:
     def __init__(self, native: ColBERT) -> None:
         self.native = native
         projections = list(native)[1:]
-        self.head: nn.Module = (
-            projections[0].head
-            if len(projections) == 1 and isinstance(projections[0], Projection)
-            else nn.Sequential(*(_TokenView(module) for module in projections))
-        )
+        self.head = as_head(projections)
         self.in_features: int = projections[0].in_features
         self.out_features: int = projections[-1].out_features
         native.eval()
@@ -167,26 +110,14 @@ class PylateModel:
             backbone_from: A folder of an earlier save. Where its backbone has the same bytes, the files are shared
                 with it (hard links), so that they take no room on the disk.
         """
-        # What the last call to tokenize left behind would otherwise be saved with the tokenizer.
-        self.native[0].max_seq_length = self.native.document_length
-        self.native.tokenizer.backend_tokenizer.no_truncation()
-        self.native.tokenizer.backend_tokenizer.no_padding()
+        # Two limits that PyLate sets at every call and never reads; else they are those of the last call, or of the
+        # backbone until the first reload.
+        self.native[0].max_seq_length = self.native.tokenizer.model_max_length = self.native.document_length
+        forget_last_call(self.native.tokenizer)
         with quiet():
             self.native.save(str(path), create_model_card=False)
         if backbone_from is not None:
             share_backbone(path, backbone_from)
-
-
-class _TokenView(nn.Module):
-    """A host's projection module seen as a map of tensors."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, x: Tensor) -> Tensor:
-        projected: Tensor = self.module({"token_embeddings": x})["token_embeddings"]
-        return projected
 
 
 def create(
@@ -206,7 +137,7 @@ def create(
     """
     folder = resolve_backbone(backbone, revision=settings.revision)
     try:
-        with quiet(), _random_state(seed):
+        with quiet(), seeded(seed):
             transformer = Transformer.load(
                 str(folder),
                 subfolder=transformer_subfolder(folder),
@@ -246,7 +177,7 @@ def load(path: str, *, device: str | torch.device = "cpu", trust_remote_code: bo
     if not has_projection(folder):
         raise ProjheadsError(f'checkpoint "{path}": has no projection head; make a model of it with create')
     try:
-        with quiet(), _random_state(0):
+        with quiet(), seeded(0):
             native = ColBERT(str(folder), device="cpu", trust_remote_code=trust_remote_code, local_files_only=True)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise cannot_open("checkpoint", path, error) from error
@@ -287,13 +218,9 @@ def _assemble(
         raise ProjheadsError(f"head {head.spec}: has in_features={head.in_features}, the backbone's width is {width}")
     modules = OrderedDict([("0", transformer), ("1", Projection(head))])
     # On the CPU, for PyLate draws the new rows of the embedding table where the table lies.
-    with quiet(), _random_state(seed):
+    with quiet(), seeded(seed):
         native = ColBERT(modules=modules, device="cpu", **settings)
     return PylateModel(native.to(device))
-
-
-def _random_state(seed: int) -> contextlib.AbstractContextManager[None]:
-    return isolated_random_state(torch.Generator().manual_seed(seed))
 
 
 def to_dense_chain(head: Head) -> list[Dense]:

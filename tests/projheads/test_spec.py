@@ -2,6 +2,7 @@
 
 import copy
 import json
+import keyword
 import pickle
 import re
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from projheads import HeadSpec, ProjheadsError
 
-NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
+NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True).filter(lambda name: not keyword.iskeyword(name))
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 
 
@@ -126,7 +127,9 @@ def test_errors_give_the_position(text, position, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["", "FFN", "ffn(Depth=2)", "ffn(depth=1e999)", "a(b=" * 500 + "1" + ")" * 500])
+@pytest.mark.parametrize(
+    "text", ["", "FFN", "if", "ffn(lambda=1)", "ffn(Depth=2)", "ffn(depth=1e999)", "a(b=" * 500 + "1" + ")" * 500]
+)
 def test_other_bad_texts(text):
     with pytest.raises(ProjheadsError):
         HeadSpec.parse(text)
@@ -141,6 +144,7 @@ def test_other_bad_texts(text):
         {"name": "ffn", "option": {}},
         {"name": "ffn", "options": {"depth": {"x": 1}}},
         {"name": "../ffn"},
+        {"name": "if"},
         {"name": "ffn", "options": {"depth": float("nan")}},
         {"name": "ffn", "options": {"depth": {1, 2}}},
     ],

@@ -1,0 +1,230 @@
+"""Approximate MaxSim search: FAISS proposes documents for each query token, exact MaxSim ranks what is proposed.
+
+The index holds every token vector of the corpus and is searched by inner product. The documents of a query's candidates
+are the union over its tokens (as in ColBERT's first stage, Khattab and Zaharia, 2020, section 3.4); their scores come
+from the stored vectors, never from the index, and so equal those of the exact search.
+
+FAISS is imported inside the functions here and nowhere else.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from eval.ranking import NOTHING, Problem, Ranking, maxsim_of, rank, rounding_errors, shortlist
+from experiment.token_store import TokenStore
+from projheads.errors import ProjheadsError
+
+__all__ = ["TokenIndex", "build_index", "check_factory", "faiss_search"]
+
+ADD_ROWS = 2**16
+"""Token vectors that are handed to FAISS at once, in float32."""
+
+TRAINING_ROWS_PER_LIST = 64
+TRAINING_ROWS = 2**16
+"""An index is trained on this many token vectors per inverted list, and on no fewer than the second number."""
+
+HITS = 2**22
+"""Hits that are held at once."""
+
+GPU_MOST_HITS = 2048
+"""Largest number of neighbours that FAISS finds on a GPU."""
+
+
+@dataclass(frozen=True)
+class TokenIndex:
+    """A FAISS index over the token vectors of a corpus.
+
+    Attributes:
+        index: The ``faiss.Index``.
+        nprobe: Inverted lists that a search visits; None where the index has none.
+        on_gpu: Whether it lies on a GPU.
+        largest_norm: Largest norm of a token vector.
+    """
+
+    index: Any
+    nprobe: int | None
+    on_gpu: bool
+    largest_norm: float
+
+    @property
+    def bytes(self) -> int:
+        """Size of the index when written to a file."""
+        faiss = _faiss()
+        size = 0
+
+        def count(block: bytes) -> None:
+            nonlocal size
+            size += len(block)
+
+        index = faiss.index_gpu_to_cpu(self.index) if self.on_gpu else self.index
+        faiss.write_index(index, faiss.PyCallbackIOWriter(count))
+        return size
+
+
+def check_factory(factory: str, width: int, nprobe: int | None) -> None:
+    """Check an index description before anything is encoded.
+
+    Raises:
+        ProjheadsError: If FAISS is not installed, does not know the description or cannot build it for vectors of this
+            width, or ``nprobe`` is given for an index without inverted lists.
+    """
+    _empty_index(factory, width, nprobe)
+
+
+def build_index(store: TokenStore, factory: str, nprobe: int | None, device: torch.device) -> TokenIndex:
+    """Build an index over every token vector of a corpus.
+
+    It is trained on a sample drawn with a fixed seed. The same vectors and the same number of threads give the same
+    index on the CPU; for that a graph (HNSW, NSG), whose links depend on the order of insertion, is built by one thread.
+
+    Args:
+        store: The corpus.
+        factory: FAISS's description, for example ``IVF1024,Flat``.
+        nprobe: Inverted lists that a search visits; None for a sixteenth of them, at least 8.
+        device: The index goes to the GPU where this is one, FAISS has GPUs, and the index can be there.
+
+    Raises:
+        ProjheadsError: As ``check_factory``; or if the corpus is too small to train the index.
+    """
+    index, nprobe = _empty_index(factory, store.width, nprobe)
+    index, on_gpu = _to_gpu(index, device)
+    largest_norm = 0.0
+    with _threads(1 if re.search("HNSW|NSG", factory) else torch.get_num_threads()):
+        try:
+            if not index.is_trained:
+                index.train(_sample(store, index))
+            for first in range(0, len(store.vectors), ADD_ROWS):
+                rows = store.vectors[first : first + ADD_ROWS].astype(np.float32)
+                largest_norm = max(largest_norm, float(np.linalg.norm(rows, axis=1).max()))
+                index.add(rows)
+        except RuntimeError as error:
+            raise ProjheadsError(f'eval.index "{factory}": {_reason(error)}') from None
+    return TokenIndex(index, nprobe, on_gpu, largest_norm)
+
+
+def faiss_search(
+    problem: Problem,
+    index: TokenIndex,
+    *,
+    candidates_per_token: int,
+    progress: Callable[[float], None] | None = None,
+) -> list[Ranking]:
+    """Rank the documents of each query's candidates by exact MaxSim.
+
+    Args:
+        problem: Queries, corpus and depth.
+        index: The index over the corpus.
+        candidates_per_token: Token vectors that the index returns for each query token.
+        progress: Called with the share of the queries that are answered since its last call.
+
+    Returns:
+        One ranking a query; empty for a query without token vectors.
+    """
+    report = progress or (lambda share: None)
+    lengths = problem.queries.lengths
+    errors = rounding_errors(problem, np.arange(len(problem.queries)), index.largest_norm)
+    most = min(candidates_per_token, len(problem.documents.vectors), GPU_MOST_HITS if index.on_gpu else 2**31)
+    rankings = []
+    for queries in _batches(lengths, max(1, HITS // max(1, most))):
+        rows = np.concatenate([problem.queries[query] for query in queries]).astype(np.float32)
+        with _threads(torch.get_num_threads()):
+            hits = index.index.search(rows, most)[1] if most and len(rows) else np.zeros((len(rows), 0), np.int64)
+        for query, found in zip(queries, np.split(hits, np.cumsum(lengths[queries])[:-1]), strict=True):
+            documents = _documents(problem, query, found)
+            if len(documents) > problem.depth:
+                scores = maxsim_of(problem, query, documents, torch.float32)
+                documents = documents[shortlist(scores, problem.depth, errors[query])]
+            rankings.append(rank(problem, query, documents) if len(documents) else NOTHING)
+        report(len(queries) / len(problem.queries))
+    return rankings
+
+
+def _documents(problem: Problem, query: int, hits: np.ndarray) -> np.ndarray:
+    """Return the documents, each once, that token vectors (L, k) belong to; -1 stands for no hit."""
+    rows = np.unique(hits[hits >= 0])
+    documents = np.unique(np.searchsorted(problem.documents.offsets, rows, side="right") - 1)
+    return np.asarray(documents[documents != problem.own[query]])
+
+
+def _batches(lengths: np.ndarray, rows: int) -> Iterator[list[int]]:
+    """Group queries, in their order, into batches of at most ``rows`` token vectors, or of a single query."""
+    batch: list[int] = []
+    size = 0
+    for query, length in enumerate(lengths.tolist()):
+        if batch and size + length > rows:
+            yield batch
+            batch, size = [], 0
+        batch.append(query)
+        size += length
+    if batch:
+        yield batch
+
+
+def _empty_index(factory: str, width: int, nprobe: int | None) -> tuple[Any, int | None]:
+    faiss = _faiss()
+    try:
+        index = faiss.index_factory(width, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise ProjheadsError(
+            f'eval.index "{factory}": {_reason(error)}; examples: Flat, IVF1024,Flat, HNSW32'
+        ) from None
+    inverted = faiss.try_extract_index_ivf(index)
+    if inverted is None:
+        if nprobe is not None:
+            raise ProjheadsError(f'eval.nprobe: an index "{factory}" has no inverted lists to visit; leave nprobe out')
+        return index, None
+    inverted.nprobe = min(inverted.nlist, nprobe or max(8, inverted.nlist // 16))
+    return index, int(inverted.nprobe)
+
+
+def _sample(store: TokenStore, index: Any) -> np.ndarray:
+    inverted = _faiss().try_extract_index_ivf(index)
+    wanted = max(TRAINING_ROWS, TRAINING_ROWS_PER_LIST * inverted.nlist if inverted else 0)
+    total = len(store.vectors)
+    chosen = np.random.default_rng(0).choice(total, wanted, replace=False) if total > wanted else np.arange(total)
+    return np.asarray(store.vectors[np.sort(chosen)], np.float32)
+
+
+def _to_gpu(index: Any, device: torch.device) -> tuple[Any, bool]:
+    faiss = _faiss()
+    if device.type != "cuda" or not faiss.get_num_gpus():
+        return index, False
+    resources = faiss.StandardGpuResources()
+    try:
+        moved = faiss.index_cpu_to_gpu(resources, device.index or 0, index)
+        moved.resources = resources  # Keeps them alive as long as the index.
+        return moved, True
+    except RuntimeError:
+        # Graphs and some codes exist on the CPU only.
+        return index, False
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    faiss = _faiss()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(number)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def _faiss() -> Any:
+    try:
+        import faiss
+    except ImportError:
+        raise ProjheadsError("eval.index: FAISS is not installed; install faiss-cpu, or take index: exact") from None
+    return faiss
+
+
+def _reason(error: RuntimeError) -> str:
+    """Take what a user can use out of FAISS's message."""
+    text = " ".join(str(error).split())
+    return re.sub(r"^Error in .*? at \S+:\d+: (Error: )?('.*?' failed: ?)?", "", text).rstrip(". ") or "cannot be built"

@@ -1,0 +1,150 @@
+"""The answer in one sentence, and what a reader has to know before believing it."""
+
+from collections.abc import Sequence
+
+from eval.report.format import difference, interval, ratio, shown
+from eval.report.table import Leaderboard, Row
+from eval.verdicts import MINIMUM_SEEDS
+
+__all__ = ["answer", "notes"]
+
+
+def answer(board: Leaderboard) -> str:
+    """Answer the experiment's question in one sentence, as strongly as the data allow and no stronger."""
+    judged = [row for row in board.rows if row.verdict is not None]
+    if not judged:
+        reason = "its trials failed" if not board.baseline_row.seeds else "no other variant has a trial that counts"
+        return f"Nothing can be compared with {board.baseline}: {reason}."
+    if all(row.verdict is not None and row.verdict.word == "too few seeds" for row in judged):
+        seeds = max(row.verdict.seeds for row in judged if row.verdict is not None)
+        best = max(judged, key=_gain)
+        return (
+            f"No verdict: {_counted(seeds, 'seed')} cannot tell a head from luck, a verdict needs {MINIMUM_SEEDS}; "
+            f"the largest difference to {board.baseline} seen is {best.label}'s {difference(_gain(best))} "
+            f"{board.measure}."
+        )
+    better = [row for row in judged if row.verdict is not None and row.verdict.word == "better"]
+    if better:
+        return _winner(board, max(better, key=_gain), len(better))
+    worse = sum(row.verdict is not None and row.verdict.word == "worse" for row in judged)
+    could = [row.verdict.smallest_shown for row in judged if row.verdict is not None and row.verdict.smallest_shown]
+    power = f"; the experiment could have shown a difference of {shown(max(could))} points" if could else ""
+    if worse == len(judged):
+        return f"Every variant is worse than {board.baseline} on {_where(board)}."
+    if worse:
+        return (
+            f"No variant is better than {board.baseline} on {_where(board)}, {worse} of {len(judged)} "
+            f"{'is' if worse == 1 else 'are'} worse{power}."
+        )
+    return f"No variant can be told from {board.baseline} on {_where(board)}{power}."
+
+
+def notes(board: Leaderboard) -> list[str]:
+    """List what a reader has to know: seeds, failures, data, index, and rows that look wrong."""
+    return [*_seed_notes(board), *_failure_notes(board), *_sanity_notes(board), *_data_notes(board)]
+
+
+def _winner(board: Leaderboard, best: Row, count: int) -> str:
+    verdict = best.verdict
+    if verdict is None or best.costs is None:  # never of a row that was judged better
+        return ""
+    text = (
+        f"{best.label} gains {difference(verdict.difference).lstrip('+')} "
+        f"{interval(verdict.low, verdict.high).replace('+', '')} points of {board.measure} over {board.baseline} "
+        f"on {_where(board)}"
+    )
+    base = board.baseline_row.costs
+    if best.costs.folds:
+        text += ", and folds to one matrix, so that it costs nothing more once it is trained"
+    elif base is not None and base.multiply_adds > 0:
+        text += f", at {ratio(best.costs.multiply_adds / base.multiply_adds)} the head's multiply-adds"
+    if count > 1:
+        text += f"; {count} variants are better than {board.baseline}"
+    return text + "."
+
+
+def _where(board: Leaderboard) -> str:
+    names = list(board.datasets)
+    where = names[0] if len(names) == 1 else f"{len(names)} data sets"
+    return f"{where}, {_counted(len(board.baseline_row.seeds), 'seed')}"
+
+
+def _seed_notes(board: Leaderboard) -> list[str]:
+    seeds = len(board.baseline_row.seeds)
+    if seeds == 1:
+        return [
+            "One seed: the intervals say how far other queries could move the difference between these very trials. "
+            "They say nothing about the heads, for another seed may turn the order round. Train at least "
+            f"{MINIMUM_SEEDS} seeds."
+        ]
+    if seeds < MINIMUM_SEEDS:
+        return [f"{_counted(seeds, 'seed')}: too few for verdicts. Train at least {MINIMUM_SEEDS}."]
+    return []
+
+
+def _failure_notes(board: Leaderboard) -> list[str]:
+    return [
+        f"{row.label}, seed {seed}, does not count: {why}"
+        for row in (*board.rows, *board.references)
+        for seed, why in row.failures
+    ]
+
+
+def _sanity_notes(board: Leaderboard) -> list[str]:
+    mean = board.baseline_row.mean(board.measure)
+    by_name = {row.label: row.mean(board.measure) for row in board.references}
+    untrained, backbone = by_name.get("untrained"), by_name.get("backbone")
+    found = []
+    if mean is not None and untrained is not None and mean <= untrained:
+        found.append(
+            f"The trained {board.baseline} is not above its own initialisation: training did not help, "
+            "so a comparison of heads says little here. Look at the learning rate and the training data."
+        )
+    if mean is not None and backbone is not None and mean < backbone:
+        found.append(
+            f"The trained {board.baseline} is below the backbone's tokens without any head; "
+            "the heads lose something that the backbone has."
+        )
+    for key, what in (("device", "devices"), ("precision", "precisions"), ("init", "initialisations")):
+        values = sorted({str(trial.record[key]) for trial in board.experiment.trials if trial.record.get(key)})
+        if len(values) > 1:
+            found.append(f"Trials differ in more than the head: {what} {', '.join(values)}.")
+    return found
+
+
+def _data_notes(board: Leaderboard) -> list[str]:
+    found = []
+    trials = [trial for trial in board.experiment.trials if trial.evaluations]
+    for name, dataset in board.datasets.items():
+        facts = [f"{value} {key.replace('_', ' ')}" for key, value in dataset.get("notes", {}).items() if value]
+        evaluations = [trial.evaluations[name] for trial in trials if name in trial.evaluations]
+        if evaluations:
+            cut = evaluations[0].truncated
+            facts += [f"{cut[side]} {side} longer than the model takes" for side in sorted(cut) if cut[side]]
+        if facts:
+            found.append(f"{name}: {_joined(facts)}.")
+        found += _recall_note(name, [one.index.get("candidate_recall") for one in evaluations])
+    return found
+
+
+def _recall_note(name: str, recalls: Sequence[dict[str, float] | None]) -> list[str]:
+    known = [recall for recall in recalls if recall]
+    if not known:
+        return []
+    lowest = min(known, key=lambda recall: recall["value"])
+    return [
+        f"{name} was searched with an approximate index; at least {100 * lowest['value']:.1f}% of the "
+        f"{lowest['at']:.0f} best documents of an exact search were among its candidates."
+    ]
+
+
+def _joined(facts: Sequence[str]) -> str:
+    return facts[0] if len(facts) == 1 else f"{', '.join(facts[:-1])} and {facts[-1]}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _gain(row: Row) -> float:
+    return row.verdict.difference if row.verdict is not None else float("-inf")

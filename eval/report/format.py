@@ -1,0 +1,113 @@
+"""How numbers are written, one way everywhere: scores and differences as points, that is times 100."""
+
+from eval.report.table import Row
+from eval.verdicts import Verdict
+
+__all__ = [
+    "bytes_text",
+    "count",
+    "difference",
+    "failed",
+    "interval",
+    "mean_and_spread",
+    "points",
+    "ratio",
+    "seconds",
+    "short_count",
+    "shown",
+    "verdict_cell",
+    "verdict_text",
+]
+
+MINUS = "\N{MINUS SIGN}"
+
+
+def points(value: float) -> str:
+    """Write a score or a spread from 0 to 1 as points: 0.6123 is ``61.23``."""
+    return f"{100 * value:.2f}".replace("-", MINUS)
+
+
+def shown(value: float) -> str:
+    """Write a size of a difference that is only roughly known: 0.0083 is ``0.8``."""
+    return f"{100 * value:.2f}" if 100 * value < 0.095 else f"{100 * value:.1f}"
+
+
+def difference(value: float) -> str:
+    """Write a difference with its sign: 0.013 is ``+1.30``."""
+    text = f"{100 * value:+.2f}"
+    return "0.00" if float(text) == 0 else text.replace("-", MINUS)
+
+
+def interval(low: float, high: float) -> str:
+    """Write an interval of a difference: ``[+0.70, +1.90]``."""
+    return f"[{difference(low)}, {difference(high)}]"
+
+
+def verdict_text(verdict: Verdict) -> str:
+    """Write a verdict, with what could have been shown where nothing was."""
+    if verdict.word == "no difference shown" and verdict.smallest_shown is not None:
+        return f"no difference shown (could have shown {shown(verdict.smallest_shown)})"
+    return verdict.word
+
+
+def count(value: float) -> str:
+    """Write a whole number with commas between thousands."""
+    return f"{value:,.0f}"
+
+
+def ratio(value: float) -> str:
+    """Write a multiple: ``2.1x``."""
+    return f"{value:.1f}x" if value < 100 else f"{value:,.0f}x"
+
+
+def seconds(value: float) -> str:
+    """Write a time: ``8.1 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if value < 59.95:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def bytes_text(value: float) -> str:
+    """Write a size in decimal units: ``1.2 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 999.5:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"
+
+
+def mean_and_spread(mean: float | None, spread: float | None) -> str:
+    """Write a mean over seeds with its spread: ``61.23 ± 0.12``; a dash where no trial counts."""
+    if mean is None:
+        return "\N{EN DASH}"
+    return points(mean) if spread is None else f"{points(mean)} ± {points(spread)}"
+
+
+def failed(row: Row) -> list[str]:
+    """Write how many of a row's trials failed, as a list of none or one."""
+    return [f"{len(row.failures)} failed"] if row.failures else []
+
+
+def verdict_cell(row: Row) -> str:
+    """Write what stands in a row's verdict column."""
+    if row.kind == "reference":
+        return "reference"
+    if row.kind == "baseline":
+        main = "baseline"
+    elif row.verdict is not None:
+        main = verdict_text(row.verdict)
+    else:
+        main = "" if not row.seeds else "shares no seed with the baseline"
+    return "; ".join([*([main] if main else []), *failed(row)])
+
+
+def short_count(value: float) -> str:
+    """Write a count in few letters: ``49k``, ``4.8M``."""
+    for unit in ("", "k", "M"):
+        if value < 999.5:
+            return f"{value:.0f}{unit}" if value >= 99.5 or not unit else f"{value:.3g}{unit}"
+        value /= 1000
+    return f"{value:.3g}G"

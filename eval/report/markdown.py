@@ -1,0 +1,82 @@
+"""The leaderboard as Markdown, for a README or a model card."""
+
+import html
+import re
+from collections.abc import Sequence
+
+from eval.report import format as fmt
+from eval.report.answer import answer, notes
+from eval.report.table import Leaderboard, Row
+
+__all__ = ["escape", "markdown_text"]
+
+
+def markdown_text(board: Leaderboard) -> str:
+    """Return leaderboard.md."""
+    lines = [
+        f"# {escape(board.experiment.name)}",
+        "",
+        f"**{escape(answer(board))}**",
+        "",
+        *([escape(board.experiment.description), ""] if board.experiment.description else []),
+        *_table(_header(board), [_cells(board, row) for row in (*board.rows, *board.references)]),
+        "",
+        f"Scores and differences are points (times 100): {escape(board.measure)}, mean over data sets and seeds ± the",
+        f"spread over seeds; differences to {escape(board.baseline)} are paired by query and seed, with a 95% interval.",
+        "",
+    ]
+    if len(board.datasets) > 1:
+        header = ["variant", *map(escape, board.datasets)]
+        rows = [[escape(row.label), *_dataset_cells(board, row)] for row in (*board.rows, *board.references)]
+        lines += [f"## {escape(board.measure)} by data set", "", *_table(header, rows), ""]
+    remarks = notes(board)
+    if remarks:
+        lines += ["## Notes", "", *(f"- {escape(remark)}" for remark in remarks), ""]
+    return "\n".join(lines)
+
+
+def escape(text: str) -> str:
+    """Write any text so that Markdown shows it as it stands: no markup, no HTML, one line."""
+    one_line = " ".join(text.split())
+    return re.sub(r"([\\`*_\[\]#|~$])", r"\\\1", html.escape(one_line, quote=False))
+
+
+def _header(board: Leaderboard) -> list[str]:
+    return [
+        "variant",
+        *map(escape, board.experiment.measures),
+        "difference [95%]",
+        "verdict",
+        "parameters",
+        "multiply-adds per token",
+        "folds",
+        "training",
+    ]
+
+
+def _cells(board: Leaderboard, row: Row) -> list[str]:
+    verdict, costs = row.verdict, row.costs
+    return [
+        escape(row.label) if row.kind != "reference" else f"*{escape(row.label)}*",
+        *(fmt.mean_and_spread(row.mean(measure), row.spread(measure)) for measure in board.experiment.measures),
+        escape(f"{fmt.difference(verdict.difference)} {fmt.interval(verdict.low, verdict.high)}") if verdict else "",
+        fmt.verdict_cell(row),
+        fmt.count(costs.parameters) if costs else "",
+        fmt.count(costs.multiply_adds) if costs else "",
+        ("yes" if costs.folds else "no") if costs else "",
+        fmt.seconds(costs.train_s) if costs else "",
+    ]
+
+
+def _dataset_cells(board: Leaderboard, row: Row) -> list[str]:
+    cells = []
+    for name in board.datasets:
+        mean, verdict = row.mean(board.measure, name), row.dataset_verdicts.get(name)
+        mark = f" ({fmt.difference(verdict.difference)})" if verdict else ""
+        cells.append("" if mean is None else escape(f"{fmt.points(mean)}{mark}"))
+    return cells
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    rule = ["---", *("---:" for _ in header[1:])]
+    return [f"| {' | '.join(cells)} |" for cells in (header, rule, *rows)]

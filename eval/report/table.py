@@ -1,0 +1,292 @@
+"""From result files to the leaderboard: rows with scores, verdicts and costs. Every output format shows this table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from eval.report.load import Evaluation, Experiment, Reference, Trial
+from eval.verdicts import Scores, Verdict, judge
+from projheads.errors import ProjheadsError, unknown_name
+
+__all__ = ["Costs", "Leaderboard", "Row", "build_leaderboard", "query_ids", "scores_of"]
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a variant costs; times are means over its trials.
+
+    Attributes:
+        parameters: Parameters of the head.
+        multiply_adds: Multiply-adds of the head for one token, as trained.
+        folds: Whether the head folds to one matrix, and then costs what a linear head does.
+        train_s: Seconds of training.
+        encode_per_s: Texts encoded a second, queries and documents together; None where it was not measured.
+        index_bytes: Bytes of the index, all data sets together; None where there is none.
+        learning_rates: The learning rates that its trials were trained with.
+    """
+
+    parameters: int
+    multiply_adds: int
+    folds: bool
+    train_s: float
+    encode_per_s: float | None
+    index_bytes: int | None
+    learning_rates: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the leaderboard.
+
+    Attributes:
+        label: The variant's label, or the reference's name.
+        kind: What the row is.
+        about: A reference's description; empty for a variant.
+        seeds: Seeds whose trials count.
+        scores: For each measure and data set, the mean over queries of each of ``seeds``.
+        verdict: Against the baseline over all data sets; None for the baseline, references and failed variants.
+        dataset_verdicts: The same on each data set alone.
+        costs: None for a reference, and for a variant of which no trial finished.
+        failures: Seed and reason of each trial that does not count.
+    """
+
+    label: str
+    kind: Literal["variant", "baseline", "reference"]
+    about: str
+    seeds: tuple[int, ...]
+    scores: Mapping[str, Mapping[str, tuple[float, ...]]]
+    verdict: Verdict | None
+    dataset_verdicts: Mapping[str, Verdict]
+    costs: Costs | None
+    failures: tuple[tuple[int, str], ...]
+
+    def by_seed(self, measure: str) -> tuple[float, ...]:
+        """Return each seed's mean over data sets."""
+        return tuple(float(value) for value in np.mean(list(self.scores[measure].values()), axis=0))
+
+    def mean(self, measure: str, dataset: str | None = None) -> float | None:
+        """Return the mean over seeds, of one data set or over all; None where no trial counts."""
+        if not self.seeds:
+            return None
+        return float(np.mean(self.by_seed(measure) if dataset is None else self.scores[measure][dataset]))
+
+    def spread(self, measure: str) -> float | None:
+        """Return the sample standard deviation over seeds; None for fewer than two."""
+        return float(np.std(self.by_seed(measure), ddof=1)) if len(self.seeds) > 1 else None
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """The table that every output format shows.
+
+    Attributes:
+        experiment: What it was made of.
+        measure: The measure that verdicts are about.
+        baseline: Label of the baseline.
+        datasets: What each data set is, by name.
+        rows: Variants, best mean first; those without a score last.
+        references: Reference rows, best mean first.
+        scores: Per-query scores of ``measure`` of every variant that has some.
+    """
+
+    experiment: Experiment
+    measure: str
+    baseline: str
+    datasets: Mapping[str, Mapping[str, Any]]
+    rows: tuple[Row, ...]
+    references: tuple[Row, ...]
+    scores: Mapping[str, Scores]
+
+    @property
+    def baseline_row(self) -> Row:
+        """The baseline's row."""
+        return next(row for row in self.rows if row.kind == "baseline")
+
+
+def build_leaderboard(experiment: Experiment) -> Leaderboard:
+    """Compute the leaderboard.
+
+    Raises:
+        ProjheadsError: If the experiment has no evaluation or not one baseline, or if its evaluations do not belong
+            together: another data set hash, other queries.
+    """
+    baseline = _baseline(experiment)
+    if not experiment.datasets:
+        raise ProjheadsError(f"{experiment.path}: no trial has an evaluation yet; run python -m eval {experiment.path}")
+    datasets = _datasets(experiment)
+    labels = list(dict.fromkeys(trial.label for trial in experiment.trials))
+    groups = {label: [trial for trial in experiment.trials if trial.label == label] for label in labels}
+    complete = {label: [trial for trial in group if not _missing(trial, experiment)] for label, group in groups.items()}
+    queries = {name: query_ids(experiment, name) for name in experiment.datasets}
+    measure = experiment.measures[0]
+    scores = {label: scores_of(trials, measure, queries) for label, trials in complete.items() if trials}
+    verdicts, by_dataset = _verdicts(scores, baseline, experiment.datasets)
+    rows = [
+        Row(
+            label=label,
+            kind="baseline" if label == baseline else "variant",
+            about="",
+            seeds=tuple(trial.seed for trial in complete[label]),
+            scores=_means(experiment, complete[label], queries),
+            verdict=verdicts.get(label),
+            dataset_verdicts={name: by_dataset[name][label] for name in by_dataset if label in by_dataset[name]},
+            costs=_costs(complete[label]) if complete[label] else None,
+            failures=tuple((one.seed, why) for one in groups[label] if (why := _missing(one, experiment))),
+        )
+        for label in labels
+    ]
+    return Leaderboard(
+        experiment=experiment,
+        measure=measure,
+        baseline=baseline,
+        datasets=datasets,
+        rows=_best_first(rows, measure),
+        references=_best_first(_reference_rows(experiment, queries), measure),
+        scores=scores,
+    )
+
+
+def query_ids(experiment: Experiment, dataset: str) -> tuple[str, ...]:
+    """Return the ids of a data set's judged queries, in the order of the first evaluation."""
+    for evaluations in experiment.evaluations():
+        if dataset in evaluations:
+            return tuple(next(iter(evaluations[dataset].measures.values())))
+    return ()
+
+
+def scores_of(trials: Sequence[Trial], measure: str, queries: Mapping[str, Sequence[str]]) -> Scores:
+    """Return one variant's per-query scores, data sets and queries in the order of ``queries``."""
+    tables = [
+        np.array([[trial.evaluations[name].measures[measure][query] for query in ids] for trial in trials])
+        for name, ids in queries.items()
+    ]
+    return Scores(tuple(trial.seed for trial in trials), tuple(tables))
+
+
+def _baseline(experiment: Experiment) -> str:
+    labels = sorted({trial.label for trial in experiment.trials if trial.record.get("is_baseline")})
+    if len(labels) != 1:
+        found = ", ".join(labels) if labels else "none"
+        raise ProjheadsError(
+            f"{experiment.path}: a report needs one variant marked as the baseline, found {found}; "
+            "set heads.baseline and train again"
+        )
+    return labels[0]
+
+
+def _datasets(experiment: Experiment) -> dict[str, Mapping[str, Any]]:
+    """Return what each data set is, having checked that every evaluation is of the same one."""
+    known: dict[str, tuple[Mapping[str, Any], frozenset[str]]] = {}
+    for evaluations in experiment.evaluations():
+        for name, evaluation in evaluations.items():
+            queries = _checked_queries(experiment, evaluation)
+            first, first_queries = known.setdefault(name, (evaluation.dataset, queries))
+            if evaluation.dataset["hash"] != first["hash"] or queries != first_queries:
+                raise ProjheadsError(
+                    f"{evaluation.run.with_suffix('.json')}: is of another {name} than the other evaluations "
+                    "(data set hash or queries differ), so it cannot be paired; delete it and evaluate again"
+                )
+    return {name: known[name][0] for name in experiment.datasets}
+
+
+def _checked_queries(experiment: Experiment, evaluation: Evaluation) -> frozenset[str]:
+    for measure in experiment.measures:
+        if measure not in evaluation.measures:
+            where = evaluation.run.with_suffix(".json")
+            raise ProjheadsError(f"{where}: {unknown_name('measure', measure, evaluation.measures)}; evaluate again")
+    queries = frozenset(evaluation.measures[experiment.measures[0]])
+    if len(queries) < 2:
+        raise ProjheadsError(
+            f"{evaluation.run.with_suffix('.json')}: scores fewer than two queries; judge more of them"
+        )
+    return queries
+
+
+def _missing(trial: Trial, experiment: Experiment) -> str | None:
+    """Return why a trial does not count, or None where it does."""
+    if trial.error is not None:
+        return trial.error
+    lacking = [name for name in experiment.datasets if name not in trial.evaluations]
+    return f"not evaluated on {', '.join(lacking)}" if lacking else None
+
+
+def _verdicts(
+    scores: Mapping[str, Scores], baseline: str, datasets: Sequence[str]
+) -> tuple[dict[str, Verdict], dict[str, dict[str, Verdict]]]:
+    """Judge over the suite and on each data set alone, those variants that share a seed with the baseline."""
+    if baseline not in scores:
+        return {}, {}
+    seeds = set(scores[baseline].seeds)
+    comparable = {label: one for label, one in scores.items() if seeds & set(one.seeds)}
+    suite = judge(comparable, baseline)
+    if len(datasets) == 1:
+        return suite, {datasets[0]: suite}
+    single = {
+        name: judge({label: one.only(index) for label, one in comparable.items()}, baseline)
+        for index, name in enumerate(datasets)
+    }
+    return suite, single
+
+
+def _means(
+    experiment: Experiment, trials: Sequence[Trial | Reference], queries: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, tuple[float, ...]]]:
+    return {
+        measure: {
+            name: tuple(
+                float(np.mean([one.evaluations[name].measures[measure][query] for query in ids])) for one in trials
+            )
+            for name, ids in queries.items()
+        }
+        for measure in experiment.measures
+    }
+
+
+def _costs(trials: Sequence[Trial]) -> Costs:
+    first = trials[0].record
+    evaluations = [evaluation for trial in trials for evaluation in trial.evaluations.values()]
+    encode_s = sum(one.timings.get("encode_s", 0.0) for one in evaluations)
+    texts = sum(one.dataset.get("documents", 0) + one.dataset.get("queries", 0) for one in evaluations)
+    index_bytes = [sum(one.bytes.get("index", 0) for one in trial.evaluations.values()) for trial in trials]
+    rates = {float(trial.record["learning_rate"]) for trial in trials if trial.record.get("learning_rate") is not None}
+    return Costs(
+        parameters=int(first["parameters"]),
+        multiply_adds=int(first["multiply_adds"]),
+        folds=bool(first["folds"]),
+        train_s=float(np.mean([trial.record["timings"]["train_s"] for trial in trials])),
+        encode_per_s=texts / encode_s if encode_s > 0 else None,
+        index_bytes=round(float(np.mean(index_bytes))) or None,
+        learning_rates=tuple(sorted(rates)),
+    )
+
+
+def _reference_rows(experiment: Experiment, queries: Mapping[str, Sequence[str]]) -> list[Row]:
+    rows = []
+    for name in dict.fromkeys(reference.name for reference in experiment.references):
+        group = [one for one in experiment.references if one.name == name]
+        complete = [one for one in group if all(dataset in one.evaluations for dataset in queries)]
+        lacking = tuple((one.seed, "not evaluated on every data set") for one in group if one not in complete)
+        rows.append(
+            Row(
+                label=name,
+                kind="reference",
+                about=group[0].description,
+                seeds=tuple(one.seed for one in complete),
+                scores=_means(experiment, complete, queries),
+                verdict=None,
+                dataset_verdicts={},
+                costs=None,
+                failures=lacking,
+            )
+        )
+    return rows
+
+
+def _best_first(rows: Sequence[Row], measure: str) -> tuple[Row, ...]:
+    def place(row: Row) -> tuple[float, str]:
+        mean = row.mean(measure)
+        return (float("inf") if mean is None else -mean, row.label)
+
+    return tuple(sorted(rows, key=place))

@@ -1,0 +1,63 @@
+"""Write the report's files, print it, and compare experiments: what the command line calls."""
+
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from eval.report import figures
+from eval.report.data_files import csv_text, json_value
+from eval.report.html import html_text
+from eval.report.load import load_experiment
+from eval.report.markdown import markdown_text
+from eval.report.table import Leaderboard, build_leaderboard
+from eval.report.terminal import print_board
+from experiment.folder import ExperimentFolder, write_bytes, write_text
+
+__all__ = ["print_leaderboard", "write_report"]
+
+
+def write_report(folder: Path) -> Path:
+    """Write the leaderboard of an experiment in every format.
+
+    Args:
+        folder: The experiment's folder.
+
+    Returns:
+        The HTML page.
+
+    Raises:
+        ProjheadsError: If there is nothing to report, or result files are broken or do not belong together.
+    """
+    return write_board(build_leaderboard(load_experiment(folder)), ExperimentFolder(folder).report)
+
+
+def print_leaderboard(folder: Path, console: Console | None = None) -> None:
+    """Print the leaderboard of an experiment; see ``write_report`` for its errors.
+
+    Args:
+        folder: The experiment's folder.
+        console: Where to print; None for the terminal.
+    """
+    board = build_leaderboard(load_experiment(folder))
+    print_board(board, ExperimentFolder(folder).report / "leaderboard.html", console or Console())
+
+
+def write_board(board: Leaderboard, target: Path) -> Path:
+    """Write a leaderboard's files to a folder and return the HTML page."""
+    drawn: dict[str, str] = {}
+    with figures.style():
+        for name, (_, draw) in figures.FIGURES.items():
+            figure = draw(board)
+            if figure is None:
+                continue
+            svg = figures.svg_bytes(figure)
+            drawn[name] = svg.decode("utf-8")
+            write_bytes(target / "figures" / f"{name}.svg", svg)
+            write_bytes(target / "figures" / f"{name}.png", figures.png_bytes(figure))
+    write_text(target / "leaderboard.md", markdown_text(board))
+    write_text(target / "leaderboard.csv", csv_text(board))
+    write_text(target / "leaderboard.json", json.dumps(json_value(board), indent=1, ensure_ascii=False) + "\n")
+    page = target / "leaderboard.html"
+    write_text(page, html_text(board, drawn))
+    return page

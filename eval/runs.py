@@ -1,0 +1,138 @@
+"""Runs: what was found for each query, and the TREC files that they are kept in.
+
+A line of a run file is ``query_id Q0 document_id rank score tag``. White space parts the columns, so an id that holds
+some is written with each white-space character as its UTF-8 bytes in the form ``%20``; a ``%`` that could be taken for
+the beginning of such a code becomes ``%25``. Every other id stands as it is. Reading undoes it.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import numpy as np
+
+from eval.ranking import Ranking
+from experiment.folder import write_bytes
+from projheads.errors import ProjheadsError
+
+__all__ = ["Qrels", "Run", "decode_id", "encode_id", "in_trec_order", "make_run", "read_qrels", "read_run", "write_run"]
+
+Run = Mapping[str, Sequence[tuple[str, float]]]
+"""Document ids and scores by query id, best first."""
+
+Qrels = Mapping[str, Mapping[str, int]]
+"""Grades by query id and document id."""
+
+TAG = "projheads"
+
+WHITE_SPACE = (
+    "\t\n\v\f\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+CODES = "|".join([*map(quote, WHITE_SPACE), "%25"])
+TO_ENCODE = re.compile(f"[{WHITE_SPACE}]|(?={CODES})%")
+TO_DECODE = re.compile(CODES)
+
+
+def encode_id(name: str) -> str:
+    """Write an id so that it holds no white space; ``decode_id`` undoes it."""
+    return TO_ENCODE.sub(lambda found: quote(found.group()), name)
+
+
+def decode_id(name: str) -> str:
+    """Read an id that ``encode_id`` wrote."""
+    return TO_DECODE.sub(lambda found: unquote(found.group()), name)
+
+
+def make_run(rankings: Iterable[Ranking], query_ids: Iterable[str], document_ids: Sequence[str]) -> Run:
+    """Name the queries and documents of rankings."""
+    return {
+        query: [(document_ids[place], float(score)) for place, score in zip(found.documents, found.scores, strict=True)]
+        for query, found in zip(query_ids, rankings, strict=True)
+    }
+
+
+def write_run(path: Path, run: Run) -> None:
+    """Write a TREC run file, whole or not at all.
+
+    Scores are float32 values written with all their digits. The lines are in the order in which trec_eval puts them.
+    """
+    lines = [
+        f"{encode_id(query)} Q0 {encode_id(document)} {rank} {score!r} {TAG}\n"
+        for query, found in run.items()
+        for rank, (document, score) in enumerate(found, start=1)
+    ]
+    write_bytes(path, "".join(lines).encode("utf-8"))
+
+
+def read_run(path: Path) -> Run:
+    """Read anybody's TREC run file, in the order of trec_eval: by score as float32, equal ones by id, both falling.
+
+    Ids are decoded where the last column says that this program wrote the line.
+
+    Raises:
+        ProjheadsError: If a line has not six columns, its score is no number, or it names a document again.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for number, line in _lines(path):
+        columns = line.split()
+        if len(columns) != 6:
+            raise ProjheadsError(f"{path} line {number}: a line of a run has 6 columns, this one has {len(columns)}")
+        query, _, document, _, text, tag = columns
+        if tag == TAG:
+            query, document = decode_id(query), decode_id(document)
+        documents = found.setdefault(query, {})
+        if document in documents:
+            raise ProjheadsError(f'{path} line {number}: query "{query}" has document "{document}" twice')
+        documents[document] = _number(text, f"{path} line {number}: the score")
+    return {query: in_trec_order(documents) for query, documents in found.items()}
+
+
+def in_trec_order(scores: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Put documents into the order in which trec_eval ranks them, whatever the ranks that a file states."""
+    return sorted(scores.items(), key=lambda item: (np.float32(item[1]), encode_id(item[0])), reverse=True)
+
+
+def read_qrels(path: Path) -> Qrels:
+    """Read judgements: TREC's four columns, or BEIR's three with or without their header. The last of equals holds.
+
+    Raises:
+        ProjheadsError: If a line is neither, a grade is no whole number, or there is no line.
+    """
+    qrels: dict[str, dict[str, int]] = {}
+    for number, line in _lines(path):
+        columns = line.split("\t") if line.count("\t") == 2 else line.split()
+        if len(columns) not in (3, 4):
+            raise ProjheadsError(f"{path} line {number}: a judgement has 3 columns (BEIR) or 4 (TREC)")
+        query, document, grade = columns[0], columns[-2], columns[-1]
+        if number == 1 and grade == "score":
+            continue
+        value = _number(grade, f"{path} line {number}: the grade")
+        if value != int(value):
+            raise ProjheadsError(f'{path} line {number}: the grade "{grade}" is not a whole number')
+        qrels.setdefault(query, {})[document] = int(value)
+    if not qrels:
+        raise ProjheadsError(f"{path}: holds no judgement")
+    return qrels
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="\n") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, line.rstrip("\r\n")
+    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError) as error:
+        raise ProjheadsError(f"{path}: cannot be read ({error})") from None
+
+
+def _number(text: str, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ProjheadsError(f'{what} "{text}" is no number')
+    return value

@@ -1,0 +1,152 @@
+"""Every variant against every other: groups that cannot be told apart, and what moves a score."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from eval.verdicts.judge import ALPHA, MINIMUM_SEEDS, holm
+from eval.verdicts.model import Estimate, Levels, Scores, borrow, estimate, paired_levels
+
+__all__ = ["Pairs", "Shares", "compare_all", "groups", "variance_shares"]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """All pairs of variants that share enough seeds.
+
+    Attributes:
+        names: The variants, best mean first.
+        levels: For each pair of names its paired difference, taken apart.
+        estimates: For each pair of names its paired difference with its standard error.
+    """
+
+    names: tuple[str, ...]
+    levels: Mapping[tuple[str, str], Levels]
+    estimates: Mapping[tuple[str, str], Estimate]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What moves a mean score, each as a standard deviation in the measure's own unit.
+
+    Attributes:
+        head: Between heads, had each been trained with endless seeds and judged by endless queries.
+        learning_rate: Between learning rates of one head; None where no head was trained with two.
+        seed: Between trials of one variant.
+        queries: Between draws of as many queries, for a score.
+        queries_paired: The same for a difference of two variants, where the queries' difficulty cancels.
+    """
+
+    head: float
+    learning_rate: float | None
+    seed: float
+    queries: float
+    queries_paired: float
+
+
+def compare_all(scores: Mapping[str, Scores]) -> Pairs:
+    """Compare all variants in pairs, those with too few common seeds left out."""
+    names = sorted(scores, key=lambda name: (-float(scores[name].means().mean()), name))
+    names = [name for name in names if len(scores[name].seeds) >= MINIMUM_SEEDS]
+    levels = {}
+    for first, second in combinations(names, 2):
+        if len(set(scores[first].seeds) & set(scores[second].seeds)) >= MINIMUM_SEEDS:
+            levels[first, second] = paired_levels(scores[first], scores[second])
+    borrowed = borrow([part.seed_variance for part in levels.values()], [part.seeds for part in levels.values()])
+    estimates = {
+        pair: estimate(part, *seed_level) for (pair, part), seed_level in zip(levels.items(), borrowed, strict=True)
+    }
+    return Pairs(tuple(names), levels, estimates)
+
+
+def groups(pairs: Pairs) -> dict[str, str]:
+    """Give each variant letters: two variants that share a letter cannot be told apart.
+
+    The pairs' p-values are corrected by Holm's method over all pairs; the letters follow Piepho (An algorithm for a
+    letter-based representation of all-pairwise comparisons, 2004): start with one group of all, split it at each pair
+    that differs, and drop groups that lie within others.
+
+    Returns:
+        The letters of each variant, the best variant's first.
+    """
+    adjusted = holm([one.p_value() for one in pairs.estimates.values()])
+    differ = [pair for pair, p_value in zip(pairs.estimates, adjusted, strict=True) if p_value < ALPHA]
+    columns = [frozenset(pairs.names)]
+    for first, second in differ:
+        split = []
+        for column in columns:
+            if first in column and second in column:
+                split += [column - {first}, column - {second}]
+            else:
+                split.append(column)
+        columns = _maximal(split)
+    place = {name: index for index, name in enumerate(pairs.names)}
+    columns.sort(key=lambda column: sorted(place[name] for name in column))
+    return {
+        name: " ".join(_letter(index) for index, column in enumerate(columns) if name in column) for name in pairs.names
+    }
+
+
+def variance_shares(
+    scores: Mapping[str, Scores], pairs: Pairs, heads: Mapping[str, str], rates: Mapping[str, float | None]
+) -> Shares | None:
+    """Estimate what moves a score.
+
+    Half the mean squared difference of two members is a factor's variance, once the squared standard error of the
+    difference, which chance alone would have given, is taken off.
+
+    Args:
+        scores: The variants' scores.
+        pairs: Their comparison.
+        heads: The head of each variant; two variants may have one head and differ in the learning rate.
+        rates: The learning rate of each variant.
+
+    Returns:
+        The shares, or None where fewer than two variants have enough seeds.
+    """
+    if not pairs.estimates:
+        return None
+    tuned = [pair for pair in pairs.estimates if heads[pair[0]] == heads[pair[1]] and rates[pair[0]] != rates[pair[1]]]
+    headed = [pair for pair in pairs.estimates if heads[pair[0]] != heads[pair[1]]]
+    chosen = [scores[name] for name in pairs.names]
+    return Shares(
+        head=_between(pairs, headed) or 0.0,
+        learning_rate=_between(pairs, tuned),
+        seed=_root_mean([float(np.var(one.means(), ddof=1)) for one in chosen]),
+        queries=_root_mean([_query_variance(one) for one in chosen]),
+        queries_paired=_root_mean([part.query_part for part in pairs.levels.values()]),
+    )
+
+
+def _between(pairs: Pairs, chosen: Sequence[tuple[str, str]]) -> float | None:
+    if not chosen:
+        return None
+    estimates = [pairs.estimates[pair] for pair in chosen]
+    return float(np.sqrt(max(0.0, np.mean([one.mean**2 - one.standard_error**2 for one in estimates]) / 2)))
+
+
+def _query_variance(one: Scores) -> float:
+    parts = [table.mean(axis=0).var(ddof=1) / table.shape[1] for table in one.tables]
+    return float(np.sum(parts)) / len(parts) ** 2
+
+
+def _root_mean(variances: Sequence[float]) -> float:
+    return float(np.sqrt(np.mean(variances)))
+
+
+def _maximal(columns: Sequence[frozenset[str]]) -> list[frozenset[str]]:
+    """Drop groups that lie within another, keeping the first of equal ones."""
+    distinct = list(dict.fromkeys(columns))
+    return [column for column in distinct if not any(column < other for other in distinct)]
+
+
+def _letter(index: int) -> str:
+    """Return a, b, ..., z, aa, ab, ..."""
+    letters = ""
+    index += 1
+    while index > 0:
+        index, rest = divmod(index - 1, 26)
+        letters = chr(ord("a") + rest) + letters
+    return letters

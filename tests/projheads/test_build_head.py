@@ -1,0 +1,151 @@
+"""Building: where randomness comes from, and what each initialisation promises."""
+
+import math
+
+import pytest
+import torch
+
+from projheads import HeadSpec, ProjheadsError, build_head, list_heads, list_inits
+
+HEADS = [*list_heads(), "pylate_gelu", "ffn(activation=gelu, bias=true)", "residual(inner=glu(), learned_scale=true)"]
+
+
+def generator(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+def tokens(n, width, seed=0):
+    """Token states (n, width) as backbones give them: a common direction, and norms that differ."""
+    x = torch.randn(n, width, generator=generator(seed)) + torch.randn(width, generator=generator(seed + 1))
+    return x * torch.rand(n, 1, generator=generator(seed + 2)).add(0.5)
+
+
+def mean_norm(head, x):
+    return head.eval()(x).norm(dim=-1).mean().item()
+
+
+def bits(head):
+    return {name: tensor.tolist() for name, tensor in head.state_dict().items()}
+
+
+@pytest.mark.parametrize("init", list_inits())
+@pytest.mark.parametrize("text", HEADS)
+def test_the_generator_decides_every_bit_and_the_global_state_none(text, init):
+    sample = tokens(16, 24)
+    heads = []
+    with torch.random.fork_rng(devices=[]):
+        for global_seed, seed in ((0, 5), (1, 5), (0, 6)):
+            torch.manual_seed(global_seed)
+            before = torch.get_rng_state()
+            heads.append(build_head(text, 24, 16, init=init, generator=generator(seed), sample=sample))
+            assert torch.equal(before, torch.get_rng_state())
+    assert bits(heads[0]) == bits(heads[1])
+    assert bits(heads[0]) != bits(heads[2])
+    assert heads[0].training
+
+
+def test_one_generator_gives_one_head_after_another():
+    shared = generator(0)
+    first, second = (build_head("linear", 8, 4, generator=shared) for _ in range(2))
+    assert bits(first) != bits(second)
+    assert bits(first) == bits(build_head("linear", 8, 4)), "no generator means a generator with seed 0"
+
+
+@pytest.mark.parametrize("text", HEADS)
+def test_a_head_knows_its_spec_and_widths(text):
+    head = build_head(text, 24, 16)
+    assert (head.in_features, head.out_features) == (24, 16)
+    assert head.spec == HeadSpec.parse(text)
+    assert bits(build_head(head.spec, 24, 16)) == bits(head)
+
+
+def test_heads_are_built_on_the_cpu_whatever_the_default_device():
+    with torch.device("meta"):
+        head = build_head("residual(learned_scale=true)", 24, 16)
+    assert {parameter.device.type for parameter in head.parameters()} == {"cpu"}
+    assert bits(head) == bits(build_head("residual(learned_scale=true)", 24, 16))
+
+
+def test_torch_is_uniform_within_one_over_root_fan_in():
+    weight = build_head("linear", 400, 100).linear.weight
+    bound = 1 / math.sqrt(400)
+    assert weight.abs().max().item() == pytest.approx(bound, rel=1e-3)
+    assert weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.02)
+
+
+@pytest.mark.parametrize("text", HEADS)
+def test_xavier_is_glorots_bound_for_every_matrix(text):
+    for name, parameter in build_head(text, 64, 48, init="xavier").named_parameters():
+        if parameter.ndim == 2:
+            bound = math.sqrt(6 / sum(parameter.shape))
+            assert parameter.abs().max().item() <= bound
+            assert parameter.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.1)
+        elif name.endswith("bias"):
+            assert not parameter.any()
+
+
+@pytest.mark.parametrize("text", HEADS)
+def test_orthogonal_matrices_have_orthonormal_rows_or_columns(text):
+    for parameter in build_head(text, 24, 16, init="orthogonal").parameters():
+        if parameter.ndim == 2:
+            narrow = parameter if parameter.shape[0] <= parameter.shape[1] else parameter.T
+            torch.testing.assert_close(narrow @ narrow.T, torch.eye(len(narrow)), atol=1e-5, rtol=0)
+
+
+def test_inits_leave_a_learned_scale_where_it_starts():
+    for init in list_inits():
+        head = build_head("residual(scale=0.25, learned_scale=true)", 24, 16, init=init, sample=tokens(8, 24))
+        assert head.scale.item() == 0.25
+
+
+def test_norm_matched_gives_every_head_the_norm_of_a_linear_one():
+    sample = tokens(200, 96)
+    linear = [mean_norm(build_head("linear", 96, 128, generator=generator(seed)), sample) for seed in range(200)]
+    expected = sum(linear) / len(linear)
+    plain, matched = [], []
+    for text in HEADS:
+        plain.append(mean_norm(build_head(text, 96, 128), sample))
+        matched.append(mean_norm(build_head(text, 96, 128, init="norm-matched", sample=sample), sample))
+    assert matched == pytest.approx([expected] * len(HEADS), rel=0.02)
+    assert max(matched) / min(matched) < 1.0001
+    assert max(plain) / min(plain) > 1.5, "without it the heads start apart, or this test shows nothing"
+
+
+def test_norm_matched_scales_the_output_alone():
+    sample = tokens(50, 24)
+    plain, matched = (
+        build_head("ffn(activation=gelu)", 24, 16, init=init, sample=sample).layers
+        for init in ("torch", "norm-matched")
+    )
+    assert torch.equal(plain[0].linear.weight, matched[0].linear.weight)
+    ratio = matched[1].linear.weight / plain[1].linear.weight
+    torch.testing.assert_close(ratio, ratio[0, 0].expand_as(ratio))
+
+
+def test_norm_matched_reaches_the_norm_through_a_last_activation():
+    sample = tokens(50, 24)
+    text = "ffn(activation=(gelu, tanh))"
+    matched = build_head(text, 24, 16, init="norm-matched", sample=sample)
+    linear = build_head("linear", 24, 16, init="norm-matched", sample=sample)
+    assert mean_norm(matched, sample) == pytest.approx(mean_norm(linear, sample), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "text, out_features, sample, line",
+    [
+        ("linear", 16, None, r"needs a sample of token states \(n, 24\), got none"),
+        ("linear", 16, torch.ones(3, 16), r"got shape \(3, 16\)"),
+        ("linear", 16, torch.ones(24), r"got shape \(24,\)"),
+        ("linear", 16, torch.ones(0, 24), r"got shape \(0, 24\)"),
+        ("linear", 16, torch.zeros(3, 24), "does not reach norm 0"),
+        ("residual", 24, torch.ones(3, 24), "does not reach norm"),
+    ],
+)
+def test_norm_matched_says_what_it_can_not_match(text, out_features, sample, line):
+    with pytest.raises(ProjheadsError, match=line):
+        build_head(text, 24, out_features, init="norm-matched", sample=sample)
+
+
+def test_an_unknown_init_is_named():
+    with pytest.raises(ProjheadsError, match=r'unknown init "ortogonal".*did you mean "orthogonal"\?'):
+        build_head("linear", 24, 16, init="ortogonal")
