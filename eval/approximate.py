@@ -81,7 +81,7 @@ def build_index(store: TokenStore, factory: str, nprobe: int | None, device: tor
     """Build an index over every token vector of a corpus.
 
     It is trained on a sample drawn with a fixed seed. The same vectors and the same number of threads give the same
-    index on the CPU; for that a graph (HNSW, NSG), whose links depend on the order of insertion, is built by one thread.
+    index on the CPU; for that a graph (HNSW, NSG), whose links follow the order of insertion, is built by one thread.
 
     Args:
         store: The corpus.

@@ -31,7 +31,15 @@ from projheads.errors import ProjheadsError, unknown_name
 from projheads.hosts.base import EncodingSettings
 from projheads.spec import HeadSpec
 
-__all__ = ["DatasetRef", "EvalConfig", "ExperimentConfig", "HeadsConfig", "ModelConfig", "OptimizerConfig", "TrainConfig"]
+__all__ = [
+    "DatasetRef",
+    "EvalConfig",
+    "ExperimentConfig",
+    "HeadsConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "TrainConfig",
+]
 
 Count = Annotated[StrictInt, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]

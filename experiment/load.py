@@ -1,6 +1,7 @@
 """Reading and writing an experiment's YAML: every mistake at once, each with its line."""
 
 import copy
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -67,7 +68,9 @@ def dump_config(config: ExperimentConfig) -> str:
 def _set(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not all(key.split(".")):
-        raise ProjheadsError(f'command line: "{override}" is not of the form key=value, for example train.batch_size=16')
+        raise ProjheadsError(
+            f'command line: "{override}" is not of the form key=value, for example train.batch_size=16'
+        )
     *parents, last = key.split(".")
     at: Any = values
     for parent in parents:
@@ -120,7 +123,8 @@ def _what(details: ErrorDetails) -> str:
     message = details["msg"][:1].lower() + details["msg"][1:]
     choices = details.get("ctx", {}).get("expected")
     if kind == "literal_error" and isinstance(given, str) and choices:
-        return f"{message}, not {given!r}{did_you_mean(given, str(choices).replace(chr(39), '').replace(' or ', ', ').split(', '))}"
+        meant = did_you_mean(given, re.findall(r"'([^']+)'", str(choices)))
+        return f"{message}, not {given!r}{meant}"
     return f"{message}, not {given!r}" if not isinstance(given, dict | list) else message
 
 

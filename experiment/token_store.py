@@ -31,11 +31,13 @@ class TokenStore:
         vectors: (n_tokens, width) float16 or float32, read-only; a memory map where the store is on disk.
         offsets: (n_texts + 1,) int64; the rows of text i are ``offsets[i]`` to ``offsets[i + 1]``.
         truncated: Texts that lost tokens at the length limit.
+        seconds: How long the texts took to encode, when they were encoded.
     """
 
     vectors: np.ndarray
     offsets: np.ndarray
     truncated: int = 0
+    seconds: float = 0.0
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -64,11 +66,12 @@ def offsets_of(lengths: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Filled:
-    """How much of a store is there: texts, their rows, and how many of them were truncated."""
+    """How much of a store is there: texts, their rows, how many of them were truncated, and how long it took."""
 
     texts: int = 0
     rows: int = 0
     truncated: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class StoreFolder:
             state = read_json(self._state)
             if state["key"] != self.key:
                 return Filled()
-            filled = Filled(**{name: state[name] for name in ("texts", "rows", "truncated")})
+            filled = Filled(**{name: state[name] for name in ("texts", "rows", "truncated", "seconds")})
             whole = all(file.stat().st_size >= size for file, size in self._sizes(filled))
         except (ProjheadsError, FileNotFoundError, KeyError, TypeError):
             return Filled()
@@ -138,7 +141,7 @@ class StoreFolder:
         shape = (filled.rows, self.width)
         rows = np.memmap(vectors, self.dtype, "r", shape=shape) if filled.rows else np.zeros(shape, self.dtype)
         counts = np.fromfile(lengths, LENGTH, count=filled.texts) if filled.texts else np.zeros(0, LENGTH)
-        return TokenStore(rows, offsets_of(counts), filled.truncated)
+        return TokenStore(rows, offsets_of(counts), filled.truncated, filled.seconds)
 
     @property
     def _state(self) -> Path:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,7 +86,7 @@ def encode_tokens(
         filled = encoder.fill(texts, Filled(), vectors, lengths, lambda filled: None)
         rows = np.frombuffer(vectors.getvalue(), dtype).reshape(filled.rows, width)
         counts = np.frombuffer(lengths.getvalue(), LENGTH)
-        return TokenStore(rows, offsets_of(counts), filled.truncated)
+        return TokenStore(rows, offsets_of(counts), filled.truncated, filled.seconds)
 
     arguments = [is_query, project, precision, dtype, batch_tokens, model.device.type]
     full_key = sha256_json([ENCODING_VERSION, key, text_key(texts), len(texts), arguments])
@@ -120,11 +121,16 @@ class _Encoder:
         """Encode what is missing, window by window, behind what is there already."""
         with _evaluation_mode(self.model), torch.no_grad():
             for start in range(filled.texts, len(texts), WINDOW):
+                started = time.perf_counter()
                 window = texts[start : start + WINDOW]
                 counts = self._window(window, start, filled.rows, vectors)
                 lengths.write(counts.tobytes())
-                truncated = self.model.count_truncated(window, is_query=self.is_query)
-                filled = Filled(start + len(window), filled.rows + int(counts.sum()), filled.truncated + truncated)
+                filled = Filled(
+                    texts=start + len(window),
+                    rows=filled.rows + int(counts.sum()),
+                    truncated=filled.truncated + self.model.count_truncated(window, is_query=self.is_query),
+                    seconds=filled.seconds + time.perf_counter() - started,
+                )
                 commit(filled)
         return filled
 

@@ -11,7 +11,7 @@ that a loss over it is finite, and no gradient.
 
 Backends: ``reference`` is the definition written down; ``blocked`` never holds the similarities of more than a block of
 documents; ``fused`` runs the Triton kernels of late-interaction-kernels, which multiply in half precision and therefore
-take half-precision embeddings only; ``auto`` takes ``fused`` where it can run and ``blocked`` elsewhere.
+take half-precision embeddings only; ``auto`` takes ``fused`` where it can run, ``blocked`` elsewhere on a CPU or CUDA device, and ``reference`` on other devices.
 """
 
 import importlib.util
@@ -254,7 +254,9 @@ def _chosen(backend: Backend, queries: Tensor, documents: Tensor) -> Backend:
     why_not = _why_not_fused(queries, documents)
     if backend == "fused" and why_not:
         raise ProjheadsError(f'MaxSim backend "fused" {why_not}; use backend="blocked"')
-    return "blocked" if why_not else "fused"
+    if why_not:
+        return "blocked" if queries.device.type in ("cpu", "cuda") else "reference"
+    return "fused"
 
 
 def _why_not_fused(queries: Tensor, documents: Tensor) -> str | None:

@@ -32,7 +32,9 @@ def claim_folder(config: ExperimentConfig) -> Iterator[ExperimentFolder]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ProjheadsError(f"{folder.path}: another process works in this folder; wait for it or stop it") from None
+            raise ProjheadsError(
+                f"{folder.path}: another process works in this folder; wait for it or stop it"
+            ) from None
         folder.remove_leftovers()
         if folder.experiment_yaml.exists():
             _refuse_another(config, load_config(folder.experiment_yaml), folder)
@@ -54,7 +56,7 @@ def _refuse_another(config: ExperimentConfig, there: ExperimentConfig, folder: E
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat

@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
-__all__ = ["Progress", "human_time"]
+from experiment.estimate import human_time
+
+__all__ = ["Progress"]
 
 
 class _Outcome(Protocol):
@@ -110,16 +112,3 @@ class Progress:
             f"{count} {name}: loss {record.loss:.3f}{held_out}, "
             f"{record.seconds:.1f} s, {record.examples_per_s:.0f} pairs/s"
         )
-
-
-def human_time(seconds: float) -> str:
-    """Write a duration as people do: ``8 s``, ``3 min 20 s``, ``2 h 5 min``."""
-    whole = max(1, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if minutes < 10 and rest else f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-

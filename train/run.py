@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from experiment.config import ExperimentConfig
 from experiment.device import describe_device, peak_memory, pick_device, reset_peak_memory, resolve_precision
@@ -23,13 +23,14 @@ from experiment.folder import (
     write_text,
 )
 from experiment.seeds import torch_generator
-from experiment.tokens import TokenStore, encode_tokens
-from projheads import HeadSpec, build_head, head_cost
+from experiment.tokens import encode_tokens
+from projheads import Head, HeadSpec, build_head, head_cost
 from projheads.hosts import load_host
 from projheads.hosts.base import HostModel
 from train.claim import claim_folder
 from train.data import TrainingData, load_training_data
 from train.embed import Embedder, FrozenEmbedder, LiveEmbedder
+from train.estimate import estimate_line
 from train.progress import Progress
 from train.trial import TrainingFailedError, TrialRecord, count_steps, train_trial
 
@@ -80,7 +81,6 @@ class Setting:
         backbone_hash: Content hash of the pretrained backbone.
         create: Makes the model anew, from the pretrained backbone and a head.
         replace: Puts another head on a model.
-        frozen: Token states of the queries and documents; None where the backbone is trained.
         sample: (n, in_features) token states for norm-matched initialisation; None for the other schemes.
     """
 
@@ -88,9 +88,8 @@ class Setting:
     data: TrainingData
     model: HostModel
     backbone_hash: str
-    create: Callable[[nn.Module], HostModel]
-    replace: Callable[[HostModel, nn.Module], HostModel]
-    frozen: FrozenEmbedder | None
+    create: Callable[[Head], HostModel]
+    replace: Callable[[HostModel, Head], HostModel]
     sample: Tensor | None
 
 
@@ -106,22 +105,31 @@ def run_training(config: ExperimentConfig) -> None:
         data = load_training_data(config)
         for line in data.describe(config.train.data):
             progress.say(line)
-        setting = _prepare(config, data, progress)
+        setting = _prepare(config, data)
+        config = setting.config
+        if "untrained" in config.eval.references:
+            _write_untrained(setting, folder)
         trials = _list_trials(setting, folder)
         pending = [trial for trial in trials if not trial.finished]
         steps = count_steps(config.train, len(data.pairs))
         progress.say(
-            f"{len(trials)} trials ({len(config.heads.variants)} variants x {len(config.seeds)} seeds) of {steps} steps "
-            f"with {config.train.batch_size} pairs; {len(trials) - len(pending)} are finished already"
+            f"{len(trials)} trials ({len(config.heads.variants)} variants x {len(config.seeds)} seeds) of {steps} "
+            f"steps with {config.train.batch_size} pairs in {config.train.precision} on "
+            f"{describe_device(setting.model.device)}; {len(trials) - len(pending)} are finished already"
         )
-        if "untrained" in config.eval.references:
-            _write_untrained(setting, folder)
+        if not pending:
+            return
+        keys = _state_keys(setting) if config.train.trainable == "head" else []
+        encoded = all((_state_folder(config, key) / "store.json").exists() for key in keys)
+        specs = [trial.spec for trial in pending]
+        progress.say(estimate_line(config, setting.model, data, specs, encoded=encoded))
+        frozen = _frozen(setting, keys, progress) if keys else None
         progress.begin_trials(len(pending), steps)
         for trial in pending:
-            _run_trial(setting, trial, folder, progress)
+            _run_trial(setting, frozen, trial, folder, progress)
 
 
-def new_head(setting: Setting, spec: HeadSpec, seed: int) -> nn.Module:
+def new_head(setting: Setting, spec: HeadSpec, seed: int) -> Head:
     """Build a head as a trial starts with it: its initialisation depends on the seed and on nothing else."""
     config = setting.config
     return build_head(
@@ -134,50 +142,59 @@ def new_head(setting: Setting, spec: HeadSpec, seed: int) -> nn.Module:
     )
 
 
-def _prepare(config: ExperimentConfig, data: TrainingData, progress: Progress) -> Setting:
-    """Load the backbone and, where it is frozen, compute its token states once for all trials."""
+def _prepare(config: ExperimentConfig, data: TrainingData) -> Setting:
+    """Load the backbone."""
     device = pick_device(config.device)
     precision = resolve_precision(config.train.precision, device)
     config = config.model_copy(update={"train": config.train.model_copy(update={"precision": precision})})
     host = load_host(config.model.host)
 
-    def create(head: nn.Module) -> HostModel:
-        return host.create(config.model.backbone, head, config.model.settings(), device=str(device))
+    def create(head: Head) -> HostModel:
+        model: HostModel = host.create(config.model.backbone, head, config.model.settings(), device=str(device))
+        return model
 
     width = host.backbone_width(config.model.backbone)
     model = create(build_head(config.heads.baseline, width, config.heads.out_features))
-    backbone_hash = backbone_fingerprint(model)
-    sample, frozen = None, None
+    sample = None
     if config.heads.init == "norm-matched":
         texts = data.documents[:SAMPLE_TEXTS]
         sample = torch.tensor(encode_tokens(model, texts, is_query=False, project=False, dtype="float32").vectors)
-    if config.train.trainable == "head":
-        queries = _states(config, model, backbone_hash, data.queries, True, progress)
-        documents = _states(config, model, backbone_hash, data.documents, False, progress)
-        frozen = FrozenEmbedder(queries, documents, device)
-    return Setting(config, data, model, backbone_hash, create, host.replace_head, frozen, sample)
+    return Setting(config, data, model, backbone_fingerprint(model), create, host.replace_head, sample)
 
 
-def _states(
-    config: ExperimentConfig, model: HostModel, backbone: str, texts: list[str], is_query: bool, progress: Progress
-) -> TokenStore:
-    """Open the token states of these texts in the cache, or compute them into it."""
-    what = f"{len(texts)} training {'queries' if is_query else 'documents'}"
-    key = sha256_json([backbone, config.model.model_dump(mode="json"), config.train.precision, is_query, texts])
-    with progress.counting(f"token states of {what}", len(texts)) as advance:
-        store = encode_tokens(
-            model,
-            texts,
-            is_query=is_query,
-            project=False,
-            precision=config.train.precision,
-            folder=config.cache / "states" / key[:32],
-            key=key,
-            progress=advance,
-        )
-    if store.truncated:
-        progress.say(f"{store.truncated} of {what} are longer than the model takes and were cut")
-    return store
+def _state_keys(setting: Setting) -> list[str]:
+    """Name the token states of the training's queries and documents by what they are computed from."""
+    config, data = setting.config, setting.data
+    shared = [setting.backbone_hash, config.model.model_dump(mode="json"), config.train.precision]
+    return [sha256_json([*shared, texts]) for texts in (data.queries, data.documents)]
+
+
+def _state_folder(config: ExperimentConfig, key: str) -> Path:
+    return config.cache / "states" / key[:32]
+
+
+def _frozen(setting: Setting, keys: list[str], progress: Progress) -> FrozenEmbedder:
+    """Open the token states of the training texts in the cache, or compute them into it, once for all trials."""
+    config, data = setting.config, setting.data
+    stores = []
+    for is_query, texts, key in ((True, data.queries, keys[0]), (False, data.documents, keys[1])):
+        what = f"{len(texts)} training {'queries' if is_query else 'documents'}"
+        with progress.counting(f"token states of {what}", len(texts)) as advance:
+            store = encode_tokens(
+                setting.model,
+                texts,
+                is_query=is_query,
+                project=False,
+                precision=config.train.precision,  # type: ignore[arg-type]
+                folder=_state_folder(config, key),
+                key=key,
+                progress=advance,
+            )
+        if store.truncated:
+            progress.say(f"{store.truncated} of {what} are longer than the model takes and were cut")
+        stores.append(store)
+    queries, documents = stores
+    return FrozenEmbedder(queries, documents, setting.model.device)
 
 
 def _list_trials(setting: Setting, folder: ExperimentFolder) -> list[Trial]:
@@ -198,14 +215,16 @@ def _list_trials(setting: Setting, folder: ExperimentFolder) -> list[Trial]:
     ]
 
 
-def _run_trial(setting: Setting, trial: Trial, folder: ExperimentFolder, progress: Progress) -> None:
+def _run_trial(
+    setting: Setting, frozen: FrozenEmbedder | None, trial: Trial, folder: ExperimentFolder, progress: Progress
+) -> None:
     """Train one trial and write its folder; a trial that fails is written as failed, with its reason."""
     config, data = setting.config, setting.data
     head = new_head(setting, trial.spec, trial.seed).to(setting.model.device)
     model: HostModel | None = None
     embed: Embedder
-    if setting.frozen:
-        embed = setting.frozen
+    if frozen:
+        embed = frozen
     else:
         model = setting.create(head)
         embed = LiveEmbedder(model, data.queries, data.documents)
@@ -226,7 +245,8 @@ def _run_trial(setting: Setting, trial: Trial, folder: ExperimentFolder, progres
 
 def _save(model: HostModel, path: Path, setting: Setting, folder: ExperimentFolder) -> None:
     """Save a model; where the backbone is frozen, all models of the experiment share one weight file."""
-    saved = sorted(folder.path.glob("*/*/seed-*/model")) if setting.frozen else []
+    frozen = setting.config.train.trainable == "head"
+    saved = sorted(folder.path.glob("*/*/seed-*/model")) if frozen else []
     with write_folder(path) as temporary:
         model.save(temporary, backbone_from=saved[0] if saved else None)
 
@@ -252,9 +272,7 @@ def _write_untrained(setting: Setting, folder: ExperimentFolder) -> None:
         )
 
 
-def _describe(
-    setting: Setting, trial: Trial, head: nn.Module, record: TrialRecord, failure: str | None
-) -> dict[str, Any]:
+def _describe(setting: Setting, trial: Trial, head: Head, record: TrialRecord, failure: str | None) -> dict[str, Any]:
     """Put a trial into the form of trial.json."""
     config, cost = setting.config, head_cost(head)
     return {

@@ -97,7 +97,7 @@ def train_trial(
             documents, documents_mask = embed(head, batch[:, 1], is_query=False)
             scores = maxsim(queries, documents, queries_mask, documents_mask)
             loss = contrastive_loss(scores, settings.temperature, ignore)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         norm = clip_grad_norm_(trained.parameters(), settings.max_grad_norm or math.inf)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             raise TrainingFailedError(

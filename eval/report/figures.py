@@ -1,49 +1,35 @@
-"""The figures, one function each, all in one quiet style. They show numbers that stand in the table too."""
+"""The figures, one function each. They show numbers that stand in the table too, or in result files."""
 
-import io
-import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from eval.report import format as fmt
+from eval.report.drawing import ACCENT, BETTER, FAINT, INK, NEUTRAL, WORSE
 from eval.report.table import Leaderboard, Row
 
-__all__ = ["FIGURES", "inline_svg", "png_bytes", "svg_bytes"]
+__all__ = ["FIGURES", "Drawing"]
 
-INK, FAINT, NEUTRAL, BETTER, WORSE, ACCENT = "#1b1f24", "#d5d9de", "#7a828c", "#1a7f5a", "#b3432f", "#2c5fa8"
 WORD_COLOURS = {"better": BETTER, "worse": WORSE}
-
-STYLE: dict[Any, Any] = {
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlesize": 10,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "savefig.facecolor": "none",
-    "svg.fonttype": "none",
-    "svg.hashsalt": "projheads",
-    "text.color": INK,
-    "text.parse_math": False,  # a label with a dollar sign is a label
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
+CURVE_POINTS = 120
+"""Points of a training curve, at most; more cannot be seen."""
 
 
-@contextmanager
-def style() -> Iterator[None]:
-    """Draw in the style of the report; matplotlib's settings are as before afterwards."""
-    with matplotlib.rc_context(STYLE):
-        yield
+@dataclass(frozen=True)
+class Drawing:
+    """A kind of figure: its title, one sentence on how to read it, and how it is drawn.
+
+    ``draw`` returns None where there is nothing to show.
+    """
+
+    title: str
+    caption: str
+    draw: Callable[[Leaderboard], Figure | None]
 
 
 def forest(board: Leaderboard) -> Figure | None:
@@ -51,7 +37,7 @@ def forest(board: Leaderboard) -> Figure | None:
     rows = [row for row in board.rows if row.verdict is not None]
     if not rows:
         return None
-    figure, axes = _rows_figure(len(rows))
+    figure, axes = _rows_figure(rows)
     axes.axvline(0, color=NEUTRAL, linewidth=1)
     for place, row in enumerate(rows):
         if row.verdict is None:
@@ -59,68 +45,170 @@ def forest(board: Leaderboard) -> Figure | None:
         colour = WORD_COLOURS.get(row.verdict.word, NEUTRAL)
         axes.plot([100 * row.verdict.low, 100 * row.verdict.high], [place, place], color=colour, linewidth=2)
         axes.plot(100 * row.verdict.difference, place, "o", color=colour, markersize=6)
-    _label_rows(axes, rows)
     axes.set_xlabel(f"difference to {board.baseline}, points of {board.measure}")
     return figure
 
 
-FIGURES: dict[str, tuple[str, Callable[[Leaderboard], Figure | None]]] = {
-    "forest": ("Difference to the baseline with its 95% interval", forest),
-}
-"""By name: the caption, and the function that draws it or returns None where there is nothing to draw."""
+def seeds(board: Leaderboard) -> Figure | None:
+    """Draw every trial as a point, and the references as lines."""
+    rows = [row for row in board.rows if row.seeds]
+    if not rows:
+        return None
+    figure, axes = _rows_figure(rows)
+    for place, row in enumerate(rows):
+        values = 100 * np.array(row.by_seed(board.measure))
+        axes.plot(values, np.full(len(values), place), "o", color=ACCENT, alpha=0.55, markersize=5, markeredgewidth=0)
+        axes.plot([values.mean()] * 2, [place - 0.3, place + 0.3], color=INK, linewidth=1.6)
+    axes.set_xlabel(f"{board.measure}, points: each trial a point, the mean a bar")
+    return figure
 
 
-def svg_bytes(figure: Figure) -> bytes:
-    """Return the figure as an SVG file, the same bytes every time."""
-    with style():
-        FigureCanvasSVG(figure)
-        target = io.BytesIO()
-        figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight")
-    return target.getvalue()
-
-
-def png_bytes(figure: Figure) -> bytes:
-    """Return the figure as a PNG on white, 200 dots an inch."""
-    with style():
-        FigureCanvasAgg(figure)
-        target = io.BytesIO()
-        figure.savefig(
-            target, format="png", dpi=200, bbox_inches="tight", facecolor="white", metadata={"Software": None}
+def heat_map(board: Leaderboard) -> Figure | None:
+    """Draw the difference to the baseline of each variant on each data set."""
+    rows = [row for row in board.rows if row.dataset_verdicts]
+    if not rows or len(board.datasets) < 2:
+        return None
+    names = list(board.datasets)
+    values = 100 * np.array([[row.dataset_verdicts[name].difference for name in names] for row in rows])
+    limit = max(float(np.abs(values).max()), 1e-9)
+    figure, axes = _rows_figure(rows, width=2.6 + 0.62 * len(names), extra=0.6)
+    axes.grid(visible=False)
+    colours = LinearSegmentedColormap.from_list("differences", ["#c9654f", "#ffffff", "#3f9a78"])
+    axes.imshow(values, cmap=colours, vmin=-limit, vmax=limit, aspect="auto")
+    for (place, column), value in np.ndenumerate(values):
+        word = rows[place].dataset_verdicts[names[column]].word
+        # Dark ink on every cell, in dark pages too: a cell brings its own light background.
+        axes.text(
+            column,
+            place,
+            fmt.difference(value / 100),
+            ha="center",
+            va="center",
+            fontsize=7,
+            color="#16191d",
+            fontweight="bold" if word in WORD_COLOURS else "normal",
         )
-    return target.getvalue()
+    axes.set_xticks(range(len(names)), names, rotation=40, ha="left", rotation_mode="anchor")
+    axes.xaxis.tick_top()
+    axes.tick_params(axis="x", length=0)
+    axes.spines[:].set_visible(False)
+    return figure
 
 
-def inline_svg(svg: bytes, name: str, title: str) -> str:
-    """Turn an SVG file into markup for a page: ids of its own, ink that follows the page's colour, a title.
+def cost(board: Leaderboard) -> Figure | None:
+    """Draw quality against multiply-adds, with the front of variants that nothing beats in both."""
+    rows = [row for row in board.rows if row.costs is not None and row.costs.multiply_adds > 0]
+    if len(rows) < 2:
+        return None
+    points = [
+        (row.costs.multiply_adds, 100 * (row.mean(board.measure) or 0.0)) for row in rows if row.costs is not None
+    ]
+    figure, axes = _figure(7.2, 4.2)
+    front = pareto_front(points)
+    axes.step(
+        [points[i][0] for i in front],
+        [points[i][1] for i in front],
+        where="post",
+        color=ACCENT,
+        linewidth=1.2,
+        alpha=0.7,
+    )
+    for index, (row, point) in enumerate(zip(rows, points, strict=True)):
+        folds = row.costs is not None and row.costs.folds
+        colour = ACCENT if index in front else NEUTRAL
+        axes.plot(*point, "o", color=colour, markerfacecolor="none" if folds else colour, markersize=6)
+        if index in front or row.kind == "baseline":
+            axes.annotate(_short(row.label), point, xytext=(6, -11), textcoords="offset points", fontsize=8)
+    axes.set_xscale("log")
+    axes.margins(x=0.22, y=0.12)
+    axes.set_xlabel("multiply-adds of the head for one token")
+    axes.set_ylabel(f"{board.measure}, points")
+    return figure
 
-    Args:
-        svg: From ``svg_bytes``; matplotlib has escaped every label in it.
-        name: Name of the figure, which makes its ids different from those of other figures.
-        title: What a screen reader says.
-    """
-    text = svg.decode("utf-8")
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
-    text = text.replace(INK, "currentColor").replace(' version="1.1"', "")
-    width = re.search(r'width="([\d.]+)pt"', text)
-    text = re.sub(r'<svg ([^>]*?)width="[\d.]+pt"', r"<svg \1", text, count=1)
-    text = re.sub(r' height="[\d.]+pt"', "", text, count=1)
-    style_attribute = f'style="width:{float(width[1]) * 4 / 3:.0f}px" ' if width else ""
-    escaped = title.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
-    return text.replace("<svg ", f'<svg role="img" aria-label="{escaped}" {style_attribute}', 1)
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Return the indices of points of which none is both cheaper and better, the cheapest first."""
+    front: list[int] = []
+    for index in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if not front or points[index][1] > points[front[-1]][1]:
+            front.append(index)
+    return front
 
 
-def _rows_figure(count: int) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(7.2, 0.9 + 0.28 * count))
+def curves(board: Leaderboard) -> Figure | None:
+    """Draw the training loss of each variant, the mean over its seeds; the baseline and the best stand out."""
+    by_label: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for trial in board.experiment.trials:
+        for line in trial.steps:
+            if "loss" in line:
+                by_label[trial.label][int(line["step"])].append(float(line["loss"]))
+    if not by_label:
+        return None
+    best = next((row.label for row in board.rows if row.kind == "variant" and row.seeds), None)
+    figure, axes = _figure(7.2, 3.4)
+    for label, steps in by_label.items():
+        chosen = sorted(steps)[:: 1 + len(steps) // CURVE_POINTS]
+        colour, width = {best: (BETTER, 1.8), board.baseline: (INK, 1.8)}.get(label, (NEUTRAL, 0.7))
+        means = [np.mean(steps[step]) for step in chosen]
+        shown = _short(label) if label in (best, board.baseline) else None
+        axes.plot(chosen, means, color=colour, linewidth=width, alpha=1 if shown else 0.5, label=shown)
+    axes.set_xlabel("step")
+    axes.set_ylabel("training loss")
+    axes.legend(frameon=False, loc="upper right")
+    return figure
+
+
+FIGURES: dict[str, Drawing] = {
+    "forest": Drawing(
+        "Differences to the baseline",
+        "Each variant's difference with its 95% interval. Green is better and red is worse after correction for the "
+        "number of variants; grey shows no difference, which does not mean equal.",
+        forest,
+    ),
+    "seeds": Drawing(
+        "Every trial",
+        "Where the points of two variants mix, another seed may turn their order round.",
+        seeds,
+    ),
+    "heat-map": Drawing(
+        "By data set",
+        "Difference to the baseline in points; bold where a data set alone shows it.",
+        heat_map,
+    ),
+    "cost": Drawing(
+        "Quality against cost",
+        "The line joins the variants that none is both cheaper and better than. A hollow point folds to one matrix and "
+        "costs what a linear head does once it is trained.",
+        cost,
+    ),
+    "curves": Drawing(
+        "Training",
+        "Training loss, mean over seeds; thin grey lines are the other variants.",
+        curves,
+    ),
+}
+"""The figures by name, in the page's order."""
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Any]:
+    figure = Figure(figsize=(width, height))
     axes = figure.add_subplot()
-    axes.grid(axis="x", color=FAINT, linewidth=0.6)
+    axes.grid(color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.spines["left"].set_visible(False)
-    axes.tick_params(axis="y", length=0)
     return figure, axes
 
 
-def _label_rows(axes: Any, rows: list[Row]) -> None:
-    axes.set_yticks(np.arange(len(rows)), [row.label for row in rows])
+def _rows_figure(rows: Sequence[Row], *, width: float = 7.2, extra: float = 0.0) -> tuple[Figure, Any]:
+    """Make a figure with one line for each row, the rows' labels on the left."""
+    figure, axes = _figure(width, 0.9 + extra + 0.28 * len(rows))
+    axes.grid(visible=False, axis="y")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.set_yticks(np.arange(len(rows)), [_short(row.label) for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
+    return figure, axes
+
+
+def _short(label: str) -> str:
+    """Shorten a label that would push the drawing aside; the table has it in full."""
+    return label if len(label) <= 44 else f"{label[:43]}\N{HORIZONTAL ELLIPSIS}"

@@ -2,6 +2,7 @@
 
 from eval.report.table import Row
 from eval.verdicts import Verdict
+from eval.verdicts.power import Design
 
 __all__ = [
     "bytes_text",
@@ -11,8 +12,10 @@ __all__ = [
     "interval",
     "mean_and_spread",
     "points",
+    "queries_needed",
     "ratio",
     "seconds",
+    "seeds_needed",
     "short_count",
     "shown",
     "verdict_cell",
@@ -111,3 +114,17 @@ def short_count(value: float) -> str:
             return f"{value:.0f}{unit}" if value >= 99.5 or not unit else f"{value:.3g}{unit}"
         value /= 1000
     return f"{value:.3g}G"
+
+
+def seeds_needed(design: Design, wanted: float) -> str:
+    """Write how many seeds show a difference with the present queries."""
+    needed = design.seeds_needed(wanted)
+    return "more than 100" if needed is None else str(needed)
+
+
+def queries_needed(design: Design, wanted: float) -> str:
+    """Write how many queries, all data sets together, show a difference with the present seeds."""
+    factor = design.queries_needed(wanted)
+    if factor is None:
+        return "no number: needs more seeds"
+    return f"{max(2 * len(design.queries), round(factor * sum(design.queries))):,}"

@@ -1,5 +1,6 @@
 """The leaderboard as one HTML page that needs nothing else: no network, no other file."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,22 +8,27 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from eval.report import figures
 from eval.report import format as fmt
 from eval.report.answer import answer, notes
+from eval.report.drawing import inline_svg
+from eval.report.figures import FIGURES
+from eval.report.queries import changed_queries, shown_variant
 from eval.report.table import Leaderboard, Row
 
 __all__ = ["html_text"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 
+WANTED = (0.005, 0.01, 0.02)
+"""Differences for which the page says how many seeds or queries would show them."""
 
-def html_text(board: Leaderboard, drawn: Mapping[str, str]) -> str:
+
+def html_text(board: Leaderboard, drawn: Mapping[str, bytes]) -> str:
     """Return leaderboard.html.
 
     Args:
         board: The leaderboard.
-        drawn: SVG of each figure that has something to show, by its name in ``figures.FIGURES``.
+        drawn: SVG file of each figure that has something to show, by its name in ``FIGURES``.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -32,6 +38,7 @@ def html_text(board: Leaderboard, drawn: Mapping[str, str]) -> str:
         lstrip_blocks=True,
     )
     environment.globals["fmt"] = fmt
+    row = shown_variant(board)
     return environment.get_template("leaderboard.html.j2").render(
         board=board,
         experiment=board.experiment,
@@ -39,30 +46,28 @@ def html_text(board: Leaderboard, drawn: Mapping[str, str]) -> str:
         notes=notes(board),
         columns=_columns(board),
         rows=[_cells(board, row) for row in (*board.rows, *board.references)],
-        figures=[
-            {"name": name, "caption": figures.FIGURES[name][0], "svg": _inline(name, svg)}
-            for name, svg in drawn.items()
-        ],
-        style=_asset("style.css"),
-        script=_asset("table.js"),
+        # matplotlib has escaped every label in a figure, and the two assets are our own files.
+        figures={
+            name: (FIGURES[name], Markup(inline_svg(svg, name, FIGURES[name].title))) for name, svg in drawn.items()
+        },
+        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        script=Markup((TEMPLATES / "table.js").read_text(encoding="utf-8")),
+        shown=row,
+        changed=changed_queries(board, row) if row else [],
+        wanted=WANTED,
+        indexes={name: _index(board, name) for name in board.datasets},
+        versions=_versions(board),
+        hashes=_hashes(board),
+        command=_command(board),
     )
-
-
-def _asset(name: str) -> Markup:
-    """Read one of our own files, which is markup and not text."""
-    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
-
-
-def _inline(name: str, svg: str) -> Markup:
-    """Take a figure into the page; matplotlib has escaped every label in it."""
-    return Markup(figures.inline_svg(svg.encode("utf-8"), name, figures.FIGURES[name][0]))
 
 
 def _columns(board: Leaderboard) -> list[dict[str, str]]:
     titles = [("variant", "text")]
     titles += [(measure, "number") for measure in board.experiment.measures]
-    titles += [("difference [95%]", "number"), ("verdict", "text"), ("parameters", "number")]
-    titles += [("multiply-adds per token", "number"), ("folds", "text"), ("training", "number")]
+    titles += [("difference [95%]", "number"), ("verdict", "text"), ("group", "text"), ("beats", "number")]
+    titles += [("parameters", "number"), ("multiply-adds per token", "number"), ("folds", "text")]
+    titles += [("training", "number"), ("encoded texts/s", "number"), ("index", "number"), ("learning rate", "number")]
     return [{"title": title, "kind": kind} for title, kind in titles]
 
 
@@ -74,14 +79,28 @@ def _cells(board: Leaderboard, row: Row) -> dict[str, Any]:
         for measure in board.experiment.measures
     ]
     change = f"{fmt.difference(verdict.difference)} {fmt.interval(verdict.low, verdict.high)}" if verdict else ""
+    letters = "" if row.kind == "reference" else board.letters.get(row.label, "")
+    beats = verdict.beats if verdict else None
     cells += [
         (change, verdict.difference if verdict else None),
         (fmt.verdict_cell(row), fmt.verdict_cell(row)),
-        (fmt.count(costs.parameters) if costs else "", costs.parameters if costs else None),
-        (fmt.count(costs.multiply_adds) if costs else "", costs.multiply_adds if costs else None),
-        (("yes" if costs.folds else "no") if costs else "", ("yes" if costs.folds else "no") if costs else None),
-        (fmt.seconds(costs.train_s) if costs else "", costs.train_s if costs else None),
+        (letters, letters or None),
+        ("" if beats is None else f"{100 * beats:.0f}%", beats),
     ]
+    if costs is None:
+        cells += [("", None)] * 7
+    else:
+        rates = ", ".join(f"{rate:g}" for rate in costs.learning_rates)
+        folds = "yes" if costs.folds else "no"
+        cells += [
+            (fmt.count(costs.parameters), costs.parameters),
+            (fmt.count(costs.multiply_adds), costs.multiply_adds),
+            (folds, folds),
+            (fmt.seconds(costs.train_s), costs.train_s),
+            ("" if costs.encode_per_s is None else fmt.count(costs.encode_per_s), costs.encode_per_s),
+            ("" if costs.index_bytes is None else fmt.bytes_text(costs.index_bytes), costs.index_bytes),
+            (rates, costs.learning_rates[0] if costs.learning_rates else None),
+        ]
     return {
         "label": row.label,
         "about": row.about,
@@ -89,3 +108,39 @@ def _cells(board: Leaderboard, row: Row) -> dict[str, Any]:
         "word": (verdict.word if verdict else row.kind).replace(" ", "-"),
         "cells": [{"text": text, "value": "" if value is None else value} for text, value in cells],
     }
+
+
+def _index(board: Leaderboard, dataset: str) -> str:
+    """Say how a data set was searched, every way that its evaluations name."""
+    ways = {
+        str(trial.evaluations[dataset].index.get("factory") or trial.evaluations[dataset].index.get("kind"))
+        for trial in board.experiment.trials
+        if dataset in trial.evaluations
+    }
+    return ", ".join(sorted(ways))
+
+
+def _versions(board: Leaderboard) -> dict[str, str]:
+    found: dict[str, set[str]] = {}
+    for trial in board.experiment.trials:
+        for name, version in trial.record.get("versions", {}).items():
+            found.setdefault(str(name), set()).add(str(version))
+    return {name: ", ".join(sorted(found[name])) for name in sorted(found)}
+
+
+def _hashes(board: Leaderboard) -> dict[str, list[str]]:
+    """Return the distinct hashes of what went into the trials and evaluations."""
+    trials = board.experiment.trials
+    found = {
+        "configuration": {str(trial.record.get("config_hash", "")) for trial in trials},
+        "training data": {str(trial.record.get("data_hash", "")) for trial in trials},
+    }
+    found |= {name: {str(dataset["hash"])} for name, dataset in board.datasets.items()}
+    return {name: sorted(values - {""}) for name, values in found.items()}
+
+
+def _command(board: Leaderboard) -> str:
+    """Return the commands that make the results again from the resolved configuration."""
+    path = board.experiment.path
+    yaml = shlex.quote((path / "experiment.yaml").as_posix())
+    return f"python -m train {yaml}\npython -m eval {yaml}"

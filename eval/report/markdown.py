@@ -21,8 +21,9 @@ def markdown_text(board: Leaderboard) -> str:
         *([escape(board.experiment.description), ""] if board.experiment.description else []),
         *_table(_header(board), [_cells(board, row) for row in (*board.rows, *board.references)]),
         "",
-        f"Scores and differences are points (times 100): {escape(board.measure)}, mean over data sets and seeds ± the",
-        f"spread over seeds; differences to {escape(board.baseline)} are paired by query and seed, with a 95% interval.",
+        f"Scores and differences are points (times 100): {escape(board.measure)}, mean over data sets and seeds ±",
+        f"the spread over seeds; differences to {escape(board.baseline)} are paired by query and seed, with a 95%",
+        "interval.",
         "",
     ]
     if len(board.datasets) > 1:

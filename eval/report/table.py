@@ -1,5 +1,6 @@
 """From result files to the leaderboard: rows with scores, verdicts and costs. Every output format shows this table."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,6 +9,9 @@ import numpy as np
 
 from eval.report.load import Evaluation, Experiment, Reference, Trial
 from eval.verdicts import Scores, Verdict, judge
+from eval.verdicts.model import paired_levels
+from eval.verdicts.pairs import Pairs, Shares, compare_all, group_letters, variance_shares
+from eval.verdicts.power import Design, fit_design
 from projheads.errors import ProjheadsError, unknown_name
 
 __all__ = ["Costs", "Leaderboard", "Row", "build_leaderboard", "query_ids", "scores_of"]
@@ -89,6 +93,10 @@ class Leaderboard:
         rows: Variants, best mean first; those without a score last.
         references: Reference rows, best mean first.
         scores: Per-query scores of ``measure`` of every variant that has some.
+        queries: The ids of each data set's judged queries, in the order of ``scores``.
+        letters: Of each variant with enough seeds; two that share a letter cannot be told apart.
+        shares: What moves a score; None where too little was trained to say.
+        design: The scatter from which larger experiments are foreseen; None likewise.
     """
 
     experiment: Experiment
@@ -98,6 +106,10 @@ class Leaderboard:
     rows: tuple[Row, ...]
     references: tuple[Row, ...]
     scores: Mapping[str, Scores]
+    queries: Mapping[str, tuple[str, ...]]
+    letters: Mapping[str, str]
+    shares: Shares | None
+    design: Design | None
 
     @property
     def baseline_row(self) -> Row:
@@ -123,6 +135,7 @@ def build_leaderboard(experiment: Experiment) -> Leaderboard:
     measure = experiment.measures[0]
     scores = {label: scores_of(trials, measure, queries) for label, trials in complete.items() if trials}
     verdicts, by_dataset = _verdicts(scores, baseline, experiment.datasets)
+    pairs = compare_all(scores)
     rows = [
         Row(
             label=label,
@@ -145,6 +158,10 @@ def build_leaderboard(experiment: Experiment) -> Leaderboard:
         rows=_best_first(rows, measure),
         references=_best_first(_reference_rows(experiment, queries), measure),
         scores=scores,
+        queries=queries,
+        letters=group_letters(pairs),
+        shares=_shares(experiment, scores, pairs),
+        design=_design(scores, baseline),
     )
 
 
@@ -228,6 +245,23 @@ def _verdicts(
         for index, name in enumerate(datasets)
     }
     return suite, single
+
+
+def _shares(experiment: Experiment, scores: Mapping[str, Scores], pairs: Pairs) -> Shares | None:
+    first = {trial.label: trial.record for trial in reversed(experiment.trials)}
+    heads = {label: json.dumps(first[label].get("head"), sort_keys=True) for label in scores}
+    return variance_shares(scores, pairs, heads, {label: first[label].get("learning_rate") for label in scores})
+
+
+def _design(scores: Mapping[str, Scores], baseline: str) -> Design | None:
+    if baseline not in scores:
+        return None
+    parts = [
+        paired_levels(one, scores[baseline])
+        for label, one in scores.items()
+        if label != baseline and len(set(one.seeds) & set(scores[baseline].seeds)) > 1
+    ]
+    return fit_design(parts) if parts else None
 
 
 def _means(

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from eval.report import figures
+from eval.report import drawing
 from eval.report.data_files import csv_text, json_value
+from eval.report.figures import FIGURES
 from eval.report.html import html_text
 from eval.report.load import load_experiment
 from eval.report.markdown import markdown_text
@@ -45,16 +46,15 @@ def print_leaderboard(folder: Path, console: Console | None = None) -> None:
 
 def write_board(board: Leaderboard, target: Path) -> Path:
     """Write a leaderboard's files to a folder and return the HTML page."""
-    drawn: dict[str, str] = {}
-    with figures.style():
-        for name, (_, draw) in figures.FIGURES.items():
-            figure = draw(board)
+    drawn: dict[str, bytes] = {}
+    with drawing.style():
+        for name, kind in FIGURES.items():
+            figure = kind.draw(board)
             if figure is None:
                 continue
-            svg = figures.svg_bytes(figure)
-            drawn[name] = svg.decode("utf-8")
-            write_bytes(target / "figures" / f"{name}.svg", svg)
-            write_bytes(target / "figures" / f"{name}.png", figures.png_bytes(figure))
+            drawn[name] = drawing.svg_bytes(figure)
+            write_bytes(target / "figures" / f"{name}.svg", drawn[name])
+            write_bytes(target / "figures" / f"{name}.png", drawing.png_bytes(figure))
     write_text(target / "leaderboard.md", markdown_text(board))
     write_text(target / "leaderboard.csv", csv_text(board))
     write_text(target / "leaderboard.json", json.dumps(json_value(board), indent=1, ensure_ascii=False) + "\n")

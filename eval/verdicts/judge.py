@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from eval.verdicts.model import Scores, borrow, estimate, paired_levels
 
@@ -119,8 +119,8 @@ def smallest_shown(standard_error: float, df: float, *, comparisons: int) -> flo
         df: Its degrees of freedom.
         comparisons: Number of variants compared with the baseline; the first of Holm's steps is taken, the hardest.
     """
-    critical = stats.t.ppf(1 - ALPHA / (2 * comparisons), df)
-    return float((critical + stats.t.ppf(POWER, df)) * standard_error)
+    critical = special.stdtrit(df, 1 - ALPHA / (2 * comparisons))
+    return float((critical + special.stdtrit(df, POWER)) * standard_error)
 
 
 def _own_scatter(scores: Mapping[str, Scores]) -> dict[str, tuple[float, float]]:
@@ -134,7 +134,7 @@ def _beats(mean: float, standard_error: float, variant: tuple[float, float], bas
     variance = standard_error**2 + variant[0] + baseline[0]
     if variance == 0:
         return 0.5 if mean == 0 else float(mean > 0)
-    return float(stats.t.cdf(mean / np.sqrt(variance), min(variant[1], baseline[1])))
+    return float(special.stdtr(min(variant[1], baseline[1]), mean / np.sqrt(variance)))
 
 
 def _word(mean: float, corrected: float, seeds: int) -> Word:

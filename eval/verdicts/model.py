@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from projheads.errors import ProjheadsError
 
@@ -103,14 +103,14 @@ class Estimate:
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Return the two ends of the interval that covers the true mean at this level."""
-        half = float(stats.t.ppf((1 + level) / 2, self.df)) * self.standard_error
+        half = float(special.stdtrit(self.df, (1 + level) / 2)) * self.standard_error
         return self.mean - half, self.mean + half
 
     def p_value(self) -> float:
         """Return the two-sided p-value of a true mean of 0."""
         if self.standard_error == 0:
             return 1.0 if self.mean == 0 else 0.0
-        return float(2 * stats.t.sf(abs(self.mean) / self.standard_error, self.df))
+        return float(2 * special.stdtr(self.df, -abs(self.mean) / self.standard_error))
 
 
 def paired_levels(variant: Scores, baseline: Scores) -> Levels:
@@ -182,7 +182,7 @@ def borrow(variances: Sequence[float], seeds: Sequence[int]) -> list[tuple[float
             result.append((own, float(df)))
             continue
         others = (total - df * own) / (total_df - df)
-        # Differences that share a variant have variances that correlate by 1/4, so they count for less than their number.
+        # Variances of differences that share a variant correlate by 1/4, so they count for less than their number.
         independent = (total_df - df) / (1 + 0.25 * (givers - 2))
         borrowed = 1 / (1 / BORROWED + 1 / independent)
         result.append(((df * own + borrowed * others) / (df + borrowed), df + borrowed))

@@ -9,7 +9,7 @@ import numpy as np
 from eval.verdicts.judge import ALPHA, MINIMUM_SEEDS, holm
 from eval.verdicts.model import Estimate, Levels, Scores, borrow, estimate, paired_levels
 
-__all__ = ["Pairs", "Shares", "compare_all", "groups", "variance_shares"]
+__all__ = ["Pairs", "Shares", "compare_all", "group_letters", "variance_shares"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def compare_all(scores: Mapping[str, Scores]) -> Pairs:
     return Pairs(tuple(names), levels, estimates)
 
 
-def groups(pairs: Pairs) -> dict[str, str]:
+def group_letters(pairs: Pairs) -> dict[str, str]:
     """Give each variant letters: two variants that share a letter cannot be told apart.
 
     The pairs' p-values are corrected by Holm's method over all pairs; the letters follow Piepho (An algorithm for a
@@ -124,7 +124,8 @@ def _between(pairs: Pairs, chosen: Sequence[tuple[str, str]]) -> float | None:
     if not chosen:
         return None
     estimates = [pairs.estimates[pair] for pair in chosen]
-    return float(np.sqrt(max(0.0, np.mean([one.mean**2 - one.standard_error**2 for one in estimates]) / 2)))
+    excess = float(np.mean([one.mean**2 - one.standard_error**2 for one in estimates]))
+    return float(np.sqrt(max(0.0, excess) / 2))
 
 
 def _query_variance(one: Scores) -> float:

@@ -41,7 +41,7 @@ DROPPED_DIRECTIVES: frozenset[str | None] = frozenset(
 )
 
 UNDERLINE = re.compile(r"\s*([-=~^*])\1{2,}\s*")
-GOOGLE_SECTION = re.compile(r"\**([A-Z][\w ]{2,20})\**:")
+GOOGLE_SECTION = re.compile(r"\**([A-Z][\w ]{2,20})\**::?")
 DIRECTIVE = re.compile(r"\.\. (?:(?P<name>[\w:-]+)::|\[|_)")
 SIGNATURE = re.compile(r"[\w.]+ ?\(.*\)(\s*(->|→).*)?", re.DOTALL)
 LEFT_BY_TEMPLATES = re.compile(r"%\(\w+\)[sd]")
@@ -62,7 +62,7 @@ MARKUP = tuple(
         (r"\*\*?(?=\w)|(?<=\w)\*\*?(?=[\s,.:;)])", ""),  # *emphasis*, **kwargs
         (r"</?[A-Z]\w*[^<>\n]*>", ""),  # <Tip>
         (r"https?://\S+", ""),
-        (r"\{\w*\}", ""),  # what str.format would fill
+        (r"::(?=\s|$)", ":"),
         (r"Read more in the User Guide\.", ""),
     )
 )
@@ -91,7 +91,7 @@ def make_pair(docstring: Docstring) -> Pair | None:
     document = _without(" ".join(rest), docstring.name, query)
     if not _is_good_query(query) or len(document.split()) < FEWEST_DOCUMENT_WORDS or "%(" in document:
         return None
-    return Pair(docstring.path, query, document)
+    return Pair(docstring.path, query.rstrip(":"), document)
 
 
 def normalise(text: str) -> str:
@@ -111,8 +111,10 @@ def _without(document: str, name: str, query: str) -> str:
     while start >= 0:
         document = document[:start] + document[start + len(query) :]
         start = document.lower().find(query.rstrip(".").lower())
-    if name in document:
-        document = re.sub(rf"(?<!\w)(?:\w+\.)*{re.escape(name)}(?!\w)(?:\(\))?", "", document)
+    # scipy's class gamma_gen describes the distribution gamma.
+    for word in (name, name.strip("_").removesuffix("_gen")):
+        if word in document:
+            document = re.sub(rf"(?<!\w)(?:\w+\.)*{re.escape(word)}(?!\w)(?:\(\))?", "", document)
     return re.sub(r"\s+([,.;:)])(?=\s|$)", r"\1", " ".join(document.split()))
 
 
@@ -150,12 +152,14 @@ def _lines_of_words(lines: list[str]) -> Iterator[str]:
             section_dropped = section[1].lower() in DROPPED_SECTIONS
         if indent <= block_indent:
             block_indent = sys.maxsize
+        dropped = section_dropped or indent > block_indent
         if directive := DIRECTIVE.match(words):
-            if block_indent == sys.maxsize and directive["name"] in DROPPED_DIRECTIVES:
-                block_indent = indent
             words = words[directive.end() :].strip()
+            dropped |= directive["name"] in DROPPED_DIRECTIVES
+            block_indent = min(block_indent, indent) if dropped else block_indent
+        elif words.endswith("::"):
+            block_indent = min(block_indent, indent)
         is_fence = words.startswith("```")
         fence ^= is_fence
         session |= words.startswith(">>>")
-        dropped = section_dropped or session or fence or is_fence or indent > block_indent or block_indent == indent
-        yield "" if dropped else words
+        yield "" if dropped or session or fence or is_fence else words

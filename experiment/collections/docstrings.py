@@ -16,12 +16,25 @@ SKIPPED_FOLDERS = frozenset(
         *("_testing", "test", "testdata", "testing", "tests", "benchmarks", "examples"),
         *("_vendor", "externals", "third_party", "vendored"),
         # Far from what a user calls, a copy of numpy's, or one template many times over.
-        *("_decomp", "_dynamo", "_export", "_functorch", "_inductor", "_numpy", "_prims", "_refs", "_strobelight"),
+        *(
+            "_decomp",
+            "_dynamo",
+            "_export",
+            "_functorch",
+            "_inductor",
+            "_numpy",
+            "_precompute",
+            "_prims",
+            "_refs",
+            "_strobelight",
+        ),
         *("ao", "deprecated", "distutils", "models", "onnx"),
     )
 )
 ADDERS = ("add_newdoc", "add_docstr")
 """Functions that give a docstring to what is written in C: in numpy and scipy, in torch."""
+PLACEHOLDER = re.compile(r"(?<!\{)\{\w+\}(?!\})")
+"""What ``str.format`` fills."""
 
 
 @dataclass(frozen=True)
@@ -79,19 +92,22 @@ def _in_body(body: list[ast.stmt], path: str) -> Iterator[Docstring]:
                 yield from _in_body(node.body, inner)
         elif isinstance(node, ast.If | ast.Try):
             yield from _in_body(node.body, path)
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        elif isinstance(node, ast.Expr | ast.Assign) and isinstance(node.value, ast.Call):
             yield from _added(node.value, path)
 
 
 def _added(call: ast.Call, path: str) -> Iterator[Docstring]:
-    function = ast.unparse(call.func).rpartition(".")[2]
+    """Yield what ``add_newdoc(place, "name", text)`` or ``add_docstr(place.name, text)`` says."""
+    function = ast.unparse(call.func).rpartition(".")[2].lstrip("_")
     if function not in ADDERS or len(call.args) < 2:
         return
-    target, text = call.args[-2], call.args[-1]
+    target, text = call.args[-2:]
     if isinstance(text, ast.Tuple) and len(text.elts) == 2:
-        target, text = text.elts[0], text.elts[1]
-    if isinstance(text, ast.Call) and isinstance(text.func, ast.Attribute):
+        target, text = text.elts
+    is_template = isinstance(text, ast.Call) and isinstance(text.func, ast.Attribute) and text.func.attr == "format"
+    if is_template:
         text = text.func.value
-    name = target.value if isinstance(target, ast.Constant) else ast.unparse(target).rpartition(".")[2]
-    if isinstance(text, ast.Constant) and isinstance(text.value, str) and re.fullmatch(r"\w+", str(name)):
-        yield Docstring(f"{path}.{name}", inspect.cleandoc(text.value))
+    name = (str(target.value) if isinstance(target, ast.Constant) else ast.unparse(target)).rpartition(".")[2]
+    if name.isidentifier() and isinstance(text, ast.Constant) and isinstance(text.value, str):
+        written = PLACEHOLDER.sub("", text.value).replace("{{", "{").replace("}}", "}") if is_template else text.value
+        yield Docstring(f"{path}.{name}", inspect.cleandoc(written))

@@ -8,6 +8,7 @@ hold them, for a data set ``hf:<repo>`` and for ``hf:<repo>/<config>`` (one lang
 - qrels: ``qrels``, ``default``, or the repository ``<repo>-qrels``; with a config ``<config>-qrels`` or ``<config>``
 """
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -132,10 +133,10 @@ def _read_qrels(source: str, table: Any) -> Iterator[Judgement]:
 def _told_in_one_line(repo: str) -> Iterator[None]:
     import httpx
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
-    from huggingface_hub import logging as hub_logging
+    from huggingface_hub.utils import logging as hub_logging
 
     verbosity = hub_logging.get_verbosity()
-    hub_logging.set_verbosity(hub_logging.ERROR)
+    hub_logging.set_verbosity(logging.ERROR)
     try:
         yield
     except (ConnectionError, httpx.TransportError):

@@ -124,9 +124,8 @@ def _check_enough(split: str, documents: int) -> None:
         return
     missing = [install for package, install in PACKAGES[split].items() if package_root(package) is None]
     advice = f"install {', '.join(missing)}" if missing else "name another collection"
-    raise ProjheadsError(
-        f"pydocs: the installed packages give {documents} of the {FEWEST_DOCUMENTS[split]} {split} texts needed; {advice}"
-    )
+    needed = FEWEST_DOCUMENTS[split]
+    raise ProjheadsError(f"pydocs: the installed packages give {documents} of {needed} {split} texts; {advice}")
 
 
 def _write(folder: Path, split: str, pairs: Sequence[Pair], queried: Sequence[Pair]) -> None:
@@ -154,7 +153,7 @@ def _source_text(pairs: Mapping[str, Sequence[Pair]], queried: Mapping[str, Sequ
 def _licence(distribution: str) -> str:
     about = metadata(distribution)
     classifiers = [line for line in about.get_all("Classifier") or [] if line.startswith("License :: ")]
-    stated = about.get("License-Expression") or about.get("License") or ""
+    stated = next((about[key] for key in ("License-Expression", "License") if about[key]), "")
     if stated and "\n" not in stated:
         return stated
     return classifiers[0].rpartition(" :: ")[2] if classifiers else "see the package"

@@ -29,10 +29,10 @@ def resolve_backbone(name: str, *, revision: str | None = None) -> Path:
     Raises:
         ProjheadsError: If there is no such folder and no copy, and the hub does not have it or can not be reached.
     """
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = Path(name).expanduser().absolute()  # hosts take a relative path such as a/b for a name on the hub
+    if name.strip() and folder.is_dir():
         return folder
-    if name.count("/") > 1 or name.startswith((".", "~", "/")) or "\\" in name or not name.strip():
+    if not name.strip() or name.count("/") > 1 or name.startswith((".", "~", "/")) or "\\" in name:
         raise ProjheadsError(f'backbone "{name}": no such folder')
     return _cached(name, revision) or _packaged(name, revision) or _download(name, revision)
 

@@ -42,10 +42,14 @@ class EncodingSettings:
 class HostModel(Protocol):
     """A multi-vector model of a host library, seen through what training and evaluation ask of it.
 
+    The embedding of a text is ``normalize(head(token_states(tokens)))`` over the tokens of its ``scoring_mask``.
+    An adapter gives models in evaluation mode; ``native.train()`` and ``native.eval()`` switch it.
+
     Attributes:
         host: Name of the host library: ``"pylate"`` or ``"sentence-transformers"``.
-        native: The host's own object.
-        head: The projection head, (..., in_features) -> (..., out_features).
+        native: The host's own object, ``pylate.models.ColBERT`` or ``MultiVectorEncoder``.
+        head: The projection head, (..., in_features) -> (..., out_features): ours where the checkpoint holds one, else
+            a view of the host's own layers.
         in_features: Width of the backbone's token states.
         out_features: Width of a token embedding.
     """
@@ -85,6 +89,12 @@ class HostModel(Protocol):
         """Run the host's own ``encode``: one float32 array (L_i, out_features) a text, rows of L2 norm 1."""
         ...
 
-    def save(self, path: Path) -> None:
-        """Write a folder that the plain host opens."""
+    def save(self, path: Path, *, backbone_from: Path | None = None) -> None:
+        """Write a folder that the plain host opens; the same weights and settings give the same bytes.
+
+        Args:
+            path: The folder to write.
+            backbone_from: A folder of an earlier save. Where its backbone has the same bytes, the files are shared
+                with it (hard links), so that they take no room on the disk.
+        """
         ...

@@ -4,7 +4,7 @@
 twin here, down to the names of the parameters.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -16,7 +16,7 @@ from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.spec import HeadSpec, OptionValue
 
-__all__ = ["dense_layers", "from_dense_chain"]
+__all__ = ["dense_layers", "from_dense_chain", "to_dense_chain"]
 
 Value = TypeVar("Value", bound=OptionValue)
 
@@ -35,6 +35,26 @@ def dense_layers(head: Head) -> list[DenseLayer]:
     if layers is None or not _same_map(head, layers):
         raise ProjheadsError(f"head {head.spec}: is not a chain of Dense layers; see fold for heads that are linear")
     return layers
+
+
+def to_dense_chain(head: Head, make: Callable[[DenseLayer], Any]) -> list[Any]:
+    """Write a head as a chain of a host's ``Dense`` modules, which share its parameters.
+
+    Args:
+        head: The head.
+        make: Makes one such module of the form of a layer; its parameters are replaced.
+
+    Raises:
+        ProjheadsError: If a chain does not compute what the head computes at inference.
+    """
+    chain = []
+    for layer in dense_layers(head):
+        dense = make(layer)
+        dense.linear = layer.linear
+        if layer.residual is not None:
+            dense.residual = layer.residual
+        chain.append(dense)
+    return chain
 
 
 def from_dense_chain(chain: Iterable[nn.Module]) -> Head:

@@ -14,12 +14,14 @@ from pylate.models import ColBERT, Dense
 from sentence_transformers.models import Transformer
 from torch import Tensor, nn
 
+from projheads.blocks import DenseLayer
 from projheads.errors import ProjheadsError
 from projheads.head import Head
+from projheads.hosts import dense_chain
 from projheads.hosts.backbone import backbone_width, cannot_open, resolve_backbone, transformer_subfolder
 from projheads.hosts.base import EncodingSettings, HostModel
 from projheads.hosts.common import HeadModule, as_head, forget_last_call, quiet, seeded
-from projheads.hosts.dense_chain import dense_layers, from_dense_chain
+from projheads.hosts.dense_chain import from_dense_chain
 from projheads.hosts.files import has_projection, share_backbone
 
 __all__ = [
@@ -123,7 +125,7 @@ class PylateModel:
 def create(
     backbone: str, head: Head, settings: EncodingSettings, *, device: str | torch.device = "cpu", seed: int = 0
 ) -> PylateModel:
-    """Make a model from a bare backbone and a head.
+    """Make a model in float32 from a bare backbone and a head.
 
     Args:
         backbone: A folder (of transformers, or of sentence-transformers, whose first module is taken) or a hub name.
@@ -229,17 +231,14 @@ def to_dense_chain(head: Head) -> list[Dense]:
     Raises:
         ProjheadsError: If a chain does not compute what the head computes at inference.
     """
-    chain = []
-    for layer in dense_layers(head):
-        dense = Dense(
-            layer.in_features,
-            layer.out_features,
-            bias=layer.linear.bias is not None,
-            activation_function=layer.activation,
-            use_residual=layer.use_residual,
-        )
-        dense.linear = layer.linear
-        if layer.residual is not None:
-            dense.residual = layer.residual
-        chain.append(dense)
-    return chain
+    return dense_chain.to_dense_chain(head, _make_dense)
+
+
+def _make_dense(layer: DenseLayer) -> Dense:
+    return Dense(
+        layer.in_features,
+        layer.out_features,
+        bias=layer.linear.bias is not None,
+        activation_function=layer.activation,
+        use_residual=layer.use_residual,
+    )

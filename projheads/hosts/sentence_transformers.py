@@ -19,13 +19,15 @@ from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from torch import Tensor, nn
 from transformers import AddedToken
 
+from projheads.blocks import DenseLayer
 from projheads.errors import ProjheadsError
 from projheads.head import Head
+from projheads.hosts import dense_chain
 from projheads.hosts.backbone import backbone_width, cannot_open, resolve_backbone, transformer_subfolder
 from projheads.hosts.base import EncodingSettings, HostModel
 from projheads.hosts.checkpoint import read_modules
 from projheads.hosts.common import HeadModule, as_head, forget_last_call, quiet, seeded
-from projheads.hosts.dense_chain import dense_layers, from_dense_chain
+from projheads.hosts.dense_chain import from_dense_chain
 from projheads.hosts.files import has_projection, share_backbone
 
 __all__ = [
@@ -60,6 +62,11 @@ class SentenceTransformersModel:
     def __init__(self, native: MultiVectorEncoder) -> None:
         self.native = native
         projections = [module for module in native if isinstance(module, Projection | Dense)]
+        known = Transformer | Projection | Dense | MultiVectorMask | Normalize
+        unknown = [type(module).__name__ for module in native if not isinstance(module, known)]
+        if unknown or not projections:
+            what = f"a module {unknown[0]}, which is none of the kinds known here" if unknown else "no projection head"
+            raise ProjheadsError(f"this MultiVectorEncoder has {what}")
         self.head = as_head(projections)
         self.in_features: int = projections[0].in_features
         self.out_features: int = projections[-1].out_features
@@ -137,7 +144,7 @@ class SentenceTransformersModel:
 def create(
     backbone: str, head: Head, settings: EncodingSettings, *, device: str | torch.device = "cpu", seed: int = 0
 ) -> SentenceTransformersModel:
-    """Make a model from a bare backbone and a head.
+    """Make a model in float32 from a bare backbone and a head.
 
     Args:
         backbone: A folder (of transformers, or of sentence-transformers, whose first module is taken) or a hub name.
@@ -219,21 +226,18 @@ def to_dense_chain(head: Head) -> list[Dense]:
     Raises:
         ProjheadsError: If a chain does not compute what the head computes at inference.
     """
-    chain = []
-    for layer in dense_layers(head):
-        dense = Dense(
-            layer.in_features,
-            layer.out_features,
-            bias=layer.linear.bias is not None,
-            activation_function=layer.activation,
-            module_input_name="token_embeddings",
-            use_residual=layer.use_residual,
-        )
-        dense.linear = layer.linear
-        if layer.residual is not None:
-            dense.residual = layer.residual
-        chain.append(dense)
-    return chain
+    return dense_chain.to_dense_chain(head, _make_dense)
+
+
+def _make_dense(layer: DenseLayer) -> Dense:
+    return Dense(
+        layer.in_features,
+        layer.out_features,
+        bias=layer.linear.bias is not None,
+        activation_function=layer.activation,
+        module_input_name="token_embeddings",
+        use_residual=layer.use_residual,
+    )
 
 
 def _task(is_query: bool) -> str:

@@ -97,7 +97,7 @@ eval:
         ("train.optimizer.head_lr=fast", "valid number"),
         ("train.optimizer.head_lr=.inf", "finite number"),
         ("train.optimizer.head_lr=-1", "greater than 0"),
-        ("model.query_expansion=no", 'is a string in YAML 1.2; write true or false'),
+        ("model.query_expansion=no", "is a string in YAML 1.2; write true or false"),
         ("model.backbone=3", "valid string"),
         ("device=gpu", "pattern"),
         ("eval.measures=[nDCG@1000]", "depth"),

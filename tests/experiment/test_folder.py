@@ -36,14 +36,19 @@ def test_a_failed_folder_leaves_the_old_folder_and_nothing_else(tmp_path):
     path = tmp_path / "model"
     with write_folder(path) as temporary:
         (temporary / "a").write_text("old")
-    with pytest.raises(RuntimeError, match="killed"), write_folder(path) as temporary:
-        (temporary / "a").write_text("half")
-        raise RuntimeError("killed")
+
+    def stopped_half_way():
+        with write_folder(path) as temporary:
+            (temporary / "a").write_text("half")
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        stopped_half_way()
     assert (path / "a").read_text() == "old"
-    assert os.listdir(tmp_path) == ["model"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
     with write_folder(path) as temporary:
         (temporary / "b").write_text("new")
-    assert os.listdir(path) == ["b"]
+    assert [entry.name for entry in path.iterdir()] == ["b"]
 
 
 def test_nan_is_refused(tmp_path):

@@ -232,7 +232,8 @@ class SharedWeights(Good):
 
 class BreaksTheGraph(Good):
     def forward(self, x):
-        return self.linear(x) if float(x.detach().sum()) < 1e9 else x
+        print(end="")
+        return self.linear(x)
 
 
 class LiesAboutFolding(Good):

@@ -16,8 +16,9 @@ def config(tmp_path):
     queries = {f"q{i}": f"question {i}" for i in range(60)}
     qrels = {f"q{i}": {f"d{i // 2}": 1} for i in range(60)}
     write_beir_folder(tmp_path / "set", corpus, queries, {"train": qrels})
-    text = "heads: {variants: [linear]}\ntrain: {data: %s, batch_size: 8, validation_pairs: 10}\neval: {datasets: [pydocs]}\n"
-    (tmp_path / "c.yaml").write_text(text % (tmp_path / "set"))
+    train = f"{{data: {tmp_path / 'set'}, batch_size: 8, validation_pairs: 10}}"
+    text = f"heads: {{variants: [linear]}}\ntrain: {train}\neval: {{datasets: [pydocs]}}\n"
+    (tmp_path / "c.yaml").write_text(text)
     return lambda *overrides: load_config(Path(tmp_path / "c.yaml"), overrides)
 
 
@@ -42,7 +43,7 @@ def test_a_part_of_the_pairs(config):
 
 
 def test_too_few_pairs_for_a_batch(config):
-    with pytest.raises(ProjheadsError, match="leaves [67] training pairs, fewer than train.batch_size=8"):
+    with pytest.raises(ProjheadsError, match=r"leaves [67] training pairs, fewer than train.batch_size=8"):
         load_training_data(config("train.max_pairs=8", "train.validation_pairs=1"))
 
 

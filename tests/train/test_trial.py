@@ -76,5 +76,3 @@ def test_bf16_stays_close_to_fp32(settings, problem):
 @pytest.mark.parametrize(("options", "steps"), [({}, 6), ({"epochs": 3}, 18), ({"max_steps": 4}, 4)])
 def test_number_of_steps(settings, options, steps):
     assert count_steps(settings(**options), 48) == steps
-
-

@@ -8,7 +8,30 @@ import torch
 
 from projheads.hosts import available_hosts, load_host
 
-WORDS = "a the of cat dog bird sat on mat what where is paris capital france rain sun red blue green run walk".split()
+WORDS = [
+    "a",
+    "the",
+    "of",
+    "cat",
+    "dog",
+    "bird",
+    "sat",
+    "on",
+    "mat",
+    "what",
+    "where",
+    "is",
+    "paris",
+    "capital",
+    "france",
+    "rain",
+    "sun",
+    "red",
+    "blue",
+    "green",
+    "run",
+    "walk",
+]
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from projheads.hosts.backbone import resolve_backbone
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 
+errors = pytest.importorskip("huggingface_hub.errors")
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -83,12 +84,9 @@ def test_offline_mode_is_respected(monkeypatch):
     assert "give the path of a folder" in said
 
 
-@pytest.mark.parametrize("name", ["./here", "/nowhere/at/all", "a/b/c", "~/nowhere", "..", "", "a\\b"])
+@pytest.mark.parametrize("name", ["./here", "/nowhere/at/all", "a/b/c", "~/nowhere", "", " ", "a\\b"])
 def test_what_looks_like_a_path_is_not_looked_up_on_the_hub(monkeypatch, name):
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", None)
-    monkeypatch.chdir("/")
-    if Path(name).expanduser().is_dir():
-        pytest.skip("it is a folder here")
     assert "no such folder" in message(name)
 
 
@@ -97,11 +95,10 @@ def test_a_name_that_no_hub_could_have():
 
 
 def test_a_name_that_the_hub_does_not_have(monkeypatch):
-    import httpx
-
     def missing(*args, **kwargs):
-        response = httpx.Response(404, request=httpx.Request("GET", "https://hub.test"))
-        raise huggingface_hub.errors.RepositoryNotFoundError("404", response=response)
+        raise errors.RepositoryNotFoundError.__new__(
+            errors.RepositoryNotFoundError
+        )  # its constructor wants the answer of an HTTP client
 
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", missing)
     assert "the hub does not give it" in message("some/typo")
@@ -113,7 +110,7 @@ def test_a_download_is_a_folder(monkeypatch, tmp_path):
 
     def snapshot_download(name, *, revision=None, local_files_only=False, **patterns):
         if local_files_only:
-            raise huggingface_hub.errors.LocalEntryNotFoundError("nothing here")
+            raise errors.LocalEntryNotFoundError("nothing here")
         asked.append((name, revision))
         for file in ("config.json", "model.safetensors"):
             (tmp_path / file).write_text("{}")

@@ -89,11 +89,31 @@ def test_tokens_are_prefixed_expanded_skipped_and_cut(host, backbone):
     assert queries["attention_mask"][0].tolist() == [1] * 10 + [0] * 2
     assert model.scoring_mask(queries, is_query=True).all()
     documents = model.tokenize(TEXTS[:2], is_query=False)
-    ids = [vocabulary[t] for t in "[CLS]|[D] |a|cat|;|a|dog|,|a|bird|!|[SEP]".split("|")]
+    ids = [vocabulary[t] for t in ["[CLS]", "[D] ", "a", "cat", ";", "a", "dog", ",", "a", "bird", "!", "[SEP]"]]
     assert documents["input_ids"][1].tolist() == ids
     kept = model.scoring_mask(documents, is_query=False)[1]
     assert [i for i, k in zip(ids, kept, strict=True) if not k] == [vocabulary[t] for t in ";,!"]
     assert model.tokenize(TEXTS, is_query=False)["input_ids"].shape == (5, 24)
+
+
+@pytest.mark.parametrize("is_query", [True, False])
+def test_both_hosts_compute_what_transformers_computes(host, backbone, tmp_path, is_query):
+    """Written out with transformers alone, so that the two hosts, which share no environment, are held to one thing."""
+    from transformers import AutoModel, AutoTokenizer
+
+    model = make(host, backbone, "glu")
+    model.save(tmp_path)
+    vocabulary = AutoTokenizer.from_pretrained(tmp_path).get_vocab()
+    pieces = ["[CLS]", "[Q] " if is_query else "[D] ", "a", "cat", ";", "the", "dog", "[SEP]"]
+    attended = [1] * len(pieces) + [0] * (4 if is_query else 0)
+    ids = [vocabulary[piece] for piece in pieces + ["[MASK]"] * (4 if is_query else 0)]
+    with torch.no_grad():
+        bert = AutoModel.from_pretrained(tmp_path).eval()
+        states = bert(torch.tensor([ids]), torch.tensor([attended])).last_hidden_state[0]
+        embeddings = F.normalize(model.head(states), dim=-1).numpy()
+    if not is_query:
+        embeddings = np.delete(embeddings, pieces.index(";"), axis=0)
+    np.testing.assert_allclose(model.encode(["A cat; the dog"], is_query=is_query)[0], embeddings, atol=1e-5)
 
 
 def test_counts_the_texts_that_lose_tokens(host, backbone):

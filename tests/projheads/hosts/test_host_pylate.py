@@ -53,10 +53,18 @@ def test_the_settings_are_what_plain_pylate_reads(backbone, tmp_path):
 def test_defaults_are_pylates_own(backbone):
     ours = host.create(str(backbone), build_head("linear", 32, 8), EncodingSettings()).native
     theirs = ColBERT(str(backbone), device="cpu")
-    for name in (
-        "query_length document_length query_prefix document_prefix query_prefix_id document_prefix_id "
-        "do_query_expansion attend_to_expansion_tokens skiplist_words skiplist"
-    ).split():
+    for name in [
+        "query_length",
+        "document_length",
+        "query_prefix",
+        "document_prefix",
+        "query_prefix_id",
+        "document_prefix_id",
+        "do_query_expansion",
+        "attend_to_expansion_tokens",
+        "skiplist_words",
+        "skiplist",
+    ]:
         assert getattr(ours, name) == getattr(theirs, name), name
 
 

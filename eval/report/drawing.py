@@ -1,0 +1,82 @@
+"""How figures look, and how they become files and parts of a page."""
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+from markupsafe import escape
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+__all__ = ["ACCENT", "BETTER", "FAINT", "INK", "NEUTRAL", "WORSE", "inline_svg", "png_bytes", "style", "svg_bytes"]
+
+INK, FAINT, NEUTRAL, BETTER, WORSE, ACCENT = "#1b1f24", "#d5d9de", "#7a828c", "#1a7f5a", "#b3432f", "#2c5fa8"
+STYLE: dict[Any, Any] = {
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 10,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "savefig.facecolor": "none",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "projheads",
+    "text.color": INK,
+    "text.parse_math": False,  # a label with a dollar sign is a label
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the style of the report; matplotlib's settings are as before afterwards."""
+    with matplotlib.rc_context(STYLE):
+        yield
+
+
+def svg_bytes(figure: Figure) -> bytes:
+    """Return the figure as an SVG file, the same bytes every time."""
+    with style():
+        FigureCanvasSVG(figure)
+        target = io.BytesIO()
+        figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight")
+    return target.getvalue()
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """Return the figure as a PNG on white, 200 dots an inch."""
+    with style():
+        FigureCanvasAgg(figure)
+        target = io.BytesIO()
+        figure.savefig(
+            target, format="png", dpi=200, bbox_inches="tight", facecolor="white", metadata={"Software": None}
+        )
+    return target.getvalue()
+
+
+def inline_svg(svg: bytes, name: str, title: str) -> str:
+    """Turn an SVG file into markup for a page: ids of its own, ink that follows the page's colour, a title.
+
+    Args:
+        svg: From ``svg_bytes``; matplotlib has escaped every label in it.
+        name: Name of the figure, which makes its ids different from those of other figures.
+        title: What a screen reader says.
+    """
+    text = svg.decode("utf-8")
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
+    text = text.replace(INK, "currentColor").replace(' version="1.1"', "")
+    width = re.search(r'width="([\d.]+)pt"', text)
+    text = re.sub(r'<svg ([^>]*?)width="[\d.]+pt"', r"<svg \1", text, count=1)
+    text = re.sub(r' height="[\d.]+pt"', "", text, count=1)
+    style_attribute = f'style="width:{float(width[1]) * 4 / 3:.0f}px" ' if width else ""
+    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" {style_attribute}', 1)

@@ -1,0 +1,200 @@
+"""Whole experiments of seconds: a tiny backbone, a tiny collection, the real host."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from experiment.collections import Document, write_beir_folder
+from experiment.fingerprint import weights_hash
+from experiment.folder import ExperimentFolder, sha256_file
+from experiment.load import load_config
+from projheads.errors import ProjheadsError
+from projheads.hosts import load_host
+from train.run import run_training
+
+ROOT = Path(__file__).parents[2]
+NOUNS = ["cat", "dog", "bird", "paris", "france", "rain", "sun", "mat"]
+VERBS = ["sat", "run", "walk", "is"]
+
+YAML = """\
+output: out
+cache: cache
+seeds: [0, 1]
+device: cpu
+model: {{backbone: {backbone}, query_length: 12, document_length: 16}}
+heads: {{out_features: 8, variants: [linear, ffn(depth=2)]}}
+train: {{data: {data}, batch_size: 4, validation_pairs: 4, log_every: 2}}
+eval: {{datasets: [{data}]}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder with `try.yaml` in it."""
+
+    def make(backbone):
+        monkeypatch.chdir(tmp_path)
+        words = [(noun, verb) for noun in NOUNS for verb in VERBS]
+        corpus = [Document(f"d{i}", noun, f"the {noun} {verb} on a mat") for i, (noun, verb) in enumerate(words)]
+        queries = {f"q{i}": f"what {verb} the {noun}" for i, (noun, verb) in enumerate(words)}
+        qrels = {f"q{i}": {f"d{i}": 1} for i in range(len(words))}
+        write_beir_folder(tmp_path / "set", corpus, queries, {"train": qrels, "test": qrels})
+        (tmp_path / "try.yaml").write_text(YAML.format(backbone=backbone, data=tmp_path / "set"))
+        return tmp_path
+
+    return make
+
+
+def train(*overrides):
+    config = load_config(Path("try.yaml"), overrides)
+    run_training(config)
+    return ExperimentFolder(config.output)
+
+
+def hashes(experiment):
+    return {
+        trial.path.relative_to(experiment.path).as_posix(): weights_hash(trial.model) for trial in experiment.trials()
+    }
+
+
+def test_an_experiment_leaves_what_the_design_says(folder, backbone, capsys):
+    folder(backbone)
+    experiment = train()
+    trials = [trial.read_trial() for trial in experiment.trials()]
+    assert [(trial["label"], trial["seed"]) for trial in trials] == [
+        ("ffn(depth=2)", 0), ("ffn(depth=2)", 1), ("linear", 0), ("linear", 1)
+    ]  # fmt: skip
+    assert all(trial["status"] == "finished" for trial in trials)
+    assert [trial["is_baseline"] for trial in trials] == [False, False, True, True]
+    assert trials[2]["parameters"] == 32 * 8
+    for trial, about in zip(experiment.trials(), trials, strict=True):
+        lines = [json.loads(line) for line in trial.train_jsonl.read_text().splitlines()]
+        assert [line["step"] for line in lines if "loss" in line] == [1, 2, 4, 6, 7]
+        assert about["weights_hash"] == weights_hash(trial.model)
+        assert about["validation"].keys() == {"loss", "accuracy"}
+    assert len({trial["weights_hash"] for trial in trials}) == 4
+    assert {reference.path.parent.name for reference in experiment.references()} == {"untrained"}
+    assert load_config(experiment.experiment_yaml) == load_config(Path("try.yaml"))
+    told = capsys.readouterr().out
+    assert "28 training pairs" in told
+    assert "[4/4] ffn(depth=2) seed 1: loss" in told
+    assert "\x1b" not in told
+
+
+def test_a_model_opens_in_its_plain_host_with_the_same_bits(folder, backbone):
+    pytest.importorskip("pylate")
+    from pylate.models import ColBERT
+
+    folder(backbone)
+    trial = train("seeds=[0]").trials()[0]
+    texts = ["the cat sat on a mat, is it red?", "paris"]
+    ours = load_host("pylate").load(str(trial.model)).encode(texts, is_query=False)
+    theirs = ColBERT(str(trial.model)).encode(texts, is_query=False)
+    assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_frozen_models_share_one_weight_file(folder, backbone):
+    folder(backbone)
+    experiment = train()
+    files = [trial.model / "model.safetensors" for trial in experiment.trials()]
+    assert len({file.stat().st_ino for file in files}) == 1
+
+
+def test_the_same_command_again_trains_nothing_and_elsewhere_gives_the_same_bits(folder, backbone):
+    folder(backbone)
+    experiment = train()
+    first = hashes(experiment)
+    stamps = [trial.trial_json.stat().st_mtime_ns for trial in experiment.trials()]
+    train()
+    assert [trial.trial_json.stat().st_mtime_ns for trial in experiment.trials()] == stamps
+    assert hashes(train("output=out2", "cache=cache2")) == first
+
+
+def test_more_seeds_and_variants_are_added_to_what_is_there(folder, backbone):
+    folder(backbone)
+    first = hashes(train())
+    more = hashes(train("seeds=[0, 1, 2]", "heads.variants=[linear, ffn(depth=2), upscaled]"))
+    assert len(more) == 9
+    assert first.items() <= more.items()
+
+
+def test_another_experiment_is_refused(folder, backbone):
+    folder(backbone)
+    train("seeds=[0]")
+    before = sha256_file(Path("out/experiment.yaml"))
+    with pytest.raises(ProjheadsError, match=r"another experiment \(train.batch_size is 4 there and 5 here\)"):
+        train("train.batch_size=5")
+    assert sha256_file(Path("out/experiment.yaml")) == before
+
+
+def test_the_whole_model_is_trained(folder, backbone):
+    folder(backbone)
+    experiment = train("train.trainable=all", "train.optimizer.backbone_lr=1e-3", "seeds=[0]")
+    weights = [load_file(trial.model / "model.safetensors") for trial in experiment.trials()]
+    untrained = load_file(experiment.reference("untrained").model / "model.safetensors")
+    name = next(name for name in untrained if name.endswith("0.attention.self.query.weight"))
+    assert not np.allclose(weights[0][name], untrained[name], atol=1e-4)
+    assert not np.array_equal(weights[0][name], weights[1][name])
+    assert hashes(train("train.trainable=all", "train.optimizer.backbone_lr=1e-3", "seeds=[0]", "output=o2")) == hashes(
+        experiment
+    )
+
+
+def test_a_trial_that_fails_is_told_and_the_others_go_on(folder, backbone, capsys):
+    folder(backbone)
+    experiment = train("seeds=[0]", "train.optimizer.head_lr=1e38", "train.optimizer.weight_decay=1e38")
+    trials = [trial.read_trial() for trial in experiment.trials()]
+    assert [trial["status"] for trial in trials] == ["failed", "failed"]
+    assert all("lower train.optimizer.head_lr" in trial["error"] for trial in trials)
+    assert all(not trial.model.exists() for trial in experiment.trials())
+    assert "[2/2] ffn(depth=2) seed 0: FAILED: step 2" in capsys.readouterr().out
+
+
+def command(*overrides):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    arguments = [sys.executable, "-m", "train", "try.yaml", *overrides]
+    return subprocess.Popen(arguments, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_a_trial(process):
+    while not list(Path("out").glob("trials/*/seed-*/trial.json")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+
+
+def test_killed_and_started_again_it_ends_with_the_same_bytes(folder, backbone):
+    folder(backbone)
+    longer = ("train.epochs=20", "seeds=[0, 1, 2]")
+    process = command(*longer)
+    wait_for_a_trial(process)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    done = ExperimentFolder(Path("out")).trials()
+    assert 1 <= len(done) < 6
+    stamps = {trial.path: trial.trial_json.stat().st_mtime_ns for trial in done}
+    experiment = train(*longer)
+    assert all(path.joinpath("trial.json").stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+    assert not list(experiment.path.rglob(".*.tmp"))
+    assert hashes(experiment) == hashes(train(*longer, "output=never-stopped"))
+
+
+def test_ctrl_c_ends_with_one_line_and_two_processes_do_not_share_a_folder(folder, backbone):
+    folder(backbone)
+    process = command("train.epochs=50", "seeds=[0, 1, 2, 3, 4]")
+    wait_for_a_trial(process)
+    with pytest.raises(ProjheadsError, match="another process works in this folder"):
+        train()
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate()
+    assert process.returncode == 130
+    assert told.strip().splitlines()[-1] == "stopped; the same command goes on from here"
+    assert "Traceback" not in told
