@@ -1,20 +1,26 @@
 """What is evaluated: the trials of an experiment and its reference rows."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from eval.bm25 import BM25_SETTINGS
+from eval.model_files import BackboneIdentities
 from experiment.config import ExperimentConfig
-from experiment.folder import SCHEMA_VERSION, ExperimentFolder, TrialFolder, read_json, sha256_json, write_json
-from projheads.errors import ProjheadsError
+from experiment.folder import (
+    SCHEMA_VERSION,
+    ExperimentFolder,
+    TrialFolder,
+    read_json,
+    sha256_json,
+    write_folder,
+    write_json,
+)
+from projheads.build import build_head
+from projheads.hosts import load_host
 
-__all__ = ["Subject", "list_subjects"]
-
-DESCRIPTIONS = {
-    "bm25": "BM25 over whole words ({})",
-    "backbone": "normalised token states of the backbone, without a head",
-}
+__all__ = ["Subject", "list_references", "list_trials"]
 
 
 @dataclass(frozen=True)
@@ -24,17 +30,89 @@ class Subject:
     Attributes:
         name: As a person reads it.
         folder: Where its files lie.
-        identity: Content hash of what it is; another identity is evaluated anew.
-        kind: ``model`` for a whole model, ``backbone`` for its token states, ``bm25``.
-        model: The model's folder; None for BM25.
-        host: The host that opens it; empty for BM25.
-        frozen: Whether the model shares its backbone with others, so that its token states are worth keeping.
+        identity: Content hash of what it is; under another identity it is evaluated anew.
+        kind: ``model``, ``backbone`` for a model without its head, or ``bm25``.
+        model: The folder of the saved model; for BM25 it does not exist.
+        host: The host that opens it.
+        frozen: Whether other subjects share its backbone, so that token states are worth keeping.
     """
 
     name: str
     folder: TrialFolder
     identity: str
-    kind: str
+    kind: Literal["model", "backbone", "bm25"]
     model: Path
     host: str
     frozen: bool
+
+
+def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Subject]:
+    """List the finished trials in the order of the configuration; say what is passed over, and why."""
+    folder = ExperimentFolder(config.output)
+    subjects, missing = [], []
+    for spec in config.heads.variants:
+        for seed in config.seeds:
+            files, name = folder.trial(spec.slug, seed), f"{spec} seed {seed}"
+            trial = files.read_trial()
+            if trial is None:
+                missing.append(name)
+            elif trial["status"] != "finished":
+                say(f"{name}: passed over, its training failed ({trial.get('error')})")
+            else:
+                frozen = config.train.trainable == "head"
+                subjects.append(
+                    Subject(name, files, trial["weights_hash"], "model", files.model, trial["host"], frozen)
+                )
+    if missing:
+        say(f"passed over, not trained yet: {', '.join(missing)}")
+    return subjects
+
+
+def list_references(
+    config: ExperimentConfig, trials: Sequence[Subject], identities: BackboneIdentities, say: Callable[[str], None]
+) -> list[Subject]:
+    """List the reference rows that the configuration wants, and write into its folder what each is."""
+    host = trials[0].host if trials else config.model.host
+    untrained = list(_untrained(config, host))
+    found: list[Subject] = []
+    for name in dict.fromkeys(config.eval.references):
+        files = ExperimentFolder(config.output).reference(name)
+        if name == "bm25":
+            _describe(files, name, f"BM25 ({BM25_SETTINGS})")
+            found.append(Subject(name, files, sha256_json(BM25_SETTINGS), "bm25", files.model, "", False))
+        elif name == "backbone":
+            model = _pretrained(config, host, files, [*untrained, *(trial for trial in trials if trial.frozen)])
+            _describe(files, name, "the backbone's own token states, normalised, without a head")
+            found.append(Subject(name, files, identities.of(model), "backbone", model, host, True))
+        elif untrained:
+            found.extend(untrained)
+        else:
+            say("untrained: passed over, train has not written it; run train on this experiment again")
+    return found
+
+
+def _untrained(config: ExperimentConfig, host: str) -> Iterator[Subject]:
+    """Find the baseline's models as their training started from them; train writes them."""
+    for seed in config.seeds:
+        files = ExperimentFolder(config.output).reference("untrained", seed)
+        if files.reference_json.exists():
+            about = read_json(files.reference_json)
+            yield Subject(f"untrained seed {seed}", files, about["weights_hash"], "model", files.model, host, True)
+
+
+def _pretrained(config: ExperimentConfig, host: str, files: TrialFolder, at_hand: Sequence[Subject]) -> Path:
+    """Return a saved model that has the pretrained backbone: one at hand, or one made for it."""
+    if at_hand:
+        return at_hand[0].model
+    if not files.model.exists():
+        adapter, backbone = load_host(host), config.model.backbone
+        head = build_head(config.heads.baseline, adapter.backbone_width(backbone), config.heads.out_features)
+        with write_folder(files.model) as temporary:
+            adapter.create(backbone, head, config.model.settings()).save(temporary)
+    return files.model
+
+
+def _describe(files: TrialFolder, name: str, description: str) -> None:
+    about = {"schema_version": SCHEMA_VERSION, "name": name, "description": description, "seed": 0}
+    if not files.reference_json.exists() or read_json(files.reference_json) != about:
+        write_json(files.reference_json, about)

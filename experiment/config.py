@@ -27,8 +27,11 @@ from pydantic_core import core_schema
 
 from experiment.collections import check_source
 from experiment.measures import check_measures
+from projheads.build import build_head
 from projheads.errors import ProjheadsError, unknown_name
 from projheads.hosts.base import EncodingSettings
+from projheads.init import list_inits
+from projheads.registry import check_spec
 from projheads.spec import HeadSpec
 
 __all__ = [
@@ -50,11 +53,9 @@ TrainPrecision = Literal["auto", "fp32", "bf16"]
 
 
 def _spec(value: Any) -> HeadSpec:
-    if isinstance(value, HeadSpec):
-        return value
-    if not isinstance(value, str):
+    if not isinstance(value, str | HeadSpec):
         raise ValueError(f'write a head as one string, for example "ffn(depth=2)"; got {value!r}')
-    return HeadSpec.parse(value)
+    return check_spec(value)
 
 
 class _SpecAsText:
@@ -156,8 +157,6 @@ class HeadsConfig(_Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        from projheads.init import list_inits
-
         if self.init not in list_inits():
             raise unknown_name("init", self.init, list_inits())
         labels = [str(spec) for spec in self.variants]
@@ -171,8 +170,6 @@ class HeadsConfig(_Section):
     @field_validator("variants")
     @classmethod
     def _buildable(cls, variants: tuple[HeadSpec, ...]) -> tuple[HeadSpec, ...]:
-        from projheads.build import build_head
-
         problems = []
         for spec in variants:
             try:

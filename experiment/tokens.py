@@ -48,7 +48,7 @@ def encode_tokens(
     *,
     is_query: bool,
     project: bool,
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+    precision: str = "fp32",
     dtype: Literal["float16", "float32"] = "float16",
     folder: Path | None = None,
     key: str = "",
@@ -68,7 +68,7 @@ def encode_tokens(
         is_query: Whether the texts are queries.
         project: True for embeddings, normalize(head(states)), of width ``out_features``; False for the backbone's
             token states, of width ``in_features``.
-        precision: Arithmetic of the backbone and the head.
+        precision: Arithmetic of the backbone and the head: ``fp32``, ``bf16`` or ``fp16``.
         dtype: How vectors are stored.
         folder: Where the store lies or shall lie; None keeps it in memory.
         key: What the vectors depend on beside the texts and the arguments here: the weights, and how the model reads

@@ -11,7 +11,8 @@ that a loss over it is finite, and no gradient.
 
 Backends: ``reference`` is the definition written down; ``blocked`` never holds the similarities of more than a block of
 documents; ``fused`` runs the Triton kernels of late-interaction-kernels, which multiply in half precision and therefore
-take half-precision embeddings only; ``auto`` takes ``fused`` where it can run, ``blocked`` elsewhere on a CPU or CUDA device, and ``reference`` on other devices.
+take half-precision embeddings only; ``auto`` takes ``fused`` where it can run, else ``blocked`` on a CPU or a CUDA
+device, and ``reference`` on devices of other kinds.
 """
 
 import importlib.util
@@ -62,7 +63,8 @@ def maxsim(
         ProjheadsError: Shapes that do not fit, an unknown backend, or ``fused`` where it can not run.
     """
     _check("maxsim", queries, documents, 3, queries_mask, documents_mask)
-    if _chosen(backend, queries, documents) == "fused":
+    backend = _choose(backend, queries, documents)
+    if backend == "fused":
         return _fused(queries, documents, queries_mask, documents_mask)
     one_group = None if documents_mask is None else documents_mask[None]
     best = _best(_zero_masked(queries, queries_mask).flatten(0, 1)[None], documents[None], one_group, backend)
@@ -95,7 +97,8 @@ def maxsim_nway(
         ProjheadsError: Shapes that do not fit, an unknown backend, or ``fused`` where it can not run.
     """
     _check("maxsim_nway", queries, documents, 4, queries_mask, documents_mask)
-    if _chosen(backend, queries, documents) == "fused":
+    backend = _choose(backend, queries, documents)
+    if backend == "fused":
         return _fused(queries, documents, queries_mask, documents_mask)
     best = _best(_zero_masked(queries, queries_mask), documents, documents_mask, backend)
     return _sum(best, queries_mask, documents_mask)
@@ -108,7 +111,7 @@ def _best(queries: Tensor, documents: Tensor, documents_mask: Tensor | None, bac
         queries: (G, R, d), the R query tokens of each group.
         documents: (G, N, L, d), the N documents of each group.
         documents_mask: (G, N, L) or None.
-        backend: ``reference``, or any other name for the blocked form.
+        backend: ``reference`` or ``blocked``.
 
     Returns:
         (G, N, R), float32 or float64; without meaning where a document has no token.
@@ -245,7 +248,7 @@ def _fused(queries: Tensor, documents: Tensor, queries_mask: Tensor | None, docu
     return _lowest_if_empty(scores, documents_mask)
 
 
-def _chosen(backend: Backend, queries: Tensor, documents: Tensor) -> Backend:
+def _choose(backend: Backend, queries: Tensor, documents: Tensor) -> Backend:
     """Resolve ``auto``, and refuse ``fused`` where it can not run."""
     if backend not in BACKENDS:
         raise unknown_name("MaxSim backend", backend, BACKENDS)

@@ -15,6 +15,9 @@ from matplotlib.figure import Figure
 __all__ = ["ACCENT", "BETTER", "FAINT", "INK", "NEUTRAL", "WORSE", "inline_svg", "png_bytes", "style", "svg_bytes"]
 
 INK, FAINT, NEUTRAL, BETTER, WORSE, ACCENT = "#1b1f24", "#d5d9de", "#7a828c", "#1a7f5a", "#b3432f", "#2c5fa8"
+SCALE = 1.75
+"""Pixels of a page for one point of a figure, at most: the same for all, so that their letters are alike."""
+
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
@@ -24,7 +27,7 @@ STYLE: dict[Any, Any] = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "font.family": "DejaVu Sans",
-    "font.size": 9,
+    "font.size": 8,
     "savefig.facecolor": "none",
     "svg.fonttype": "none",
     "svg.hashsalt": "projheads",
@@ -75,8 +78,7 @@ def inline_svg(svg: bytes, name: str, title: str) -> str:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
     text = text.replace(INK, "currentColor").replace(' version="1.1"', "")
-    width = re.search(r'width="([\d.]+)pt"', text)
-    text = re.sub(r'<svg ([^>]*?)width="[\d.]+pt"', r"<svg \1", text, count=1)
-    text = re.sub(r' height="[\d.]+pt"', "", text, count=1)
-    style_attribute = f'style="width:{float(width[1]) * 4 / 3:.0f}px" ' if width else ""
-    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" {style_attribute}', 1)
+    width = re.search(r' width="([\d.]+)pt"', text)
+    text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
+    size = f'style="width: {SCALE * float(width[1]):.0f}px" ' if width else ""
+    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" {size}', 1)

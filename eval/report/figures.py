@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from eval.report import format as fmt
 from eval.report.drawing import ACCENT, BETTER, FAINT, INK, NEUTRAL, WORSE
@@ -16,6 +18,9 @@ from eval.report.table import Leaderboard, Row
 __all__ = ["FIGURES", "Drawing"]
 
 WORD_COLOURS = {"better": BETTER, "worse": WORSE}
+WIDTH = 5.0
+"""Inches. Pages scale a figure to their own width, so this sets how large its letters are beside the drawing."""
+
 CURVE_POINTS = 120
 """Points of a training curve, at most; more cannot be seen."""
 
@@ -71,26 +76,22 @@ def heat_map(board: Leaderboard) -> Figure | None:
     names = list(board.datasets)
     values = 100 * np.array([[row.dataset_verdicts[name].difference for name in names] for row in rows])
     limit = max(float(np.abs(values).max()), 1e-9)
-    figure, axes = _rows_figure(rows, width=2.6 + 0.62 * len(names), extra=0.6)
+    figure, axes = _figure(2.4 + 0.55 * len(names), 0.9 + 0.26 * len(rows))
     axes.grid(visible=False)
     colours = LinearSegmentedColormap.from_list("differences", ["#c9654f", "#ffffff", "#3f9a78"])
-    axes.imshow(values, cmap=colours, vmin=-limit, vmax=limit, aspect="auto")
     for (place, column), value in np.ndenumerate(values):
-        word = rows[place].dataset_verdicts[names[column]].word
-        # Dark ink on every cell, in dark pages too: a cell brings its own light background.
-        axes.text(
-            column,
-            place,
-            fmt.difference(value / 100),
-            ha="center",
-            va="center",
-            fontsize=7,
-            color="#16191d",
-            fontweight="bold" if word in WORD_COLOURS else "normal",
-        )
+        cell = colours(0.5 + value / limit / 2)
+        axes.add_patch(Rectangle((column - 0.48, place - 0.46), 0.96, 0.92, facecolor=cell, linewidth=0))
+        shown = rows[place].dataset_verdicts[names[column]].word in WORD_COLOURS
+        # Dark ink on every cell, in a dark page too: a cell brings its own light background.
+        ink = {"color": "#16191d", "fontsize": 6.5, "fontweight": "bold" if shown else "normal"}
+        axes.text(column, place, fmt.difference(value / 100), ha="center", va="center", **ink)
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_yticks(range(len(rows)), [_short(row.label) for row in rows])
     axes.set_xticks(range(len(names)), names, rotation=40, ha="left", rotation_mode="anchor")
     axes.xaxis.tick_top()
-    axes.tick_params(axis="x", length=0)
+    axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     return figure
 
@@ -100,27 +101,26 @@ def cost(board: Leaderboard) -> Figure | None:
     rows = [row for row in board.rows if row.costs is not None and row.costs.multiply_adds > 0]
     if len(rows) < 2:
         return None
-    points = [
-        (row.costs.multiply_adds, 100 * (row.mean(board.measure) or 0.0)) for row in rows if row.costs is not None
-    ]
-    figure, axes = _figure(7.2, 4.2)
+    means = [100 * (row.mean(board.measure) or 0.0) for row in rows]
+    points = [(row.costs.multiply_adds, mean) for row, mean in zip(rows, means, strict=True) if row.costs is not None]
+    figure, axes = _figure(WIDTH, 3.4)
     front = pareto_front(points)
-    axes.step(
-        [points[i][0] for i in front],
-        [points[i][1] for i in front],
-        where="post",
-        color=ACCENT,
-        linewidth=1.2,
-        alpha=0.7,
-    )
+    steps = [points[index] for index in front]
+    axes.step([x for x, _ in steps], [y for _, y in steps], where="post", color=ACCENT, linewidth=1.2, alpha=0.7)
+    middle = np.sqrt(min(x for x, _ in points) * max(x for x, _ in points))
     for index, (row, point) in enumerate(zip(rows, points, strict=True)):
         folds = row.costs is not None and row.costs.folds
         colour = ACCENT if index in front else NEUTRAL
-        axes.plot(*point, "o", color=colour, markerfacecolor="none" if folds else colour, markersize=6)
+        axes.plot(*point, "o", color=colour, markerfacecolor="white" if folds else colour, markersize=5.5)
         if index in front or row.kind == "baseline":
-            axes.annotate(_short(row.label), point, xytext=(6, -11), textcoords="offset points", fontsize=8)
+            side = ("left", 6) if point[0] <= middle else ("right", -6)
+            place = {"xytext": (side[1], -11), "textcoords": "offset points", "ha": side[0], "fontsize": 7}
+            axes.annotate(_short(row.label), point, **place)
     axes.set_xscale("log")
-    axes.margins(x=0.22, y=0.12)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: fmt.short_count(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.08, y=0.14)
     axes.set_xlabel("multiply-adds of the head for one token")
     axes.set_ylabel(f"{board.measure}, points")
     return figure
@@ -145,7 +145,7 @@ def curves(board: Leaderboard) -> Figure | None:
     if not by_label:
         return None
     best = next((row.label for row in board.rows if row.kind == "variant" and row.seeds), None)
-    figure, axes = _figure(7.2, 3.4)
+    figure, axes = _figure(WIDTH, 2.8)
     for label, steps in by_label.items():
         chosen = sorted(steps)[:: 1 + len(steps) // CURVE_POINTS]
         colour, width = {best: (BETTER, 1.8), board.baseline: (INK, 1.8)}.get(label, (NEUTRAL, 0.7))
@@ -198,14 +198,15 @@ def _figure(width: float, height: float) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _rows_figure(rows: Sequence[Row], *, width: float = 7.2, extra: float = 0.0) -> tuple[Figure, Any]:
-    """Make a figure with one line for each row, the rows' labels on the left."""
-    figure, axes = _figure(width, 0.9 + extra + 0.28 * len(rows))
+def _rows_figure(rows: Sequence[Row]) -> tuple[Figure, Any]:
+    """Make a figure with one line for each row, under the row's label, so that it fits a phone."""
+    figure, axes = _figure(WIDTH, 0.7 + 0.36 * len(rows))
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-    axes.set_yticks(np.arange(len(rows)), [_short(row.label) for row in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_yticks([])
+    axes.set_ylim(len(rows) - 0.5, -0.6)
+    for place, row in enumerate(rows):
+        axes.text(0, place - 0.2, row.label, transform=axes.get_yaxis_transform(), fontsize=7, clip_on=False)
     return figure, axes
 
 

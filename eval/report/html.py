@@ -65,8 +65,13 @@ def html_text(board: Leaderboard, drawn: Mapping[str, bytes]) -> str:
 def _columns(board: Leaderboard) -> list[dict[str, str]]:
     titles = [("variant", "text")]
     titles += [(measure, "number") for measure in board.experiment.measures]
-    titles += [("difference [95%]", "number"), ("verdict", "text"), ("group", "text"), ("beats", "number")]
-    titles += [("parameters", "number"), ("multiply-adds per token", "number"), ("folds", "text")]
+    titles += [
+        ("difference [95%]", "number change"),
+        ("verdict", "text verdict"),
+        ("group", "text"),
+        ("beats", "number"),
+    ]
+    titles += [("parameters", "number"), ("multiply-adds", "number"), ("folds", "text")]
     titles += [("training", "number"), ("encoded texts/s", "number"), ("index", "number"), ("learning rate", "number")]
     return [{"title": title, "kind": kind} for title, kind in titles]
 
@@ -75,8 +80,8 @@ def _cells(board: Leaderboard, row: Row) -> dict[str, Any]:
     """Return a row's cells: what is shown, and the value by which the column sorts (None sorts last)."""
     verdict, costs = row.verdict, row.costs
     cells: list[tuple[str, float | str | None]] = [
-        (fmt.mean_and_spread(row.mean(measure), row.spread(measure)), row.mean(measure))
-        for measure in board.experiment.measures
+        (fmt.mean_and_spread(row.mean(measure), row.spread(measure) if place == 0 else None), row.mean(measure))
+        for place, measure in enumerate(board.experiment.measures)
     ]
     change = f"{fmt.difference(verdict.difference)} {fmt.interval(verdict.low, verdict.high)}" if verdict else ""
     letters = "" if row.kind == "reference" else board.letters.get(row.label, "")

@@ -159,7 +159,7 @@ def build_leaderboard(experiment: Experiment) -> Leaderboard:
         references=_best_first(_reference_rows(experiment, queries), measure),
         scores=scores,
         queries=queries,
-        letters=group_letters(pairs),
+        letters=group_letters(pairs, verdicts, baseline),
         shares=_shares(experiment, scores, pairs),
         design=_design(scores, baseline),
     )

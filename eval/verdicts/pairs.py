@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
-from eval.verdicts.judge import ALPHA, MINIMUM_SEEDS, holm
+from eval.verdicts.judge import ALPHA, MINIMUM_SEEDS, Verdict, holm
 from eval.verdicts.model import Estimate, Levels, Scores, borrow, estimate, paired_levels
 
 __all__ = ["Pairs", "Shares", "compare_all", "group_letters", "variance_shares"]
@@ -61,18 +61,27 @@ def compare_all(scores: Mapping[str, Scores]) -> Pairs:
     return Pairs(tuple(names), levels, estimates)
 
 
-def group_letters(pairs: Pairs) -> dict[str, str]:
+def group_letters(pairs: Pairs, verdicts: Mapping[str, Verdict], baseline: str) -> dict[str, str]:
     """Give each variant letters: two variants that share a letter cannot be told apart.
 
-    The pairs' p-values are corrected by Holm's method over all pairs; the letters follow Piepho (An algorithm for a
-    letter-based representation of all-pairwise comparisons, 2004): start with one group of all, split it at each pair
-    that differs, and drop groups that lie within others.
+    A variant and the baseline are told apart where the verdict says so. All other pairs are a family of their own, with
+    Holm's correction over them. The letters follow Piepho (An algorithm for a letter-based representation of
+    all-pairwise comparisons, 2004): start with one group of all, split it at each pair that differs, and drop groups
+    that lie within others.
+
+    Args:
+        pairs: The comparison of all.
+        verdicts: Each variant's verdict against the baseline.
+        baseline: The baseline's name.
 
     Returns:
         The letters of each variant, the best variant's first.
     """
-    adjusted = holm([one.p_value() for one in pairs.estimates.values()])
-    differ = [pair for pair, p_value in zip(pairs.estimates, adjusted, strict=True) if p_value < ALPHA]
+    others = [pair for pair in pairs.estimates if baseline not in pair]
+    adjusted = holm([pairs.estimates[pair].p_value() for pair in others])
+    differ = [pair for pair, p_value in zip(others, adjusted, strict=True) if p_value < ALPHA]
+    judged = (name for name, verdict in verdicts.items() if verdict.word in ("better", "worse"))
+    differ += [(baseline, name) for name in judged]
     columns = [frozenset(pairs.names)]
     for first, second in differ:
         split = []

@@ -1,0 +1,174 @@
+"""Texts of a collection into embeddings, one subject after another; what subjects share is encoded once."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from eval.model_files import BackboneIdentities, read_head
+from eval.progress import Progress
+from eval.subjects import Subject
+from experiment.device import autocast
+from experiment.folder import sha256_json
+from experiment.token_store import TokenStore
+from experiment.tokens import encode_tokens, text_key
+from projheads.errors import ProjheadsError
+from projheads.hosts import load_host
+from projheads.hosts.base import HostModel
+
+__all__ = ["Embedder", "Encoding", "project_tokens"]
+
+PROJECTED_ROWS = 2**15
+"""Token states that a head projects at once."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How texts are encoded.
+
+    Attributes:
+        device: Where.
+        precision: Arithmetic of backbone and head: ``fp32``, ``bf16`` or ``fp16``.
+        batch_tokens: Tokens that the backbone encodes at once.
+        cache: Folder of token states, which are kept, and of embeddings on their way.
+        trust_remote_code: Whether code that comes with a backbone may run.
+    """
+
+    device: torch.device
+    precision: str
+    batch_tokens: int
+    cache: Path
+    trust_remote_code: bool
+
+
+class Embedder:
+    """Embeds the queries and documents of one collection."""
+
+    def __init__(
+        self,
+        queries: Sequence[str],
+        documents: Sequence[str],
+        encoding: Encoding,
+        identities: BackboneIdentities,
+        progress: Progress,
+    ) -> None:
+        self._texts = {"queries": queries, "documents": documents}
+        self._text_keys = {side: text_key(texts) for side, texts in self._texts.items()}
+        self._encoding = encoding
+        self._identities = identities
+        self._progress = progress
+        self._states: dict[str, tuple[TokenStore, TokenStore]] = {}
+
+    @contextmanager
+    def embedded(self, subject: Subject) -> Iterator[tuple[TokenStore, TokenStore]]:
+        """Give the embeddings of queries and of documents, float16 of norm 1; they are gone when the block ends.
+
+        Raises:
+            ProjheadsError: If the model cannot be opened, or gives embeddings that are not finite.
+        """
+        if not subject.frozen:
+            key = sha256_json([subject.host, subject.identity])
+            folder = self._encoding.cache / "embeddings" / key[:32]
+            yield self._encode(self._open(subject), key, folder, project=True)
+            shutil.rmtree(folder)
+            return
+        states = self._token_states(subject)
+        head = nn.Identity() if subject.kind == "backbone" else read_head(subject.model)
+        self._encoding.cache.mkdir(parents=True, exist_ok=True)
+        # Files without a name: nothing is left behind, however the process ends.
+        with (
+            tempfile.TemporaryFile(dir=self._encoding.cache) as query_file,
+            tempfile.TemporaryFile(dir=self._encoding.cache) as document_file,
+        ):
+            queries, documents = (
+                project_tokens(store, head, file, self._encoding.device, self._encoding.precision)
+                for store, file in zip(states, (query_file, document_file), strict=True)
+            )
+            yield queries, documents
+
+    def estimate(self, subject: Subject) -> tuple[float, float, float]:
+        """Guess from a few texts: seconds to encode the collection, token vectors of all queries, of all documents.
+
+        The seconds are 0 where the token states are on the disk already.
+        """
+        if subject.frozen and all(path.exists() for path in self._state_files(subject)):
+            queries, documents = self._token_states(subject)
+            return 0.0, len(queries.vectors), len(documents.vectors)
+        model, seconds, tokens = self._open(subject), 0.0, []
+        for side, texts in self._texts.items():
+            sample = sample_texts(model, texts, is_query=side == "queries", precision=self._encoding.precision)
+            seconds += sample.seconds * len(texts)
+            tokens.append(sample.tokens * len(texts))
+        return seconds, tokens[0], tokens[1]
+
+    def _token_states(self, subject: Subject) -> tuple[TokenStore, TokenStore]:
+        key = self._state_key(subject)
+        if key not in self._states:
+            self._states[key] = self._encode(self._open(subject), key, self._state_folder(key), project=False)
+        return self._states[key]
+
+    def _state_key(self, subject: Subject) -> str:
+        return sha256_json([subject.host, self._identities.of(subject.model)])
+
+    def _open(self, subject: Subject) -> HostModel:
+        model: HostModel = load_host(subject.host).load(
+            str(subject.model),
+            device=str(self._encoding.device),
+            trust_remote_code=self._encoding.trust_remote_code,
+        )
+        return model
+
+    def _encode(self, model: HostModel, key: str, folder: Path, *, project: bool) -> tuple[TokenStore, TokenStore]:
+        stores = []
+        for side, texts in self._texts.items():
+            with self._progress.step(f"encoding {len(texts)} {side}", len(texts)) as advance:
+                store = encode_tokens(
+                    model,
+                    texts,
+                    is_query=side == "queries",
+                    project=project,
+                    precision=self._encoding.precision,
+                    folder=folder / f"{side}-{self._text_keys[side][:16]}-{self._encoding.precision}",
+                    key=key,
+                    batch_tokens=self._encoding.batch_tokens,
+                    progress=advance,
+                )
+            stores.append(store)
+        queries, documents = stores
+        return queries, documents
+
+
+def project_tokens(
+    store: TokenStore, head: nn.Module, file: BinaryIO, device: torch.device, precision: str
+) -> TokenStore:
+    """Make embeddings of token states: normalize(head(states)), float16, through a file and with bounded memory.
+
+    Raises:
+        ProjheadsError: If an embedding is not finite.
+    """
+    started = time.perf_counter()
+    head = head.to(device).eval()
+    width = store.width
+    with torch.no_grad():
+        for first in range(0, len(store.vectors), PROJECTED_ROWS):
+            states = torch.tensor(store.vectors[first : first + PROJECTED_ROWS]).to(device).float()
+            with autocast(device, precision):
+                projected = head(states)
+            rows = F.normalize(projected.float(), dim=-1)
+            if not rows.isfinite().all():
+                raise ProjheadsError("its head gives embeddings that are not finite")
+            width = rows.shape[1]
+            file.write(rows.half().cpu().numpy().tobytes())
+    file.flush()
+    shape = (len(store.vectors), width)
+    vectors = np.memmap(file, np.float16, "r", shape=shape) if len(store.vectors) else np.zeros(shape, np.float16)
+    return TokenStore(vectors, store.offsets, store.truncated, store.seconds + time.perf_counter() - started)

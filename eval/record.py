@@ -1,0 +1,101 @@
+"""The JSON that stands for one evaluation: what was measured, on what, and what it took."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from eval.measures import mean_of
+from eval.search import Answer
+from eval.subjects import Subject
+from experiment.collections import Collection
+from experiment.config import DatasetRef, EvalConfig
+from experiment.folder import SCHEMA_VERSION, read_json, sha256_json, versions
+from experiment.token_store import TokenStore
+
+__all__ = ["evaluation_key", "evaluation_record", "is_finished"]
+
+EVALUATION_VERSION = 1
+"""Raised when a change to the code changes what an evaluation computes; older evaluations are then made anew."""
+
+PACKAGES = {
+    "projheads": "projheads",
+    "torch": "torch",
+    "faiss": "faiss-cpu",
+    "faiss-gpu": "faiss-gpu",
+    "ir-measures": "ir-measures",
+    "pytrec-eval-terrier": "pytrec-eval-terrier",
+    "bm25s": "bm25s",
+    "pylate": "pylate",
+    "sentence-transformers": "sentence-transformers",
+}
+
+
+def evaluation_key(subject: Subject, collection: Collection, settings: EvalConfig, precision: str) -> str:
+    """Hash everything that an evaluation's result depends on."""
+    shared = {
+        "version": EVALUATION_VERSION,
+        "subject": [subject.kind, subject.identity],
+        "data": collection.hash,
+        "depth": settings.depth,
+        "measures": list(settings.measures),
+    }
+    if subject.kind == "bm25":
+        return sha256_json(shared)
+    index = [settings.index]
+    if settings.index != "exact":
+        index += [settings.nprobe, settings.candidates_per_token]
+    return sha256_json(shared | {"index": index, "precision": precision})
+
+
+def is_finished(subject: Subject, dataset: str, key: str) -> bool:
+    """Tell whether this very evaluation lies on the disk, whole."""
+    record = subject.folder.eval_json(dataset)
+    return record.exists() and subject.folder.eval_run(dataset).exists() and read_json(record).get("key") == key
+
+
+def evaluation_record(
+    key: str,
+    dataset: DatasetRef,
+    collection: Collection,
+    answer: Answer,
+    measures: Mapping[str, Mapping[str, float]],
+    embeddings: tuple[TokenStore, TokenStore] | None,
+) -> dict[str, Any]:
+    """Put an evaluation into the form of ``eval/<dataset>.json``.
+
+    Args:
+        key: Its ``evaluation_key``.
+        dataset: The data set as the configuration names it.
+        collection: The data set's content.
+        answer: What the search found.
+        measures: Scores by measure and query id.
+        embeddings: Of queries and of documents; None where there are none.
+    """
+    stores = embeddings or ()
+    truncated = [store.truncated for store in stores] or [0, 0]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "key": key,
+        "dataset": {
+            "name": dataset.name,
+            "source": dataset.source,
+            "split": dataset.split,
+            "hash": collection.hash,
+            "documents": len(collection.corpus),
+            "queries": len(collection.qrels),
+            "notes": dict(collection.notes),
+        },
+        "index": answer.index,
+        "measures": measures,
+        "means": {name: mean_of(values) for name, values in measures.items()},
+        "timings": {
+            "encode_s": sum(store.seconds for store in stores),
+            "index_s": answer.index_s,
+            "search_s": answer.search_s,
+        },
+        "bytes": {
+            "token_vectors": stores[1].vectors.nbytes if stores else 0,
+            "index": answer.index_bytes,
+        },
+        "versions": versions(PACKAGES),
+        "truncated": {"queries": truncated[0], "documents": truncated[1]},
+    }
