@@ -43,6 +43,10 @@ SCALES = {
     "seeds do not scatter": (0.0, SEEDS, (50, 300), (1, 4)),
 }
 """Factor on the scatter over seeds, and the sizes that are simulated with it."""
+HALF = float(stats.norm.ppf(0.75))
+"""Half of all normal draws lie within this; they become zeros."""
+KEPT = float(np.sqrt(0.5 + 2 * HALF * stats.norm.pdf(HALF)))
+"""Standard deviation of what is left."""
 HEADS_DIFFER = 0.7
 """Standard deviation of the logarithm of a head's variance over seeds."""
 BOOTSTRAP_EVERY = 10
@@ -111,8 +115,9 @@ def simulate(
         own = scatter[:, None] * generator.standard_normal((VARIANTS, seeds))
         volatility = generator.choice(structure.volatility, size=queries)
         query_part = structure.query_sd * volatility * generator.standard_normal((VARIANTS, 1, queries))
-        moves = generator.random((VARIANTS, seeds, queries)) < 0.5
-        noise = structure.noise_sd * np.sqrt(2) * volatility * moves * generator.standard_normal(moves.shape)
+        noise = generator.standard_normal((VARIANTS, seeds, queries))
+        noise[np.abs(noise) < HALF] = 0.0
+        noise *= structure.noise_sd / KEPT * volatility
         scores = np.sqrt(0.5) * (seed_part + own)[..., None] + query_part + noise
         scores[1] += gain
         for variant in range(VARIANTS):
@@ -120,12 +125,12 @@ def simulate(
     return {f"v{variant}": Scores(tuple(range(seeds)), tuple(tables[variant])) for variant in range(VARIANTS)}
 
 
-def measure_cell(
+def null_cell(
     structure: Structure, seeds: int, queries: int, datasets: int, *, experiments: int, random: Sequence[int]
 ) -> dict[str, Any]:
-    """Judge many experiments of one size: without any difference, then with one that should be found."""
-    generator = np.random.default_rng(list(random))
-    covered = bootstrap_covered = bootstrapped = called = found = 0
+    """Judge experiments in which no head differs."""
+    generator = np.random.default_rng([*random, 0])
+    covered = bootstrap_covered = bootstrapped = called = 0
     foreseen = []
     for number in range(experiments):
         scores = simulate(structure, generator, seeds, queries, datasets, gain=0.0)
@@ -138,10 +143,6 @@ def measure_cell(
             low, high = two_level_bootstrap([a - b for a, b in pair], generator, draws=300)
             bootstrapped += 1
             bootstrap_covered += low <= 0 <= high
-    gain = float(np.mean(foreseen))
-    for _ in range(experiments):
-        scores = simulate(structure, generator, seeds, queries, datasets, gain=gain)
-        found += judge(scores, "v0")["v1"].word == "better"
     return {
         "seeds": seeds,
         "queries": queries,
@@ -150,9 +151,20 @@ def measure_cell(
         "called_better": _share(called, experiments),
         "coverage": _share(covered, experiments * (VARIANTS - 1)),
         "bootstrap_coverage": _share(bootstrap_covered, bootstrapped),
-        "could_have_shown": gain,
-        "power_at_that": _share(found, experiments),
+        "could_have_shown": float(np.mean(foreseen)),
     }
+
+
+def power_at(
+    structure: Structure, cell: dict[str, Any], gain: float, *, experiments: int, random: Sequence[int]
+) -> dict[str, float]:
+    """Return how often a head that is better by ``gain`` is found, in experiments of a cell's size."""
+    generator = np.random.default_rng([*random, 1])
+    found = 0
+    for _ in range(experiments):
+        scores = simulate(structure, generator, cell["seeds"], cell["queries"], cell["datasets"], gain=gain)
+        found += judge(scores, "v0")["v1"].word == "better"
+    return _share(found, experiments)
 
 
 def real_null(folder: Path, *, seeds: int, experiments: int, random: int) -> dict[str, Any]:
@@ -189,28 +201,16 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         "# Calibration of the verdicts",
         "",
-        f"{VARIANTS} variants, {result['experiments']} experiments a line without any difference and as many with one. "
+        f"{VARIANTS} variants, {result['experiments']} simulated experiments a line; made by `python -m "
+        "benchmarks.calibration`, which says how. "
         f"Scatter of a score: {structure['source']} (points: seed {100 * structure['seed_sd']:.2f}, query "
         f"{100 * structure['query_sd']:.2f}, noise {100 * structure['noise_sd']:.2f}).",
         "",
     ]
     for name, cells in result["cells"].items():
-        lines += [
-            f"## {name}",
-            "",
-            "| seeds | queries | data sets | any called better [95%] | intervals that cover | plain two-level "
-            "bootstrap | could have shown, points | found when that large |",
-            "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        ]
-        for cell in cells:
-            called = cell["called_better"]
-            lines.append(
-                f"| {cell['seeds']} | {cell['queries']} | {cell['datasets']} | {_percent(called['share'])} "
-                f"[{_percent(called['low'])}, {_percent(called['high'])}] | {_percent(cell['coverage']['share'])} | "
-                f"{_percent(cell['bootstrap_coverage']['share'])} | {100 * cell['could_have_shown']:.2f} | "
-                f"{_percent(cell['power_at_that']['share'])} |"
-            )
-        lines.append("")
+        header = ["seeds", "queries", "data sets", "any called better [95%]", "intervals that cover", "plain bootstrap"]
+        header += ["could have shown, points", "found when that large"] if "power" in cells[0] else []
+        lines += [f"## {name.capitalize()}", "", *_table(header, [_cell_texts(cell) for cell in cells]), ""]
     for null in result["real_null"]:
         lines += [
             f"Real null: {null['trials']} trials of {null['variant']} ({null['experiment']}) dealt out "
@@ -219,6 +219,23 @@ def markdown(result: dict[str, Any]) -> str:
             "",
         ]
     return "\n".join(lines)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(cells)} |" for cells in (header, ["---:"] * len(header), *rows)]
+
+
+def _cell_texts(cell: dict[str, Any]) -> list[str]:
+    called = cell["called_better"]
+    texts = [
+        *(str(cell[key]) for key in ("seeds", "queries", "datasets")),
+        f"{_percent(called['share'])} [{_percent(called['low'])}, {_percent(called['high'])}]",
+        _percent(cell["coverage"]["share"]),
+        _percent(cell["bootstrap_coverage"]["share"]),
+    ]
+    if "power" in cell:
+        texts += [f"{100 * cell['could_have_shown']:.2f}", _percent(cell["power"]["share"])]
+    return texts
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -254,16 +271,11 @@ def _cells(structure: Structure, name: str, options: argparse.Namespace) -> Iter
     scaled = replace(structure, seed_sd=scale * structure.seed_sd)
     for number, (seeds, queries, datasets) in enumerate(product(*sizes)):
         random = (options.seed, list(SCALES).index(name), number)
-        cell = measure_cell(scaled, seeds, queries, datasets, experiments=options.experiments, random=random)
-        print(
-            name,
-            cell["seeds"],
-            queries,
-            datasets,
-            cell["called_better"]["share"],
-            cell["coverage"]["share"],
-            flush=True,
-        )
+        cell = null_cell(scaled, seeds, queries, datasets, experiments=options.experiments, random=random)
+        if scale == 1:
+            gain = cell["could_have_shown"]
+            cell["power"] = power_at(scaled, cell, gain, experiments=options.experiments // 4, random=random)
+        print(name, seeds, queries, datasets, cell["called_better"], cell["coverage"]["share"], flush=True)
         yield cell
 
 

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from eval.estimate import sample_texts
 from eval.model_files import BackboneIdentities, read_head
 from eval.progress import Progress
 from eval.subjects import Subject
@@ -66,7 +67,8 @@ class Embedder:
         self._encoding = encoding
         self._identities = identities
         self._progress = progress
-        self._states: dict[str, tuple[TokenStore, TokenStore]] = {}
+        self._states: dict[Path, tuple[TokenStore, TokenStore]] = {}
+        self._opened: tuple[Path, HostModel] | None = None
 
     @contextmanager
     def embedded(self, subject: Subject) -> Iterator[tuple[TokenStore, TokenStore]]:
@@ -75,20 +77,16 @@ class Embedder:
         Raises:
             ProjheadsError: If the model cannot be opened, or gives embeddings that are not finite.
         """
+        cache = self._encoding.cache
         if not subject.frozen:
             key = sha256_json([subject.host, subject.identity])
-            folder = self._encoding.cache / "embeddings" / key[:32]
-            yield self._encode(self._open(subject), key, folder, project=True)
-            shutil.rmtree(folder)
+            yield self._encode(self._open(subject), cache / "embeddings" / key[:32], key, project=True)
+            shutil.rmtree(cache / "embeddings" / key[:32])
             return
         states = self._token_states(subject)
         head = nn.Identity() if subject.kind == "backbone" else read_head(subject.model)
-        self._encoding.cache.mkdir(parents=True, exist_ok=True)
         # Files without a name: nothing is left behind, however the process ends.
-        with (
-            tempfile.TemporaryFile(dir=self._encoding.cache) as query_file,
-            tempfile.TemporaryFile(dir=self._encoding.cache) as document_file,
-        ):
+        with tempfile.TemporaryFile(dir=cache) as query_file, tempfile.TemporaryFile(dir=cache) as document_file:
             queries, documents = (
                 project_tokens(store, head, file, self._encoding.device, self._encoding.precision)
                 for store, file in zip(states, (query_file, document_file), strict=True)
@@ -98,9 +96,10 @@ class Embedder:
     def estimate(self, subject: Subject) -> tuple[float, float, float]:
         """Guess from a few texts: seconds to encode the collection, token vectors of all queries, of all documents.
 
-        The seconds are 0 where the token states are on the disk already.
+        The seconds are 0 where the token states are at hand.
         """
-        if subject.frozen and all(path.exists() for path in self._state_files(subject)):
+        folder = self._state_folder(subject)
+        if subject.frozen and all((self._store(folder, side) / "store.json").exists() for side in self._texts):
             queries, documents = self._token_states(subject)
             return 0.0, len(queries.vectors), len(documents.vectors)
         model, seconds, tokens = self._open(subject), 0.0, []
@@ -111,23 +110,27 @@ class Embedder:
         return seconds, tokens[0], tokens[1]
 
     def _token_states(self, subject: Subject) -> tuple[TokenStore, TokenStore]:
-        key = self._state_key(subject)
-        if key not in self._states:
-            self._states[key] = self._encode(self._open(subject), key, self._state_folder(key), project=False)
-        return self._states[key]
+        """Return the backbone's token states, kept in the cache for every subject and experiment that shares it."""
+        folder = self._state_folder(subject)
+        if folder not in self._states:
+            self._states[folder] = self._encode(self._open(subject), folder, folder.name, project=False)
+        return self._states[folder]
 
-    def _state_key(self, subject: Subject) -> str:
-        return sha256_json([subject.host, self._identities.of(subject.model)])
+    def _state_folder(self, subject: Subject) -> Path:
+        key = sha256_json([subject.host, self._identities.of(subject.model)])
+        return self._encoding.cache / "states" / key[:32]
+
+    def _store(self, folder: Path, side: str) -> Path:
+        return folder / f"{side}-{self._text_keys[side][:16]}-{self._encoding.precision}"
 
     def _open(self, subject: Subject) -> HostModel:
-        model: HostModel = load_host(subject.host).load(
-            str(subject.model),
-            device=str(self._encoding.device),
-            trust_remote_code=self._encoding.trust_remote_code,
-        )
-        return model
+        if self._opened is None or self._opened[0] != subject.model:
+            load = load_host(subject.host).load
+            device, trust = str(self._encoding.device), self._encoding.trust_remote_code
+            self._opened = subject.model, load(str(subject.model), device=device, trust_remote_code=trust)
+        return self._opened[1]
 
-    def _encode(self, model: HostModel, key: str, folder: Path, *, project: bool) -> tuple[TokenStore, TokenStore]:
+    def _encode(self, model: HostModel, folder: Path, key: str, *, project: bool) -> tuple[TokenStore, TokenStore]:
         stores = []
         for side, texts in self._texts.items():
             with self._progress.step(f"encoding {len(texts)} {side}", len(texts)) as advance:
@@ -137,12 +140,13 @@ class Embedder:
                     is_query=side == "queries",
                     project=project,
                     precision=self._encoding.precision,
-                    folder=folder / f"{side}-{self._text_keys[side][:16]}-{self._encoding.precision}",
+                    folder=self._store(folder, side),
                     key=key,
                     batch_tokens=self._encoding.batch_tokens,
                     progress=advance,
                 )
             stores.append(store)
+        self._opened = None
         queries, documents = stores
         return queries, documents
 

@@ -6,7 +6,7 @@ of 2^-48, so no sum below 32 rounds), hence the score does not depend on block s
 search proposed the document. Equal documents get equal scores.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,17 @@ import torch
 
 from experiment.token_store import TokenStore
 
-__all__ = ["NOTHING", "Problem", "Ranking", "make_problem", "maxsim_of", "rank", "rounding_errors", "shortlist"]
+__all__ = [
+    "NOTHING",
+    "Problem",
+    "Ranking",
+    "maxsim_of",
+    "own_documents",
+    "priorities",
+    "rank",
+    "rounding_errors",
+    "shortlist",
+]
 
 
 @dataclass(frozen=True)
@@ -59,19 +69,21 @@ NOTHING = Ranking(np.zeros(0, np.int64), np.zeros(0, np.float32))
 """The answer to a query that cannot be searched."""
 
 
-def make_problem(
-    queries: TokenStore, documents: TokenStore, query_ids: Sequence[str], document_ids: Sequence[str], *, depth: int
-) -> Problem:
-    """Put a search together; of two documents of equal score the one with the higher id stands first.
+def priorities(document_ids: Sequence[str]) -> np.ndarray:
+    """Return ``Problem.priority``: of two documents of equal score the one with the higher id stands first.
 
     Ids are compared as strings by their UTF-8 bytes (which is the order of their code points). It is the order that
     trec_eval gives documents of equal score, whatever the order of the lines in a run file.
     """
     priority = np.empty(len(document_ids), np.int64)
     priority[sorted(range(len(document_ids)), key=document_ids.__getitem__)] = np.arange(len(document_ids))
+    return priority
+
+
+def own_documents(query_ids: Iterable[str], document_ids: Iterable[str]) -> np.ndarray:
+    """Return ``Problem.own``: the place of the document that has each query's id, or -1."""
     place = {name: index for index, name in enumerate(document_ids)}
-    own = np.array([place.get(name, -1) for name in query_ids], np.int64)
-    return Problem(queries, documents, depth, priority, own)
+    return np.array([place.get(name, -1) for name in query_ids], np.int64)
 
 
 def rounding_errors(problem: Problem, queries: np.ndarray, largest_norm: float) -> np.ndarray:

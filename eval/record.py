@@ -40,9 +40,8 @@ def evaluation_key(subject: Subject, collection: Collection, settings: EvalConfi
     }
     if subject.kind == "bm25":
         return sha256_json(shared)
-    index = [settings.index]
-    if settings.index != "exact":
-        index += [settings.nprobe, settings.candidates_per_token]
+    approximate = settings.index != "exact"
+    index = [settings.index, *([settings.nprobe, settings.candidates_per_token] if approximate else [])]
     return sha256_json(shared | {"index": index, "precision": precision})
 
 

@@ -38,12 +38,12 @@ TO_DECODE = re.compile(CODES)
 
 def encode_id(name: str) -> str:
     """Write an id so that it holds no white space; ``decode_id`` undoes it."""
-    return TO_ENCODE.sub(lambda found: quote(found.group()), name)
+    return TO_ENCODE.sub(lambda found: quote(found.group()), name) if TO_ENCODE.search(name) else name
 
 
 def decode_id(name: str) -> str:
     """Read an id that ``encode_id`` wrote."""
-    return TO_DECODE.sub(lambda found: unquote(found.group()), name)
+    return TO_DECODE.sub(lambda found: unquote(found.group()), name) if "%" in name else name
 
 
 def make_run(rankings: Iterable[Ranking], query_ids: Iterable[str], document_ids: Sequence[str]) -> Run:
@@ -92,7 +92,9 @@ def read_run(path: Path) -> Run:
 
 def in_trec_order(scores: Mapping[str, float]) -> list[tuple[str, float]]:
     """Put documents into the order in which trec_eval ranks them, whatever the ranks that a file states."""
-    return sorted(scores.items(), key=lambda item: (np.float32(item[1]), encode_id(item[0])), reverse=True)
+    as_float32 = np.array(list(scores.values()), np.float32).tolist()
+    keys = sorted(zip(as_float32, map(encode_id, scores), scores, strict=True), reverse=True)
+    return [(name, scores[name]) for _, _, name in keys]
 
 
 def read_qrels(path: Path) -> Qrels:

@@ -13,7 +13,7 @@ from eval.approximate import build_index, check_factory, faiss_search
 from eval.exact import exact_search
 from eval.ranking import Problem, Ranking
 
-__all__ = ["EXACT_MULTIPLY_ADDS", "Answer", "SearchSettings", "check_search", "choose_index", "search"]
+__all__ = ["EXACT_MULTIPLY_ADDS", "Answer", "SearchSettings", "check_search", "choose_index", "describe", "search"]
 
 EXACT_MULTIPLY_ADDS = 10**13
 """``auto`` searches exactly up to this many multiply-adds (query tokens x document tokens x width), two minutes on two
@@ -41,7 +41,7 @@ class Answer:
         index: What was searched, as it stands in an evaluation's JSON.
         index_s: Seconds to build the index.
         search_s: Seconds to search.
-        index_bytes: Size of the index; 0 for an exact search, which has none.
+        index_bytes: Size of the index; 0 where there is none.
     """
 
     rankings: list[Ranking]
@@ -49,6 +49,18 @@ class Answer:
     index_s: float
     search_s: float
     index_bytes: int
+
+    def __str__(self) -> str:
+        recall = self.index["candidate_recall"]
+        if recall is None:
+            return str(self.index["kind"])
+        return f"{self.index['factory']}, candidate recall@{recall['at']} {recall['value']:.4f}"
+
+
+def describe(kind: str, depth: int, **settings: Any) -> dict[str, Any]:
+    """Describe a search as an evaluation's JSON does; what a kind of search does not have is null."""
+    empty = dict.fromkeys(("factory", "nprobe", "candidates_per_token", "candidate_recall"))
+    return {"kind": kind, "depth": depth, **empty, **settings}
 
 
 def check_search(settings: SearchSettings, width: int) -> None:
@@ -89,24 +101,20 @@ def search(
     started = time.perf_counter()
     if chosen == "exact":
         rankings = exact_search(problem, device=device, progress=progress)
-        about = _about("exact", problem.depth)
-        return Answer(rankings, about, 0.0, time.perf_counter() - started, 0)
+        return Answer(rankings, describe("exact", problem.depth), 0.0, time.perf_counter() - started, 0)
     index = build_index(problem.documents, chosen, settings.nprobe, device)
     built = time.perf_counter()
     rankings = faiss_search(problem, index, candidates_per_token=settings.candidates_per_token, progress=progress)
     answered = time.perf_counter()
-    about = _about("faiss", problem.depth) | {
-        "factory": chosen,
-        "nprobe": index.nprobe,
-        "candidates_per_token": settings.candidates_per_token,
-        "candidate_recall": _candidate_recall(problem, rankings, device),
-    }
+    about = describe(
+        "faiss",
+        problem.depth,
+        factory=chosen,
+        nprobe=index.nprobe,
+        candidates_per_token=settings.candidates_per_token,
+        candidate_recall=_candidate_recall(problem, rankings, device),
+    )
     return Answer(rankings, about, built - started, answered - built, index.bytes)
-
-
-def _about(kind: str, depth: int) -> dict[str, Any]:
-    empty = dict.fromkeys(("factory", "nprobe", "candidates_per_token", "candidate_recall"))
-    return {"kind": kind, "depth": depth, **empty}
 
 
 def _candidate_recall(problem: Problem, rankings: list[Ranking], device: torch.device) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class Subject:
         model: The folder of the saved model; for BM25 it does not exist.
         host: The host that opens it.
         frozen: Whether other subjects share its backbone, so that token states are worth keeping.
+        multiply_adds: Of its head, for one token; for the estimate of the time.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Subject:
     model: Path
     host: str
     frozen: bool
+    multiply_adds: int = 0
 
 
 def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Subject]:
@@ -59,9 +61,17 @@ def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Su
             elif trial["status"] != "finished":
                 say(f"{name}: passed over, its training failed ({trial.get('error')})")
             else:
-                frozen = config.train.trainable == "head"
                 subjects.append(
-                    Subject(name, files, trial["weights_hash"], "model", files.model, trial["host"], frozen)
+                    Subject(
+                        name=name,
+                        folder=files,
+                        identity=trial["weights_hash"],
+                        kind="model",
+                        model=files.model,
+                        host=trial["host"],
+                        frozen=config.train.trainable == "head",
+                        multiply_adds=trial["multiply_adds"],
+                    )
                 )
     if missing:
         say(f"passed over, not trained yet: {', '.join(missing)}")

@@ -69,7 +69,7 @@ def maxsim(
     one_group = None if documents_mask is None else documents_mask[None]
     best = _best(_zero_masked(queries, queries_mask).flatten(0, 1)[None], documents[None], one_group, backend)
     best = best.view(documents.shape[0], *queries.shape[:2]).transpose(0, 1)
-    return _sum(best, queries_mask, documents_mask)
+    return _lowest_if_empty(best.sum(-1), documents_mask)
 
 
 def maxsim_nway(
@@ -101,7 +101,7 @@ def maxsim_nway(
     if backend == "fused":
         return _fused(queries, documents, queries_mask, documents_mask)
     best = _best(_zero_masked(queries, queries_mask), documents, documents_mask, backend)
-    return _sum(best, queries_mask, documents_mask)
+    return _lowest_if_empty(best.sum(-1), documents_mask)
 
 
 def _best(queries: Tensor, documents: Tensor, documents_mask: Tensor | None, backend: Backend) -> Tensor:
@@ -211,13 +211,6 @@ def _blocks(best: Tensor, length: int) -> Iterator[tuple[slice, slice]]:
             yield slice(group, group + some_groups), slice(document, document + documents)
 
 
-def _sum(best: Tensor, queries_mask: Tensor | None, documents_mask: Tensor | None) -> Tensor:
-    """Sum the best similarities (Bq, N, Lq) over the query tokens -> (Bq, N)."""
-    if queries_mask is not None:
-        best = best.masked_fill(~queries_mask[:, None], 0.0)
-    return _lowest_if_empty(best.sum(-1), documents_mask)
-
-
 def _lowest_if_empty(scores: Tensor, documents_mask: Tensor | None) -> Tensor:
     return scores if documents_mask is None else scores.masked_fill(~documents_mask.any(-1), LOWEST_SCORE)
 
@@ -228,7 +221,7 @@ def _wide(embeddings: Tensor) -> Tensor:
 
 
 def _zero_masked(embeddings: Tensor, mask: Tensor | None) -> Tensor:
-    """Put zeros where the mask excludes, for a NaN there would reach a gradient as 0 * NaN."""
+    """Put zero vectors where the mask excludes: a query token then adds 0 to the sum, and no NaN reaches a gradient."""
     return embeddings if mask is None else embeddings.masked_fill(~mask[..., None], 0.0)
 
 

@@ -1,6 +1,5 @@
 """A tiny random backbone with a tokenizer of its own, for every test that wants a real host."""
 
-import json
 import string
 
 import pytest
@@ -54,7 +53,7 @@ def backbone(tmp_path_factory):
         cls_token="[CLS]",
         sep_token="[SEP]",
         mask_token="[MASK]",
-        model_max_length=64,
+        model_max_length=192,
         model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     ).save_pretrained(folder)
     config = transformers.BertConfig(
@@ -63,7 +62,7 @@ def backbone(tmp_path_factory):
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
-        max_position_embeddings=64,
+        max_position_embeddings=192,
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)

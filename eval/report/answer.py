@@ -27,8 +27,9 @@ def answer(board: Leaderboard) -> str:
     if better:
         return _winner(board, max(better, key=_gain), len(better))
     worse = sum(row.verdict is not None and row.verdict.word == "worse" for row in judged)
-    could = [row.verdict.smallest_shown for row in judged if row.verdict is not None and row.verdict.smallest_shown]
-    power = f"; the experiment could have shown a difference of {shown(max(could))} points" if could else ""
+    could = [row.verdict.smallest_shown for row in judged if row.verdict and row.verdict.word == "no difference shown"]
+    largest = max((size for size in could if size is not None), default=None)
+    power = "" if largest is None else f"; the experiment could have shown a difference of {shown(largest)} points"
     if worse == len(judged):
         return f"Every variant is worse than {board.baseline} on {_where(board)}."
     if worse:
@@ -41,7 +42,13 @@ def answer(board: Leaderboard) -> str:
 
 def notes(board: Leaderboard) -> list[str]:
     """List what a reader has to know: seeds, failures, data, index, and rows that look wrong."""
-    return [*_seed_notes(board), *_failure_notes(board), *_sanity_notes(board), *_data_notes(board)]
+    return [
+        *board.experiment.remarks,
+        *_seed_notes(board),
+        *_failure_notes(board),
+        *_sanity_notes(board),
+        *_data_notes(board),
+    ]
 
 
 def _winner(board: Leaderboard, best: Row, count: int) -> str:

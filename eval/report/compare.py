@@ -1,5 +1,6 @@
 """Two or more experiments, possibly from different machines, as one."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,54 +11,53 @@ from projheads.errors import ProjheadsError
 __all__ = ["merge_experiments"]
 
 
-def merge_experiments(paths: Sequence[Path]) -> tuple[Experiment, list[str]]:
+def merge_experiments(paths: Sequence[Path]) -> Experiment:
     """Read experiments and put them together, as far as their scores can be paired.
 
     Args:
         paths: Their folders; the first one's baseline becomes the baseline of all.
 
     Returns:
-        One experiment, whose variants carry their experiment's name in front, and what was left out and why.
+        One experiment, whose variants carry their experiment's name in front; its remarks say what was left out.
 
     Raises:
-        ProjheadsError: If fewer than two are given, two are the same, or nothing can be paired.
+        ProjheadsError: If fewer than two are given, one is given twice, or nothing can be paired.
     """
+    if len({path.resolve() for path in paths}) < max(2, len(paths)):
+        raise ProjheadsError("a comparison needs two experiments or more, each given once; give their folders")
     experiments = [load_experiment(path) for path in paths]
-    if len(experiments) < 2:
-        raise ProjheadsError("a comparison needs two experiments or more; give their folders")
-    if len({path.resolve() for path in paths}) < len(paths):
-        raise ProjheadsError("an experiment is given twice; give each folder once")
-    measure = experiments[0].measures[0]
-    refusals = [reason for other in experiments[1:] for reason in _measure_refusals(other, measure, experiments[0].name)]
-    datasets = []
-    for name in dict.fromkeys(name for one in experiments for name in one.datasets):
-        reason = _refusal(name, experiments)
-        if reason is None:
-            datasets.append(name)
-        else:
-            refusals.append(reason)
-    if not datasets or len(refusals) > 0 and not _share_measure(experiments, measure):
-        raise ProjheadsError(f"nothing in these experiments can be paired: {'; '.join(refusals)}")
-    measures = [name for name in experiments[0].measures if all(name in one.measures for one in experiments)]
+    first = experiments[0]
+    for other in experiments[1:]:
+        if first.measures and first.measures[0] not in other.measures:
+            raise ProjheadsError(
+                f"{other.path}: was not scored with {first.measures[0]}, by which {first.path} is judged, so they "
+                "cannot be paired; evaluate it with that measure"
+            )
+    candidates = dict.fromkeys(name for one in experiments for name in one.datasets)
+    refusals = {name: reason for name in candidates if (reason := _refusal(name, experiments))}
+    datasets = [name for name in candidates if name not in refusals]
+    if not datasets:
+        raise ProjheadsError(f"nothing in these experiments can be paired: {'; '.join(refusals.values())}")
     names = _distinct_names(experiments)
-    return replace(
-        experiments[0],
+    named = list(zip(names, experiments, strict=True))
+    return Experiment(
+        path=first.path,
         name=" and ".join(names),
         description="",
-        config_text="",
-        measures=tuple(measures),
+        config_text="\n".join(f"# {name}\n{one.config_text}" for name, one in named),
+        measures=tuple(name for name in first.measures if all(name in one.measures for one in experiments)),
         datasets=tuple(datasets),
         trials=tuple(
-            _renamed(trial, name, datasets, baseline=place == 0)
-            for place, (name, one) in enumerate(zip(names, experiments, strict=True))
-            for trial in one.trials
+            _renamed(trial, name, datasets, first=one is first) for name, one in named for trial in one.trials
         ),
         references=tuple(
             replace(reference, name=f"{name}: {reference.name}", evaluations=_only(reference.evaluations, datasets))
-            for name, one in zip(names, experiments, strict=True)
+            for name, one in named
             for reference in one.references
         ),
-    ), refusals
+        command=f"python -m eval compare {' '.join(shlex.quote(path.as_posix()) for path in paths)}",
+        remarks=tuple(refusals.values()),
+    )
 
 
 def _refusal(name: str, experiments: Sequence[Experiment]) -> str | None:
@@ -76,16 +76,6 @@ def _refusal(name: str, experiments: Sequence[Experiment]) -> str | None:
     return None
 
 
-def _measure_refusals(other: Experiment, measure: str, first: str) -> list[str]:
-    if measure in other.measures:
-        return []
-    return [f"{first} is judged by {measure}, which {other.name} was not scored with"]
-
-
-def _share_measure(experiments: Sequence[Experiment], measure: str) -> bool:
-    return all(measure in one.measures for one in experiments)
-
-
 def _first_evaluation(experiment: Experiment, dataset: str) -> Evaluation:
     return next(evaluations[dataset] for evaluations in experiment.evaluations() if dataset in evaluations)
 
@@ -102,9 +92,9 @@ def _distinct_names(experiments: Sequence[Experiment]) -> list[str]:
     return [one.path.as_posix() for one in experiments]
 
 
-def _renamed(trial: Trial, experiment: str, datasets: Sequence[str], *, baseline: bool) -> Trial:
+def _renamed(trial: Trial, experiment: str, datasets: Sequence[str], *, first: bool) -> Trial:
     record = dict(trial.record) | {"label": f"{experiment}: {trial.label}"}
-    record["is_baseline"] = bool(trial.record.get("is_baseline")) and baseline
+    record["is_baseline"] = bool(trial.record.get("is_baseline")) and first
     return replace(trial, record=record, evaluations=_only(trial.evaluations, datasets))
 
 

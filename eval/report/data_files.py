@@ -57,7 +57,7 @@ def _row_value(board: Leaderboard, row: Row) -> dict[str, Any]:
         "verdict": dataclasses.asdict(row.verdict) if row.verdict else None,
         "dataset_verdicts": {name: dataclasses.asdict(verdict) for name, verdict in row.dataset_verdicts.items()},
         "costs": dataclasses.asdict(row.costs) if row.costs else None,
-        "group": board.letters.get(row.label) if row.kind != "reference" else None,
+        "groups": list(board.letters.get(row.label, ())) if row.kind != "reference" else [],
         "failures": [{"seed": seed, "reason": reason} for seed, reason in row.failures],
     }
 
@@ -71,7 +71,7 @@ def _csv_line(board: Leaderboard, row: Row) -> dict[str, Any]:
         line |= {f"{board.measure} {name}": row.mean(board.measure, name) for name in board.datasets}
     line |= _fields(row.verdict, ("difference", "low", "high", "p_value", "adjusted_p", "smallest_shown", "beats"))
     line["verdict"] = row.verdict.word if row.verdict else None
-    line["group"] = board.letters.get(row.label) if row.kind != "reference" else None
+    line["groups"] = " ".join(board.letters.get(row.label, ())) if row.kind != "reference" else None
     line |= _fields(row.costs, ("parameters", "multiply_adds", "folds", "train_s", "encode_per_s", "index_bytes"))
     line["learning_rates"] = " ".join(map(repr, row.costs.learning_rates)) if row.costs else None
     return line

@@ -15,6 +15,15 @@ from matplotlib.figure import Figure
 __all__ = ["ACCENT", "BETTER", "FAINT", "INK", "NEUTRAL", "WORSE", "inline_svg", "png_bytes", "style", "svg_bytes"]
 
 INK, FAINT, NEUTRAL, BETTER, WORSE, ACCENT = "#1b1f24", "#d5d9de", "#7a828c", "#1a7f5a", "#b3432f", "#2c5fa8"
+PAGE_COLOURS = {
+    INK: "currentColor",
+    FAINT: "var(--line)",
+    BETTER: "var(--better)",
+    WORSE: "var(--worse)",
+    ACCENT: "var(--accent)",
+}
+"""What a page puts in the place of a colour, so that figures follow it into the dark."""
+
 SCALE = 1.75
 """Pixels of a page for one point of a figure, at most: the same for all, so that their letters are alike."""
 
@@ -66,7 +75,7 @@ def png_bytes(figure: Figure) -> bytes:
 
 
 def inline_svg(svg: bytes, name: str, title: str) -> str:
-    """Turn an SVG file into markup for a page: ids of its own, ink that follows the page's colour, a title.
+    """Turn an SVG file into markup for a page: ids of its own, the colours of the page, a title.
 
     Args:
         svg: From ``svg_bytes``; matplotlib has escaped every label in it.
@@ -77,7 +86,8 @@ def inline_svg(svg: bytes, name: str, title: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
-    text = text.replace(INK, "currentColor").replace(' version="1.1"', "")
+    for colour, variable in PAGE_COLOURS.items():
+        text = text.replace(colour, variable)
     width = re.search(r' width="([\d.]+)pt"', text)
     text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
     size = f'style="width: {SCALE * float(width[1]):.0f}px" ' if width else ""

@@ -200,13 +200,13 @@ def _figure(width: float, height: float) -> tuple[Figure, Any]:
 
 def _rows_figure(rows: Sequence[Row]) -> tuple[Figure, Any]:
     """Make a figure with one line for each row, under the row's label, so that it fits a phone."""
-    figure, axes = _figure(WIDTH, 0.7 + 0.36 * len(rows))
+    figure, axes = _figure(WIDTH, 0.7 + 0.4 * len(rows))
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
     axes.set_yticks([])
-    axes.set_ylim(len(rows) - 0.5, -0.6)
+    axes.set_ylim(len(rows) - 0.4, -0.6)
     for place, row in enumerate(rows):
-        axes.text(0, place - 0.2, row.label, transform=axes.get_yaxis_transform(), fontsize=7, clip_on=False)
+        axes.text(0, place - 0.22, row.label, transform=axes.get_yaxis_transform(), fontsize=7, clip_on=False)
     return figure, axes
 
 

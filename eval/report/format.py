@@ -1,14 +1,20 @@
 """How numbers are written, one way everywhere: scores and differences as points, that is times 100."""
 
+import re
+from collections.abc import Sequence
+
 from eval.report.table import Row
 from eval.verdicts import Verdict
 from eval.verdicts.power import Design
 
 __all__ = [
+    "WANTED",
     "bytes_text",
+    "change",
     "count",
     "difference",
     "failed",
+    "group",
     "interval",
     "mean_and_spread",
     "points",
@@ -20,7 +26,13 @@ __all__ = [
     "shown",
     "verdict_cell",
     "verdict_text",
+    "visible",
 ]
+
+WANTED = (0.005, 0.01, 0.02)
+"""Differences for which it is said how many seeds or queries would show them."""
+
+OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -44,6 +56,11 @@ def difference(value: float) -> str:
 def interval(low: float, high: float) -> str:
     """Write an interval of a difference: ``[+0.70, +1.90]``."""
     return f"[{difference(low)}, {difference(high)}]"
+
+
+def change(verdict: Verdict) -> str:
+    """Write a verdict's difference with its interval: ``+1.30 [+0.70, +1.90]``."""
+    return f"{difference(verdict.difference)} {interval(verdict.low, verdict.high)}"
 
 
 def verdict_text(verdict: Verdict) -> str:
@@ -71,6 +88,29 @@ def seconds(value: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def group(letters: Sequence[str]) -> str:
+    """Write the letters of a variant's groups, runs of neighbours in short: ``a-d f``."""
+    runs: list[list[str]] = []
+    for letter in letters:
+        if runs and _number(letter) == _number(runs[-1][-1]) + 1:
+            runs[-1].append(letter)
+        else:
+            runs.append([letter])
+    return " ".join(f"{run[0]}\N{EN DASH}{run[-1]}" if len(run) > 2 else " ".join(run) for run in runs)
+
+
+def _number(letters: str) -> int:
+    number = 0
+    for letter in letters:
+        number = 26 * number + ord(letter) - ord("a") + 1
+    return number
+
+
+def visible(text: str) -> str:
+    """Replace what would be obeyed instead of shown: control characters, and overrides of the writing direction."""
+    return OBEYED.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def bytes_text(value: float) -> str:
@@ -126,5 +166,5 @@ def queries_needed(design: Design, wanted: float) -> str:
     """Write how many queries, all data sets together, show a difference with the present seeds."""
     factor = design.queries_needed(wanted)
     if factor is None:
-        return "no number: needs more seeds"
-    return f"{max(2 * len(design.queries), round(factor * sum(design.queries))):,}"
+        return "more seeds, whatever the number of queries"
+    return f"{max(2 * len(design.queries), round(factor * sum(design.queries))):,} queries"

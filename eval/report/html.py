@@ -1,6 +1,6 @@
 """The leaderboard as one HTML page that needs nothing else: no network, no other file."""
 
-import shlex
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,6 @@ __all__ = ["html_text"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-WANTED = (0.005, 0.01, 0.02)
-"""Differences for which the page says how many seeds or queries would show them."""
-
 
 def html_text(board: Leaderboard, drawn: Mapping[str, bytes]) -> str:
     """Return leaderboard.html.
@@ -36,8 +33,10 @@ def html_text(board: Leaderboard, drawn: Mapping[str, bytes]) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=lambda value: fmt.visible(value) if type(value) is str else value,
     )
     environment.globals["fmt"] = fmt
+    environment.filters["breakable"] = _breakable
     row = shown_variant(board)
     return environment.get_template("leaderboard.html.j2").render(
         board=board,
@@ -54,43 +53,36 @@ def html_text(board: Leaderboard, drawn: Mapping[str, bytes]) -> str:
         script=Markup((TEMPLATES / "table.js").read_text(encoding="utf-8")),
         shown=row,
         changed=changed_queries(board, row) if row else [],
-        wanted=WANTED,
+        wanted=fmt.WANTED,
         indexes={name: _index(board, name) for name in board.datasets},
         versions=_versions(board),
         hashes=_hashes(board),
-        command=_command(board),
     )
 
 
 def _columns(board: Leaderboard) -> list[dict[str, str]]:
-    titles = [("variant", "text")]
-    titles += [(measure, "number") for measure in board.experiment.measures]
-    titles += [
-        ("difference [95%]", "number change"),
-        ("verdict", "text verdict"),
-        ("group", "text"),
-        ("beats", "number"),
-    ]
-    titles += [("parameters", "number"), ("multiply-adds", "number"), ("folds", "text")]
-    titles += [("training", "number"), ("encoded texts/s", "number"), ("index", "number"), ("learning rate", "number")]
+    main, *others = board.experiment.measures
+    titles = [("variant", "text"), (main, "number"), ("difference [95%]", "number change"), ("verdict", "text verdict")]
+    titles += [("group", "text"), ("beats", "number"), *((measure, "number") for measure in others)]
+    titles += [("parameters", "number"), ("multiply-adds", "number"), ("folds", "text"), ("training", "number")]
+    titles += [("encoded texts/s", "number"), ("index", "number"), ("learning rate", "number")]
     return [{"title": title, "kind": kind} for title, kind in titles]
 
 
 def _cells(board: Leaderboard, row: Row) -> dict[str, Any]:
     """Return a row's cells: what is shown, and the value by which the column sorts (None sorts last)."""
     verdict, costs = row.verdict, row.costs
-    cells: list[tuple[str, float | str | None]] = [
-        (fmt.mean_and_spread(row.mean(measure), row.spread(measure) if place == 0 else None), row.mean(measure))
-        for place, measure in enumerate(board.experiment.measures)
-    ]
-    change = f"{fmt.difference(verdict.difference)} {fmt.interval(verdict.low, verdict.high)}" if verdict else ""
-    letters = "" if row.kind == "reference" else board.letters.get(row.label, "")
+    main, *others = board.experiment.measures
+    change = fmt.change(verdict) if verdict else ""
+    letters = "" if row.kind == "reference" else fmt.group(board.letters.get(row.label, ()))
     beats = verdict.beats if verdict else None
-    cells += [
+    cells: list[tuple[str, float | str | None]] = [
+        (fmt.mean_and_spread(row.mean(main), row.spread(main)), row.mean(main)),
         (change, verdict.difference if verdict else None),
         (fmt.verdict_cell(row), fmt.verdict_cell(row)),
         (letters, letters or None),
         ("" if beats is None else f"{100 * beats:.0f}%", beats),
+        *((fmt.mean_and_spread(row.mean(measure), None), row.mean(measure)) for measure in others),
     ]
     if costs is None:
         cells += [("", None)] * 7
@@ -113,6 +105,11 @@ def _cells(board: Leaderboard, row: Row) -> dict[str, Any]:
         "word": (verdict.word if verdict else row.kind).replace(" ", "-"),
         "cells": [{"text": text, "value": "" if value is None else value} for text, value in cells],
     }
+
+
+def _breakable(label: str) -> Markup:
+    """Let a long label break behind its brackets and commas."""
+    return Markup("<wbr>").join(re.findall(r"[^(,]*[(,]?", fmt.visible(label)))
 
 
 def _index(board: Leaderboard, dataset: str) -> str:
@@ -142,10 +139,3 @@ def _hashes(board: Leaderboard) -> dict[str, list[str]]:
     }
     found |= {name: {str(dataset["hash"])} for name, dataset in board.datasets.items()}
     return {name: sorted(values - {""}) for name, values in found.items()}
-
-
-def _command(board: Leaderboard) -> str:
-    """Return the commands that make the results again from the resolved configuration."""
-    path = board.experiment.path
-    yaml = shlex.quote((path / "experiment.yaml").as_posix())
-    return f"python -m train {yaml}\npython -m eval {yaml}"

@@ -37,8 +37,8 @@ def latex_text(board: Leaderboard) -> str:
         r"% \usepackage[T1]{fontenc} \usepackage{booktabs}",
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{escape(answer(board))} Points (times 100), mean $\pm$ spread over seeds; differences are paired by "
-        r"query and seed, with 95\% intervals; verdicts after Holm's correction.}",
+        rf"\caption{{{escape(answer(board))} Points (times 100), mean $\pm$ spread over seeds; differences are paired",
+        r"by query and seed, with 95\% intervals; verdicts after Holm's correction.}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         _line(header),
@@ -72,7 +72,7 @@ def _cells(board: Leaderboard, row: Row) -> list[str]:
     return [
         row.label,
         *(fmt.mean_and_spread(row.mean(measure), row.spread(measure)) for measure in board.experiment.measures),
-        f"{fmt.difference(verdict.difference)} {fmt.interval(verdict.low, verdict.high)}" if verdict else "",
+        fmt.change(verdict) if verdict else "",
         verdict.word if verdict else row.kind,
         fmt.count(costs.multiply_adds) if costs else "",
     ]

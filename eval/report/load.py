@@ -1,6 +1,7 @@
 """Read an experiment's result files. Nothing is computed here, and nothing but these files is looked at."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,6 +100,8 @@ class Experiment:
         datasets: Names of the data sets, in the configuration's order.
         trials: All trials, in the configuration's order of variants.
         references: All reference rows.
+        command: The command that makes it again.
+        remarks: What was left out and why.
     """
 
     path: Path
@@ -109,6 +112,8 @@ class Experiment:
     datasets: tuple[str, ...]
     trials: tuple[Trial, ...]
     references: tuple[Reference, ...]
+    command: str
+    remarks: tuple[str, ...] = ()
 
     def evaluations(self) -> list[Mapping[str, Evaluation]]:
         """Return the evaluations of every trial and reference, each by data set."""
@@ -137,6 +142,7 @@ def load_experiment(path: Path) -> Experiment:
         )
     references = [_reference(reference) for reference in folder.references()]
     config_text, config = _config(folder.experiment_yaml)
+    yaml = shlex.quote(folder.experiment_yaml.as_posix())
     heads, wanted = _section(config, "heads"), _section(config, "eval")
     found = [one for evaluations in _all_evaluations(trials, references) for one in evaluations.values()]
     order = [str(variant) for variant in heads.get("variants", [])]
@@ -153,6 +159,7 @@ def load_experiment(path: Path) -> Experiment:
         ),
         trials=tuple(trials),
         references=tuple(references),
+        command=f"python -m train {yaml}\npython -m eval {yaml}",
     )
 
 

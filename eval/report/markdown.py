@@ -60,7 +60,7 @@ def _cells(board: Leaderboard, row: Row) -> list[str]:
     return [
         escape(row.label) if row.kind != "reference" else f"*{escape(row.label)}*",
         *(fmt.mean_and_spread(row.mean(measure), row.spread(measure)) for measure in board.experiment.measures),
-        escape(f"{fmt.difference(verdict.difference)} {fmt.interval(verdict.low, verdict.high)}") if verdict else "",
+        escape(fmt.change(verdict)) if verdict else "",
         fmt.verdict_cell(row),
         fmt.count(costs.parameters) if costs else "",
         fmt.count(costs.multiply_adds) if costs else "",

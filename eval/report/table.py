@@ -107,7 +107,7 @@ class Leaderboard:
     references: tuple[Row, ...]
     scores: Mapping[str, Scores]
     queries: Mapping[str, tuple[str, ...]]
-    letters: Mapping[str, str]
+    letters: Mapping[str, tuple[str, ...]]
     shares: Shares | None
     design: Design | None
 

@@ -1,7 +1,6 @@
 """The leaderboard in a terminal: the answer, a table that fits 80 columns, and where the page lies."""
 
 import re
-import unicodedata
 from pathlib import Path
 
 from rich.console import Console
@@ -27,7 +26,7 @@ def print_board(board: Leaderboard, page: Path, console: Console) -> None:
         console: Where to print.
     """
     console.print()
-    console.print(Text(_visible(answer(board)), style="bold"))
+    console.print(Text(fmt.visible(answer(board)), style="bold"))
     console.print()
     console.print(_table(board, console.width))
     console.print(
@@ -38,7 +37,7 @@ def print_board(board: Leaderboard, page: Path, console: Console) -> None:
         )
     )
     for remark in notes(board):
-        console.print(Text(_visible(f"Note: {remark}")))
+        console.print(Text(fmt.visible(f"Note: {remark}")))
     console.print()
     # One unbroken line, so that the path can be copied or clicked.
     console.print(Text(str(page)), soft_wrap=True)
@@ -67,9 +66,9 @@ def _cells(board: Leaderboard, row: Row) -> list[str]:
     verdict = row.verdict
     word = "; ".join([verdict.word, *fmt.failed(row)]) if verdict else fmt.verdict_cell(row)
     return [
-        _visible(row.label),
+        fmt.visible(row.label),
         fmt.mean_and_spread(row.mean(board.measure), row.spread(board.measure)),
-        f"{fmt.difference(verdict.difference)} {fmt.interval(verdict.low, verdict.high)}" if verdict else "",
+        fmt.change(verdict) if verdict else "",
         word,
         fmt.short_count(row.costs.parameters) if row.costs else "",
     ]
@@ -78,13 +77,8 @@ def _cells(board: Leaderboard, row: Row) -> list[str]:
 def _wrapped(label: str, width: int) -> str:
     """Break a long label behind its brackets and commas, so that its parts stay readable."""
     lines = [""]
-    for part in re.findall(r"[^(,]*[(,]? ?|.", label):
+    for part in re.findall(r"[^(,]*[(,] ?|[^(,]+", label):
         if lines[-1] and len(lines[-1] + part.rstrip()) > width:
-            lines.append("  ")
+            lines.append(" ")
         lines[-1] += part
     return "\n".join(lines)
-
-
-def _visible(text: str) -> str:
-    """Replace what a terminal would obey instead of show: escape sequences and changes of the writing direction."""
-    return "".join(c if unicodedata.category(c) not in ("Cc", "Cf") else "\N{REPLACEMENT CHARACTER}" for c in text)

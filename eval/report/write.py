@@ -1,21 +1,24 @@
 """Write the report's files, print it, and compare experiments: what the command line calls."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from eval.report import drawing
+from eval.report.compare import merge_experiments
 from eval.report.data_files import csv_text, json_value
 from eval.report.figures import FIGURES
 from eval.report.html import html_text
+from eval.report.latex import latex_text
 from eval.report.load import load_experiment
 from eval.report.markdown import markdown_text
 from eval.report.table import Leaderboard, build_leaderboard
 from eval.report.terminal import print_board
 from experiment.folder import ExperimentFolder, write_bytes, write_text
 
-__all__ = ["print_leaderboard", "write_report"]
+__all__ = ["compare", "print_leaderboard", "write_report"]
 
 
 def write_report(folder: Path) -> Path:
@@ -44,6 +47,26 @@ def print_leaderboard(folder: Path, console: Console | None = None) -> None:
     print_board(board, ExperimentFolder(folder).report / "leaderboard.html", console or Console())
 
 
+def compare(folders: Sequence[Path], target: Path, console: Console | None = None) -> Path:
+    """Write and print one leaderboard of several experiments.
+
+    Args:
+        folders: The experiments' folders; the first one's baseline is the baseline of all.
+        target: Folder of the leaderboard.
+        console: Where to print; None for the terminal.
+
+    Returns:
+        The HTML page.
+
+    Raises:
+        ProjheadsError: If the experiments cannot be paired.
+    """
+    board = build_leaderboard(merge_experiments(folders))
+    page = write_board(board, target)
+    print_board(board, page, console or Console())
+    return page
+
+
 def write_board(board: Leaderboard, target: Path) -> Path:
     """Write a leaderboard's files to a folder and return the HTML page."""
     drawn: dict[str, bytes] = {}
@@ -56,6 +79,7 @@ def write_board(board: Leaderboard, target: Path) -> Path:
             write_bytes(target / "figures" / f"{name}.svg", drawn[name])
             write_bytes(target / "figures" / f"{name}.png", drawing.png_bytes(figure))
     write_text(target / "leaderboard.md", markdown_text(board))
+    write_text(target / "leaderboard.tex", latex_text(board))
     write_text(target / "leaderboard.csv", csv_text(board))
     write_text(target / "leaderboard.json", json.dumps(json_value(board), indent=1, ensure_ascii=False) + "\n")
     page = target / "leaderboard.html"

@@ -112,7 +112,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def smallest_shown(standard_error: float, df: float, *, comparisons: int) -> float:
-    """Return the true difference that is shown with 80% probability (Bloom, Minimum detectable effects, 1995).
+    """Return the true difference that is shown with 80% probability, from the noncentral t distribution.
 
     Args:
         standard_error: Standard error of a difference.
@@ -120,7 +120,7 @@ def smallest_shown(standard_error: float, df: float, *, comparisons: int) -> flo
         comparisons: Number of variants compared with the baseline; the first of Holm's steps is taken, the hardest.
     """
     critical = special.stdtrit(df, 1 - ALPHA / (2 * comparisons))
-    return float((critical + special.stdtrit(df, POWER)) * standard_error)
+    return float(special.nctdtrinc(df, 1 - POWER, critical)) * standard_error
 
 
 def _own_scatter(scores: Mapping[str, Scores]) -> dict[str, tuple[float, float]]:

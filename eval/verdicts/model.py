@@ -66,6 +66,8 @@ class Scores:
 
     def at(self, seeds: Sequence[int]) -> tuple[FloatArray, ...]:
         """Return the tables of these seeds, in this order."""
+        if tuple(seeds) == self.seeds:
+            return self.tables
         rows = [self.seeds.index(seed) for seed in seeds]
         return tuple(table[rows] for table in self.tables)
 
@@ -149,16 +151,19 @@ def levels(tables: Sequence[FloatArray]) -> Levels:
         query_means = table.mean(axis=0)
         between[index] = query_means.var(ddof=1) / queries
         if seeds > 1:
-            residual = table - query_means - table.mean(axis=1, keepdims=True) + table.mean()
-            noise[index] = np.square(residual).sum() / ((seeds - 1) * (queries - 1)) / (seeds * queries)
-    df = np.square(between.sum()) / np.sum(np.square(between) / [table.shape[1] - 1 for table in tables])
+            within = (table - query_means).ravel()
+            over_seeds = queries * np.square(table.mean(axis=1) - query_means.mean()).sum()
+            residual = max(0.0, float(within @ within - over_seeds))  # never below zero through rounding
+            noise[index] = residual / ((seeds - 1) * (queries - 1)) / (seeds * queries)
+    dfs = np.array([table.shape[1] - 1 for table in tables])
+    query_df = between.sum() ** 2 / np.sum(between**2 / dfs) if between.any() else dfs.sum()
     return Levels(
         mean=float(seed_means.mean()),
         seeds=seeds,
         queries=tuple(table.shape[1] for table in tables),
         seed_variance=float(seed_means.var(ddof=1)) if seeds > 1 else 0.0,
         query_part=max(0.0, float(between.sum() - noise.sum()) / count**2),
-        query_df=float(df) if between.any() else float(sum(table.shape[1] - 1 for table in tables)),
+        query_df=float(query_df),
         noise_part=float(noise.sum()) / count**2,
     )
 

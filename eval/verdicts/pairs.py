@@ -9,7 +9,7 @@ import numpy as np
 from eval.verdicts.judge import ALPHA, MINIMUM_SEEDS, Verdict, holm
 from eval.verdicts.model import Estimate, Levels, Scores, borrow, estimate, paired_levels
 
-__all__ = ["Pairs", "Shares", "compare_all", "group_letters", "variance_shares"]
+__all__ = ["Pairs", "Shares", "compare_all", "group_letters", "letters_of", "variance_shares"]
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,11 @@ def compare_all(scores: Mapping[str, Scores]) -> Pairs:
     return Pairs(tuple(names), levels, estimates)
 
 
-def group_letters(pairs: Pairs, verdicts: Mapping[str, Verdict], baseline: str) -> dict[str, str]:
+def group_letters(pairs: Pairs, verdicts: Mapping[str, Verdict], baseline: str) -> dict[str, tuple[str, ...]]:
     """Give each variant letters: two variants that share a letter cannot be told apart.
 
     A variant and the baseline are told apart where the verdict says so. All other pairs are a family of their own, with
-    Holm's correction over them. The letters follow Piepho (An algorithm for a letter-based representation of
-    all-pairwise comparisons, 2004): start with one group of all, split it at each pair that differs, and drop groups
-    that lie within others.
+    Holm's correction over them.
 
     Args:
         pairs: The comparison of all.
@@ -80,22 +78,27 @@ def group_letters(pairs: Pairs, verdicts: Mapping[str, Verdict], baseline: str) 
     others = [pair for pair in pairs.estimates if baseline not in pair]
     adjusted = holm([pairs.estimates[pair].p_value() for pair in others])
     differ = [pair for pair, p_value in zip(others, adjusted, strict=True) if p_value < ALPHA]
-    judged = (name for name, verdict in verdicts.items() if verdict.word in ("better", "worse"))
-    differ += [(baseline, name) for name in judged]
-    columns = [frozenset(pairs.names)]
+    differ += [(baseline, name) for name, verdict in verdicts.items() if verdict.word in ("better", "worse")]
+    return letters_of(pairs.names, differ)
+
+
+def letters_of(names: Sequence[str], differ: Sequence[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    """Give letters to names, so that two share one exactly where they do not stand in ``differ``.
+
+    The algorithm is Piepho's (An algorithm for a letter-based representation of all-pairwise comparisons, Journal of
+    Computational and Graphical Statistics 13, 2004): start with one group of all, split it at each pair that differs,
+    and drop groups that lie within others.
+    """
+    columns = [frozenset(names)]
     for first, second in differ:
         split = []
         for column in columns:
-            if first in column and second in column:
-                split += [column - {first}, column - {second}]
-            else:
-                split.append(column)
+            both = first in column and second in column
+            split += [column - {first}, column - {second}] if both else [column]
         columns = _maximal(split)
-    place = {name: index for index, name in enumerate(pairs.names)}
+    place = {name: index for index, name in enumerate(names)}
     columns.sort(key=lambda column: sorted(place[name] for name in column))
-    return {
-        name: " ".join(_letter(index) for index, column in enumerate(columns) if name in column) for name in pairs.names
-    }
+    return {name: tuple(_letter(i) for i, column in enumerate(columns) if name in column) for name in names}
 
 
 def variance_shares(

@@ -51,7 +51,8 @@ def read_beir_folder(folder: Path, *, split: str, name: str | None = None) -> Co
         split,
         read_documents(_read_jsonl(folder / "corpus.jsonl"), notes),
         read_queries(_read_jsonl(folder / "queries.jsonl"), notes),
-        _read_qrels(splits.pop(split), notes),
+        list(_read_qrels(splits.pop(split), notes)),
+        source=str(folder),
         judged_elsewhere={row[0] for file in splits.values() for _, row in _read_tsv(file)},
         notes=notes,
     )
@@ -83,21 +84,23 @@ def write_beir_folder(
                 writer.writerows((query_id, document_id, grade) for document_id, grade in grades.items())
 
 
-def _read_qrels(file: Path, notes: Counter[str]) -> list[Judgement]:
-    judgements: list[Judgement] = []
-    for row_number, (number, row) in enumerate(_read_tsv(file)):
+def _read_qrels(file: Path, notes: Counter[str]) -> Iterator[Judgement]:
+    for position, (number, row) in enumerate(_read_tsv(file)):
+        if position == 0 and _is_header(row):
+            continue
         try:
             if len(row) != len(HEADER):
                 raise ValueError(_explain_columns(row))
-            judgements.append((row[0], row[1], read_grade(row[2])))
+            yield row[0], row[1], read_grade(row[2])
         except ValueError as error:
-            # A header is the one line whose last column may be no number.
-            if row_number == 0 and len(row) == len(HEADER):
-                continue
             raise ProjheadsError(f"{file} line {number}: {error}") from None
-        if row_number == 0:
+        if position == 0:
             notes["qrels_without_header"] += 1
-    return judgements
+
+
+def _is_header(row: list[str]) -> bool:
+    """A judgement has a number in its last column; what the columns are called differs."""
+    return len(row) == len(HEADER) and not any(character.isdigit() for character in row[-1])
 
 
 def _explain_columns(row: list[str]) -> str:

@@ -40,25 +40,27 @@ DROPPED_DIRECTIVES: frozenset[str | None] = frozenset(
     )
 )
 
-UNDERLINE = re.compile(r"\s*([-=~^*])\1{2,}\s*")
+RULE = re.compile(r"\s*[-=~^*+|][-=~^*+|\s]{2,}")
+"""The line under a title, or in a table."""
 GOOGLE_SECTION = re.compile(r"\**([A-Z][\w ]{2,20})\**::?")
 DIRECTIVE = re.compile(r"\.\. (?:(?P<name>[\w:-]+)::|\[|_)")
 SIGNATURE = re.compile(r"[\w.]+ ?\(.*\)(\s*(->|→).*)?", re.DOTALL)
 LEFT_BY_TEMPLATES = re.compile(r"%\(\w+\)[sd]")
 SENTENCE_END = re.compile(r"(?<=[a-z0-9)][.!?])\s+(?=[A-Z])")
 GENERIC = re.compile(
-    r"(see|refer|alias|wrapper|deprecated|this (is|class|function|method)|same as|equivalent to|return self|internal"
-    r"|private|helper|overridden|override|implement|test|todo|not implemented|dummy|a mixin|mixin|see also)\b",
+    r"(alias|deprecated|dummy|equivalent to|helper|internal|mixin|not implemented|overridden|override|private|refer"
+    r"|return self|same as|see|this (class|function|is|method)|todo|wrapper)\b",
     re.IGNORECASE,
 )
+"""Beginnings of summaries that do not say what the thing does."""
 MARKUP = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r":[\w:+-]+:`[~!]?([^`<\n]+?)(?:\s*<[^`>\n]*>)?`", r"\1"),  # :func:`~package.name`, :ref:`text <label>`
+        (r"\[`~?([^`\n]+)`\](?:\([^)\n]*\))?", r"\1"),  # [`~package.name`](link)
         (r"`([^`<\n]+?)\s*<[^`>\n]*>`_*", r"\1"),  # `text <link>`_
         (r"`+_*", ""),
         (r"\[[\w#*-]+\]_", ""),  # [1]_
-        (r"\[~([\w.]+)\]", r"\1"),
         (r"\*\*?(?=\w)|(?<=\w)\*\*?(?=[\s,.:;)])", ""),  # *emphasis*, **kwargs
         (r"</?[A-Z]\w*[^<>\n]*>", ""),  # <Tip>
         (r"https?://\S+", ""),
@@ -79,7 +81,8 @@ class Pair:
 
 def make_pair(docstring: Docstring) -> Pair | None:
     """Make a pair of a docstring, or None where it gives no good one."""
-    paragraphs = _paragraphs(docstring.text)
+    # A docstring may hold lone surrogates, which no file can.
+    paragraphs = _paragraphs(docstring.text.encode("utf-8", "replace").decode("utf-8"))
     while paragraphs and SIGNATURE.fullmatch(paragraphs[0]):
         del paragraphs[0]
     if not paragraphs:
@@ -88,8 +91,10 @@ def make_pair(docstring: Docstring) -> Pair | None:
     if len(query.split()) >= QUERY_WORDS.stop:
         sentences = SENTENCE_END.split(query, maxsplit=1)
         query, rest = sentences[0], [*sentences[1:], *rest]
+    if not _is_good_query(query):
+        return None
     document = _without(" ".join(rest), docstring.name, query)
-    if not _is_good_query(query) or len(document.split()) < FEWEST_DOCUMENT_WORDS or "%(" in document:
+    if len(document.split()) < FEWEST_DOCUMENT_WORDS or "%(" in document:
         return None
     return Pair(docstring.path, query.rstrip(":"), document)
 
@@ -107,10 +112,9 @@ def _is_good_query(query: str) -> bool:
 
 def _without(document: str, name: str, query: str) -> str:
     """Take name and summary out: what is left must be found by what it says."""
-    start = document.lower().find(query.rstrip(".").lower())
-    while start >= 0:
-        document = document[:start] + document[start + len(query) :]
-        start = document.lower().find(query.rstrip(".").lower())
+    said = query.rstrip(".:")
+    if said.lower() in document.lower():
+        document = re.sub(re.escape(said) + r"\.?", "", document, flags=re.IGNORECASE)
     # scipy's class gamma_gen describes the distribution gamma.
     for word in (name, name.strip("_").removesuffix("_gen")):
         if word in document:
@@ -134,18 +138,18 @@ def _paragraphs(text: str) -> list[str]:
 
 def _lines_of_words(lines: list[str]) -> Iterator[str]:
     """Yield the lines, stripped; in place of what is no words (examples, references, directives) an empty one."""
-    is_underline = [bool(UNDERLINE.fullmatch(line)) for line in lines]
+    is_rule = [bool(RULE.fullmatch(line)) for line in lines]
     section_dropped = session = fence = False
     # What is deeper than this belongs to a dropped block.
     block_indent = sys.maxsize
     for number, line in enumerate(lines):
         words = line.strip()
         indent = len(line) - len(line.lstrip())
-        if not words or is_underline[number] or LEFT_BY_TEMPLATES.fullmatch(words):
+        if not words or is_rule[number] or LEFT_BY_TEMPLATES.fullmatch(words):
             session = False
             yield ""
             continue
-        if number + 1 < len(lines) and is_underline[number + 1]:
+        if number + 1 < len(lines) and is_rule[number + 1]:
             section_dropped = words.lower().rstrip(":") in DROPPED_SECTIONS
             words = f"{words.rstrip(':')}:"
         elif indent == 0 and (section := GOOGLE_SECTION.fullmatch(words)):

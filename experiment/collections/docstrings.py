@@ -11,26 +11,13 @@ from pathlib import Path
 
 __all__ = ["Docstring", "package_root", "read_docstrings"]
 
-SKIPPED_FOLDERS = frozenset(
-    (
-        *("_testing", "test", "testdata", "testing", "tests", "benchmarks", "examples"),
-        *("_vendor", "externals", "third_party", "vendored"),
-        # Far from what a user calls, a copy of numpy's, or one template many times over.
-        *(
-            "_decomp",
-            "_dynamo",
-            "_export",
-            "_functorch",
-            "_inductor",
-            "_numpy",
-            "_precompute",
-            "_prims",
-            "_refs",
-            "_strobelight",
-        ),
-        *("ao", "deprecated", "distutils", "models", "onnx"),
-    )
-)
+TESTS = {"_testing", "benchmarks", "examples", "test", "testdata", "testing", "tests"}
+COPIES = {"_numpy", "_refs", "_vendor", "externals", "models", "third_party", "vendored"}
+INNER_WORKINGS = {"_decomp", "_dynamo", "_export", "_functorch", "_higher_order_ops", "_inductor", "_library", "_prims"}
+INNER_WORKINGS |= {"_precompute", "_strobelight", "_subclasses", "ao", "deprecated", "distutils", "fx", "onnx"}
+SKIPPED_FOLDERS = TESTS | COPIES | INNER_WORKINGS
+"""Folders with few texts for users, or with texts that stand elsewhere or many times over."""
+
 ADDERS = ("add_newdoc", "add_docstr")
 """Functions that give a docstring to what is written in C: in numpy and scipy, in torch."""
 PLACEHOLDER = re.compile(r"(?<!\{)\{\w+\}(?!\})")
@@ -76,7 +63,7 @@ def _parse(file: Path) -> ast.Module:
         warnings.simplefilter("ignore", SyntaxWarning)
         try:
             return ast.parse(file.read_bytes())
-        except SyntaxError:
+        except (SyntaxError, ValueError):
             # Templates and files for other versions of Python lie among the sources.
             return ast.Module(body=[], type_ignores=[])
 
@@ -104,10 +91,15 @@ def _added(call: ast.Call, path: str) -> Iterator[Docstring]:
     target, text = call.args[-2:]
     if isinstance(text, ast.Tuple) and len(text.elts) == 2:
         target, text = text.elts
-    is_template = isinstance(text, ast.Call) and isinstance(text.func, ast.Attribute) and text.func.attr == "format"
-    if is_template:
-        text = text.func.value
     name = (str(target.value) if isinstance(target, ast.Constant) else ast.unparse(target)).rpartition(".")[2]
-    if name.isidentifier() and isinstance(text, ast.Constant) and isinstance(text.value, str):
-        written = PLACEHOLDER.sub("", text.value).replace("{{", "{").replace("}}", "}") if is_template else text.value
+    written = _written(text)
+    if written and name.isidentifier():
         yield Docstring(f"{path}.{name}", inspect.cleandoc(written))
+
+
+def _written(text: ast.expr) -> str | None:
+    """Return a string as it stands in the source, or the template of a call of ``str.format``."""
+    if isinstance(text, ast.Call) and isinstance(text.func, ast.Attribute) and text.func.attr == "format":
+        template = _written(text.func.value)
+        return template and PLACEHOLDER.sub("", template).replace("{{", "{").replace("}}", "}")
+    return text.value if isinstance(text, ast.Constant) and isinstance(text.value, str) else None

@@ -11,7 +11,7 @@ hold them, for a data set ``hf:<repo>`` and for ``hf:<repo>/<config>`` (one lang
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,10 @@ def open_hub(repo: str, *, split: str, config: str | None = None) -> Collection:
         ProjheadsError: If the hub can not be reached, the repository or split is not there, or the layout is another.
     """
     with _told_in_one_line(repo):
-        configs = _configs(repo)
         prefix = f"{config}-" if config else ""
-        corpus = _one_table(repo, f"{prefix}corpus", configs, split)
-        queries = _one_table(repo, f"{prefix}queries", configs, split)
-        qrels = _qrels_table(repo, [f"{prefix}qrels", config or "default"], configs)
+        corpus = _load_table(repo, f"{prefix}corpus", split)
+        queries = _load_table(repo, f"{prefix}queries", split)
+        qrels = _load_qrels(repo, (f"{prefix}qrels", config or "default"))
     if split not in qrels:
         raise ProjheadsError(
             f'hf:{repo}: there is no split "{split}"; the splits there are: {", ".join(sorted(qrels))}'
@@ -71,16 +70,11 @@ def open_hub(repo: str, *, split: str, config: str | None = None) -> Collection:
         split,
         read_documents(_records(f"hf:{repo} corpus", corpus), notes),
         read_queries(_records(f"hf:{repo} queries", queries), notes),
-        _read_qrels(f"hf:{repo} qrels", qrels[split]),
+        list(_read_qrels(f"hf:{repo} qrels", qrels[split])),
+        source=f"hf:{repo}",
         judged_elsewhere={str(row["query-id"]) for name, rows in qrels.items() if name != split for row in rows},
         notes=notes,
     )
-
-
-def _configs(repo: str) -> list[str]:
-    import datasets
-
-    return list(datasets.get_dataset_config_names(repo))
 
 
 def _load(repo: str, config: str | None) -> Splits:
@@ -90,25 +84,22 @@ def _load(repo: str, config: str | None) -> Splits:
     return tables
 
 
-def _one_table(repo: str, config: str, configs: Sequence[str], split: str) -> Any:
-    """Return the rows of a table that is the same for all splits, whatever its one split is called."""
-    if config not in configs:
-        raise ProjheadsError(
-            f'hf:{repo}: not in BEIR layout: it has no configuration "{config}"; it has {", ".join(configs)}'
-        )
+def _load_table(repo: str, config: str, split: str) -> Any:
+    """Return the rows of a table that is the same for all splits, whatever its own split is called."""
     tables = _load(repo, config)
-    for name in (config, config.split("-")[-1], split):
+    for name in (config.rpartition("-")[2], split):
         if name in tables:
             return tables[name]
-    if len(tables) != 1:
-        raise ProjheadsError(f'hf:{repo}: which split of "{config}" is meant? it has {", ".join(tables)}')
+    if len(tables) > 1:
+        raise ProjheadsError(f'hf:{repo}: which part of "{config}" is meant? it has {", ".join(tables)}')
     return next(iter(tables.values()))
 
 
-def _qrels_table(repo: str, names: Sequence[str], configs: Sequence[str]) -> Splits:
-    for name in names:
-        if name in configs:
-            return _load(repo, name)
+def _load_qrels(repo: str, configs: Sequence[str]) -> Splits:
+    for config in configs:
+        # ValueError is how datasets says that there is no such configuration, online or in its cache.
+        with suppress(ValueError):
+            return _load(repo, config)
     return _load(f"{repo}-qrels", None)
 
 
@@ -148,7 +139,7 @@ def _told_in_one_line(repo: str) -> Iterator[None]:
         raise ProjheadsError(
             f"hf:{repo}: the hub has no such data set, or shows it only to who is logged in (hf auth login)"
         ) from None
-    except (DatasetsError, RuntimeError, ValueError) as error:
-        raise ProjheadsError(f"hf:{repo}: {str(error).splitlines()[0]}") from None
+    except (DatasetsError, FileNotFoundError, RuntimeError, ValueError) as error:
+        raise ProjheadsError(f"hf:{repo}: {str(error.__cause__ or error).splitlines()[0]}") from None
     finally:
         hub_logging.set_verbosity(verbosity)

@@ -59,6 +59,7 @@ def make_collection(
     queries: Mapping[str, str],
     judgements: Iterable[Judgement],
     *,
+    source: str,
     judged_elsewhere: Iterable[str] = (),
     notes: Mapping[str, int],
 ) -> Collection:
@@ -82,6 +83,7 @@ def make_collection(
         corpus: Documents by id.
         queries: Texts by id of all queries, judged or not.
         judgements: Rows of the split's qrels.
+        source: What an error calls the source.
         judged_elsewhere: Ids of queries that other splits judge.
         notes: Counts of what the reader itself saw.
 
@@ -89,7 +91,7 @@ def make_collection(
         ProjheadsError: If there is no document, or no judged query that has a text.
     """
     if not corpus:
-        raise ProjheadsError(f"{name}: the corpus is empty; give a collection with at least one document")
+        raise ProjheadsError(f"{source}: the corpus is empty; give a collection with at least one document")
     counts = Counter(notes)
     qrels: dict[str, dict[str, int]] = {}
     for query_id, document_id, grade in judgements:
@@ -101,7 +103,7 @@ def make_collection(
             counts["repeated_judgements" if grades[document_id] == grade else "contradicting_judgements"] += 1
         grades[document_id] = grade
     if not qrels:
-        raise ProjheadsError(f'{name}: the qrels of split "{split}" judge no query of the collection')
+        raise ProjheadsError(f'{source}: the qrels of split "{split}" judge no query of the collection')
     judged = {query_id: text for query_id, text in queries.items() if query_id in qrels}
     counts.update(_oddities(corpus, judged, qrels))
     counts["queries_without_judgements"] = len(queries.keys() - qrels.keys() - set(judged_elsewhere))

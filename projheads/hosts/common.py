@@ -1,6 +1,7 @@
 """What the adapters of both hosts have in common; imports neither host."""
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -113,15 +114,22 @@ def seeded(seed: int) -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers' bars and reports off the terminal, where the caller has a display of its own."""
-    from transformers.utils import logging
+    """Keep transformers' bars and reports off the terminal, except what says that a backbone lacks weights."""
+    from transformers.utils import logging as transformers_logging
 
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    had_bars = transformers_logging.is_progress_bar_enabled()
+    handlers = list(logging.getLogger("transformers").handlers)
+    transformers_logging.disable_progress_bar()
+    for handler in handlers:
+        handler.addFilter(_matters)
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
+        for handler in handlers:
+            handler.removeFilter(_matters)
+        if had_bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _matters(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR or "MISSING" in record.getMessage()

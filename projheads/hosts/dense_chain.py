@@ -5,7 +5,7 @@ twin here, down to the names of the parameters.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,6 @@ from projheads.head import Head
 from projheads.spec import HeadSpec, OptionValue
 
 __all__ = ["dense_layers", "from_dense_chain", "to_dense_chain"]
-
-Value = TypeVar("Value", bound=OptionValue)
 
 _ACTIVATIONS = {nn.Identity: "identity", nn.ReLU: "relu", nn.GELU: "gelu", nn.SiLU: "silu", nn.Tanh: "tanh"}
 
@@ -85,20 +83,17 @@ def _spec(modules: Sequence[Any], widths: Sequence[int]) -> HeadSpec:
             raise ProjheadsError(f"a single Dense layer with the activation {activations[0]} has no head of its kind")
         linear = HeadSpec("linear", {"bias": True} if biases[0] else {})
         return HeadSpec("residual", {"inner": linear}) if residuals[0] else linear
-    options: dict[str, OptionValue] = {"depth": len(modules), "hidden_features": _one_or_all(tuple(widths[1:-1]))}
+    hidden = tuple(widths[1:-1])
+    options: dict[str, OptionValue] = {"depth": len(modules)}
+    options["hidden_features"] = hidden[0] if len(set(hidden)) == 1 else hidden
+    *between, last = activations
     if set(activations) != {"identity"}:
-        options["activation"] = _one_or_all(activations[:-1]) if activations[-1] == "identity" else activations
-        if options["activation"] == activations[:-1]:
-            options["activation"] = activations
+        options["activation"] = between[0] if last == "identity" and len(set(between)) == 1 else activations
     if any(biases):
-        options["bias"] = _one_or_all(biases)
+        options["bias"] = True if all(biases) else biases
     if any(residuals):
         options["residual"] = True if all(residuals[:-1]) and not residuals[-1] else residuals
     return HeadSpec("ffn", options)
-
-
-def _one_or_all(values: tuple[Value, ...]) -> OptionValue:
-    return values[0] if len(set(values)) == 1 else values
 
 
 def _activation_name(activation: Any) -> str:

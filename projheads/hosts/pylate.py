@@ -18,7 +18,13 @@ from projheads.blocks import DenseLayer
 from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.hosts import dense_chain
-from projheads.hosts.backbone import backbone_width, cannot_open, resolve_backbone, transformer_subfolder
+from projheads.hosts.backbone import (
+    backbone_width,
+    cannot_open,
+    check_lengths,
+    resolve_backbone,
+    transformer_subfolder,
+)
 from projheads.hosts.base import EncodingSettings, HostModel
 from projheads.hosts.common import HeadModule, as_head, forget_last_call, quiet, seeded
 from projheads.hosts.dense_chain import from_dense_chain
@@ -112,8 +118,7 @@ class PylateModel:
             backbone_from: A folder of an earlier save. Where its backbone has the same bytes, the files are shared
                 with it (hard links), so that they take no room on the disk.
         """
-        # Two limits that PyLate sets at every call and never reads; else they are those of the last call, or of the
-        # backbone until the first reload.
+        # PyLate sets the first at every call and, on loading, the second to it: fixed here, no call shows in the bytes.
         self.native[0].max_seq_length = self.native.tokenizer.model_max_length = self.native.document_length
         forget_last_call(self.native.tokenizer)
         with quiet():
@@ -135,7 +140,7 @@ def create(
         seed: What the weights that the backbone lacks, such as the embeddings of new prefix tokens, are drawn from.
 
     Raises:
-        ProjheadsError: If the backbone can not be opened or the head does not fit its width.
+        ProjheadsError: If the backbone can not be opened, or the head or the lengths do not fit it.
     """
     folder = resolve_backbone(backbone, revision=settings.revision)
     try:
@@ -149,6 +154,7 @@ def create(
             )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise cannot_open("backbone", backbone, error) from error
+    check_lengths(settings, transformer.auto_model.config)
     return _assemble(
         transformer,
         head,

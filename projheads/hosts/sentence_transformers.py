@@ -23,7 +23,13 @@ from projheads.blocks import DenseLayer
 from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.hosts import dense_chain
-from projheads.hosts.backbone import backbone_width, cannot_open, resolve_backbone, transformer_subfolder
+from projheads.hosts.backbone import (
+    backbone_width,
+    cannot_open,
+    check_lengths,
+    resolve_backbone,
+    transformer_subfolder,
+)
 from projheads.hosts.base import EncodingSettings, HostModel
 from projheads.hosts.checkpoint import read_modules
 from projheads.hosts.common import HeadModule, as_head, forget_last_call, quiet, seeded
@@ -154,7 +160,7 @@ def create(
         seed: What the weights that the backbone lacks, such as the embeddings of new prefix tokens, are drawn from.
 
     Raises:
-        ProjheadsError: If the backbone can not be opened or the head does not fit its width.
+        ProjheadsError: If the backbone can not be opened, or the head or the lengths do not fit it.
     """
     folder = resolve_backbone(backbone, revision=settings.revision)
     try:
@@ -168,6 +174,7 @@ def create(
             )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise cannot_open("backbone", backbone, error) from error
+    check_lengths(settings, transformer.auto_model.config)
     with quiet(), seeded(seed):
         _add_prefix_tokens(transformer, [settings.query_prefix, settings.document_prefix])
     transformer.query_length = None if settings.query_expansion else settings.query_length

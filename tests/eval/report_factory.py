@@ -9,6 +9,10 @@ import yaml
 
 from experiment.folder import ExperimentFolder, write_json, write_text
 
+HOSTILE = (
+    '<script>document.title="gone"</script><img src=x onerror="document.title=1"> & '
+    "\u202eright to left\u202c $x_1$ \\input{a} **bold** [a](b) | ~^%#"
+)
 MEASURES = ("nDCG@10", "R@100", "RR@10")
 
 

@@ -14,7 +14,7 @@ import eval.exact as exact_module
 import eval.search as search_module
 from eval.approximate import build_index, faiss_search
 from eval.exact import exact_search
-from eval.ranking import make_problem, shortlist
+from eval.ranking import Problem, own_documents, priorities, shortlist
 from eval.search import SearchSettings, check_search, choose_index, search
 from experiment.token_store import TokenStore, offsets_of
 from projheads.errors import ProjheadsError
@@ -25,6 +25,10 @@ CPU = torch.device("cpu")
 def make_store(texts, width, dtype=np.float16):
     rows = np.concatenate([np.zeros((0, width)), *texts])
     return TokenStore(rows.astype(dtype), offsets_of(np.array([len(text) for text in texts], np.int64)))
+
+
+def make_problem(queries, documents, query_ids, document_ids, *, depth):
+    return Problem(queries, documents, depth, priorities(document_ids), own_documents(query_ids, document_ids))
 
 
 def random_problem(seed, *, documents=40, queries=7, width=16, depth=10, longest=9, copies=5, dtype=np.float16):

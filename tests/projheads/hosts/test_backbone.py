@@ -50,6 +50,14 @@ def test_a_folder_is_itself(tmp_path):
     assert resolve_backbone(str(tmp_path)) == tmp_path
 
 
+def test_a_relative_folder_is_made_absolute(monkeypatch, tmp_path):
+    """Hosts would ask the hub about the model a/b, and wait where there is no network."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert resolve_backbone("a/b") == tmp_path / "a" / "b"
+    assert resolve_backbone("a/b").is_absolute()
+
+
 def test_the_local_cache_comes_before_everything_else(tmp_path):
     snapshot = cached(tmp_path, MINILM, ["config.json", "model.safetensors"])
     assert resolve_backbone(MINILM) == snapshot

@@ -1,12 +1,14 @@
 """What every host's model does alike; runs for each host that is installed."""
 
 import itertools
+import logging
 import shutil
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 
 from projheads import HeadSpec, ProjheadsError, build_head, list_heads, list_presets
 from projheads.hosts.base import EncodingSettings
@@ -157,6 +159,30 @@ def test_weights_that_a_backbone_lacks_come_from_the_seed(host, backbone, tmp_pa
     assert torch.equal(*pooler)
 
 
+def test_of_the_hosts_reports_only_missing_weights_are_shown(host, backbone, tmp_path):
+    from transformers import BertModel
+    from transformers.utils import logging as transformers_logging
+
+    for name in ("complete", "lacking"):
+        shutil.copytree(backbone, tmp_path / name)
+    BertModel.from_pretrained(backbone, add_pooling_layer=False).save_pretrained(tmp_path / "lacking")
+    weights = load_file(tmp_path / "complete" / "model.safetensors")
+    save_file(weights | {"unexpected": torch.ones(1)}, tmp_path / "complete" / "model.safetensors", {"format": "pt"})
+
+    shown = []
+    handler = logging.Handler()
+    handler.emit = lambda record: shown.append(record.getMessage())
+    logging.getLogger("transformers").addHandler(handler)
+    try:
+        make(host, tmp_path / "complete")
+        assert shown == []
+        make(host, tmp_path / "lacking")
+        assert any("pooler.dense.weight" in line for line in shown)
+    finally:
+        logging.getLogger("transformers").removeHandler(handler)
+    assert transformers_logging.is_progress_bar_enabled()
+
+
 def test_a_sentence_transformers_folder_gives_its_transformer_alone(host, backbone, pooled_backbone):
     assert_same(both_sides(make(host, backbone)), both_sides(make(host, pooled_backbone)))
     assert host.backbone_width(str(backbone)) == host.backbone_width(str(pooled_backbone)) == 32
@@ -230,6 +256,25 @@ def test_a_head_of_another_width_is_refused(host, backbone):
     model = make(host, backbone)
     with pytest.raises(ProjheadsError, match="in_features=64, the backbone's width is 32"):
         host.replace_head(model, build_head("linear", 64, 8))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (EncodingSettings(query_length=3, document_length=24), "query_length=3 leaves no room for a text"),
+        (EncodingSettings(query_length=12, document_length=193), "document_length=193 is beyond the 192 tokens"),
+    ],
+)
+def test_lengths_that_the_backbone_can_not_take_are_refused(host, backbone, settings, said):
+    with pytest.raises(ProjheadsError, match=said):
+        make(host, backbone, settings=settings)
+
+
+@pytest.mark.parametrize("length", [4, 192])
+def test_the_shortest_and_longest_texts_work(host, backbone, length):
+    model = make(host, backbone, settings=EncodingSettings(query_length=length, document_length=length))
+    assert model.encode(["cat " * 200], is_query=False)[0].shape == (length, 8)
+    assert model.encode(["cat " * 200], is_query=True)[0].shape == (length, 8)
 
 
 @pytest.mark.parametrize("what", ["create", "load", "backbone_width"])

@@ -1,0 +1,90 @@
+"""``python -m eval``: evaluate an experiment, write its leaderboard, or score a run file."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiment.cli import run_command
+
+__all__ = ["main"]
+
+USAGE = """python -m eval CONFIG-or-OUTPUT-FOLDER [key=value ...] [--dry-run]
+       python -m eval report OUTPUT-FOLDER
+       python -m eval score RUN QRELS [--measures MEASURE ...]"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Read the command line and do what it asks for.
+
+    Raises:
+        ProjheadsError: If the configuration, a file or the data cannot be used.
+    """
+    command, *rest = arguments or [""]
+    if command == "report":
+        _report(rest)
+    elif command == "score":
+        _score(rest)
+    else:
+        _evaluate(arguments)
+
+
+def _evaluate(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(
+        usage=USAGE,
+        description="Evaluate the finished trials and the reference rows of an experiment, and write its leaderboard. "
+        "Finished evaluations are not done again.",
+    )
+    parser.add_argument("experiment", type=Path, help="the experiment's YAML, or its output folder")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example eval.index=exact")
+    parser.add_argument("--dry-run", action="store_true", help="check everything and say what would be done")
+    options = parser.parse_intermixed_args(arguments)
+
+    from eval.evaluate import evaluate_experiment
+    from eval.plan import print_plan
+    from eval.progress import Progress
+    from experiment.load import load_config, read_resolved
+
+    path, overrides = options.experiment, options.overrides
+    if path.is_dir():
+        read_resolved(path)
+        # The folder may have been moved since it was written.
+        path, overrides = path / "experiment.yaml", [f"output={json.dumps(str(path))}", *overrides]
+    config = load_config(path, overrides)
+    if options.dry_run:
+        print_plan(config)
+        return
+    with Progress() as progress:
+        evaluate_experiment(config, progress)
+    _report([str(config.output)])
+
+
+def _report(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m eval report", description="Write the leaderboard from an experiment's result files."
+    )
+    parser.add_argument("folder", type=Path, help="the experiment's output folder")
+    folder = parser.parse_args(arguments).folder
+
+    from eval.report import print_leaderboard, write_report
+
+    write_report(folder)
+    print_leaderboard(folder)
+
+
+def _score(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m eval score", description="Measure a run file of anybody's.")
+    parser.add_argument("run", type=Path, help="a TREC run file, six columns")
+    parser.add_argument("qrels", type=Path, help="judgements, TREC's four columns or BEIR's three")
+    parser.add_argument("--measures", nargs="+", default=["nDCG@10", "R@100", "RR@10"], help="ir-measures expressions")
+    options = parser.parse_args(arguments)
+
+    from eval.score import score_run
+
+    for line in score_run(options.run, options.qrels, options.measures):
+        print(line)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, sys.argv[1:]))

@@ -1,0 +1,189 @@
+"""An experiment's evaluation: every trial and reference row on every data set, each written once."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from eval.bm25 import bm25_rankings
+from eval.embed import Embedder, Encoding
+from eval.estimate import seconds_to_search
+from eval.measures import measure_run
+from eval.model_files import BackboneIdentities
+from eval.progress import Progress, human_time
+from eval.ranking import Problem, own_documents, priorities
+from eval.record import evaluation_key, evaluation_record, is_finished
+from eval.runs import encode_id, make_run, write_run
+from eval.search import Answer, SearchSettings, check_search, describe, search
+from eval.subjects import Subject, list_references, list_trials
+from eval.texts import write_texts
+from experiment.collections import Collection, open_collection
+from experiment.config import DatasetRef, ExperimentConfig
+from experiment.device import pick_device, resolve_precision
+from experiment.folder import ExperimentFolder, write_json, write_text
+from experiment.load import dump_config, read_resolved
+from experiment.token_store import TokenStore
+from projheads.errors import ProjheadsError
+
+__all__ = ["evaluate_experiment"]
+
+
+def evaluate_experiment(config: ExperimentConfig, progress: Progress) -> None:
+    """Evaluate what is not evaluated yet: finished trials and reference rows, on every data set.
+
+    Raises:
+        ProjheadsError: If nothing is trained, the folder holds another experiment, a data set or index cannot be used,
+            or an evaluation failed; the others are done before that is raised.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = pick_device(config.device)
+    searching = SearchSettings(config.eval.index, config.eval.nprobe, config.eval.candidates_per_token)
+    check_search(searching, config.heads.out_features)
+    encoding = Encoding(
+        device=device,
+        precision=resolve_precision(config.eval.precision, device),
+        batch_tokens=config.eval.batch_tokens,
+        cache=config.cache,
+        trust_remote_code=config.model.trust_remote_code,
+    )
+    folder = _open_folder(config)
+    trials = list_trials(config, progress.say)
+    if not trials:
+        raise ProjheadsError(f"{config.output}: holds no finished trial; run python -m train on this experiment first")
+    identities = BackboneIdentities()
+    subjects = [*trials, *list_references(config, trials, identities, progress.say)]
+    failed = []
+    for ref in config.eval.datasets:
+        collection = open_collection(ref.source, split=ref.split, cache=config.cache)
+        task = _Task(config, ref, collection, searching, encoding, identities, progress)
+        failed += task.evaluate(subjects)
+        write_texts(folder.texts_json(ref.name), ref.name, collection, subjects)
+    if failed:
+        raise ProjheadsError(f"evaluations that failed: {', '.join(failed)}; the others are done")
+
+
+def _open_folder(config: ExperimentConfig) -> ExperimentFolder:
+    """Check that the folder holds this experiment, and bring its experiment.yaml up to date.
+
+    Raises:
+        ProjheadsError: If it holds no experiment, or one that was trained otherwise.
+    """
+    there = read_resolved(config.output)
+    for key, value in _trained_with(config).items():
+        if _trained_with(there)[key] != value:
+            raise ProjheadsError(
+                f"{config.output}: holds another experiment, whose {key} differs from this configuration's; evaluate "
+                f"that one with python -m eval {config.output}, or give this one another `output`"
+            )
+    folder = ExperimentFolder(config.output)
+    if there != config:
+        write_text(folder.experiment_yaml, dump_config(config))
+    return folder
+
+
+def _trained_with(config: ExperimentConfig) -> dict[str, Any]:
+    return {
+        "model": config.model,
+        "train": config.train.model_dump(exclude={"log_every"}),
+        "heads.out_features": config.heads.out_features,
+        "heads.init": config.heads.init,
+    }
+
+
+class _Task:
+    """One data set of an experiment, and how it is evaluated."""
+
+    def __init__(
+        self,
+        config: ExperimentConfig,
+        ref: DatasetRef,
+        collection: Collection,
+        searching: SearchSettings,
+        encoding: Encoding,
+        identities: BackboneIdentities,
+        progress: Progress,
+    ) -> None:
+        self._config = config
+        self._ref = ref
+        self._collection = collection
+        self._searching = searching
+        self._encoding = encoding
+        self._progress = progress
+        self._query_ids, self._document_ids = list(collection.qrels), list(collection.corpus)
+        self._queries = [collection.queries[name] for name in self._query_ids]
+        self._documents = [document.passage for document in collection.corpus.values()]
+        self._embedder = Embedder(self._queries, self._documents, encoding, identities, progress)
+        # Documents of equal score stand in the order of their ids as the run file has them.
+        self._priority = priorities([encode_id(name) for name in self._document_ids])
+        self._own = own_documents(self._query_ids, self._document_ids)
+
+    def evaluate(self, subjects: Sequence[Subject]) -> list[str]:
+        """Evaluate the subjects that are not evaluated yet; return the names of those that failed."""
+        name, say = self._ref.name, self._progress.say
+        settings, precision = self._config.eval, self._encoding.precision
+        keys = {subject.folder: evaluation_key(subject, self._collection, settings, precision) for subject in subjects}
+        pending = [subject for subject in subjects if not is_finished(subject, name, keys[subject.folder])]
+        odd = "".join(f", {count} {what.replace('_', ' ')}" for what, count in self._collection.notes.items())
+        say(f"{name}: {len(self._documents)} documents, {len(self._queries)} judged queries{odd}")
+        finished = len(subjects) - len(pending)
+        if not pending:
+            say(f"{name}: all {finished} evaluations are finished already, nothing to do")
+            return []
+        duration = human_time(self._estimate(pending))
+        say(f"{name}: evaluations to do: {len(pending)}, finished already: {finished}; about {duration}")
+        failed = []
+        for number, subject in enumerate(pending, start=1):
+            where = f"{name} [{number}/{len(pending)}] {subject.name}"
+            try:
+                say(f"{where}: {self._evaluate(subject, keys[subject.folder])}")
+            except ProjheadsError as error:
+                say(f"{where}: FAILED: {error}")
+                failed.append(f"{subject.name} on {name}")
+        return failed
+
+    def _evaluate(self, subject: Subject, key: str) -> str:
+        """Evaluate one subject and write its files; return what to tell of it."""
+        started = time.perf_counter()
+        embeddings: tuple[TokenStore, TokenStore] | None = None
+        if subject.kind == "bm25":
+            answer = self._bm25()
+        else:
+            with self._embedder.embedded(subject) as embeddings:
+                problem = Problem(*embeddings, self._config.eval.depth, self._priority, self._own)
+                with self._progress.step(f"searching for {subject.name}", 1) as advance:
+                    answer = search(problem, self._searching, self._encoding.device, advance)
+        run = make_run(answer.rankings, self._query_ids, self._document_ids)
+        measures = measure_run(self._config.eval.measures, self._collection.qrels, run)
+        record = evaluation_record(key, self._ref, self._collection, answer, measures, embeddings)
+        write_run(subject.folder.eval_run(self._ref.name), run)
+        write_json(subject.folder.eval_json(self._ref.name), record)
+        scores = ", ".join(f"{measure} {value:.4f}" for measure, value in record["means"].items())
+        return f"{scores} ({answer}, {human_time(time.perf_counter() - started)})"
+
+    def _bm25(self) -> Answer:
+        started = time.perf_counter()
+        with self._progress.step("searching by BM25", 1) as advance:
+            rankings = bm25_rankings(
+                self._queries,
+                self._documents,
+                depth=self._config.eval.depth,
+                priority=self._priority,
+                own=self._own,
+                progress=advance,
+            )
+        return Answer(rankings, describe("bm25", self._config.eval.depth), 0.0, time.perf_counter() - started, 0)
+
+    def _estimate(self, pending: Sequence[Subject]) -> float:
+        """Guess how long the pending evaluations take, in seconds; BM25 counts as nothing."""
+        models = [subject for subject in pending if subject.kind != "bm25"]
+        if not models:
+            return 0.0
+        encode, queries, documents = self._embedder.estimate(models[0])
+        encodings = 1 if models[0].frozen else len(models)
+        products = sum(
+            queries * documents * self._config.heads.out_features + (queries + documents) * subject.multiply_adds
+            for subject in models
+        )
+        return encode * encodings + seconds_to_search(len(models) * len(self._queries), products, self._encoding.device)

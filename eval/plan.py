@@ -1,0 +1,37 @@
+"""What an evaluation would do, told without doing it: no data is opened, no network is used."""
+
+from eval.search import SearchSettings, check_search
+from experiment.collections import check_source
+from experiment.config import ExperimentConfig
+from experiment.folder import ExperimentFolder
+
+__all__ = ["print_plan"]
+
+
+def print_plan(config: ExperimentConfig) -> None:
+    """Print which trials would be evaluated on which data sets.
+
+    Raises:
+        ProjheadsError: If the index or a data set cannot be.
+    """
+    settings = config.eval
+    check_search(
+        SearchSettings(settings.index, settings.nprobe, settings.candidates_per_token), config.heads.out_features
+    )
+    folder = ExperimentFolder(config.output)
+    files = [folder.trial(spec.slug, seed) for spec in config.heads.variants for seed in config.seeds]
+    trials = [(file, file.read_trial()) for file in files]
+    finished = [file for file, trial in trials if trial and trial["status"] == "finished"]
+    failed = sum(trial is not None for _, trial in trials) - len(finished)
+    print(
+        f"{config.output}: {len(trials)} trials, {len(finished)} finished, {failed} failed, "
+        f"{len(trials) - len(finished) - failed} not trained yet"
+    )
+    print(f"references: {', '.join(settings.references) or 'none'}; measures: {', '.join(settings.measures)}")
+    print(f"index: {settings.index}; depth: {settings.depth}")
+    for dataset in settings.datasets:
+        there = sum(file.eval_json(dataset.name).exists() for file in finished)
+        print(f"{dataset.name}: {there} of {len(finished)} finished trials have an evaluation")
+        warning = check_source(dataset.source, cache=config.cache)
+        if warning:
+            print(f"warning: {warning}")

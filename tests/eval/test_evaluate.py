@@ -1,0 +1,476 @@
+"""Evaluation of a whole experiment in miniature, on a collection with everything odd that real ones have."""
+
+import errno
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import pytrec_eval
+import torch
+
+import eval.evaluate as evaluate_module
+from eval.__main__ import main
+from eval.evaluate import evaluate_experiment
+from eval.progress import Progress
+from eval.runs import encode_id, read_run
+from experiment.cli import run_command
+from experiment.collections import open_collection
+from experiment.folder import ExperimentFolder
+from experiment.load import load_config
+from projheads.errors import ProjheadsError
+from projheads.hosts.checkpoint import load_head, save_head
+
+SLUGS = ("linear", "ffn-activation=gelu")
+
+
+def evaluate(config):
+    with Progress() as progress:
+        evaluate_experiment(config, progress)
+
+
+def evaluated(miniature):
+    """The folders of everything that can be evaluated, by name."""
+    folder = miniature.folder
+    found = {f"{slug} {seed}": folder.trial(slug, seed) for slug in SLUGS for seed in (0, 1)}
+    found |= {f"untrained {seed}": folder.reference("untrained", seed) for seed in (0, 1)}
+    return found | {name: folder.reference(name) for name in ("bm25", "backbone")}
+
+
+def results(folder, dataset="odd"):
+    """What evaluations found, without what differs from one machine or moment to another."""
+    found = {}
+    for file in sorted(folder.path.glob(f"*/*/seed-*/eval/{dataset}.json")):
+        record = json.loads(file.read_text())
+        kept = {name: record[name] for name in ("key", "dataset", "index", "measures", "means", "bytes", "truncated")}
+        found[file.relative_to(folder.path).as_posix()] = kept, file.with_suffix(".run").read_bytes()
+    return found
+
+
+def states_of(backbone_seed, text, *, is_query, fake_host):
+    """Token states of one text, float16 as they are kept."""
+    model = fake_host(backbone_seed, torch.nn.Linear(12, 6))
+    tokens = model.tokenize([text], is_query=is_query)
+    states = model.token_states(tokens)[0][model.scoring_mask(tokens, is_query=is_query)[0]]
+    return states.detach().half().float()
+
+
+def scores_by_hand(head, collection, fake_host, backbone_seed=7):
+    """MaxSim of every query with every document, one pair at a time."""
+
+    def embed(text, is_query):
+        states = states_of(backbone_seed, text, is_query=is_query, fake_host=fake_host)
+        with torch.no_grad():
+            return torch.nn.functional.normalize(head(states), dim=-1).half().double().numpy()
+
+    documents = {name: embed(document.passage, False) for name, document in collection.corpus.items()}
+    scores = {}
+    for query in collection.qrels:
+        rows = embed(collection.queries[query], True)
+        scores[query] = {
+            name: sum(max(float(row @ token) for token in tokens) for row in rows)
+            for name, tokens in documents.items()
+            if name != query
+        }
+    return scores
+
+
+def test_every_run_is_maxsim_of_the_projected_states(miniature, fake_host):
+    evaluate(miniature.config())
+    collection = open_collection(str(miniature.collection), split="test")
+    heads = {
+        name: load_head(files.model / "1_Head") for name, files in evaluated(miniature).items() if files.model.exists()
+    }
+    heads["backbone"] = torch.nn.Identity()
+    assert len(heads) == 7
+    for name, head in heads.items():
+        run = read_run(evaluated(miniature)[name].eval_run("odd"))
+        expected = scores_by_hand(head, collection, fake_host)
+        assert list(run) == list(collection.qrels)
+        for query, found in run.items():
+            assert query not in dict(found)
+            assert len(found) == 20
+            # Rounding to float16 may fall differently by the shape of a product, hence the tolerance.
+            best = sorted(expected[query].values(), reverse=True)[:20]
+            np.testing.assert_allclose([score for _, score in found], best, atol=0.02)
+            for document, score in found:
+                assert score == pytest.approx(expected[query][document], abs=0.02)
+
+
+def test_equal_documents_have_equal_scores_and_stand_by_falling_id(miniature):
+    evaluate(miniature.config())
+    pairs = 0
+    for name, files in evaluated(miniature).items():
+        for found in read_run(files.eval_run("odd")).values():
+            scores = dict(found)
+            if "01" in scores:
+                assert scores["1"] == scores["01"], name
+                pairs += 1
+            keys = [(score, encode_id(document).encode()) for document, score in found]
+            assert keys == sorted(keys, reverse=True)
+    assert pairs > 10
+
+
+def test_means_are_those_of_pytrec_eval_on_the_written_runs(miniature):
+    evaluate(miniature.config())
+    collection = open_collection(str(miniature.collection), split="test")
+    qrels = {encode_id(q): {encode_id(d): g for d, g in grades.items()} for q, grades in collection.qrels.items()}
+    evaluator = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut_10", "recall_20", "recip_rank"})
+    names = {"nDCG@10": "ndcg_cut_10", "R@20": "recall_20"}
+    for files in evaluated(miniature).values():
+        record = json.loads(files.eval_json("odd").read_text())
+        with files.eval_run("odd").open(encoding="utf-8") as file:
+            theirs = evaluator.evaluate(pytrec_eval.parse_run(file))
+        for ours, other in names.items():
+            per_query = {query: theirs.get(encode_id(query), {}).get(other, 0.0) for query in collection.qrels}
+            assert record["measures"][ours] == pytest.approx(per_query, abs=1e-12)
+            assert record["means"][ours] == pytest.approx(np.mean(list(per_query.values())), abs=1e-12)
+    assert "recip_rank" in next(iter(theirs.values()))
+
+
+def test_what_an_evaluation_tells(miniature):
+    evaluate(miniature.config("eval.index=Flat", "eval.candidates_per_token=3"))
+    record = json.loads(miniature.folder.trial("linear", 0).eval_json("odd").read_text())
+    dataset = record["dataset"]
+    assert (dataset["name"], dataset["split"], dataset["documents"], dataset["queries"]) == ("odd", "test", 31, 5)
+    assert dataset["hash"] == open_collection(str(miniature.collection), split="test").hash
+    assert {"empty_documents", "empty_queries", "negative_judgements", "repeated_judgements"} <= dataset["notes"].keys()
+    assert record["truncated"] == {"queries": 0, "documents": 1}
+    index = record["index"]
+    assert (index["kind"], index["factory"], index["candidates_per_token"]) == ("faiss", "Flat", 3)
+    assert index["candidate_recall"]["queries"] == 5
+    assert 0 < index["candidate_recall"]["value"] <= 1
+    assert record["bytes"]["token_vectors"] > 0
+    assert record["bytes"]["index"] > 0
+    assert all(seconds >= 0 for seconds in record["timings"].values())
+    assert "torch" in record["versions"]
+
+
+def test_reference_rows_say_what_they_are(miniature):
+    evaluate(miniature.config())
+    about = {
+        name: json.loads(miniature.folder.reference(name).reference_json.read_text()) for name in ("bm25", "backbone")
+    }
+    assert about["bm25"]["description"].startswith("BM25 (bm25s")
+    assert about["backbone"]["name"] == "backbone"
+    bm25 = read_run(miniature.folder.reference("bm25").eval_run("odd"))
+    assert {name for name, _ in bm25["q1"]} == {"1", "01"}  # not q1 itself
+    assert "q\u00a04" not in bm25  # an empty query finds nothing
+    record = json.loads(miniature.folder.reference("bm25").eval_json("odd").read_text())
+    assert record["index"]["kind"] == "bm25"
+    assert record["measures"]["nDCG@10"]["q\u00a04"] == 0
+
+
+def test_faiss_with_every_candidate_gives_the_run_files_of_the_exact_search(miniature):
+    evaluate(miniature.config("eval.index=exact"))
+    exact = {name: files.eval_run("odd").read_bytes() for name, files in evaluated(miniature).items()}
+    evaluate(miniature.config("eval.index=Flat", "eval.candidates_per_token=100000"))
+    assert {name: files.eval_run("odd").read_bytes() for name, files in evaluated(miniature).items()} == exact
+    index = json.loads(miniature.folder.trial("linear", 0).eval_json("odd").read_text())["index"]
+    assert index["candidate_recall"]["value"] == 1.0
+
+
+def test_the_same_command_twice_does_nothing_new_and_says_so(miniature, fake_host, capsys):
+    evaluate(miniature.config())
+    files = {file: file.stat().st_mtime_ns for file in miniature.folder.path.rglob("*") if file.is_file()}
+    fake_host.calls = 0
+    capsys.readouterr()
+    evaluate(miniature.config())
+    assert {file: file.stat().st_mtime_ns for file in miniature.folder.path.rglob("*") if file.is_file()} == files
+    assert fake_host.calls == 0
+    assert "odd: all 8 evaluations are finished already, nothing to do" in capsys.readouterr().out
+
+
+def test_a_fresh_experiment_gives_the_same_bytes(miniature):
+    evaluate(miniature.config())
+    first = results(miniature.folder)
+    for files in evaluated(miniature).values():
+        shutil.rmtree(files.path / "eval")
+    shutil.rmtree(miniature.config().cache)
+    evaluate(miniature.config())
+    assert results(miniature.folder) == first
+    assert len(first) == 8
+
+
+def test_only_what_is_missing_is_evaluated(miniature, capsys):
+    evaluate(miniature.config())
+    first = results(miniature.folder)
+    miniature.folder.trial("linear", 1).eval_json("odd").unlink()
+    miniature.folder.reference("untrained", 0).eval_run("odd").unlink()
+    capsys.readouterr()
+    evaluate(miniature.config())
+    out = capsys.readouterr().out
+    assert "[1/2] linear seed 1" in out
+    assert "[2/2] untrained seed 0" in out
+    assert results(miniature.folder) == first
+
+
+@pytest.mark.parametrize(
+    "override", ["eval.depth=21", "eval.measures=[nDCG@5]", "eval.index=exact", "eval.precision=bf16"]
+)
+def test_other_settings_evaluate_anew(miniature, capsys, override):
+    evaluate(miniature.config())
+    capsys.readouterr()
+    evaluate(miniature.config(override))
+    assert "odd: all 8" not in capsys.readouterr().out
+
+
+def test_a_trial_that_was_trained_anew_is_evaluated_anew(miniature, capsys):
+    evaluate(miniature.config())
+    miniature.change_trial("linear", 0, weights_hash="another")
+    capsys.readouterr()
+    evaluate(miniature.config())
+    assert "odd: evaluations to do: 1, finished already: 7" in capsys.readouterr().out
+
+
+def test_the_backbone_encodes_each_text_once_for_all_trials(miniature, fake_host):
+    evaluate(miniature.config())
+    for_all = fake_host.calls
+    shutil.rmtree(miniature.config().cache)
+    for files in evaluated(miniature).values():
+        shutil.rmtree(files.path / "eval")
+    fake_host.calls = 0
+    evaluate(miniature.config("seeds=[0]", "heads.variants=[linear]", "eval.references=[]"))
+    assert fake_host.calls == for_all
+
+
+def test_another_experiment_finds_the_token_states_in_the_cache(miniature, fake_host, tmp_path):
+    evaluate(miniature.config())
+    shutil.copytree(miniature.folder.path, tmp_path / "copy")
+    for file in (tmp_path / "copy").rglob("eval"):
+        shutil.rmtree(file)
+    fake_host.calls = 0
+    evaluate(miniature.config(f"output={tmp_path / 'copy'}"))
+    assert fake_host.calls == 0
+    assert results(ExperimentFolder(tmp_path / "copy")) == results(miniature.folder)
+
+
+def test_failed_and_missing_trials_are_passed_over_and_said(miniature, capsys):
+    miniature.change_trial("linear", 0, status="failed", error="the loss is not finite at step 3")
+    miniature.folder.trial(SLUGS[1], 1).trial_json.unlink()
+    evaluate(miniature.config())
+    out = capsys.readouterr().out
+    assert "linear seed 0: passed over, its training failed (the loss is not finite at step 3)" in out
+    assert 'not trained yet: ffn(activation="gelu") seed 1' in out
+    assert not miniature.folder.trial("linear", 0).eval_json("odd").exists()
+    assert miniature.folder.trial("linear", 1).eval_json("odd").exists()
+
+
+def test_a_head_that_gives_nonsense_fails_alone(miniature, capsys):
+    head = load_head(miniature.folder.trial("linear", 0).model / "1_Head")
+    with torch.no_grad():
+        next(head.parameters()).fill_(float("nan"))
+    save_head(head, miniature.folder.trial("linear", 0).model / "1_Head")
+    with pytest.raises(ProjheadsError, match="evaluations that failed: linear seed 0 on odd; the others are done"):
+        evaluate(miniature.config())
+    assert "FAILED: its head gives embeddings that are not finite" in capsys.readouterr().out
+    assert len(results(miniature.folder)) == 7
+
+
+def test_nothing_trained_is_one_clear_line(miniature):
+    shutil.rmtree(miniature.folder.path / "trials")
+    with pytest.raises(ProjheadsError, match="holds no finished trial; run python -m train"):
+        evaluate(miniature.config())
+
+
+def test_a_folder_of_another_experiment_is_refused(miniature):
+    with pytest.raises(ProjheadsError, match="holds another experiment, whose train differs"):
+        evaluate(miniature.config("train.batch_size=4"))
+    with pytest.raises(ProjheadsError, match="not an experiment's folder"):
+        evaluate(miniature.config("output=/nowhere/at-all"))
+    assert not results(miniature.folder)
+
+
+def test_a_bad_index_is_refused_before_anything_is_encoded(miniature, fake_host):
+    with pytest.raises(ProjheadsError, match=r'eval\.index "IFV16,Flat"'):
+        evaluate(miniature.config("eval.index='IFV16,Flat'"))
+    assert fake_host.calls == 0
+
+
+def test_trained_backbones_are_encoded_each_and_leave_nothing_in_the_cache(miniature, fake_host, retrain):
+    shutil.rmtree(miniature.folder.path)
+    config = miniature.config("train.trainable=all", "eval.references=[backbone]")
+    retrain(config)
+    evaluate(config)
+    assert not list((config.cache / "embeddings").iterdir())
+    collection = open_collection(str(miniature.collection), split="test")
+    for seed in (0, 1):
+        files = miniature.folder.trial("linear", seed)
+        expected = scores_by_hand(load_head(files.model / "1_Head"), collection, fake_host, backbone_seed=100 + seed)
+        for query, found in read_run(files.eval_run("odd")).items():
+            for document, score in found:
+                assert score == pytest.approx(expected[query][document], abs=0.02)
+
+
+def test_the_pretrained_backbone_is_fetched_where_no_model_has_it(miniature, fake_host, retrain):
+    evaluate(miniature.config())
+    frozen = read_run(miniature.folder.reference("backbone").eval_run("odd"))
+    shutil.rmtree(miniature.folder.path)
+    config = miniature.config("train.trainable=all", "eval.references=[backbone]")
+    retrain(config)
+    shutil.rmtree(miniature.folder.path / "references")
+    evaluate(config)
+    # The fake host's pretrained backbone is the one that the frozen trials have.
+    model = miniature.folder.reference("backbone").model
+    assert json.loads((model / "backbone.json").read_text()) == {"seed": 7}
+    assert read_run(miniature.folder.reference("backbone").eval_run("odd")) == frozen
+
+
+def test_untrained_rows_that_training_did_not_write_are_passed_over_and_said(miniature, capsys):
+    shutil.rmtree(miniature.folder.path / "references")
+    evaluate(miniature.config())
+    assert "untrained: passed over" in capsys.readouterr().out
+    assert len(results(miniature.folder)) == 6
+
+
+def evaluate_until_killed(yaml, evaluations):
+    """Evaluate, and die as if the power went, in the middle of writing."""
+    real, written = evaluate_module.write_run, []
+
+    def killing(path, run):
+        if len(written) == evaluations:
+            os.kill(os.getpid(), signal.SIGKILL)
+        written.append(path)
+        real(path, run)
+
+    evaluate_module.write_run = killing
+    evaluate(load_config(yaml))
+
+
+def test_a_killed_evaluation_goes_on_and_ends_with_the_same_bytes(miniature, tmp_path, capsys):
+    evaluate(miniature.config())
+    uninterrupted = results(miniature.folder)
+    for files in evaluated(miniature).values():
+        shutil.rmtree(files.path / "eval")
+    shutil.rmtree(miniature.config().cache)
+    process = multiprocessing.get_context("fork").Process(target=evaluate_until_killed, args=(miniature.yaml, 3))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert len(results(miniature.folder)) == 3
+    capsys.readouterr()
+    evaluate(miniature.config())
+    assert "odd: evaluations to do: 5, finished already: 3" in capsys.readouterr().out
+    assert results(miniature.folder) == uninterrupted
+    assert not [file for file in miniature.config().cache.iterdir() if file.name != "states"]
+
+
+def test_ctrl_c_is_one_line_and_leaves_a_state_that_goes_on(miniature, monkeypatch, capsys):
+    real, calls = evaluate_module.search, []
+
+    def interrupted(*arguments):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate_module, "search", interrupted)
+        assert run_command(main, [str(miniature.yaml)]) == 130
+    assert capsys.readouterr().err.splitlines() == ["stopped; the same command goes on from here"]
+    assert len(results(miniature.folder)) == 1
+    evaluate(miniature.config())
+    assert len(results(miniature.folder)) == 8
+
+
+def test_a_full_disk_is_one_line_and_nothing_is_half_written(miniature, monkeypatch, capsys):
+    def full(path, run):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(evaluate_module, "write_run", full)
+    assert run_command(main, [str(miniature.yaml)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: cannot write at ")
+    assert not results(miniature.folder)
+    assert not list(miniature.folder.path.rglob("*.tmp"))
+
+
+def test_the_command_evaluates_and_ends_with_the_leaderboard(miniature, capsys):
+    assert run_command(main, [str(miniature.yaml), "eval.depth=20"]) == 0
+    out = capsys.readouterr().out
+    assert "odd [8/8] untrained seed 1: nDCG@10 0." in out
+    assert str(miniature.folder.report / "leaderboard.html") in out.replace("\n", "")
+    assert (miniature.folder.report / "leaderboard.html").exists()
+    assert not [character for character in out if ord(character) < 32 and character != "\n"]
+
+
+def test_the_command_takes_an_output_folder_even_one_that_was_moved(miniature, capsys, tmp_path):
+    moved = tmp_path / "moved"
+    miniature.folder.path.rename(moved)
+    assert run_command(main, [str(moved), "eval.references=[]"]) == 0
+    assert len(results(ExperimentFolder(moved))) == 4
+    assert load_config(moved / "experiment.yaml").output == moved
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(miniature, capsys):
+    miniature.change_trial("linear", 0, status="failed")
+    before = sorted(miniature.folder.path.rglob("*"))
+    assert run_command(main, [str(miniature.yaml), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "4 trials, 3 finished, 1 failed, 0 not trained yet" in out
+    assert "odd: 0 of 3 finished trials have an evaluation" in out
+    assert sorted(miniature.folder.path.rglob("*")) == before
+    assert run_command(main, [str(miniature.yaml), "--dry-run", "eval.index=nonsense"]) == 2
+
+
+def test_the_report_command_writes_the_leaderboard_again(miniature, capsys):
+    evaluate(miniature.config())
+    assert run_command(main, ["report", str(miniature.folder.path)]) == 0
+    assert (miniature.folder.report / "leaderboard.csv").exists()
+
+
+def test_the_score_command_prints_the_means_of_a_written_run(miniature, capsys):
+    evaluate(miniature.config())
+    files = miniature.folder.trial("linear", 0)
+    qrels = miniature.collection / "plain.tsv"
+    collection = open_collection(str(miniature.collection), split="test")
+    lines = [
+        f"{query}\t{name}\t{grade}" for query, grades in collection.qrels.items() for name, grade in grades.items()
+    ]
+    qrels.write_text("\n".join(line for line in lines if line.count("\t") == 2), encoding="utf-8")
+    capsys.readouterr()
+    assert run_command(main, ["score", str(files.eval_run("odd")), str(qrels), "--measures", "RR@10"]) == 0
+    value = float(capsys.readouterr().out.splitlines()[0].split("\t")[1])
+    record = json.loads(files.eval_json("odd").read_text())
+    without = [score for query, score in record["measures"]["RR@10"].items() if query != "q3"]
+    assert value == pytest.approx(np.mean([*without, score_without_tab(files, collection)]), abs=1e-12)
+
+
+def score_without_tab(files, collection):
+    """RR@10 of the query one of whose documents a plain TSV cannot name."""
+    relevant = {name for name, grade in collection.qrels["q3"].items() if grade > 0 and "\t" not in name}
+    ranks = [rank for rank, (name, _) in enumerate(read_run(files.eval_run("odd"))["q3"][:10], 1) if name in relevant]
+    return 1 / ranks[0] if ranks else 0.0
+
+
+@pytest.mark.parametrize(
+    "arguments, line",
+    [
+        (["eval.measures=[nDGC@10]"], 'unknown measure "nDGC@10"'),
+        (["eval.depht=10"], 'did you mean "depth"?'),
+        (["eval.depth=5"], "raise eval.depth"),
+        (["eval.index=IVF0x"], 'eval.index "IVF0x": could not parse'),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_exit_code_2(miniature, capsys, arguments, line):
+    assert run_command(main, [str(miniature.yaml), *arguments]) == 2
+    captured = capsys.readouterr()
+    assert line in captured.err
+    assert captured.err.startswith("error: ")
+    assert "Traceback" not in captured.err
+    assert not results(miniature.folder)
+
+
+def test_texts_of_queries_and_of_top_documents_are_kept_for_the_report(miniature):
+    evaluate(miniature.config())
+    texts = json.loads(miniature.folder.texts_json("odd").read_text())
+    assert texts["queries"].keys() == {"q1", "q 2", "q3", "q\u00a04", "5"}
+    top = set()
+    for files in evaluated(miniature).values():
+        for found in read_run(files.eval_run("odd")).values():
+            top |= {name for name, _ in found[:3]}
+    assert texts["documents"].keys() == top
+    assert max(map(len, texts["documents"].values())) <= 300
