@@ -8,9 +8,9 @@ an experiment's real trials (``--fit``; without it from the numbers below). Quer
 each query, for most queries hardly move between heads and a few move a lot, and the noise is zero half of the time, for
 ranks often do not change at all. Heads differ in how much their seeds scatter, by a factor drawn anew each time.
 
-In half of the work no head differs: then no variant may be called better in more than 5% of the experiments, and the
-intervals must cover zero in 93 to 97%. In the other half one head is better by exactly what the experiment says it
-could have shown, and must be found in 80%. Beside it stands the plain two-level bootstrap on the same scores.
+Where no head differs, no variant may be called better in more than 5% of the experiments, and the intervals must cover
+zero in 93 to 97%. Where one head is better, it is counted how often it is found; by what the experiment says it could
+have shown, that must be about 80%. Beside it stands the plain two-level bootstrap of one difference.
 
 ``--null`` judges real trials of one variant against each other: its seeds are dealt out as if to several variants.
 """
@@ -35,20 +35,26 @@ from eval.verdicts.bootstrap import two_level_bootstrap
 from eval.verdicts.model import paired_levels
 from eval.verdicts.power import fit_design
 
-VARIANTS = 7
+Size = tuple[int, int, int]
+"""Numbers of seeds, of queries of each data set, and of data sets."""
 SEEDS, QUERIES, DATASETS = (3, 5, 10), (50, 300, 1000), (1, 4, 13)
-SCALES = {
-    "seeds as fitted": (1.0, SEEDS, QUERIES, DATASETS),
-    "seeds scatter three times as much": (3.0, SEEDS, (50, 300), (1, 4)),
-    "seeds do not scatter": (0.0, SEEDS, (50, 300), (1, 4)),
+SMALL = (SEEDS, (50, 300), (1, 4))
+SCENES = {
+    "seeds as fitted": (1.0, 7, 1.0, (SEEDS, QUERIES, DATASETS)),
+    "seeds scatter three times as much": (3.0, 7, 1.0, SMALL),
+    "seeds do not scatter": (0.0, 7, 1.0, SMALL),
+    "one head's seeds scatter five times as much": (1.0, 7, 5.0, SMALL),
+    "only one variant beside the baseline": (1.0, 2, 1.0, SMALL),
 }
-"""Factor on the scatter over seeds, and the sizes that are simulated with it."""
+"""Factor on the scatter over seeds, number of variants, factor on one of them, and the sizes that are simulated with them."""
 HALF = float(stats.norm.ppf(0.75))
 """Half of all normal draws lie within this; they become zeros."""
 KEPT = float(np.sqrt(0.5 + 2 * HALF * stats.norm.pdf(HALF)))
 """Standard deviation of what is left."""
 HEADS_DIFFER = 0.7
 """Standard deviation of the logarithm of a head's variance over seeds."""
+GAINS = (0.005, 0.01, 0.02)
+"""Differences whose chance to be found is counted."""
 BOOTSTRAP_EVERY = 10
 """The bootstrap, which is slow, judges every tenth experiment."""
 
@@ -63,6 +69,8 @@ class Structure:
         noise_sd: Of the rest.
         volatility: Quantiles of the queries' volatility, as factors on the last two; their mean square is 1.
         source: Where the numbers come from.
+        variants: Number of variants, the baseline among them.
+        outlier: Factor on ``seed_sd`` of one variant that is not the baseline.
     """
 
     seed_sd: float
@@ -70,6 +78,8 @@ class Structure:
     noise_sd: float
     volatility: tuple[float, ...]
     source: str
+    variants: int = 7
+    outlier: float = 1.0
 
 
 def assumed_structure() -> Structure:
@@ -103,37 +113,34 @@ def fit_structure(folder: Path) -> Structure:
     )
 
 
-def simulate(
-    structure: Structure, generator: np.random.Generator, seeds: int, queries: int, datasets: int, gain: float
-) -> dict[str, Scores]:
-    """Draw one experiment; the second variant is better than all others by ``gain``."""
-    scatter = structure.seed_sd * np.exp(HEADS_DIFFER * generator.standard_normal(VARIANTS) / 2)
-    seed_part = scatter[:, None] * generator.standard_normal((VARIANTS, seeds))
-    tables: list[list[NDArray[np.float64]]] = [[] for _ in range(VARIANTS)]
+def simulate(structure: Structure, generator: np.random.Generator, size: Size) -> dict[str, Scores]:
+    """Draw one experiment in which no head differs."""
+    (seeds, queries, datasets), variants = size, structure.variants
+    scatter = structure.seed_sd * np.exp(HEADS_DIFFER * generator.standard_normal(variants) / 2)
+    scatter[1] *= structure.outlier
+    seed_part = scatter[:, None] * generator.standard_normal((variants, seeds))
+    tables: list[list[NDArray[np.float64]]] = [[] for _ in range(variants)]
     for _ in range(datasets):
         # A seed's effect is in part peculiar to the data set; the two parts add up to its variance on one data set.
-        own = scatter[:, None] * generator.standard_normal((VARIANTS, seeds))
+        own = scatter[:, None] * generator.standard_normal((variants, seeds))
         volatility = generator.choice(structure.volatility, size=queries)
-        query_part = structure.query_sd * volatility * generator.standard_normal((VARIANTS, 1, queries))
-        noise = generator.standard_normal((VARIANTS, seeds, queries))
+        query_part = structure.query_sd * volatility * generator.standard_normal((variants, 1, queries))
+        noise = generator.standard_normal((variants, seeds, queries))
         noise[np.abs(noise) < HALF] = 0.0
         noise *= structure.noise_sd / KEPT * volatility
         scores = np.sqrt(0.5) * (seed_part + own)[..., None] + query_part + noise
-        scores[1] += gain
-        for variant in range(VARIANTS):
+        for variant in range(variants):
             tables[variant].append(scores[variant])
-    return {f"v{variant}": Scores(tuple(range(seeds)), tuple(tables[variant])) for variant in range(VARIANTS)}
+    return {f"v{variant}": Scores(tuple(range(seeds)), tuple(tables[variant])) for variant in range(variants)}
 
 
-def null_cell(
-    structure: Structure, seeds: int, queries: int, datasets: int, *, experiments: int, random: Sequence[int]
-) -> dict[str, Any]:
+def null_cell(structure: Structure, size: Size, *, experiments: int, random: Sequence[int]) -> dict[str, Any]:
     """Judge experiments in which no head differs."""
     generator = np.random.default_rng([*random, 0])
     covered = bootstrap_covered = bootstrapped = called = 0
     foreseen = []
     for number in range(experiments):
-        scores = simulate(structure, generator, seeds, queries, datasets, gain=0.0)
+        scores = simulate(structure, generator, size)
         verdicts = judge(scores, "v0").values()
         covered += sum(verdict.low <= 0 <= verdict.high for verdict in verdicts)
         called += any(verdict.word == "better" for verdict in verdicts)
@@ -144,27 +151,28 @@ def null_cell(
             bootstrapped += 1
             bootstrap_covered += low <= 0 <= high
     return {
-        "seeds": seeds,
-        "queries": queries,
-        "datasets": datasets,
+        **dict(zip(("seeds", "queries", "datasets"), size, strict=True)),
         "experiments": experiments,
         "called_better": _share(called, experiments),
-        "coverage": _share(covered, experiments * (VARIANTS - 1)),
+        "coverage": _share(covered, experiments * (structure.variants - 1)),
         "bootstrap_coverage": _share(bootstrap_covered, bootstrapped),
         "could_have_shown": float(np.mean(foreseen)),
     }
 
 
-def power_at(
-    structure: Structure, cell: dict[str, Any], gain: float, *, experiments: int, random: Sequence[int]
-) -> dict[str, float]:
-    """Return how often a head that is better by ``gain`` is found, in experiments of a cell's size."""
+def power_table(
+    structure: Structure, size: Size, shown: float, *, experiments: int, random: Sequence[int]
+) -> list[dict[str, float]]:
+    """Count how often one head that is better is found: by the usual gains, and by what could be shown."""
     generator = np.random.default_rng([*random, 1])
-    found = 0
+    gains = (*GAINS, shown)
+    found = dict.fromkeys(gains, 0)
     for _ in range(experiments):
-        scores = simulate(structure, generator, cell["seeds"], cell["queries"], cell["datasets"], gain=gain)
-        found += judge(scores, "v0")["v1"].word == "better"
-    return _share(found, experiments)
+        scores = simulate(structure, generator, size)
+        for gain in gains:
+            better = Scores(scores["v1"].seeds, tuple(table + gain for table in scores["v1"].tables))
+            found[gain] += judge(scores | {"v1": better}, "v0")["v1"].word == "better"
+    return [{"gain": gain, **_share(count, experiments)} for gain, count in found.items()]
 
 
 def real_null(folder: Path, *, seeds: int, experiments: int, random: int) -> dict[str, Any]:
@@ -201,7 +209,7 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         "# Calibration of the verdicts",
         "",
-        f"{VARIANTS} variants, {result['experiments']} simulated experiments a line; made by `python -m "
+        f"{structure['variants']} variants, {result['experiments']} simulated experiments a line; made by `python -m "
         "benchmarks.calibration`, which says how. "
         f"Scatter of a score: {structure['source']} (points: seed {100 * structure['seed_sd']:.2f}, query "
         f"{100 * structure['query_sd']:.2f}, noise {100 * structure['noise_sd']:.2f}).",
@@ -209,7 +217,8 @@ def markdown(result: dict[str, Any]) -> str:
     ]
     for name, cells in result["cells"].items():
         header = ["seeds", "queries", "data sets", "any called better [95%]", "intervals that cover", "plain bootstrap"]
-        header += ["could have shown, points", "found when that large"] if "power" in cells[0] else []
+        if "power" in cells[0]:
+            header += [*(f"finds {100 * gain:g}" for gain in GAINS), "could have shown, points", "finds that"]
         lines += [f"## {name.capitalize()}", "", *_table(header, [_cell_texts(cell) for cell in cells]), ""]
     for null in result["real_null"]:
         lines += [
@@ -234,7 +243,8 @@ def _cell_texts(cell: dict[str, Any]) -> list[str]:
         _percent(cell["bootstrap_coverage"]["share"]),
     ]
     if "power" in cell:
-        texts += [f"{100 * cell['could_have_shown']:.2f}", _percent(cell["power"]["share"])]
+        *usual, shown = (_percent(one["share"]) for one in cell["power"])
+        texts += [*usual, f"{100 * cell['could_have_shown']:.2f}", shown]
     return texts
 
 
@@ -254,7 +264,7 @@ def main(arguments: Sequence[str]) -> None:
         "experiments": options.experiments,
         "seed": options.seed,
         "structure": asdict(structure),
-        "cells": {name: list(_cells(structure, name, options)) for name in SCALES},
+        "cells": {name: list(_cells(structure, name, options)) for name in SCENES},
         "real_null": [
             real_null(folder, seeds=seeds, experiments=options.experiments, random=options.seed)
             for folder in options.null
@@ -267,15 +277,15 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _cells(structure: Structure, name: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    scale, *sizes = SCALES[name]
-    scaled = replace(structure, seed_sd=scale * structure.seed_sd)
-    for number, (seeds, queries, datasets) in enumerate(product(*sizes)):
-        random = (options.seed, list(SCALES).index(name), number)
-        cell = null_cell(scaled, seeds, queries, datasets, experiments=options.experiments, random=random)
-        if scale == 1:
-            gain = cell["could_have_shown"]
-            cell["power"] = power_at(scaled, cell, gain, experiments=options.experiments // 4, random=random)
-        print(name, seeds, queries, datasets, cell["called_better"], cell["coverage"]["share"], flush=True)
+    scale, variants, outlier, sizes = SCENES[name]
+    scene = replace(structure, seed_sd=scale * structure.seed_sd, variants=variants, outlier=outlier)
+    for number, size in enumerate(product(*sizes)):
+        random = (options.seed, list(SCENES).index(name), number)
+        cell = null_cell(scene, size, experiments=options.experiments, random=random)
+        if name == next(iter(SCENES)):
+            few, shown = options.experiments // 5, cell["could_have_shown"]
+            cell["power"] = power_table(scene, size, shown, experiments=few, random=random)
+        print(name, *size, cell["called_better"], cell["coverage"]["share"], flush=True)
         yield cell
 
 

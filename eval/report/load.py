@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,6 +147,7 @@ def load_experiment(path: Path) -> Experiment:
     heads, wanted = _section(config, "heads"), _section(config, "eval")
     found = [one for evaluations in _all_evaluations(trials, references) for one in evaluations.values()]
     order = [str(variant) for variant in heads.get("variants", [])]
+    _distinct(trials, path)
     trials.sort(key=lambda trial: (_place(order, trial.label), trial.label, trial.seed))
     return Experiment(
         path=path,
@@ -165,6 +167,13 @@ def load_experiment(path: Path) -> Experiment:
 
 def _all_evaluations(trials: Sequence[Trial], references: Sequence[Reference]) -> list[Mapping[str, Evaluation]]:
     return [*(trial.evaluations for trial in trials), *(reference.evaluations for reference in references)]
+
+
+def _distinct(trials: Sequence[Trial], path: Path) -> None:
+    counted = Counter((trial.label, trial.seed) for trial in trials)
+    for (label, seed), count in counted.items():
+        if count > 1:
+            raise ProjheadsError(f"{path}: has {count} trials of {label} with seed {seed}; keep one of their folders")
 
 
 def _config(path: Path) -> tuple[str, dict[str, Any]]:

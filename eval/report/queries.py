@@ -1,11 +1,12 @@
 """The queries that gained and lost most: what a difference in the mean is made of."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from eval.report.load import Texts, Trial
 from eval.report.table import Leaderboard, Row
@@ -75,40 +76,49 @@ def changed_queries(board: Leaderboard, row: Row) -> list[DatasetQueries]:
     mine, theirs = board.scores[row.label], board.scores[board.baseline]
     common = [seed for seed in mine.seeds if seed in theirs.seeds]
     trials = {(trial.label, trial.seed): trial for trial in board.experiment.trials}
-    variant, baseline = trials[row.label, common[0]], trials[board.baseline, common[0]]
-    result = []
-    for index, dataset in enumerate(board.datasets):
-        ids = board.queries[dataset]
-        after, before = mine.at(common)[index].mean(axis=0), theirs.at(common)[index].mean(axis=0)
-        change = after - before
-        order = np.argsort(-change, kind="stable")
-        gained = [int(place) for place in order[:SHOWN] if change[place] > 0]
-        lost = [int(place) for place in order[::-1][:SHOWN] if change[place] < 0]
-        texts = board.experiment.texts(dataset)
-        chosen = {ids[place] for place in gained + lost}
-        tops = [_top_documents(trial, dataset, chosen, texts) for trial in (baseline, variant)]
-        made = {
-            place: QueryChange(
-                id=ids[place],
-                text=texts.queries.get(ids[place], ""),
-                baseline=float(before[place]),
-                variant=float(after[place]),
-                baseline_top=tops[0].get(ids[place], ()),
-                variant_top=tops[1].get(ids[place], ()),
-            )
-            for place in gained + lost
-        }
-        result.append(
-            DatasetQueries(
-                dataset=dataset,
-                gained=tuple(made[place] for place in gained),
-                lost=tuple(made[place] for place in lost),
-                up=int((change > 0).sum()),
-                down=int((change < 0).sum()),
-                same=int((change == 0).sum()),
-            )
+    first = trials[board.baseline, common[0]], trials[row.label, common[0]]
+    tables = zip(theirs.at(common), mine.at(common), strict=True)
+    return [
+        _changed(board, dataset, before.mean(axis=0), after.mean(axis=0), first)
+        for dataset, (before, after) in zip(board.datasets, tables, strict=True)
+    ]
+
+
+def _changed(
+    board: Leaderboard,
+    dataset: str,
+    before: NDArray[np.float64],
+    after: NDArray[np.float64],
+    trials: tuple[Trial, Trial],
+) -> DatasetQueries:
+    """Choose a data set's queries; ``trials`` are the baseline's and the variant's whose rankings are shown."""
+    ids, texts = board.queries[dataset], board.experiment.texts(dataset)
+    change = after - before
+    order = np.argsort(-change, kind="stable")
+    gained = [int(place) for place in order[:SHOWN] if change[place] > 0]
+    lost = [int(place) for place in order[::-1][:SHOWN] if change[place] < 0]
+    chosen = {ids[place] for place in gained + lost}
+    baseline_top, variant_top = (_top_documents(trial, dataset, chosen, texts) for trial in trials)
+
+    def shown(place: int) -> QueryChange:
+        query = ids[place]
+        return QueryChange(
+            id=query,
+            text=texts.queries.get(query, ""),
+            baseline=float(before[place]),
+            variant=float(after[place]),
+            baseline_top=baseline_top.get(query, ()),
+            variant_top=variant_top.get(query, ()),
         )
-    return result
+
+    return DatasetQueries(
+        dataset=dataset,
+        gained=tuple(map(shown, gained)),
+        lost=tuple(map(shown, lost)),
+        up=int((change > 0).sum()),
+        down=int((change < 0).sum()),
+        same=int((change == 0).sum()),
+    )
 
 
 def _top_documents(trial: Trial, dataset: str, queries: Iterable[str], texts: Texts) -> dict[str, tuple[Document, ...]]:
@@ -123,9 +133,11 @@ def _top_documents(trial: Trial, dataset: str, queries: Iterable[str], texts: Te
     }
 
 
-def _run_lines(path: Path) -> Sequence[tuple[str, str, int]]:
-    """Read (query, document, rank) of a TREC run file; none where the file was not kept."""
+def _run_lines(path: Path) -> Iterator[tuple[str, str, int]]:
+    """Read (query, document, rank) of a TREC run file, ids as they stand there; nothing where it was not kept."""
     if not path.exists():
-        return []
-    lines = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
-    return [(fields[0], fields[2], int(fields[3])) for fields in lines if len(fields) == 6]
+        return
+    with path.open(encoding="utf-8", newline="\n") as lines:
+        for line in lines:
+            query, _, document, rank, *_ = line.split(" ")
+            yield query, document, int(rank)

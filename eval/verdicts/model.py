@@ -19,7 +19,8 @@ Few seeds make the first part a poor estimate: with 3 of them, Student's t allow
 from the other variants of the same experiment, as gene-expression studies with few replicates do (Smyth, Linear models
 and empirical Bayes methods, Statistical Applications in Genetics and Molecular Biology 3, 2004): each variance is
 averaged with the mean of the others', and that mean never counts for more than ``BORROWED`` degrees of freedom, which
-keeps the result honest where heads differ in how much their seeds scatter. The degrees of freedom of the sum follow
+keeps the result honest where heads differ in how much their seeds scatter. A variant that scatters more than the others
+allow keeps its own variance. The degrees of freedom of the sum follow
 Satterthwaite (An approximate distribution of estimates of variance components, Biometrics 2, 1946).
 
 ``benchmarks/calibration.py`` measures what this gives on simulated and on real experiments without any difference.
@@ -41,6 +42,13 @@ FloatArray = NDArray[np.float64]
 BORROWED = 8.0
 """Most degrees of freedom that the other variants' scatter over seeds counts for. Variances that differ between heads
 with a standard deviation of about 0.5 in their logarithm are worth this many (trigamma(8 / 2) = 0.28)."""
+
+UNLIKE = 0.2
+"""A variant whose scatter over seeds would be that large in at most this share of cases, were it like the others',
+keeps its own: what is averaged away there would make luck look like a difference."""
+
+OUTLYING = 10.0
+"""A variance counts among the others' for at most this many times the median one."""
 
 
 @dataclass(frozen=True)
@@ -178,19 +186,22 @@ def borrow(variances: Sequence[float], seeds: Sequence[int]) -> list[tuple[float
     Returns:
         For each variant its variance and the degrees of freedom that it is worth (0 with one seed).
     """
-    dfs = [count - 1 for count in seeds]
-    givers = sum(df > 0 for df in dfs)
-    total_df, total = sum(dfs), sum(df * variance for df, variance in zip(dfs, variances, strict=True))
+    own, dfs = np.array(variances, dtype=np.float64), np.array(seeds, dtype=np.float64) - 1
+    givers = int((dfs > 0).sum())
+    if givers < 2:
+        return list(zip(own.tolist(), dfs.tolist(), strict=True))
+    # One head whose training went astray must not make every other head's scatter look large.
+    given = dfs * np.minimum(own, OUTLYING * np.median(own[dfs > 0]))
     result = []
-    for own, df in zip(variances, dfs, strict=True):
-        if df < 1 or givers < 2:
-            result.append((own, float(df)))
-            continue
-        others = (total - df * own) / (total_df - df)
+    for variance, df, mine in zip(own.tolist(), dfs.tolist(), given.tolist(), strict=True):
+        others_df = float(dfs.sum()) - df
+        others = (float(given.sum()) - mine) / others_df
         # Variances of differences that share a variant correlate by 1/4, so they count for less than their number.
-        independent = (total_df - df) / (1 + 0.25 * (givers - 2))
-        borrowed = 1 / (1 / BORROWED + 1 / independent)
-        result.append(((df * own + borrowed * others) / (df + borrowed), df + borrowed))
+        lent = 1 / (1 / BORROWED + (1 + 0.25 * (givers - 2)) / others_df)
+        if df < 1 or variance > others * special.fdtri(df, lent, 1 - UNLIKE):
+            result.append((variance, df))
+        else:
+            result.append(((df * variance + lent * others) / (df + lent), df + lent))
     return result
 
 

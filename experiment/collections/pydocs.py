@@ -24,7 +24,6 @@ __all__ = ["open_pydocs", "pydocs_folder"]
 PACKAGES = {
     "test": {"numpy": "numpy", "scipy": "scipy"},
     "train": {
-        "datasets": "datasets",
         "networkx": "networkx",
         "pandas": "pandas",
         "sklearn": "scikit-learn",

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 
@@ -84,6 +85,13 @@ def test_two_baselines_are_refused(folder):
     write_json(path, record | {"is_baseline": True})
     with pytest.raises(ProjheadsError, match="one variant marked as the baseline"):
         build_leaderboard(load_experiment(folder))
+
+
+def test_two_trials_of_one_variant_and_seed_are_refused(folder):
+    first = sorted(folder.glob("trials/ffn*/seed-1"))[0]
+    shutil.copytree(first, folder / "trials" / "again" / "seed-1")
+    with pytest.raises(ProjheadsError, match="has 2 trials of ffn"):
+        load_experiment(folder)
 
 
 def test_the_report_imports_neither_torch_nor_faiss():

@@ -123,11 +123,19 @@ def test_borrowing_leaves_a_single_variant_alone():
 
 
 def test_borrowing_averages_with_the_others_and_never_takes_more_than_its_limit():
-    (first, df), *_ = borrow([4.0, 1.0, 1.0], [3, 3, 3])
+    (first, df), *_ = borrow([1.5, 1.0, 1.0], [3, 3, 3])
     lent = 1 / (1 / BORROWED + 1 / (4 / 1.25))
     assert df == pytest.approx(2 + lent)
-    assert first == pytest.approx((2 * 4.0 + lent * 1.0) / (2 + lent))
+    assert first == pytest.approx((2 * 1.5 + lent * 1.0) / (2 + lent))
     assert all(df <= 9 + BORROWED for _, df in borrow([1.0] * 200, [10] * 200))
+
+
+def test_a_variant_that_scatters_far_more_keeps_its_own_variance_and_spoils_no_other():
+    wild, *calm = borrow([1000.0, 1.0, 1.0, 1.0, 1.0], [4] * 5)
+    assert wild == (1000.0, 3.0)
+    others = (1.0 * 3 + 10.0) / 4
+    lent = 1 / (1 / BORROWED + 1.75 / 12)
+    assert calm == [pytest.approx(((3 * 1.0 + lent * others) / (3 + lent), 3 + lent))] * 4
 
 
 def test_holm_gives_the_values_of_rs_p_adjust():

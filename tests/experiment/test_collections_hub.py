@@ -58,8 +58,12 @@ def test_qrels_in_a_configuration(tmp_path, config):
 
 def test_one_data_set_of_many(tmp_path):
     german = [{"id": 5, "text": "erste"}]
-    tables = {"de-corpus": {"test": german, "dev": [{"id": 6, "text": "zweite"}]}, "de-queries": {"test": QUERIES, "dev": QUERIES}}
-    tables |= {"de-qrels": {"test": [{"query-id": "q1", "corpus-id": 5}]}, "fr-corpus": {"test": CORPUS}}
+    tables = {
+        "de-corpus": {"test": german, "dev": [{"id": 6, "text": "zweite"}]},
+        "de-queries": {"test": QUERIES, "dev": QUERIES},
+        "de-qrels": {"test": [{"query-id": "q1", "corpus-id": 5}]},
+        "fr-corpus": {"test": CORPUS},
+    }
     collection = open_hub(repository(tmp_path / "mine", **tables), split="test", config="de")
     assert collection.corpus == {"5": Document("5", "", "erste")}
     assert collection.qrels == {"q1": {"5": 1}}

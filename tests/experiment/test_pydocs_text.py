@@ -1,5 +1,7 @@
 """Docstrings are found in source files without running them, and become a query and a document."""
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -117,19 +119,17 @@ Last words.
 
 
 def test_name_and_summary_are_taken_out():
-    found = pair(
-        f"A tukey random variable.\n\nHere: a tukey random variable. The density of gamma is gammaln of x.gamma(). {FILLER}",
-        "scipy.stats.gamma_gen",
-    )
+    text = f"Here: a tukey random variable. The density of gamma is gammaln of x.gamma(). {FILLER}"
+    found = pair(f"A tukey random variable.\n\n{text}", "scipy.stats.gamma_gen")
     assert found is not None
     assert found.document == f"Here: The density of is gammaln of. {FILLER}"
 
 
 def test_a_long_first_paragraph_ends_with_its_first_sentence():
-    found = pair(f"Solve a system of equations. {FILLER} Then more. {FILLER}")
+    found = pair(f"Solve a system of equations. The {FILLER} end. Then more.")
     assert found is not None
     assert found.query == "Solve a system of equations."
-    assert found.document == f"{FILLER} Then more. {FILLER}"
+    assert found.document == f"The {FILLER} end. Then more."
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,13 @@ def test_lines_that_only_a_template_fills_are_left_out():
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.sampled_from(["a b c\n", "\n", "---\n", "::\n", "    ", ">>> x\n", ".. x::\n", "```\n", "\ud800", "`", "Args:\n"])))
+@given(
+    st.lists(
+        st.sampled_from(
+            ["a b c\n", "\n", "---\n", "::\n", "    ", ">>> x\n", ".. x::\n", "```\n", "\ud800", "`", "Args:\n"]
+        )
+    )
+)
 def test_any_docstring_is_survived(pieces):
     found = pair("Sort the rows of a table.\n\n" + "".join(pieces) + FILLER)
     assert found is None or found.document.encode()
@@ -191,7 +197,7 @@ add_newdoc("package.core", "empty", """
     Added.
     """)
 core.add_newdoc("package.core", "array", ("size", "An attribute."))
-conv = _add_docstr(package.conv, r"""Conv {template_arg} of {{1}}.""".format(**args) )
+conv = _add_docstr(package.conv, r"""Conv {template_arg} of {{1}}.""".format(**args))
 add_newdoc("package.core", "Union[int]", "No name.")
 add_newdoc("package.core", "computed", text)
 '''
@@ -199,8 +205,7 @@ add_newdoc("package.core", "computed", text)
 
 def test_docstrings_are_read_from_source(tmp_path):
     files = {
-        "core.py": SOURCE.replace("_add_docstr", "_add_docstring").encode(),
-        "native.py": b'f = _add_docstr(package.conv, r"""Conv {arg} of {{1}}.""".format(**args))\n',
+        "core.py": SOURCE.encode(),
         "__init__.py": b'def first():\n    """First."""\n',
         "broken.py": b"def (:\n",
         "null.py": b"x = 1\0\n",
@@ -220,15 +225,13 @@ def test_docstrings_are_read_from_source(tmp_path):
         Docstring("package.core.load", "In a branch."),
         Docstring("package.core.empty", "Added."),
         Docstring("package.core.size", "An attribute."),
-        Docstring("package.native.conv", "Conv  of {1}."),
+        Docstring("package.core.conv", "Conv  of {1}."),
         Docstring("package.sub.deep.deep", "D\u00e9ep."),
     ]
     assert [docstring.name for docstring in found[:3]] == ["first", "Table", "sort"]
 
 
 def test_package_root():
-    import json
-
     assert str(package_root("json")) == json.__file__.removesuffix("/__init__.py")
     assert package_root("there_is_no_such_package") is None
 

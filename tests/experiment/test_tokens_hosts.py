@@ -1,0 +1,38 @@
+"""Token stores of each installed host's models, against what the host itself encodes."""
+
+import numpy as np
+import pytest
+import torch
+
+from experiment.tokens import encode_tokens
+from projheads.build import build_head
+from projheads.hosts import available_hosts, load_host
+from projheads.hosts.base import EncodingSettings
+
+TEXTS = [
+    "the cat sat on the mat",
+    "",
+    "Paris, the capital of France!",
+    "where is the red dog; what is blue?",
+    ". . .",
+    "rain " * 300,
+    "sun",
+    "Ünïcode 漢字 \u00a0 tab\there",
+]
+
+
+def new_model(host, backbone, spec, seed, **settings):
+    head = build_head(spec, 32, 16, generator=torch.Generator().manual_seed(seed))
+    return load_host(host).create(str(backbone), head, EncodingSettings(**settings))
+
+
+@pytest.mark.parametrize("host", available_hosts())
+@pytest.mark.parametrize("settings", [{}, {"query_expansion": False}, {"skiplist": ("the",), "document_length": 40}])
+def test_embeddings_are_those_of_the_hosts_own_encode(host, backbone, settings):
+    model = new_model(host, backbone, 'ffn(activation="gelu")', 0, **settings)
+    for is_query in (False, True):
+        ours = encode_tokens(model, TEXTS, is_query=is_query, project=True, dtype="float32", batch_tokens=100)
+        theirs = model.encode(TEXTS, is_query=is_query)
+        assert ours.lengths.tolist() == [len(rows) for rows in theirs]
+        np.testing.assert_allclose(ours.vectors, np.concatenate(theirs), atol=1e-6)
+        assert ours.truncated == 1
