@@ -46,7 +46,7 @@ SCENES = {
     "one head's seeds scatter five times as much": (1.0, 7, 5.0, SMALL),
     "only one variant beside the baseline": (1.0, 2, 1.0, SMALL),
 }
-"""Factor on the scatter over seeds, number of variants, factor on one of them, and the sizes that are simulated with them."""
+"""Factor on the scatter over seeds, number of variants, factor on one of them, and the sizes that are simulated."""
 HALF = float(stats.norm.ppf(0.75))
 """Half of all normal draws lie within this; they become zeros."""
 KEPT = float(np.sqrt(0.5 + 2 * HALF * stats.norm.pdf(HALF)))
@@ -55,8 +55,8 @@ HEADS_DIFFER = 0.7
 """Standard deviation of the logarithm of a head's variance over seeds."""
 GAINS = (0.005, 0.01, 0.02)
 """Differences whose chance to be found is counted."""
-BOOTSTRAP_EVERY = 10
-"""The bootstrap, which is slow, judges every tenth experiment."""
+BOOTSTRAP_EVERY = 20
+"""The bootstrap, which is slow, judges every twentieth experiment."""
 
 
 @dataclass(frozen=True)
@@ -283,7 +283,7 @@ def _cells(structure: Structure, name: str, options: argparse.Namespace) -> Iter
         random = (options.seed, list(SCENES).index(name), number)
         cell = null_cell(scene, size, experiments=options.experiments, random=random)
         if name == next(iter(SCENES)):
-            few, shown = options.experiments // 5, cell["could_have_shown"]
+            few, shown = options.experiments // 10, cell["could_have_shown"]
             cell["power"] = power_table(scene, size, shown, experiments=few, random=random)
         print(name, *size, cell["called_better"], cell["coverage"]["share"], flush=True)
         yield cell

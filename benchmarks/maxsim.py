@@ -90,7 +90,7 @@ def _backends(queries: Tensor, documents: Tensor, mask: Tensor) -> dict[str, Cal
     backends: dict[str, Callable[[], Tensor]] = {}
     for name in ("reference", "blocked", "fused"):
         try:
-            maxsim(queries[:1], documents[:1], None, mask[:1], backend=name)  # type: ignore[arg-type]
+            maxsim(queries[:1], documents[:1], None, mask[:1], backend=name)
         except ProjheadsError:
             continue
         backends[name] = lambda name=name: maxsim(queries, documents, None, mask, backend=name)  # type: ignore[misc]

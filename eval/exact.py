@@ -22,8 +22,8 @@ __all__ = ["exact_search"]
 WINDOW_BYTES = 2**28
 """Document vectors, in float32, that are on the device at once."""
 
-TILE_ON_CPU = (1024, 4096)
-"""Query tokens and document tokens of one matrix product: 16 MiB of similarities, which the last cache level takes."""
+TILE_ON_CPU = (512, 2048)
+"""Query tokens and document tokens of one matrix product: 4 MiB of similarities, which the caches take."""
 
 TILE_ELSEWHERE = (16384, 16384)
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
@@ -53,7 +54,7 @@ class TokenStore:
         """Numbers in a token vector."""
         return int(self.vectors.shape[1])
 
-    @property
+    @cached_property
     def lengths(self) -> np.ndarray:
         """Token vectors of each text, (n_texts,) int64."""
         return np.diff(self.offsets)

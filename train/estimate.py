@@ -4,14 +4,17 @@ from collections.abc import Sequence
 
 from experiment.collections import check_source, open_collection
 from experiment.config import ExperimentConfig
-from experiment.estimate import Speed, human_time, measure_speed
-from projheads import build_head, head_cost
+from experiment.estimate import TextSample, sample_texts, seconds_of_products
+from experiment.progress import human_time
+from projheads import HeadSpec, build_head, head_cost
 from projheads.hosts.base import HostModel
-from projheads.spec import HeadSpec
 from train.data import TrainingData
 from train.trial import count_steps
 
 __all__ = ["estimate_line"]
+
+FORWARD_AND_BACKWARD = 3.0
+"""Work of both passes in units of the forward pass."""
 
 
 def estimate_line(
@@ -27,52 +30,40 @@ def estimate_line(
         encoded: Whether the token states of the training texts are there already.
     """
     precision = config.train.precision
-    queries = measure_speed(model, data.queries, is_query=True, precision=precision)
-    documents = measure_speed(model, data.documents, is_query=False, precision=precision)
-    frozen = config.train.trainable == "head"
-    encoding = 0.0
-    if frozen and not encoded:
-        encoding = queries.encoding_s(len(data.queries)) + documents.encoding_s(len(data.documents))
-    costs = [_multiply_adds(spec, model, config) for spec in pending]
-    training = sum(_trial_s(config, data, queries, documents, cost) for cost in costs)
-    evaluation = sum(
-        _evaluation_s(config, queries, documents, costs, len(collection.corpus), len(collection.queries))
-        for dataset in config.eval.datasets
-        if check_source(dataset.source) is None
-        for collection in (open_collection(dataset.source, split=dataset.split, cache=config.cache),)
+    queries = sample_texts(model, data.queries, is_query=True, precision=precision)
+    documents = sample_texts(model, data.documents, is_query=False, precision=precision)
+    costs = [
+        head_cost(build_head(spec, model.in_features, config.heads.out_features)).multiply_adds for spec in pending
+    ]
+    seen = count_steps(config.train, len(data.pairs)) * config.train.batch_size
+    pair_tokens = queries.tokens + documents.tokens
+    similarities = seen * queries.tokens * config.train.batch_size * documents.tokens
+    products = sum(
+        FORWARD_AND_BACKWARD * seen * pair_tokens * cost + similarities * config.heads.out_features for cost in costs
     )
+    encoding, training = 0.0, seconds_of_products(products, model.device)
+    if config.train.trainable == "all":
+        training += FORWARD_AND_BACKWARD * len(pending) * seen * (queries.seconds + documents.seconds)
+    elif not encoded:
+        encoding = len(data.queries) * queries.seconds + len(data.documents) * documents.seconds
+    evaluation = _evaluation_s(config, model, queries, documents, costs)
     parts = [f"{human_time(encoding)} for the backbone's token states"] if encoding else []
     parts += [f"{human_time(training)} for training", f"{human_time(evaluation)} for the evaluation that follows"]
     return f"this will take roughly {human_time(encoding + training + evaluation)}: {', '.join(parts)}"
 
 
-def _multiply_adds(spec: HeadSpec, model: HostModel, config: ExperimentConfig) -> int:
-    return head_cost(build_head(spec, model.in_features, config.heads.out_features)).multiply_adds
-
-
-def _trial_s(config: ExperimentConfig, data: TrainingData, queries: Speed, documents: Speed, cost: int) -> float:
-    batch = config.train.batch_size
-    steps = count_steps(config.train, len(data.pairs))
-    similarities = batch * queries.tokens_per_text * batch * documents.tokens_per_text
-    scoring = steps * similarities * config.heads.out_features
-    backbone = config.train.trainable == "all"
-    return queries.training_s(steps * batch, cost, 0, backbone=backbone) + documents.training_s(
-        steps * batch, cost, scoring, backbone=backbone
-    )
-
-
 def _evaluation_s(
-    config: ExperimentConfig,
-    queries: Speed,
-    documents: Speed,
-    costs: Sequence[int],
-    corpus: int,
-    judged: int,
+    config: ExperimentConfig, model: HostModel, queries: TextSample, documents: TextSample, costs: Sequence[int]
 ) -> float:
-    """Seconds for one data set; the texts are taken to be as long as those of the training."""
-    encoding = documents.encoding_s(corpus) + queries.encoding_s(judged)
-    tokens = corpus * documents.tokens_per_text
-    searching = judged * queries.tokens_per_text * tokens * config.heads.out_features
-    products = sum(tokens * cost + searching for cost in costs)
-    times_encoded = 1 if config.train.trainable == "head" else len(costs)
-    return times_encoded * encoding + documents.products_s(products)
+    """Guess the seconds of the evaluation on the collections that are at hand; their texts count as long as ours."""
+    seconds = 0.0
+    for dataset in config.eval.datasets:
+        if check_source(dataset.source, cache=config.cache) is not None:
+            continue
+        collection = open_collection(dataset.source, split=dataset.split, cache=config.cache)
+        times = 1 if config.train.trainable == "head" else len(costs)
+        seconds += times * (len(collection.corpus) * documents.seconds + len(collection.queries) * queries.seconds)
+        tokens = len(collection.corpus) * documents.tokens
+        search = len(collection.queries) * queries.tokens * tokens * config.heads.out_features
+        seconds += seconds_of_products(sum(tokens * cost + search for cost in costs), model.device)
+    return seconds

@@ -1,6 +1,7 @@
 """An experiment's training: every variant with every seed, each trial written once."""
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from experiment.folder import (
     write_json,
     write_text,
 )
+from experiment.progress import Advance, Progress, human_time
 from experiment.seeds import torch_generator
 from experiment.tokens import encode_tokens
 from projheads import Head, HeadSpec, build_head, head_cost
@@ -31,7 +33,6 @@ from train.claim import claim_folder
 from train.data import TrainingData, load_training_data
 from train.embed import Embedder, FrozenEmbedder, LiveEmbedder
 from train.estimate import estimate_line
-from train.progress import Progress
 from train.trial import TrainingFailedError, TrialRecord, count_steps, train_trial
 
 __all__ = ["TRAINING_VERSION", "run_training"]
@@ -124,9 +125,10 @@ def run_training(config: ExperimentConfig) -> None:
         specs = [trial.spec for trial in pending]
         progress.say(estimate_line(config, setting.model, data, specs, encoded=encoded))
         frozen = _frozen(setting, keys, progress) if keys else None
-        progress.begin_trials(len(pending), steps)
-        for trial in pending:
-            _run_trial(setting, frozen, trial, folder, progress)
+        with progress.step("experiment", len(pending) * steps) as advance:
+            for number, trial in enumerate(pending, start=1):
+                told = _run_trial(setting, frozen, trial, folder, progress, advance)
+                progress.say(f"[{number}/{len(pending)}] {trial.name}: {told}")
 
 
 def new_head(setting: Setting, spec: HeadSpec, seed: int) -> Head:
@@ -179,19 +181,20 @@ def _frozen(setting: Setting, keys: list[str], progress: Progress) -> FrozenEmbe
     stores = []
     for is_query, texts, key in ((True, data.queries, keys[0]), (False, data.documents, keys[1])):
         what = f"{len(texts)} training {'queries' if is_query else 'documents'}"
-        with progress.counting(f"token states of {what}", len(texts)) as advance:
+        started = time.perf_counter()
+        with progress.step(f"token states of {what}", len(texts)) as advance:
             store = encode_tokens(
                 setting.model,
                 texts,
                 is_query=is_query,
                 project=False,
-                precision=config.train.precision,  # type: ignore[arg-type]
+                precision=config.train.precision,
                 folder=_state_folder(config, key),
                 key=key,
                 progress=advance,
             )
-        if store.truncated:
-            progress.say(f"{store.truncated} of {what} are longer than the model takes and were cut")
+        cut = f"; {store.truncated} are longer than the model takes and were cut" if store.truncated else ""
+        progress.say(f"token states of {what}: {human_time(time.perf_counter() - started)}{cut}")
         stores.append(store)
     queries, documents = stores
     return FrozenEmbedder(queries, documents, setting.model.device)
@@ -216,9 +219,18 @@ def _list_trials(setting: Setting, folder: ExperimentFolder) -> list[Trial]:
 
 
 def _run_trial(
-    setting: Setting, frozen: FrozenEmbedder | None, trial: Trial, folder: ExperimentFolder, progress: Progress
-) -> None:
-    """Train one trial and write its folder; a trial that fails is written as failed, with its reason."""
+    setting: Setting,
+    frozen: FrozenEmbedder | None,
+    trial: Trial,
+    folder: ExperimentFolder,
+    progress: Progress,
+    advance_experiment: Advance,
+) -> str:
+    """Train one trial and write its folder; a trial that fails is written as failed, with its reason.
+
+    Returns:
+        What to tell of it.
+    """
     config, data = setting.config, setting.data
     head = new_head(setting, trial.spec, trial.seed).to(setting.model.device)
     model: HostModel | None = None
@@ -230,7 +242,12 @@ def _run_trial(
         embed = LiveEmbedder(model, data.queries, data.documents)
     reset_peak_memory(setting.model.device)
     record, failure = TrialRecord(), None
-    with progress.trial(trial.name, count_steps(config.train, len(data.pairs))) as on_step:
+    with progress.step(trial.name, count_steps(config.train, len(data.pairs))) as advance:
+
+        def on_step(step: int, loss: float) -> None:
+            advance(1, f"loss {loss:.3f}")
+            advance_experiment(1)
+
         try:
             record = train_trial(config.train, head, model, embed, data, trial.seed, on_step)
         except TrainingFailedError as error:
@@ -240,7 +257,7 @@ def _run_trial(
         write_text(trial.folder.train_jsonl, "".join(f"{json.dumps(line)}\n" for line in record.lines))
         _save(model or setting.replace(setting.model, head), trial.folder.model, setting, folder)
     write_json(trial.folder.trial_json, _describe(setting, trial, head, record, failure))
-    progress.trial_done(trial.name, record, failure)
+    return f"FAILED: {failure}" if failure else str(record)
 
 
 def _save(model: HostModel, path: Path, setting: Setting, folder: ExperimentFolder) -> None:

@@ -47,6 +47,13 @@ class TrialRecord:
     seconds: float = 0.0
     examples_per_s: float = 0.0
 
+    def __str__(self) -> str:
+        """Tell the trial in a few words."""
+        held_out = ""
+        if self.validation:
+            held_out = f", held-out loss {self.validation['loss']:.3f} accuracy {self.validation['accuracy']:.3f}"
+        return f"loss {self.loss:.3f}{held_out}, {self.seconds:.1f} s, {self.examples_per_s:.0f} pairs/s"
+
 
 def count_steps(settings: TrainConfig, pairs: int) -> int:
     """Return the number of optimiser steps that ``pairs`` training pairs lead to."""

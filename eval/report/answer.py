@@ -4,34 +4,34 @@ from collections.abc import Sequence
 
 from eval.report.format import difference, interval, ratio, shown
 from eval.report.table import Leaderboard, Row
-from eval.verdicts import MINIMUM_SEEDS
+from eval.verdicts import MINIMUM_SEEDS, Verdict
 
 __all__ = ["answer", "notes"]
 
 
 def answer(board: Leaderboard) -> str:
     """Answer the experiment's question in one sentence, as strongly as the data allow and no stronger."""
-    judged = [row for row in board.rows if row.verdict is not None]
+    judged = [(row, row.verdict) for row in board.rows if row.verdict is not None]
     if not judged:
-        reason = "its trials failed" if not board.baseline_row.seeds else "no other variant has a trial that counts"
+        reason = "no other variant has a trial that counts" if board.baseline_row.seeds else "none of its trials counts"
         return f"Nothing can be compared with {board.baseline}: {reason}."
-    if all(row.verdict is not None and row.verdict.word == "too few seeds" for row in judged):
-        seeds = max(row.verdict.seeds for row in judged if row.verdict is not None)
-        best = max(judged, key=_gain)
+    words = [verdict.word for _, verdict in judged]
+    if set(words) == {"too few seeds"}:
+        best, verdict = max(judged, key=_gain)
+        seeds = max(verdict.seeds for _, verdict in judged)
         return (
             f"No verdict: {_counted(seeds, 'seed')} cannot tell a head from luck, a verdict needs {MINIMUM_SEEDS}; "
-            f"the largest difference to {board.baseline} seen is {best.label}'s {difference(_gain(best))} "
-            f"{board.measure}."
+            f"the best mean among the others is {best.label}'s, {difference(verdict.difference)} points of "
+            f"{board.measure} against {board.baseline}."
         )
-    better = [row for row in judged if row.verdict is not None and row.verdict.word == "better"]
-    if better:
-        return _winner(board, max(better, key=_gain), len(better))
-    worse = sum(row.verdict is not None and row.verdict.word == "worse" for row in judged)
-    could = [row.verdict.smallest_shown for row in judged if row.verdict and row.verdict.word == "no difference shown"]
-    largest = max((size for size in could if size is not None), default=None)
-    power = "" if largest is None else f"; the experiment could have shown a difference of {shown(largest)} points"
+    if "better" in words:
+        winner, verdict = max(((row, one) for row, one in judged if one.word == "better"), key=_gain)
+        return _winner(board, winner, verdict, words.count("better"))
+    worse = words.count("worse")
     if worse == len(judged):
         return f"Every variant is worse than {board.baseline} on {_where(board)}."
+    could = [one.smallest_shown for _, one in judged if one.word == "no difference shown" and one.smallest_shown]
+    power = f"; the experiment could have shown a difference of {shown(max(could))} points" if could else ""
     if worse:
         return (
             f"No variant is better than {board.baseline} on {_where(board)}, {worse} of {len(judged)} "
@@ -51,19 +51,16 @@ def notes(board: Leaderboard) -> list[str]:
     ]
 
 
-def _winner(board: Leaderboard, best: Row, count: int) -> str:
-    verdict = best.verdict
-    if verdict is None or best.costs is None:  # never of a row that was judged better
-        return ""
+def _winner(board: Leaderboard, best: Row, verdict: Verdict, count: int) -> str:
     text = (
         f"{best.label} gains {difference(verdict.difference).lstrip('+')} "
         f"{interval(verdict.low, verdict.high).replace('+', '')} points of {board.measure} over {board.baseline} "
         f"on {_where(board)}"
     )
     base = board.baseline_row.costs
-    if best.costs.folds:
+    if best.costs is not None and best.costs.folds:
         text += ", and folds to one matrix, so that it costs nothing more once it is trained"
-    elif base is not None and base.multiply_adds > 0:
+    elif best.costs is not None and base is not None and base.multiply_adds > 0:
         text += f", at {ratio(best.costs.multiply_adds / base.multiply_adds)} the head's multiply-adds"
     if count > 1:
         text += f"; {count} variants are better than {board.baseline}"
@@ -90,11 +87,14 @@ def _seed_notes(board: Leaderboard) -> list[str]:
 
 
 def _failure_notes(board: Leaderboard) -> list[str]:
-    return [
-        f"{row.label}, seed {seed}, does not count: {why}"
-        for row in (*board.rows, *board.references)
-        for seed, why in row.failures
-    ]
+    """Give each reason once a row, with the seeds that it took away."""
+    found = []
+    for row in (*board.rows, *board.references):
+        for reason in dict.fromkeys(why for _, why in row.failures):
+            seeds = [str(seed) for seed, why in row.failures if why == reason]
+            which = f"seed {seeds[0]}, does" if len(seeds) == 1 else f"seeds {_joined(seeds)}, do"
+            found.append(f"{row.label}, {which} not count: {reason}")
+    return found
 
 
 def _sanity_notes(board: Leaderboard) -> list[str]:
@@ -125,9 +125,10 @@ def _data_notes(board: Leaderboard) -> list[str]:
     for name, dataset in board.datasets.items():
         facts = [f"{value} {key.replace('_', ' ')}" for key, value in dataset.get("notes", {}).items() if value]
         evaluations = [trial.evaluations[name] for trial in trials if name in trial.evaluations]
-        if evaluations:
-            cut = evaluations[0].truncated
-            facts += [f"{cut[side]} {side} longer than the model takes" for side in sorted(cut) if cut[side]]
+        cut = evaluations[0].truncated if evaluations else {}
+        longer = [f"{count} {side}" for side, count in sorted(cut.items()) if count]
+        if longer:
+            facts.append(f"{_joined(longer)} longer than the model takes")
         if facts:
             found.append(f"{name}: {_joined(facts)}.")
         found += _recall_note(name, [one.index.get("candidate_recall") for one in evaluations])
@@ -153,5 +154,5 @@ def _counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _gain(row: Row) -> float:
-    return row.verdict.difference if row.verdict is not None else float("-inf")
+def _gain(judged: tuple[Row, Verdict]) -> float:
+    return judged[1].difference

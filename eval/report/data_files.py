@@ -63,7 +63,7 @@ def _row_value(board: Leaderboard, row: Row) -> dict[str, Any]:
 
 
 def _csv_line(board: Leaderboard, row: Row) -> dict[str, Any]:
-    line: dict[str, Any] = {"label": row.label, "kind": row.kind, "seeds": len(row.seeds), "failed": len(row.failures)}
+    line: dict[str, Any] = {"label": row.label, "kind": row.kind, "seeds": len(row.seeds), "missing": len(row.failures)}
     for measure in board.experiment.measures:
         line[measure] = row.mean(measure)
         line[f"{measure} spread"] = row.spread(measure)

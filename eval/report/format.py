@@ -13,10 +13,10 @@ __all__ = [
     "change",
     "count",
     "difference",
-    "failed",
     "group",
     "interval",
     "mean_and_spread",
+    "missing",
     "points",
     "queries_needed",
     "ratio",
@@ -129,9 +129,9 @@ def mean_and_spread(mean: float | None, spread: float | None) -> str:
     return points(mean) if spread is None else f"{points(mean)} ± {points(spread)}"
 
 
-def failed(row: Row) -> list[str]:
-    """Write how many of a row's trials failed, as a list of none or one."""
-    return [f"{len(row.failures)} failed"] if row.failures else []
+def missing(row: Row) -> list[str]:
+    """Write how many of a row's trials do not count, as a list of none or one."""
+    return [f"{len(row.failures)} missing"] if row.failures else []
 
 
 def verdict_cell(row: Row) -> str:
@@ -144,7 +144,7 @@ def verdict_cell(row: Row) -> str:
         main = verdict_text(row.verdict)
     else:
         main = "" if not row.seeds else "shares no seed with the baseline"
-    return "; ".join([*([main] if main else []), *failed(row)])
+    return "; ".join([*([main] if main else []), *missing(row)])
 
 
 def short_count(value: float) -> str:

@@ -64,7 +64,7 @@ def _table(board: Leaderboard, width: int) -> Table:
 
 def _cells(board: Leaderboard, row: Row) -> list[str]:
     verdict = row.verdict
-    word = "; ".join([verdict.word, *fmt.failed(row)]) if verdict else fmt.verdict_cell(row)
+    word = "; ".join([verdict.word, *fmt.missing(row)]) if verdict else fmt.verdict_cell(row)
     return [
         fmt.visible(row.label),
         fmt.mean_and_spread(row.mean(board.measure), row.spread(board.measure)),

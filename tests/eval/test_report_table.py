@@ -76,20 +76,26 @@ def test_failed_trials_stand_in_the_table_with_their_reason(tmp_path):
     assert "ffn(depth=2), seed 1, does not count: the loss was NaN at step 12" in notes(board)
 
 
+def test_trials_that_fail_for_one_reason_share_a_note(tmp_path):
+    failed = {("ffn(depth=2)", seed): "out of memory" for seed in (0, 1, 2)}
+    board = board_of(tmp_path / "x", Plan(failed=failed))
+    assert "ffn(depth=2), seeds 0, 1 and 2, do not count: out of memory" in notes(board)
+
+
 def test_a_variant_of_which_every_trial_failed_stays_in_the_table(tmp_path):
     failed = {("ffn(depth=2)", seed): "out of memory" for seed in (0, 1, 2)}
     folder = make_experiment(tmp_path / "x", Plan(failed=failed))
     row = build_leaderboard(load_experiment(folder)).rows[-1]
     assert (row.label, row.seeds, row.mean("nDCG@10"), row.costs) == ("ffn(depth=2)", (), None, None)
     write_report(folder)
-    assert "3 failed" in (folder / "report" / "leaderboard.md").read_text()
+    assert "3 missing" in (folder / "report" / "leaderboard.md").read_text()
 
 
 def test_a_failed_baseline_is_said_and_not_fatal(tmp_path):
     failed = {("linear", seed): "out of memory" for seed in (0, 1, 2)}
     folder = make_experiment(tmp_path / "x", Plan(failed=failed))
     board = build_leaderboard(load_experiment(folder))
-    assert answer(board) == "Nothing can be compared with linear: its trials failed."
+    assert answer(board) == "Nothing can be compared with linear: none of its trials counts."
     write_report(folder)
 
 
