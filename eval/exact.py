@@ -25,7 +25,7 @@ WINDOW_BYTES = 2**28
 TILE_ON_CPU = (512, 2048)
 """Query tokens and document tokens of one matrix product: 4 MiB of similarities, which the caches take."""
 
-TILE_ELSEWHERE = (16384, 16384)
+TILE_ELSEWHERE = (8192, 16384)
 
 SPARE = 28
 """Documents kept beyond the depth in the first pass; a query whose border is more crowded is searched again."""

@@ -1,9 +1,10 @@
 """What a search is asked and what it answers; the one routine that gives every final score and order.
 
 A score that is reported is the MaxSim of the *stored* vectors: similarities, maxima and their sum in float64, rounded
-once to float32. With float16 vectors of norm 1 the float64 arithmetic is exact (products have 22 bits and are multiples
-of 2^-48, so no sum below 32 rounds), hence the score does not depend on block shapes, threads, libraries, nor on which
-search proposed the document. Equal documents get equal scores.
+once to float32. For float16 vectors of norm 1 the float64 arithmetic is exact: products are multiples of 2^-48, and 53
+bits hold every multiple of that below 32, so no similarity rounds and no sum over 32 query tokens does. Hence a score
+depends neither on block shapes, threads and libraries, nor on which search proposed the document, and equal documents
+have equal scores.
 """
 
 from collections.abc import Iterable, Sequence

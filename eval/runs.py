@@ -9,13 +9,16 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 import numpy as np
 
-from eval.ranking import Ranking
 from experiment.folder import write_bytes
 from projheads.errors import ProjheadsError
+
+if TYPE_CHECKING:  # Scoring a file needs no torch.
+    from eval.ranking import Ranking
 
 __all__ = ["Qrels", "Run", "decode_id", "encode_id", "in_trec_order", "make_run", "read_qrels", "read_run", "write_run"]
 
@@ -46,7 +49,7 @@ def decode_id(name: str) -> str:
     return TO_DECODE.sub(lambda found: unquote(found.group()), name) if "%" in name else name
 
 
-def make_run(rankings: Iterable[Ranking], query_ids: Iterable[str], document_ids: Sequence[str]) -> Run:
+def make_run(rankings: "Iterable[Ranking]", query_ids: Iterable[str], document_ids: Sequence[str]) -> Run:
     """Name the queries and documents of rankings."""
     return {
         query: [(document_ids[place], float(score)) for place, score in zip(found.documents, found.scores, strict=True)]

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> None:
     if options.dry_run:
         print(dump_config(config), end="")
         for dataset in (config.train.data, *config.eval.datasets):
-            warning = check_source(dataset.source)
+            warning = check_source(dataset.source, cache=config.cache)
             if warning:
                 print(f"warning: {warning}", file=sys.stderr)
         print(

@@ -1,6 +1,5 @@
 """Write the report's files, print it, and compare experiments: what the command line calls."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from eval.report.load import load_experiment
 from eval.report.markdown import markdown_text
 from eval.report.table import Leaderboard, build_leaderboard
 from eval.report.terminal import print_board
-from experiment.folder import ExperimentFolder, write_bytes, write_text
+from experiment.folder import ExperimentFolder, write_bytes, write_json, write_text
 
 __all__ = ["compare", "print_leaderboard", "write_report"]
 
@@ -81,7 +80,7 @@ def write_board(board: Leaderboard, target: Path) -> Path:
     write_text(target / "leaderboard.md", markdown_text(board))
     write_text(target / "leaderboard.tex", latex_text(board))
     write_text(target / "leaderboard.csv", csv_text(board))
-    write_text(target / "leaderboard.json", json.dumps(json_value(board), indent=1, ensure_ascii=False) + "\n")
+    write_json(target / "leaderboard.json", json_value(board))
     page = target / "leaderboard.html"
     write_text(page, html_text(board, drawn))
     return page

@@ -2,6 +2,7 @@
 
 import builtins
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -101,6 +102,24 @@ def test_the_number_of_threads_changes_nothing(threads):
         assert as_pairs(exact_search(problem, device=CPU)) == by_hand(problem, query_ids, document_ids)
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_score_is_the_exact_rational_number_rounded_once():
+    problem, query_ids, _ = random_problem(21, documents=6, width=24, copies=0, longest=4)
+    found = exact_search(problem, device=CPU)
+    scored = 0
+    for query in range(len(query_ids)):
+        for document, score in zip(found[query].documents, found[query].scores, strict=True):
+            total = sum(
+                max(
+                    sum(Fraction(float(a)) * Fraction(float(b)) for a, b in zip(token, row, strict=True))
+                    for row in problem.documents[int(document)]
+                )
+                for token in problem.queries[query]
+            )
+            assert float(score) == float(np.float32(float(total)))
+            scored += 1
+    assert scored > 15
 
 
 def test_equal_documents_get_equal_scores_and_stand_by_falling_id():
