@@ -43,8 +43,8 @@ def _evaluate(arguments: Sequence[str]) -> None:
 
     from eval.evaluate import evaluate_experiment
     from eval.plan import print_plan
-    from eval.progress import Progress
     from experiment.load import load_config, read_resolved
+    from experiment.progress import Progress
 
     path, overrides = options.experiment, options.overrides
     if path.is_dir():

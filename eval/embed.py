@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from eval.estimate import sample_texts
 from eval.model_files import BackboneIdentities, read_head
-from eval.progress import Progress
 from eval.subjects import Subject
 from experiment.device import autocast
+from experiment.estimate import sample_texts
 from experiment.folder import sha256_json
+from experiment.progress import Progress
 from experiment.token_store import TokenStore
 from experiment.tokens import encode_tokens, text_key
 from projheads.errors import ProjheadsError

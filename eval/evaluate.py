@@ -2,31 +2,34 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
 from eval.bm25 import bm25_rankings
 from eval.embed import Embedder, Encoding
-from eval.estimate import seconds_to_search
 from eval.measures import measure_run
 from eval.model_files import BackboneIdentities
-from eval.progress import Progress, human_time
 from eval.ranking import Problem, own_documents, priorities
 from eval.record import evaluation_key, evaluation_record, is_finished
 from eval.runs import encode_id, make_run, write_run
 from eval.search import Answer, SearchSettings, check_search, describe, search
 from eval.subjects import Subject, list_references, list_trials
 from eval.texts import write_texts
+from experiment.claim import refuse_another
 from experiment.collections import Collection, open_collection
 from experiment.config import DatasetRef, ExperimentConfig
 from experiment.device import pick_device, resolve_precision
+from experiment.estimate import seconds_of_products
 from experiment.folder import ExperimentFolder, write_json, write_text
 from experiment.load import dump_config, read_resolved
+from experiment.progress import Progress, human_time
 from experiment.token_store import TokenStore
 from projheads.errors import ProjheadsError
 
 __all__ = ["evaluate_experiment"]
+
+SECONDS_PER_RANKING = 0.006
+"""For the estimate: scoring a query's best documents again and ordering them, on one CPU core."""
 
 
 def evaluate_experiment(config: ExperimentConfig, progress: Progress) -> None:
@@ -71,25 +74,11 @@ def _open_folder(config: ExperimentConfig) -> ExperimentFolder:
         ProjheadsError: If it holds no experiment, or one that was trained otherwise.
     """
     there = read_resolved(config.output)
-    for key, value in _trained_with(config).items():
-        if _trained_with(there)[key] != value:
-            raise ProjheadsError(
-                f"{config.output}: holds another experiment, whose {key} differs from this configuration's; evaluate "
-                f"that one with python -m eval {config.output}, or give this one another `output`"
-            )
+    refuse_another(config, there)
     folder = ExperimentFolder(config.output)
     if there != config:
         write_text(folder.experiment_yaml, dump_config(config))
     return folder
-
-
-def _trained_with(config: ExperimentConfig) -> dict[str, Any]:
-    return {
-        "model": config.model,
-        "train": config.train.model_dump(exclude={"log_every"}),
-        "heads.out_features": config.heads.out_features,
-        "heads.init": config.heads.init,
-    }
 
 
 class _Task:
@@ -186,4 +175,5 @@ class _Task:
             queries * documents * self._config.heads.out_features + (queries + documents) * subject.multiply_adds
             for subject in models
         )
-        return encode * encodings + seconds_to_search(len(models) * len(self._queries), products, self._encoding.device)
+        ranking = SECONDS_PER_RANKING * len(models) * len(self._queries)
+        return encode * encodings + ranking + seconds_of_products(products, self._encoding.device)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from eval.ranking import NOTHING, Problem, Ranking, rank, rounding_errors, shortlist
+from eval.threads import over_threads
 from experiment.token_store import TokenStore
 
 __all__ = ["exact_search"]
@@ -60,14 +61,15 @@ def exact_search(
         kept = min(kept, findable)
         scores, documents, largest_norm = _first_pass(problem, pending, kept, device, progress or (lambda share: None))
         errors = rounding_errors(problem, pending, largest_norm)
-        undecided = []
-        for row, query in enumerate(pending):
-            near = shortlist(scores[row], problem.depth, errors[row])
-            if len(near) == kept < findable:
-                undecided.append(query)
-            else:
-                rankings[int(query)] = rank(problem, int(query), documents[row, near])
-        pending, kept, progress = np.array(undecided, dtype=np.int64), 8 * kept, None
+        near = [shortlist(row, problem.depth, error) for row, error in zip(scores, errors, strict=True)]
+        decided = np.array([len(places) < kept or kept == findable for places in near])
+
+        def answer(row: int) -> Ranking:
+            return rank(problem, int(pending[row]), documents[row, near[row]])
+
+        for row, ranking in zip(np.flatnonzero(decided), over_threads(answer, np.flatnonzero(decided)), strict=True):
+            rankings[int(pending[row])] = ranking
+        pending, kept, progress = pending[~decided], 8 * kept, None
     return [rankings[int(query)] for query in wanted]
 
 
@@ -104,14 +106,12 @@ def _score_window(chunks: list[Tensor], window: "_Window", tile_rows: int) -> Te
     """MaxSim (n_queries, n_documents) of padded queries, each chunk (B, Lq, width), with the documents of a window."""
     device = window.rows.device
     scores = torch.empty(sum(map(len, chunks)), len(window.documents), device=device)
-    longest_product = max(chunk.shape[0] * chunk.shape[1] for chunk in chunks) * max(tile_rows, window.lengths[0])
-    buffer = torch.empty(int(longest_product), device=device)
-    column = 0
-    while column < len(window.documents):
-        longest = int(window.lengths[column])
-        tile = slice(column, min(column + max(1, tile_rows // longest), len(window.documents)))
+
+    def fill(tile: slice) -> None:
+        longest = int(window.lengths[tile.start])
         inside = np.minimum(np.arange(longest), window.lengths[tile, None] - 1)
         vectors = window.rows[torch.from_numpy((window.starts[tile, None] + inside).ravel()).to(device)]
+        buffer = torch.empty(max(chunk.shape[0] * chunk.shape[1] for chunk in chunks) * len(vectors), device=device)
         row = 0
         for chunk in chunks:
             size, length, _ = chunk.shape
@@ -119,7 +119,16 @@ def _score_window(chunks: list[Tensor], window: "_Window", tile_rows: int) -> Te
             torch.mm(chunk.flatten(0, 1), vectors.T, out=products)
             scores[row : row + size, tile] = products.view(size, length, -1, longest).amax(3).sum(1)
             row += size
-        column = tile.stop
+
+    tiles, column = [], 0
+    while column < len(window.documents):
+        tiles.append(slice(column, column + max(1, tile_rows // int(window.lengths[column]))))
+        column = tiles[-1].stop
+    if device.type == "cpu":
+        over_threads(fill, tiles)
+    else:
+        for tile in tiles:
+            fill(tile)
     return scores
 
 

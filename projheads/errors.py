@@ -9,7 +9,8 @@ __all__ = ["ProjheadsError", "UnknownNameError", "did_you_mean", "unknown_name"]
 class ProjheadsError(ValueError):
     """A mistake in what the user gave: its text is one line that says where it is and what to do.
 
-    It is a ValueError, so that pydantic collects it with the other mistakes of a file. Commands print that line and exit with code 2; they show no traceback for it.
+    It is a ValueError, so that pydantic collects it with the other mistakes of a file. Commands print that line and
+    exit with code 2; they show no traceback for it.
     """
 
 

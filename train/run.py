@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from experiment.claim import claim_folder
 from experiment.config import ExperimentConfig
 from experiment.device import describe_device, peak_memory, pick_device, reset_peak_memory, resolve_precision
 from experiment.fingerprint import backbone_fingerprint, weights_hash
@@ -17,6 +18,7 @@ from experiment.folder import (
     SCHEMA_VERSION,
     ExperimentFolder,
     TrialFolder,
+    read_json,
     sha256_json,
     versions,
     write_folder,
@@ -29,7 +31,6 @@ from experiment.tokens import encode_tokens
 from projheads import Head, HeadSpec, build_head, head_cost
 from projheads.hosts import load_host
 from projheads.hosts.base import HostModel
-from train.claim import claim_folder
 from train.data import TrainingData, load_training_data
 from train.embed import Embedder, FrozenEmbedder, LiveEmbedder
 from train.estimate import estimate_line
@@ -200,19 +201,30 @@ def _frozen(setting: Setting, keys: list[str], progress: Progress) -> FrozenEmbe
     return FrozenEmbedder(queries, documents, setting.model.device)
 
 
-def _list_trials(setting: Setting, folder: ExperimentFolder) -> list[Trial]:
+def _start_key(setting: Setting, spec: HeadSpec, seed: int) -> dict[str, Any]:
+    """Name everything that a trial's model depends on before its first step."""
     config = setting.config
-    shared = {
+    return {
         "version": TRAINING_VERSION,
         "model": config.model.model_dump(mode="json"),
+        "backbone": setting.backbone_hash,
         "out_features": config.heads.out_features,
         "init": config.heads.init,
+        "sample": setting.data.hash if setting.sample is not None else None,
+        "head": str(spec),
+        "seed": seed,
+    }
+
+
+def _list_trials(setting: Setting, folder: ExperimentFolder) -> list[Trial]:
+    """List the trials; the key of each names everything that its result depends on."""
+    config = setting.config
+    training = {
         "train": config.train.model_dump(mode="json", exclude={"log_every"}),
         "data": setting.data.hash,
-        "backbone": setting.backbone_hash,
     }
     return [
-        Trial(spec, seed, folder.trial(spec.slug, seed), sha256_json(shared | {"head": str(spec), "seed": seed}))
+        Trial(spec, seed, folder.trial(spec.slug, seed), sha256_json(_start_key(setting, spec, seed) | training))
         for spec in config.heads.variants
         for seed in config.seeds
     ]
@@ -273,7 +285,8 @@ def _write_untrained(setting: Setting, folder: ExperimentFolder) -> None:
     baseline = setting.config.heads.baseline
     for seed in setting.config.seeds:
         reference = folder.reference("untrained", seed)
-        if reference.reference_json.exists():
+        key = sha256_json(_start_key(setting, baseline, seed))
+        if reference.reference_json.exists() and read_json(reference.reference_json).get("key") == key:
             continue
         head = new_head(setting, baseline, seed).to(setting.model.device)
         _save(setting.replace(setting.model, head), reference.model, setting, folder)
@@ -284,6 +297,7 @@ def _write_untrained(setting: Setting, folder: ExperimentFolder) -> None:
                 "name": "untrained",
                 "description": f"{baseline} at its initialisation, before training",
                 "seed": seed,
+                "key": key,
                 "weights_hash": weights_hash(reference.model),
             },
         )

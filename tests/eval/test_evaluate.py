@@ -15,12 +15,12 @@ import torch
 import eval.evaluate as evaluate_module
 from eval.__main__ import main
 from eval.evaluate import evaluate_experiment
-from eval.progress import Progress
 from eval.runs import encode_id, read_run
 from experiment.cli import run_command
 from experiment.collections import open_collection
 from experiment.folder import ExperimentFolder
 from experiment.load import load_config
+from experiment.progress import Progress
 from projheads.errors import ProjheadsError
 from projheads.hosts.checkpoint import load_head, save_head
 
@@ -277,7 +277,7 @@ def test_nothing_trained_is_one_clear_line(miniature):
 
 
 def test_a_folder_of_another_experiment_is_refused(miniature):
-    with pytest.raises(ProjheadsError, match="holds another experiment, whose train differs"):
+    with pytest.raises(ProjheadsError, match=r"holds another experiment \(train.batch_size is 32 there and 4 here\)"):
         evaluate(miniature.config("train.batch_size=4"))
     with pytest.raises(ProjheadsError, match="not an experiment's folder"):
         evaluate(miniature.config("output=/nowhere/at-all"))

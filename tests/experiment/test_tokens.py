@@ -48,7 +48,8 @@ class FakeModel:
         return torch.device("cpu")
 
     def tokenize(self, texts, *, is_query):
-        ids = [[1, *(3 + sum(word.encode()) % 60 for word in text.split())][: self.length - 1] + [2] for text in texts]
+        words = [[3 + sum(word.encode()) % 60 for word in text.split()] for text in texts]
+        ids = [[1, *row[: self.length - 2], 2] for row in words]
         width = self.length if is_query else max(map(len, ids))
         padded = torch.tensor([row + [0] * (width - len(row)) for row in ids])
         return {"input_ids": padded, "attention_mask": (padded != 0).long()}

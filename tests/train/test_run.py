@@ -135,6 +135,13 @@ def test_another_experiment_is_refused(folder, backbone):
     assert sha256_file(Path("out/experiment.yaml")) == before
 
 
+def test_a_configuration_that_failed_can_be_mended_in_its_folder(folder, backbone):
+    folder(backbone)
+    with pytest.raises(ProjheadsError, match="leaves 28 training pairs"):
+        train("train.batch_size=32", "seeds=[0]")
+    assert len(train("seeds=[0]").trials()) == 2
+
+
 def test_the_whole_model_is_trained(folder, backbone):
     folder(backbone)
     experiment = train("train.trainable=all", "train.optimizer.backbone_lr=1e-3", "seeds=[0]")

@@ -1,4 +1,4 @@
-"""Taking an output folder for one experiment and one process."""
+"""One output folder holds one experiment, and one process trains in it."""
 
 import fcntl
 from collections.abc import Iterator
@@ -7,12 +7,23 @@ from typing import Any
 
 from experiment.config import ExperimentConfig
 from experiment.folder import ExperimentFolder, write_text
-from experiment.load import dump_config, load_config
+from experiment.load import dump_config, read_resolved
 from projheads.errors import ProjheadsError
 
-__all__ = ["claim_folder"]
+__all__ = ["claim_folder", "refuse_another"]
 
-MAY_CHANGE = ("description", "cache", "seeds", "device", "threads", "heads.variants", "eval", "train.log_every")
+MAY_CHANGE = (
+    "name",
+    "description",
+    "output",
+    "cache",
+    "seeds",
+    "device",
+    "threads",
+    "heads.variants",
+    "eval",
+    "train.log_every",
+)
 """Keys that may differ from those that the folder's trials were trained with."""
 
 
@@ -36,21 +47,28 @@ def claim_folder(config: ExperimentConfig) -> Iterator[ExperimentFolder]:
                 f"{folder.path}: another process works in this folder; wait for it or stop it"
             ) from None
         folder.remove_leftovers()
-        if folder.experiment_yaml.exists():
-            _refuse_another(config, load_config(folder.experiment_yaml), folder)
-        elif any(folder.path.glob("trials/*/seed-*")):
-            raise ProjheadsError(f"{folder.path}: holds trials but no experiment.yaml; choose another `output`")
+        if folder.trials():
+            refuse_another(config, read_resolved(folder.path))
         write_text(folder.experiment_yaml, dump_config(config))
         yield folder
 
 
-def _refuse_another(config: ExperimentConfig, there: ExperimentConfig, folder: ExperimentFolder) -> None:
+def refuse_another(config: ExperimentConfig, there: ExperimentConfig) -> None:
+    """Check that an output folder's trials were trained as a configuration says.
+
+    Args:
+        config: The configuration at hand.
+        there: The one that ``config.output`` holds.
+
+    Raises:
+        ProjheadsError: If they were trained otherwise; it names a key that differs.
+    """
     ours, theirs = _flat(config.model_dump(mode="json")), _flat(there.model_dump(mode="json"))
     for key in sorted(ours.keys() | theirs.keys()):
         changeable = any(key == name or key.startswith(f"{name}.") for name in MAY_CHANGE)
         if not changeable and ours.get(key) != theirs.get(key):
             raise ProjheadsError(
-                f"{folder.path}: holds another experiment ({key} is {theirs.get(key)!r} there and {ours.get(key)!r} "
+                f"{config.output}: holds another experiment ({key} is {theirs.get(key)!r} there and {ours.get(key)!r} "
                 "here); give this one another `output`, or delete the folder"
             )
 
