@@ -12,6 +12,8 @@ __all__ = ["main"]
 
 USAGE = """python -m eval CONFIG-or-OUTPUT-FOLDER [key=value ...] [--dry-run]
        python -m eval report OUTPUT-FOLDER
+       python -m eval plan OUTPUT-FOLDER
+       python -m eval compare OUTPUT-FOLDER OUTPUT-FOLDER ...
        python -m eval score RUN QRELS [--measures MEASURE ...]"""
 
 
@@ -22,8 +24,10 @@ def main(arguments: Sequence[str]) -> None:
         ProjheadsError: If the configuration, a file or the data cannot be used.
     """
     command, *rest = arguments or [""]
-    if command == "report":
-        _report(rest)
+    if command in ("report", "plan", "compare"):
+        from eval.report.cli import main_compare, main_plan, main_report
+
+        {"report": main_report, "plan": main_plan, "compare": main_compare}[command](rest)
     elif command == "score":
         _score(rest)
     else:
@@ -43,6 +47,7 @@ def _evaluate(arguments: Sequence[str]) -> None:
 
     from eval.evaluate import evaluate_experiment
     from eval.plan import print_plan
+    from eval.report.cli import main_report
     from experiment.load import load_config, read_resolved
     from experiment.progress import Progress
 
@@ -57,20 +62,7 @@ def _evaluate(arguments: Sequence[str]) -> None:
         return
     with Progress() as progress:
         evaluate_experiment(config, progress)
-    _report([str(config.output)])
-
-
-def _report(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m eval report", description="Write the leaderboard from an experiment's result files."
-    )
-    parser.add_argument("folder", type=Path, help="the experiment's output folder")
-    folder = parser.parse_args(arguments).folder
-
-    from eval.report import print_leaderboard, write_report
-
-    write_report(folder)
-    print_leaderboard(folder)
+    main_report([str(config.output)])
 
 
 def _score(arguments: Sequence[str]) -> None:

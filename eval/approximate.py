@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from eval.ranking import NOTHING, Problem, Ranking, maxsim_of, rank, rounding_errors, shortlist
+from eval.threads import over_threads
 from experiment.token_store import TokenStore
 from projheads.errors import ProjheadsError
 
@@ -130,17 +131,21 @@ def faiss_search(
     lengths = problem.queries.lengths
     errors = rounding_errors(problem, np.arange(len(problem.queries)), index.largest_norm)
     most = min(candidates_per_token, len(problem.documents.vectors), GPU_MOST_HITS if index.on_gpu else 2**31)
-    rankings = []
+
+    def answer(query: int, hits: np.ndarray) -> Ranking:
+        documents = _documents(problem, query, hits)
+        if len(documents) > problem.depth:
+            scores = maxsim_of(problem, query, documents, torch.float32)
+            documents = documents[shortlist(scores, problem.depth, errors[query])]
+        return rank(problem, query, documents) if len(documents) else NOTHING
+
+    rankings: list[Ranking] = []
     for queries in _batches(lengths, max(1, HITS // max(1, most))):
         rows = np.concatenate([problem.queries[query] for query in queries]).astype(np.float32)
         with _threads(torch.get_num_threads()):
             hits = index.index.search(rows, most)[1] if most and len(rows) else np.zeros((len(rows), 0), np.int64)
-        for query, found in zip(queries, np.split(hits, np.cumsum(lengths[queries])[:-1]), strict=True):
-            documents = _documents(problem, query, found)
-            if len(documents) > problem.depth:
-                scores = maxsim_of(problem, query, documents, torch.float32)
-                documents = documents[shortlist(scores, problem.depth, errors[query])]
-            rankings.append(rank(problem, query, documents) if len(documents) else NOTHING)
+        split = np.split(hits, np.cumsum(lengths[queries])[:-1])
+        rankings += over_threads(lambda item: answer(*item), zip(queries, split, strict=True))
         report(len(queries) / len(problem.queries))
     return rankings
 

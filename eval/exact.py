@@ -61,15 +61,16 @@ def exact_search(
         kept = min(kept, findable)
         scores, documents, largest_norm = _first_pass(problem, pending, kept, device, progress or (lambda share: None))
         errors = rounding_errors(problem, pending, largest_norm)
-        near = [shortlist(row, problem.depth, error) for row, error in zip(scores, errors, strict=True)]
-        decided = np.array([len(places) < kept or kept == findable for places in near])
-
-        def answer(row: int) -> Ranking:
-            return rank(problem, int(pending[row]), documents[row, near[row]])
-
-        for row, ranking in zip(np.flatnonzero(decided), over_threads(answer, np.flatnonzero(decided)), strict=True):
-            rankings[int(pending[row])] = ranking
-        pending, kept, progress = pending[~decided], 8 * kept, None
+        undecided, shortlists = [], {}
+        for row, query in enumerate(pending):
+            near = shortlist(scores[row], problem.depth, errors[row])
+            if len(near) == kept < findable:
+                undecided.append(query)
+            else:
+                shortlists[int(query)] = documents[row, near]
+        ranked = over_threads(lambda item: rank(problem, *item), shortlists.items())
+        rankings.update(zip(shortlists, ranked, strict=True))
+        pending, kept, progress = np.array(undecided, dtype=np.int64), 8 * kept, None
     return [rankings[int(query)] for query in wanted]
 
 

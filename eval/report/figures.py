@@ -63,7 +63,7 @@ def seeds(board: Leaderboard) -> Figure | None:
     for place, row in enumerate(rows):
         values = 100 * np.array(row.by_seed(board.measure))
         axes.plot(values, np.full(len(values), place), "o", color=ACCENT, alpha=0.55, markersize=5, markeredgewidth=0)
-        axes.plot([values.mean()] * 2, [place - 0.3, place + 0.3], color=INK, linewidth=1.6)
+        axes.plot([values.mean()] * 2, [place - 0.18, place + 0.22], color=INK, linewidth=1.6)
     axes.set_xlabel(f"{board.measure}, points: each trial a point, the mean a bar")
     return figure
 
@@ -206,7 +206,7 @@ def _rows_figure(rows: Sequence[Row]) -> tuple[Figure, Any]:
     axes.set_yticks([])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     for place, row in enumerate(rows):
-        axes.text(0, place - 0.22, row.label, transform=axes.get_yaxis_transform(), fontsize=7, clip_on=False)
+        axes.text(0, place - 0.26, row.label, transform=axes.get_yaxis_transform(), fontsize=7, clip_on=False)
     return figure, axes
 
 

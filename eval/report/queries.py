@@ -1,15 +1,14 @@
 """The queries that gained and lost most: what a difference in the mean is made of."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eval.report.load import Texts, Trial
 from eval.report.table import Leaderboard, Row
+from eval.runs import read_run
 
 __all__ = ["DatasetQueries", "Document", "QueryChange", "changed_queries", "shown_variant"]
 
@@ -122,22 +121,10 @@ def _changed(
 
 
 def _top_documents(trial: Trial, dataset: str, queries: Iterable[str], texts: Texts) -> dict[str, tuple[Document, ...]]:
-    wanted = set(queries)
-    found: dict[str, list[tuple[int, str]]] = defaultdict(list)
-    for query, document, rank in _run_lines(trial.evaluations[dataset].run):
-        if query in wanted:
-            found[query].append((rank, document))
+    path = trial.evaluations[dataset].run
+    run = read_run(path) if path.exists() else {}
     return {
-        query: tuple(Document(name, texts.documents.get(name, "")) for _, name in sorted(documents)[:TOP])
-        for query, documents in found.items()
+        query: tuple(Document(name, texts.documents.get(name, "")) for name, _ in run[query][:TOP])
+        for query in queries
+        if query in run
     }
-
-
-def _run_lines(path: Path) -> Iterator[tuple[str, str, int]]:
-    """Read (query, document, rank) of a TREC run file, ids as they stand there; nothing where it was not kept."""
-    if not path.exists():
-        return
-    with path.open(encoding="utf-8", newline="\n") as lines:
-        for line in lines:
-            query, _, document, rank, *_ = line.split(" ")
-            yield query, document, int(rank)

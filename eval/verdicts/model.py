@@ -2,7 +2,7 @@
 
 A difference between two variants on one data set is a table ``D[seed, query]``: seeds are paired because seed n has
 the same data order in every trial, queries are paired because everybody answers the same ones. The model is two-way
-crossed random effects (Searle, Casella and McCulloch, Variance Components, 1992, section 4.6)::
+crossed random effects (Searle, Casella and McCulloch, Variance Components, 1992)::
 
     D[s, q] = mean + seed[s] + query[q] + noise[s, q]
     Var(mean of D) = V_seed / S + V_query / Q + V_noise / (S Q)
@@ -20,8 +20,11 @@ from the other variants of the same experiment, as gene-expression studies with 
 and empirical Bayes methods, Statistical Applications in Genetics and Molecular Biology 3, 2004): each variance is
 averaged with the mean of the others', and that mean never counts for more than ``BORROWED`` degrees of freedom, which
 keeps the result honest where heads differ in how much their seeds scatter. A variant that scatters more than the others
-allow keeps its own variance. The degrees of freedom of the sum follow
-Satterthwaite (An approximate distribution of estimates of variance components, Biometrics 2, 1946).
+allow keeps its own variance.
+
+The degrees of freedom of the sum are the mean, harmonic and weighted by the parts, of those of its parts. That is a
+little more careful than Satterthwaite's formula, whose answer is far too high when the seeds' part came out small by
+chance, and close to weighting the critical values (Cochran and Cox, Experimental Designs, 1957).
 
 ``benchmarks/calibration.py`` measures what this gives on simulated and on real experiments without any difference.
 """
@@ -47,7 +50,7 @@ UNLIKE = 0.2
 """A variant whose scatter over seeds would be that large in at most this share of cases, were it like the others',
 keeps its own: what is averaged away there would make luck look like a difference."""
 
-OUTLYING = 10.0
+OUTLYING = 5.0
 """A variance counts among the others' for at most this many times the median one."""
 
 
@@ -218,5 +221,5 @@ def estimate(part: Levels, seed_variance: float, seed_df: float) -> Estimate:
     variance = over_seeds + part.query_part
     if variance == 0:
         return Estimate(part.mean, 0.0, max(seed_df, 1.0))
-    inverse_df = part.query_part**2 / part.query_df + (over_seeds**2 / seed_df if seed_df > 0 else 0.0)
-    return Estimate(part.mean, float(np.sqrt(variance)), float(variance**2 / inverse_df))
+    inverse_df = part.query_part / part.query_df + (over_seeds / seed_df if seed_df > 0 else 0.0)
+    return Estimate(part.mean, float(np.sqrt(variance)), float(variance / inverse_df))

@@ -2,10 +2,12 @@
 
 import errno
 import json
-import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -337,7 +339,18 @@ def evaluate_until_killed(yaml, evaluations):
         real(path, run)
 
     evaluate_module.write_run = killing
-    evaluate(load_config(yaml))
+    evaluate(load_config(Path(yaml)))
+
+
+IN_A_NEW_PROCESS = """
+import runpy, sys
+from types import SimpleNamespace
+import eval.embed
+test, conftest, yaml, evaluations = sys.argv[1:]
+host = SimpleNamespace(load=runpy.run_path(conftest)["load_fake"])
+eval.embed.load_host = lambda name: host
+runpy.run_path(test)["evaluate_until_killed"](yaml, int(evaluations))
+"""
 
 
 def test_a_killed_evaluation_goes_on_and_ends_with_the_same_bytes(miniature, tmp_path, capsys):
@@ -346,10 +359,10 @@ def test_a_killed_evaluation_goes_on_and_ends_with_the_same_bytes(miniature, tmp
     for files in evaluated(miniature).values():
         shutil.rmtree(files.path / "eval")
     shutil.rmtree(miniature.config().cache)
-    process = multiprocessing.get_context("fork").Process(target=evaluate_until_killed, args=(miniature.yaml, 3))
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    conftest = Path(__file__).with_name("conftest.py")
+    command = [sys.executable, "-c", IN_A_NEW_PROCESS, __file__, str(conftest), str(miniature.yaml), "3"]
+    process = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert process.returncode == -signal.SIGKILL, process.stderr
     assert len(results(miniature.folder)) == 3
     capsys.readouterr()
     evaluate(miniature.config())

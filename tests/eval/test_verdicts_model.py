@@ -133,7 +133,7 @@ def test_borrowing_averages_with_the_others_and_never_takes_more_than_its_limit(
 def test_a_variant_that_scatters_far_more_keeps_its_own_variance_and_spoils_no_other():
     wild, *calm = borrow([1000.0, 1.0, 1.0, 1.0, 1.0], [4] * 5)
     assert wild == (1000.0, 3.0)
-    others = (1.0 * 3 + 10.0) / 4
+    others = (1.0 * 3 + 5.0) / 4
     lent = 1 / (1 / BORROWED + 1.75 / 12)
     assert calm == [pytest.approx(((3 * 1.0 + lent * others) / (3 + lent), 3 + lent))] * 4
 

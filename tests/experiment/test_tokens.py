@@ -1,9 +1,11 @@
 """The token store against a model so small that every vector can be computed one text at a time."""
 
 import json
-import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -204,14 +206,21 @@ def encode_until_killed(folder, after_batches):
     encode_tokens(model, TEXTS, is_query=False, project=False, folder=folder, batch_tokens=1)
 
 
+IN_A_NEW_PROCESS = """
+import runpy, sys
+from pathlib import Path
+test, folder, after_batches = sys.argv[1:]
+runpy.run_path(test)["encode_until_killed"](Path(folder), int(after_batches))
+"""
+
+
 @pytest.mark.parametrize("after_batches", [0, 3, 6])
 def test_a_store_cut_off_by_a_kill_is_completed_with_the_same_bytes(tmp_path, monkeypatch, after_batches):
     monkeypatch.setattr(tokens_module, "WINDOW", 2)
     folder = tmp_path / "store"
-    process = multiprocessing.get_context("fork").Process(target=encode_until_killed, args=(folder, after_batches))
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
+    command = [sys.executable, "-c", IN_A_NEW_PROCESS, __file__, str(folder), str(after_batches)]
+    process = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    assert process.returncode == -signal.SIGKILL, process.stderr
     model = FakeModel()
     completed = encode_tokens(model, TEXTS, is_query=False, project=False, folder=folder, batch_tokens=1)
     assert len(model.batches) == len(TEXTS) - after_batches // 2 * 2
