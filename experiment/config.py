@@ -246,7 +246,7 @@ class EvalConfig(_Section):
         datasets: Collections to search.
         index: ``exact`` scores every document, a FAISS factory string builds that index over the token vectors,
             ``auto`` chooses by the size of the corpus.
-        nprobe: Lists that an inverted-file index visits; None for FAISS's default.
+        nprobe: Lists that an inverted-file index visits; None for a sixteenth of them, at least 8.
         candidates_per_token: Token vectors that the index returns for each query token.
         depth: Documents kept for each query.
         measures: ir-measures expressions; the first is the one that verdicts are about.

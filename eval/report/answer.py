@@ -31,7 +31,7 @@ def answer(board: Leaderboard) -> str:
     if worse == len(judged):
         return f"Every variant is worse than {board.baseline} on {_where(board)}."
     could = [one.smallest_shown for _, one in judged if one.word == "no difference shown" and one.smallest_shown]
-    power = f"; the experiment could have shown a difference of {shown(max(could))} points" if could else ""
+    power = f"; the experiment could have shown {_span(could)} points" if could else ""
     if worse:
         return (
             f"No variant is better than {board.baseline} on {_where(board)}, {worse} of {len(judged)} "
@@ -49,6 +49,12 @@ def notes(board: Leaderboard) -> list[str]:
         *_sanity_notes(board),
         *_data_notes(board),
     ]
+
+
+def _span(differences: Sequence[float]) -> str:
+    """Write the smallest differences that could have been shown: one number, or from the best case to the worst."""
+    least, most = shown(min(differences)), shown(max(differences))
+    return f"a difference of {least}" if least == most else f"differences of {least} to {most}"
 
 
 def _winner(board: Leaderboard, best: Row, verdict: Verdict, count: int) -> str:
