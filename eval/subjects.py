@@ -14,9 +14,9 @@ from experiment.folder import (
     TrialFolder,
     read_json,
     sha256_json,
-    write_folder,
     write_json,
 )
+from experiment.save import save_model
 from projheads.build import build_head
 from projheads.hosts import load_host
 
@@ -117,8 +117,7 @@ def _pretrained(config: ExperimentConfig, host: str, files: TrialFolder, at_hand
     if not files.model.exists():
         adapter, backbone = load_host(host), config.model.backbone
         head = build_head(config.heads.baseline, adapter.backbone_width(backbone), config.heads.out_features)
-        with write_folder(files.model) as temporary:
-            adapter.create(backbone, head, config.model.settings()).save(temporary)
+        save_model(adapter.create(backbone, head, config.model.settings()), files.model)
     return files.model
 
 

@@ -21,11 +21,11 @@ from experiment.folder import (
     read_json,
     sha256_json,
     versions,
-    write_folder,
     write_json,
     write_text,
 )
 from experiment.progress import Advance, Progress, human_time
+from experiment.save import save_model
 from experiment.seeds import torch_generator
 from experiment.tokens import encode_tokens
 from projheads import Head, HeadSpec, build_head, head_cost
@@ -276,8 +276,7 @@ def _save(model: HostModel, path: Path, setting: Setting, folder: ExperimentFold
     """Save a model; where the backbone is frozen, all models of the experiment share one weight file."""
     frozen = setting.config.train.trainable == "head"
     saved = sorted(folder.path.glob("*/*/seed-*/model")) if frozen else []
-    with write_folder(path) as temporary:
-        model.save(temporary, backbone_from=saved[0] if saved else None)
+    save_model(model, path, backbone_from=saved[0] if saved else None)
 
 
 def _write_untrained(setting: Setting, folder: ExperimentFolder) -> None:

@@ -10,14 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from experiment.cli import run_command
 from experiment.collections import Document, write_beir_folder
 from experiment.fingerprint import weights_hash
 from experiment.folder import ExperimentFolder, sha256_file
 from experiment.load import load_config
 from projheads.errors import ProjheadsError
 from projheads.hosts import load_host
+from train.__main__ import main
 from train.run import run_training
 
 ROOT = Path(__file__).parents[2]
@@ -163,6 +166,23 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(folder, backbone, capsy
     assert all("lower train.optimizer.head_lr" in trial["error"] for trial in trials)
     assert all(not trial.model.exists() for trial in experiment.trials())
     assert "[2/2] ffn(depth=2) seed 0: FAILED: step 1" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_one_line_and_nothing_half_written(folder, backbone, monkeypatch, capsys):
+    folder(backbone)
+    train("seeds=[0]")
+    before = hashes(ExperimentFolder(Path("out")))
+
+    def full(*arguments, **options):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("projheads.hosts.checkpoint.save_file", full)
+    assert run_command(main, ["try.yaml", "seeds=[0, 1]"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "No space left on device" in told
+    assert hashes(ExperimentFolder(Path("out"))) == before
+    assert not list(Path("out").rglob(".*.tmp"))
 
 
 def command(*overrides):
