@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # pip 25.1 is the first that installs dependency groups.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/pylate.txt
 
-.PHONY: quickstart test check format lint types imports wheel clean
+.PHONY: quickstart test test-sentence-transformers check format lint types imports wheel clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/python -m train configs/quickstart.yaml
@@ -13,6 +13,10 @@ quickstart: $(VENV)/.quickstart
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# The same tests with the other host, which cannot share an environment with PyLate.
+test-sentence-transformers: .venv-st/.dev
+	.venv-st/bin/python -m pytest tests/projheads tests/experiment/test_tokens_hosts.py tests/train
 
 check: lint types imports test wheel
 
@@ -33,8 +37,14 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+.venv-st/.dev: pyproject.toml
+	$(PYTHON) -m venv .venv-st
+	.venv-st/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	.venv-st/bin/python -m pip install --quiet --disable-pip-version-check --group dev --editable '.[sentence-transformers]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) .venv-st build dist *.egg-info
 
 $(VENV)/.pip: constraints/pylate.txt
 	@echo "setting up $(VENV) (a few minutes, once)"

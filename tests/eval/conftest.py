@@ -95,7 +95,7 @@ class FakeModel:
         states = self.native.table(tokens["input_ids"])
         return states + 0.5 * torch.cat([torch.zeros_like(states[:, :1]), states[:, :-1]], dim=1)
 
-    def save(self, path):
+    def save(self, path, *, backbone_from=None):
         save_fake(Path(path), self.seed, self.head)
 
 
