@@ -28,7 +28,7 @@ from experiment.progress import Advance, Progress, human_time
 from experiment.save import save_model
 from experiment.seeds import torch_generator
 from experiment.tokens import encode_tokens
-from projheads import Head, HeadSpec, build_head, head_cost
+from projheads import Head, HeadSpec, build_head, head_cost, head_warnings
 from projheads.hosts import load_host
 from projheads.hosts.base import HostModel
 from train.data import TrainingData, load_training_data
@@ -109,6 +109,9 @@ def run_training(config: ExperimentConfig) -> None:
             progress.say(line)
         setting = _prepare(config, data)
         config = setting.config
+        for spec in config.heads.variants:
+            for warning in head_warnings(new_head(setting, spec, config.seeds[0])):
+                progress.say(f"warning: {spec}: {warning}")
         if "untrained" in config.eval.references:
             _write_untrained(setting, folder)
         trials = _list_trials(setting, folder)
