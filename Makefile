@@ -40,7 +40,7 @@ format: $(VENV)/.dev
 .venv-st/.dev: pyproject.toml
 	$(PYTHON) -m venv .venv-st
 	.venv-st/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	.venv-st/bin/python -m pip install --quiet --disable-pip-version-check --group dev --editable '.[sentence-transformers]'
+	.venv-st/bin/python -m pip install --quiet --disable-pip-version-check --group dev --editable '.[sentence-transformers,onnx]'
 	touch $@
 
 clean:
@@ -58,5 +58,5 @@ $(VENV)/.quickstart: $(VENV)/.pip pyproject.toml
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.pip pyproject.toml
-	$(INSTALL) --group dev --editable '.[pylate]'
+	$(INSTALL) --group dev --editable '.[pylate,onnx]'
 	touch $@ $(VENV)/.quickstart

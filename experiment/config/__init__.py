@@ -1,0 +1,22 @@
+"""The YAML of an experiment: what can stand in it, and what each default is.
+
+A file states only what differs from the defaults below. ``load_config`` checks the whole file at once and reports
+every mistake with its line; ``dump_config`` writes the configuration with every default in place.
+"""
+
+from experiment.config.dataset import DatasetRef
+from experiment.config.eval import EvalConfig
+from experiment.config.experiment import ExperimentConfig
+from experiment.config.heads import HeadsConfig
+from experiment.config.model import ModelConfig
+from experiment.config.train import OptimizerConfig, TrainConfig
+
+__all__ = [
+    "DatasetRef",
+    "EvalConfig",
+    "ExperimentConfig",
+    "HeadsConfig",
+    "ModelConfig",
+    "OptimizerConfig",
+    "TrainConfig",
+]

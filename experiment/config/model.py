@@ -1,0 +1,31 @@
+"""The section ``model`` of an experiment's YAML."""
+
+import string
+from typing import Literal
+
+from pydantic import StrictBool
+
+from experiment.config.fields import Count, Section
+from projheads.hosts.base import EncodingSettings
+
+__all__ = ["ModelConfig"]
+
+
+class ModelConfig(Section):
+    """The backbone and how it reads texts; see ``projheads.hosts.base.EncodingSettings`` for the fields they share."""
+
+    host: Literal["auto", "pylate", "sentence-transformers"] = "auto"
+    backbone: str = "sentence-transformers/all-MiniLM-L6-v2"
+    revision: str | None = None
+    query_length: Count = 32
+    document_length: Count = 180
+    query_prefix: str = "[Q] "
+    document_prefix: str = "[D] "
+    query_expansion: StrictBool = True
+    attend_to_expansion_tokens: StrictBool = False
+    skiplist: tuple[str, ...] = tuple(string.punctuation)
+    trust_remote_code: StrictBool = False
+
+    def settings(self) -> EncodingSettings:
+        """Return the part that the host adapter asks for."""
+        return EncodingSettings(**self.model_dump(exclude={"host", "backbone"}))
