@@ -78,7 +78,7 @@ class Setting:
 
     Attributes:
         config: The experiment, with the precision that ``auto`` stands for here.
-        data: The training pairs.
+        data: What is trained on.
         model: The pretrained backbone in its host; trials of a frozen backbone put their heads on it.
         backbone_hash: Content hash of the pretrained backbone.
         create: Makes the model anew, from the pretrained backbone and a head.
@@ -116,10 +116,10 @@ def run_training(config: ExperimentConfig) -> None:
             _write_untrained(setting, folder)
         trials = _list_trials(setting, folder)
         pending = [trial for trial in trials if not trial.finished]
-        steps = count_steps(config.train, len(data.pairs))
+        steps = count_steps(config.train, len(data.examples))
         progress.say(
             f"{len(trials)} trials ({len(config.heads.variants)} variants x {len(config.seeds)} seeds) of {steps} "
-            f"steps with {config.train.batch_size} pairs in {config.train.precision} on "
+            f"steps with {config.train.batch_size} examples in {config.train.precision} on "
             f"{describe_device(setting.model.device)}; {len(trials) - len(pending)} are finished already"
         )
         if not pending:
@@ -257,7 +257,7 @@ def _run_trial(
         embed = LiveEmbedder(model, data.queries, data.documents)
     reset_peak_memory(setting.model.device)
     record, failure = TrialRecord(), None
-    with progress.step(trial.name, count_steps(config.train, len(data.pairs))) as advance:
+    with progress.step(trial.name, count_steps(config.train, len(data.examples))) as advance:
 
         def on_step(step: int, loss: float) -> None:
             advance(1, f"loss {loss:.3f}")
@@ -333,7 +333,7 @@ def _describe(setting: Setting, trial: Trial, head: Head, record: TrialRecord, f
         "parameters": cost.parameters,
         "multiply_adds": cost.multiply_adds,
         "folds": cost.folds,
-        "steps": count_steps(config.train, len(setting.data.pairs)),
+        "steps": count_steps(config.train, len(setting.data.examples)),
         "learning_rate": config.train.optimizer.head_lr,
         "train": {"loss": record.loss} if failure is None else None,
         "validation": record.validation,

@@ -16,10 +16,10 @@ from experiment.device import autocast
 from experiment.seeds import seed_for
 from projheads.errors import ProjheadsError
 from projheads.hosts.base import HostModel
-from projheads.scoring import maxsim
+from projheads.scoring import maxsim, maxsim_nway
 from train.data import TrainingData, order_of
 from train.embed import Embedder
-from train.loss import contrastive_loss, pair_accuracy
+from train.loss import contrastive_loss, make_loss, pair_accuracy
 from train.optimization import make_optimizer, make_scheduler
 
 __all__ = ["TrainingFailedError", "TrialRecord", "count_steps", "train_trial", "validate"]
@@ -38,7 +38,7 @@ class TrialRecord:
         loss: Mean loss over the last tenth of the steps.
         validation: ``loss`` and ``accuracy`` on the held-out pairs after the last step; None without held-out pairs.
         seconds: Time of the training steps, without validation.
-        examples_per_s: Pairs trained on in a second.
+        examples_per_s: Pairs or tuples trained on in a second.
     """
 
     lines: list[dict[str, Any]] = field(default_factory=list)
@@ -52,12 +52,12 @@ class TrialRecord:
         held_out = ""
         if self.validation:
             held_out = f", held-out loss {self.validation['loss']:.3f} accuracy {self.validation['accuracy']:.3f}"
-        return f"loss {self.loss:.3f}{held_out}, {self.seconds:.1f} s, {self.examples_per_s:.0f} pairs/s"
+        return f"loss {self.loss:.3f}{held_out}, {self.seconds:.1f} s, {self.examples_per_s:.0f} examples/s"
 
 
-def count_steps(settings: TrainConfig, pairs: int) -> int:
-    """Return the number of optimiser steps that ``pairs`` training pairs lead to."""
-    steps = settings.epochs * (pairs // settings.batch_size)
+def count_steps(settings: TrainConfig, examples: int) -> int:
+    """Return the number of optimiser steps that ``examples`` pairs or tuples lead to."""
+    steps = settings.epochs * (examples // settings.batch_size)
     return steps if settings.max_steps is None else min(steps, settings.max_steps)
 
 
@@ -77,7 +77,7 @@ def train_trial(
         head: The head at its initialisation, on the device; trained in place.
         model: The model that holds the head, to train its backbone too; None where the backbone is frozen.
         embed: Gives the token embeddings of a batch.
-        data: The training pairs.
+        data: What is trained on.
         seed: Decides the order of the data and the dropout.
         on_step: Called after each step with its number, from 1, and its loss.
 
@@ -89,27 +89,36 @@ def train_trial(
     """
     device = next(head.parameters()).device
     trained = head if model is None else model.native
-    steps = count_steps(settings, len(data.pairs))
+    steps = count_steps(settings, len(data.examples))
     optimizer = make_optimizer(settings, head, [] if model is None else model.backbone_parameters())
     scheduler = make_scheduler(settings, optimizer, steps)
     validate_at = {round(steps * (n + 1) / settings.validations) for n in range(settings.validations)}
+    loss_of, n_ways = make_loss(settings.loss), data.examples.shape[1] - 1
     record, losses = TrialRecord(), []
 
     trained.train()
-    for step, batch in enumerate(order_of(data, settings.batch_size, steps, seed), start=1):
+    for step, rows in enumerate(order_of(data, settings.batch_size, steps, seed), start=1):
         started = time.perf_counter()
+        batch = data.examples[rows]
         ignore = torch.from_numpy(data.false_negatives(batch)).to(device)
+        teacher = None if data.teacher_scores is None else torch.from_numpy(data.teacher_scores[rows]).to(device)
         with _dropout_stream(seed, step), autocast(device, settings.precision):
             queries, queries_mask = embed(head, batch[:, 0], is_query=True)
-            documents, documents_mask = embed(head, batch[:, 1], is_query=False)
-            scores = maxsim(queries, documents, queries_mask, documents_mask)
-            loss = contrastive_loss(scores, settings.temperature, ignore)
+            documents, documents_mask = embed(head, batch[:, 1:].ravel(), is_query=False)
+            if loss_of.scope == "batch":
+                scores = maxsim(queries, documents, queries_mask, documents_mask)
+            else:
+                own = (len(rows), n_ways)
+                scores = maxsim_nway(
+                    queries, documents.view(*own, *documents.shape[1:]), queries_mask, documents_mask.view(*own, -1)
+                )
+            loss = loss_of(scores, ignore=ignore, teacher=teacher)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = clip_grad_norm_(trained.parameters(), settings.max_grad_norm or math.inf)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             raise TrainingFailedError(
                 f"step {step}: loss {loss.item()}, gradient norm {norm.item()}; "
-                "lower train.optimizer.head_lr, raise train.temperature, or train in fp32"
+                "lower train.optimizer.head_lr, raise train.loss.temperature, or train in fp32"
             )
         rate = scheduler.get_last_lr()[0]
         optimizer.step()
@@ -146,8 +155,8 @@ def validate(
     """Rank the held-out documents for each held-out query.
 
     Returns:
-        ``loss``: the contrastive loss with all held-out documents as one batch; ``accuracy``: the share of queries
-        whose relevant document comes first.
+        ``loss``: the contrastive loss with all held-out documents as one batch, at the temperature of the loss that
+        is trained with; ``accuracy``: the share of queries whose relevant document comes first.
     """
     device = next(head.parameters()).device
     trained.eval()
@@ -162,7 +171,7 @@ def validate(
     scores = torch.cat(columns)
     trained.train()
     return {
-        "loss": float(contrastive_loss(scores, settings.temperature, ignore)),
+        "loss": float(contrastive_loss(scores, make_loss(settings.loss).temperature, ignore)),
         "accuracy": pair_accuracy(scores, ignore),
     }
 

@@ -6,6 +6,7 @@ from pydantic import Field, StrictInt
 
 from experiment.config.dataset import TrainDataset
 from experiment.config.fields import Count, Fraction, NonNegative, Positive, Section
+from experiment.config.loss import ContrastiveConfig, Loss
 
 __all__ = ["OptimizerConfig", "TrainConfig"]
 
@@ -40,8 +41,8 @@ class TrainConfig(Section):
         epochs: Passes over the training pairs; ``max_steps`` ends them earlier.
         max_steps: Upper bound of optimiser steps; None for no bound.
         max_pairs: Upper bound of training pairs, drawn once for the experiment; None for all of them.
-        batch_size: Pairs a step; each query has the other pairs' documents as negatives.
-        temperature: Divides the MaxSim scores in front of the softmax.
+        batch_size: Pairs or tuples a step.
+        loss: The loss and its options; a bare string is its name.
         optimizer: Optimiser and learning rates.
         schedule: How the learning rate falls after the warm-up.
         warmup_ratio: Share of the steps in which the learning rate rises from 0.
@@ -59,7 +60,7 @@ class TrainConfig(Section):
     max_steps: Count | None = None
     max_pairs: Count | None = None
     batch_size: Annotated[StrictInt, Field(ge=2)] = 32
-    temperature: Positive = 1.0
+    loss: Loss = ContrastiveConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup_ratio: Fraction = 0.1

@@ -3,13 +3,12 @@ import torch
 from torch import nn
 from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
 
-from experiment.config import DatasetRef, OptimizerConfig, TrainConfig
+from experiment.config import OptimizerConfig, TrainConfig
 from train.optimization import learning_rate_factor, make_optimizer, make_scheduler
 
 
 def settings(**options):
-    data = DatasetRef(source="pydocs", split="train", name="pydocs")
-    return TrainConfig(data=data, **options)
+    return TrainConfig(data="pydocs", **options)
 
 
 @pytest.mark.parametrize(
