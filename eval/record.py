@@ -7,7 +7,7 @@ from eval.measures import mean_of
 from eval.search import Answer
 from eval.subjects import Subject
 from experiment.collections import Collection
-from experiment.config import DatasetRef, EvalConfig
+from experiment.config import EvalConfig, EvalDatasetRef
 from experiment.folder import SCHEMA_VERSION, read_json, sha256_json, versions
 from experiment.token_store import TokenStore
 
@@ -53,7 +53,7 @@ def is_finished(subject: Subject, dataset: str, key: str) -> bool:
 
 def evaluation_record(
     key: str,
-    dataset: DatasetRef,
+    dataset: EvalDatasetRef,
     collection: Collection,
     answer: Answer,
     measures: Mapping[str, Mapping[str, float]],
@@ -78,6 +78,7 @@ def evaluation_record(
             "name": dataset.name,
             "source": dataset.source,
             "split": dataset.split,
+            "group": dataset.group,
             "hash": collection.hash,
             "documents": len(collection.corpus),
             "queries": len(collection.qrels),

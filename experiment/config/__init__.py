@@ -4,7 +4,7 @@ A file states only what differs from the defaults below. ``load_config`` checks 
 every mistake with its line; ``dump_config`` writes the configuration with every default in place.
 """
 
-from experiment.config.dataset import DatasetRef
+from experiment.config.dataset import DatasetRef, EvalDatasetRef
 from experiment.config.eval import EvalConfig
 from experiment.config.experiment import ExperimentConfig
 from experiment.config.heads import HeadsConfig
@@ -14,6 +14,7 @@ from experiment.config.train import OptimizerConfig, TrainConfig
 __all__ = [
     "DatasetRef",
     "EvalConfig",
+    "EvalDatasetRef",
     "ExperimentConfig",
     "HeadsConfig",
     "ModelConfig",
