@@ -8,10 +8,10 @@ from eval.search import Answer
 from eval.subjects import Subject
 from experiment.collections import Collection
 from experiment.config import EvalConfig, EvalDatasetRef
-from experiment.folder import SCHEMA_VERSION, read_json, sha256_json, versions
+from experiment.folder import SCHEMA_VERSION, read_json, sha256_json, versions, write_json
 from experiment.token_store import TokenStore
 
-__all__ = ["evaluation_key", "evaluation_record", "is_finished"]
+__all__ = ["evaluation_key", "evaluation_record", "is_finished", "regroup"]
 
 EVALUATION_VERSION = 1
 """Raised when a change to the code changes what an evaluation computes; older evaluations are then made anew."""
@@ -49,6 +49,14 @@ def is_finished(subject: Subject, dataset: str, key: str) -> bool:
     """Tell whether this very evaluation lies on the disk, whole."""
     record = subject.folder.eval_json(dataset)
     return record.exists() and subject.folder.eval_run(dataset).exists() and read_json(record).get("key") == key
+
+
+def regroup(subject: Subject, dataset: EvalDatasetRef) -> None:
+    """Bring an evaluation that is there up to date where its data set has come into a group, or left one."""
+    path = subject.folder.eval_json(dataset.name)
+    record = read_json(path) if path.exists() else None
+    if record is not None and record["dataset"].get("group") != dataset.group:
+        write_json(path, record | {"dataset": record["dataset"] | {"group": dataset.group}})
 
 
 def evaluation_record(

@@ -73,10 +73,11 @@ def check_source(source: str, *, cache: Path | None = None) -> str | None:
     if "/" in source and not colon:
         return f"{source}: there is no such folder yet"
     suites = [f"suite:{name}" for name in list_suites()]
-    known = ["pydocs", *(f"beir:{name}" for name in list_beir()), *(f"nano:{name}" for name in NANO_BEIR), *suites]
+    likely = ["pydocs", *(f"beir:{name}" for name in list_beir())]
+    meant = did_you_mean(source, likely) or did_you_mean(source, [*(f"nano:{name}" for name in NANO_BEIR), *suites])
     raise UnknownNameError(
         f'unknown dataset "{source}"; known: pydocs, beir:<name>, nano:<name>, hf:<owner>/<name>, '
-        f"{', '.join(suites)}, a folder in BEIR layout{did_you_mean(source, known)}"
+        f"{', '.join(suites)}, a folder in BEIR layout{meant}"
     )
 
 
