@@ -266,7 +266,9 @@ def test_ndcg_with_exponential_gains_is_the_formula_unrounded_and_that_of_ranx()
     assert mean_of(values[name]) == pytest.approx(theirs, abs=1e-9)
 
 
-@pytest.mark.parametrize("measure", ["AP", "Judged@10", "P(rel=2)@5", "Success@5", "Bpref", "Rprec", "infAP", "RR(rel=2)"])
+@pytest.mark.parametrize(
+    "measure", ["AP", "Judged@10", "P(rel=2)@5", "Success@5", "Bpref", "Rprec", "infAP", "RR(rel=2)"]
+)
 def test_measures_do_not_depend_on_how_ids_are_spelled(measure):
     qrels, run = odd_judgements()
     plain = {name: f"d{place}" for place, name in enumerate(ODD_IDS)}
@@ -312,7 +314,11 @@ def test_odd_files_of_other_programs_are_read(tmp_path):
     [
         ("a.run", "q Q0 a 1 2.0 x\nq Q0 b 2 1.0\n", "a.run line 2: a line of a run has 6 columns, this one has 5"),
         ("a.run", "q Q0 a 1 high x\n", 'a.run line 1: the score "high" is no number'),
-        ("qrels", "query-id\tcorpus-id\tscore\nq\td\n", "qrels line 2: a judgement has 3 columns (BEIR) or 4 (TREC), not 2"),
+        (
+            "qrels",
+            "query-id\tcorpus-id\tscore\nq\td\n",
+            "qrels line 2: a judgement has 3 columns (BEIR) or 4 (TREC), not 2",
+        ),
         ("qrels", "q 0 d\u00a01 1\nq\n", "qrels line 2: a judgement has 3 columns (BEIR) or 4 (TREC), not 1 column"),
     ],
 )
