@@ -21,6 +21,7 @@ from eval.evaluate import evaluate_experiment
 from eval.runs import encode_id, read_run
 from experiment.cli import run_command
 from experiment.collections import open_collection
+from experiment.collections.beir_hub import CQADUPSTACK
 from experiment.folder import ExperimentFolder
 from experiment.load import load_config
 from experiment.lock import try_locked
@@ -265,6 +266,29 @@ def test_two_processes_at_once_do_each_evaluation_once(miniature):
     for name in ("linear seed 0", 'ffn(activation="gelu") seed 1', "bm25", "backbone", "untrained seed 1"):
         assert told.count(f"{name}: nDCG@10") == 1
     assert results(miniature.folder) == alone
+
+
+def test_cqadupstack_is_searched_forum_by_forum_and_counts_as_one(miniature, capsys):
+    cache = miniature.config().cache
+    for place, part in enumerate(CQADUPSTACK):
+        folder = cache / "beir" / "cqadupstack" / part  # as the archive of BEIR unpacks
+        shutil.copytree(miniature.collection, folder)
+        with (folder / "corpus.jsonl").open("a") as file:
+            file.write(json.dumps({"_id": f"of {part}", "text": "trees " * place}) + "\n")
+    datasets = f"eval.datasets=[{{suite: cqadupstack}}, {miniature.collection}]"
+    assert run_command(main, [str(miniature.yaml), datasets, "eval.references=[]", "seeds=[0]"]) == 0
+    assert "twelve forums" in capsys.readouterr().out
+    trial = miniature.folder.trial("linear", 0)
+    records = [json.loads(trial.eval_json(f"cqadupstack-{part}").read_text()) for part in CQADUPSTACK]
+    assert len({record["dataset"]["hash"] for record in records}) == 12
+    assert {record["dataset"]["group"] for record in records} == {"cqadupstack"}
+    board = json.loads((miniature.folder.report / "leaderboard.json").read_text())
+    assert [dataset["name"] for dataset in board["datasets"]] == ["cqadupstack", "odd"]
+    alone = json.loads(trial.eval_json("odd").read_text())["means"]["nDCG@10"]
+    scores = next(row["scores"]["nDCG@10"] for row in board["rows"] if row["label"] == "linear")
+    assert scores["cqadupstack"][0] == pytest.approx(np.mean([record["means"]["nDCG@10"] for record in records]))
+    assert scores["odd"][0] == pytest.approx(alone)
+    assert load_config(miniature.folder.experiment_yaml).eval.datasets[-1].name == "odd"
 
 
 def test_a_collection_that_comes_into_a_group_is_not_evaluated_again(miniature, capsys):

@@ -18,6 +18,7 @@ from experiment.collections import (
     sources,
     write_beir_folder,
 )
+from experiment.folder import write_folder
 from projheads.errors import ProjheadsError, UnknownNameError
 
 
@@ -158,7 +159,8 @@ def test_who_asks_for_pydocs_at_once_makes_it_once(tmp_path, monkeypatch):
 
     def make(folder):
         made.append(folder)
-        tiny(folder / "test")
+        with write_folder(folder) as temporary:
+            tiny(temporary / "test")
 
     monkeypatch.setattr(pydocs, "_make", make)
     found = at_once(4, lambda: open_collection("pydocs", split="test", cache=tmp_path))
