@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, field_validator
 from experiment.collections import check_source
 from experiment.config.fields import Section, safe_name
 
-__all__ = ["DatasetRef", "EvalDataset", "TrainDataset"]
+__all__ = ["DatasetRef", "EvalDataset"]
 
 
 class DatasetRef(Section):
@@ -48,5 +48,4 @@ def _default_name(source: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.") or "dataset"
 
 
-TrainDataset = Annotated[DatasetRef, _dataset("train")]
 EvalDataset = Annotated[DatasetRef, _dataset("test")]
