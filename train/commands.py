@@ -42,7 +42,7 @@ def main_mine(arguments: Sequence[str]) -> None:
         source, split, cache = config.train.data.source, config.train.data.split, config.cache
     if source is None:
         raise ProjheadsError(f"{options.config}: train.data has no `source` to mine")
-    if not (1 <= options.from_rank and 1 <= options.negatives <= options.to_rank - options.from_rank + 1):
+    if options.from_rank < 1 or not (1 <= options.negatives <= options.to_rank - options.from_rank + 1):
         raise ProjheadsError(
             f"mine: ranks {options.from_rank} to {options.to_rank} cannot give --negatives {options.negatives}"
         )

@@ -16,9 +16,6 @@ from experiment.progress import Progress
 
 __all__ = ["Mining", "mine"]
 
-MARGIN = 20
-"""Documents ranked beyond the range, so that a positive's rank is seen where it is just behind it."""
-
 
 @dataclass
 class Mining:
@@ -47,8 +44,8 @@ class Mining:
         mean = self.ranks / max(1, self.written * self.negatives)
         dropped = f"; {self.dropped} pairs have fewer negatives in that range and were left out" if self.dropped else ""
         return (
-            f"{self.written} tuples of a positive and {self.negatives} negatives, taken from BM25 ranks {self.first} to "
-            f"{self.last}: mean rank {mean:.1f}, deepest {self.deepest}{dropped}"
+            f"{self.written} tuples of a positive and {self.negatives} negatives, taken from BM25 ranks {self.first} "
+            f"to {self.last}: mean rank {mean:.1f}, deepest {self.deepest}{dropped}"
         )
 
 
@@ -57,8 +54,8 @@ def mine(collection: Collection, source: str, mining: Mining, out: Path, progres
 
     A query's negatives are the best-ranked documents of the range that are not judged relevant for it with any grade
     above 0, and whose texts are neither equal nor nearly equal to that of such a document, nor to each other's. Ranks
-    count every document that BM25 finds. A line's ``ranks`` are those of its documents, null for a positive that was
-    not found in the range. The same collection and options give the same bytes.
+    count every document that BM25 finds. A line's ``ranks`` are those of its documents, null for a positive that
+    stands behind the range or was not found. The same collection and options give the same bytes.
 
     Args:
         collection: The collection.
@@ -95,7 +92,7 @@ def _tuples(collection: Collection, mining: Mining, progress: Progress) -> Itera
         found = bm25_search(
             [collection.queries[query] for query in positives],
             [document.passage for document in collection.corpus.values()],
-            depth=mining.last + MARGIN,
+            depth=mining.last,
             # Equal scores stand in the order of the corpus.
             priority=-np.arange(len(ids)),
             own=np.array([place.get(query, -1) for query in positives], np.int64),

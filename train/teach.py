@@ -57,14 +57,15 @@ def teach(tuples: Tuples, path: Path, teacher: Teacher, out: Path, progress: Pro
     first = float((scores.argmax(axis=1) == 0).mean())
     return (
         f"{len(scores)} tuples of {scores.shape[1]} documents scored by the {teacher.kind} {teacher.name} "
-        f"({teacher.measure}): mean {scores[:, 0].mean():.4f} for the first document and {scores[:, 1:].mean():.4f} for "
-        f"the others; the first is the best in {first:.1%} of the tuples"
+        f"({teacher.measure}): mean {scores[:, 0].mean():.4f} for the first document and {scores[:, 1:].mean():.4f} "
+        f"for the others; the first is the best in {first:.1%} of the tuples"
     )
 
 
 def _score(tuples: Tuples, teacher: Teacher, work: Path, progress: Progress) -> np.ndarray:
     """Return the scores (n, n_ways) float32."""
-    queries, documents = np.broadcast_arrays(tuples.rows[:, :1], tuples.rows[:, 1:])
+    documents, n_ways = tuples.rows[:, 1:], tuples.rows.shape[1] - 1
+    queries = np.repeat(tuples.rows[:, :1], n_ways, axis=1)
     if teacher.kind == "bi-encoder":
         sides = []
         for is_query, texts in ((True, tuples.queries), (False, tuples.documents)):
@@ -78,15 +79,15 @@ def _score(tuples: Tuples, teacher: Teacher, work: Path, progress: Progress) -> 
         for start in range(0, len(scores), WINDOW):
             rows = slice(start, start + WINDOW)
             left, right = sides[0][queries[rows].ravel()], sides[1][documents[rows].ravel()]
-            scores[rows] = teacher.compare(left, right).reshape(-1, scores.shape[1])
+            scores[rows] = teacher.compare(left, right).reshape(-1, n_ways)
         return scores
     pairs, places = np.unique(np.stack([queries.ravel(), documents.ravel()], axis=1), axis=0, return_inverse=True)
 
     def predict(start: int, stop: int) -> np.ndarray:
         return teacher.predict([(tuples.queries[int(q)], tuples.documents[int(d)]) for q, d in pairs[start:stop]])
 
-    found = _fill(work / "pairs", len(pairs), 1, predict, progress)
-    return np.asarray(found[places.ravel(), 0]).reshape(queries.shape)
+    found = _fill(work / "pairs", len(pairs), 1, predict, progress).ravel()
+    return np.asarray(found[places.ravel()]).reshape(documents.shape)
 
 
 def _fill(

@@ -95,7 +95,7 @@ def _resolve(repo: str, table: Any, queries: Any, documents: Any, n_ways: int | 
 def _taught(repo: str, lists: Any, counts: np.ndarray) -> np.ndarray:
     """Return the teacher's scores of all rows, one behind the other, float32."""
     different = np.flatnonzero(np.diff(lists.offsets.to_numpy()) != counts)
-    scores = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
+    scores: np.ndarray = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
     if len(different):
         raise ProjheadsError(f"hf:{repo} row {different[0] + 1}: it has another number of scores than of documents")
     if not np.isfinite(scores).all():
