@@ -38,7 +38,18 @@ from scipy import special
 
 from projheads.errors import ProjheadsError
 
-__all__ = ["BORROWED", "Estimate", "Levels", "Scores", "borrow", "estimate", "join_levels", "levels", "paired_levels", "take_apart"]
+__all__ = [
+    "BORROWED",
+    "Estimate",
+    "Levels",
+    "Scores",
+    "borrow",
+    "estimate",
+    "join_levels",
+    "levels",
+    "paired_levels",
+    "take_apart",
+]
 
 FloatArray = NDArray[np.float64]
 
