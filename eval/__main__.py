@@ -83,7 +83,9 @@ def _evaluate_checkpoints(arguments: Sequence[str]) -> None:
         "used, and compare them query by query. Finished evaluations are not done again.",
     )
     parser.add_argument("--model", action="append", required=True, help="a folder or a hub name; may stand many times")
-    parser.add_argument("--datasets", nargs="+", required=True, help="as in a configuration; suite:beir, suite:nanobeir")
+    parser.add_argument(
+        "--datasets", nargs="+", required=True, help="as in a configuration; suite:beir, suite:nanobeir"
+    )
     parser.add_argument("--measures", nargs="+", help="ir-measures expressions; the first is compared")
     parser.add_argument("--index", help="auto, exact or a FAISS factory string")
     parser.add_argument("--split", help="of all data sets; that by which models are compared if not given")
