@@ -3,7 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from eval.report.table import Row
+from eval.report.storage import StoredForm
+from eval.report.table import Costs, Row
 from eval.verdicts import Verdict
 from eval.verdicts.power import Design
 
@@ -19,11 +20,13 @@ __all__ = [
     "missing",
     "points",
     "queries_needed",
+    "rates",
     "ratio",
     "seconds",
     "seeds_needed",
     "short_count",
     "shown",
+    "stored_change",
     "verdict_cell",
     "verdict_text",
     "visible",
@@ -68,6 +71,11 @@ def verdict_text(verdict: Verdict) -> str:
     if verdict.word == "no difference shown" and verdict.smallest_shown is not None:
         return f"no difference shown (could have shown {shown(verdict.smallest_shown)})"
     return verdict.word
+
+
+def stored_change(stored: StoredForm) -> str:
+    """Write what a form of storage changes, with its interval: ``-0.12 [-0.30, +0.06]``."""
+    return f"{difference(stored.change)} {interval(*stored.interval)}" if stored.interval else difference(stored.change)
 
 
 def count(value: float) -> str:
@@ -147,6 +155,11 @@ def verdict_cell(row: Row) -> str:
     else:
         main = "" if not row.seeds else "shares no seed with the baseline"
     return "; ".join([*([main] if main else []), *missing(row)])
+
+
+def rates(costs: Costs) -> str:
+    """Write the learning rates of a variant's trials, and what else its sweep chose."""
+    return costs.chosen.text() if costs.chosen else ", ".join(f"{rate:g}" for rate in costs.learning_rates)
 
 
 def short_count(value: float) -> str:
