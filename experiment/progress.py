@@ -37,6 +37,11 @@ class Progress:
             transient=True,
         )
 
+    @classmethod
+    def quiet(cls) -> Self:
+        """Return one that shows nothing."""
+        return cls(Console(quiet=True))
+
     def __enter__(self) -> Self:
         self._bars.start()
         return self

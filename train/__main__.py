@@ -1,4 +1,4 @@
-"""``python -m train CONFIG [key=value ...] [--dry-run]``: train every variant with every seed."""
+"""``python -m train CONFIG [key=value ...] [--dry-run] [--executor ray]``: train every variant with every seed."""
 
 import argparse
 import sys
@@ -7,6 +7,8 @@ from pathlib import Path
 
 from experiment.cli import run_command
 from experiment.collections import check_source
+from experiment.config import grid_points
+from experiment.executor import add_executor_options, open_executor
 from experiment.load import dump_config, load_config
 
 __all__ = ["main"]
@@ -25,6 +27,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("config", type=Path, help="the experiment's YAML")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example train.batch_size=16")
     parser.add_argument("--dry-run", action="store_true", help="check everything and print the resolved YAML")
+    add_executor_options(parser)
     options = parser.parse_args(arguments)
     config = load_config(options.config, options.overrides)
     if options.dry_run:
@@ -33,14 +36,18 @@ def main(arguments: Sequence[str]) -> None:
             warning = check_source(dataset.source, cache=config.cache)
             if warning:
                 print(f"warning: {warning}", file=sys.stderr)
+        points = len(grid_points(config.sweep, config.train))
+        swept = f" x {points} points of the sweep" if config.sweep else ""
         print(
-            f"{options.config}: {len(config.heads.variants)} variants x {len(config.seeds)} seeds into {config.output}",
+            f"{options.config}: {len(config.heads.variants)} variants x {len(config.seeds)} seeds{swept} "
+            f"into {config.output}",
             file=sys.stderr,
         )
         return
     from train.run import run_training
 
-    run_training(config)
+    with open_executor(options) as executor:
+        run_training(config, executor)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,9 +20,14 @@ from projheads.scoring import maxsim
 from train.data import TrainingData, order_of
 from train.embed import Embedder
 from train.loss import contrastive_loss, pair_accuracy
+from train.matryoshka import prefixes
+from train.ndcg import held_out_ndcg
 from train.optimization import make_optimizer, make_scheduler
 
-__all__ = ["TrainingFailedError", "TrialRecord", "count_steps", "train_trial", "validate"]
+__all__ = ["MEASURE", "TrainingFailedError", "TrialRecord", "count_steps", "train_trial", "validate"]
+
+MEASURE = "nDCG@10"
+"""What a sweep chooses by, as ``validate`` names it."""
 
 
 class TrainingFailedError(ProjheadsError):
@@ -36,7 +41,8 @@ class TrialRecord:
     Attributes:
         lines: The lines of train.jsonl.
         loss: Mean loss over the last tenth of the steps.
-        validation: ``loss`` and ``accuracy`` on the held-out pairs after the last step; None without held-out pairs.
+        validation: ``loss``, ``accuracy`` and ``nDCG@10`` on the held-out pairs after the last step; None without
+            held-out pairs.
         seconds: Time of the training steps, without validation.
         examples_per_s: Pairs trained on in a second.
     """
@@ -51,7 +57,7 @@ class TrialRecord:
         """Tell the trial in a few words."""
         held_out = ""
         if self.validation:
-            held_out = f", held-out loss {self.validation['loss']:.3f} accuracy {self.validation['accuracy']:.3f}"
+            held_out = f", held-out loss {self.validation['loss']:.3f} {MEASURE} {self.validation[MEASURE]:.3f}"
         return f"loss {self.loss:.3f}{held_out}, {self.seconds:.1f} s, {self.examples_per_s:.0f} pairs/s"
 
 
@@ -69,6 +75,7 @@ def train_trial(
     data: TrainingData,
     seed: int,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
+    widths: Sequence[int] = (),
 ) -> TrialRecord:
     """Train one head, and the backbone in front of it where a model is given.
 
@@ -80,6 +87,7 @@ def train_trial(
         data: The training pairs.
         seed: Decides the order of the data and the dropout.
         on_step: Called after each step with its number, from 1, and its loss.
+        widths: Widths of the token embeddings that the loss is averaged over; none for the full one alone.
 
     Returns:
         What was measured on the way.
@@ -102,8 +110,11 @@ def train_trial(
         with _dropout_stream(seed, step), autocast(device, settings.precision):
             queries, queries_mask = embed(head, batch[:, 0], is_query=True)
             documents, documents_mask = embed(head, batch[:, 1], is_query=False)
-            scores = maxsim(queries, documents, queries_mask, documents_mask)
-            loss = contrastive_loss(scores, settings.temperature, ignore)
+            losses_by_width = [
+                contrastive_loss(maxsim(q, d, queries_mask, documents_mask), settings.temperature, ignore)
+                for q, d in prefixes(queries, documents, widths)
+            ]
+            loss = torch.stack(losses_by_width).mean()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = clip_grad_norm_(trained.parameters(), settings.max_grad_norm or math.inf)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
@@ -147,7 +158,7 @@ def validate(
 
     Returns:
         ``loss``: the contrastive loss with all held-out documents as one batch; ``accuracy``: the share of queries
-        whose relevant document comes first.
+        whose relevant document comes first; ``nDCG@10``: with the held-out documents as the corpus.
     """
     device = next(head.parameters()).device
     trained.eval()
@@ -164,6 +175,7 @@ def validate(
     return {
         "loss": float(contrastive_loss(scores, settings.temperature, ignore)),
         "accuracy": pair_accuracy(scores, ignore),
+        MEASURE: held_out_ndcg(scores, data.validation, data.relevant),
     }
 
 

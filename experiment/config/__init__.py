@@ -9,14 +9,18 @@ from experiment.config.eval import EvalConfig
 from experiment.config.experiment import ExperimentConfig
 from experiment.config.heads import HeadsConfig
 from experiment.config.model import ModelConfig
+from experiment.config.sweep import Grid, Point, grid_points
 from experiment.config.train import OptimizerConfig, TrainConfig
 
 __all__ = [
     "DatasetRef",
     "EvalConfig",
     "ExperimentConfig",
+    "Grid",
     "HeadsConfig",
     "ModelConfig",
     "OptimizerConfig",
+    "Point",
     "TrainConfig",
+    "grid_points",
 ]

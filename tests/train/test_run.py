@@ -82,7 +82,7 @@ def test_an_experiment_leaves_what_the_design_says(folder, backbone, capsys):
         lines = [json.loads(line) for line in trial.train_jsonl.read_text().splitlines()]
         assert [line["step"] for line in lines if "loss" in line] == [1, 2, 4, 6, 7]
         assert about["weights_hash"] == weights_hash(trial.model)
-        assert about["validation"].keys() == {"loss", "accuracy"}
+        assert about["validation"].keys() == {"loss", "accuracy", "nDCG@10"}
     assert len({trial["weights_hash"] for trial in trials}) == 4
     assert {reference.path.parent.name for reference in experiment.references()} == {"untrained"}
     assert load_config(experiment.experiment_yaml) == load_config(Path("try.yaml"))
