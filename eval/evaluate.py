@@ -1,7 +1,9 @@
 """An experiment's evaluation: every trial and reference row on every data set, each written once."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 
 import torch
 
@@ -20,9 +22,10 @@ from experiment.collections import Collection, open_collection
 from experiment.config import DatasetRef, ExperimentConfig
 from experiment.device import pick_device, resolve_precision
 from experiment.estimate import seconds_of_products
+from experiment.executor import Executor, LocalExecutor
 from experiment.folder import ExperimentFolder, write_json, write_text
 from experiment.load import dump_config, read_resolved
-from experiment.progress import Progress, human_time
+from experiment.progress import Advance, Progress, human_time
 from experiment.token_store import TokenStore
 from projheads.errors import ProjheadsError
 
@@ -32,8 +35,13 @@ SECONDS_PER_RANKING = 0.006
 """For the estimate: scoring a query's best documents again and ordering them, on one CPU core."""
 
 
-def evaluate_experiment(config: ExperimentConfig, progress: Progress) -> None:
+def evaluate_experiment(config: ExperimentConfig, progress: Progress, executor: Executor | None = None) -> None:
     """Evaluate what is not evaluated yet: finished trials and reference rows, on every data set.
+
+    Args:
+        config: The experiment.
+        progress: Where to tell what is done.
+        executor: Where models are evaluated; None for this process.
 
     Raises:
         ProjheadsError: If nothing is trained, the folder holds another experiment, a data set or index cannot be used,
@@ -42,15 +50,7 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress) -> None:
     if config.threads:
         torch.set_num_threads(config.threads)
     device = pick_device(config.device)
-    searching = SearchSettings(config.eval.index, config.eval.nprobe, config.eval.candidates_per_token)
-    check_search(searching, config.heads.out_features)
-    encoding = Encoding(
-        device=device,
-        precision=resolve_precision(config.eval.precision, device),
-        batch_tokens=config.eval.batch_tokens,
-        cache=config.cache,
-        trust_remote_code=config.model.trust_remote_code,
-    )
+    check_search(_searching(config), config.heads.out_features)
     folder = _open_folder(config)
     trials = list_trials(config, progress.say)
     if not trials:
@@ -60,11 +60,15 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress) -> None:
     failed = []
     for ref in config.eval.datasets:
         collection = open_collection(ref.source, split=ref.split, cache=config.cache)
-        task = _Task(config, ref, collection, searching, encoding, identities, progress)
-        failed += task.evaluate(subjects)
+        task = _Task(config, ref, collection, device, identities, progress)
+        failed += task.evaluate(subjects, executor or LocalExecutor())
         write_texts(folder.texts_json(ref.name), ref.name, collection, subjects)
     if failed:
         raise ProjheadsError(f"evaluations that failed: {', '.join(failed)}; the others are done")
+
+
+def _searching(config: ExperimentConfig) -> SearchSettings:
+    return SearchSettings(config.eval.index, config.eval.nprobe, config.eval.candidates_per_token)
 
 
 def _open_folder(config: ExperimentConfig) -> ExperimentFolder:
@@ -89,31 +93,49 @@ class _Task:
         config: ExperimentConfig,
         ref: DatasetRef,
         collection: Collection,
-        searching: SearchSettings,
-        encoding: Encoding,
+        device: torch.device,
         identities: BackboneIdentities,
         progress: Progress,
     ) -> None:
         self._config = config
         self._ref = ref
         self._collection = collection
-        self._searching = searching
-        self._encoding = encoding
+        self._searching = _searching(config)
+        self._encoding = Encoding(
+            device=device,
+            precision=resolve_precision(config.eval.precision, device),
+            batch_tokens=config.eval.batch_tokens,
+            cache=config.cache,
+            trust_remote_code=config.model.trust_remote_code,
+        )
         self._progress = progress
         self._query_ids, self._document_ids = list(collection.qrels), list(collection.corpus)
         self._queries = [collection.queries[name] for name in self._query_ids]
         self._documents = [document.passage for document in collection.corpus.values()]
-        self._embedder = Embedder(self._queries, self._documents, encoding, identities, progress)
+        self._embedder = Embedder(self._queries, self._documents, self._encoding, identities, progress)
         # Documents of equal score stand in the order of their ids as the run file has them.
         self._priority = priorities([encode_id(name) for name in self._document_ids])
         self._own = own_documents(self._query_ids, self._document_ids)
 
-    def evaluate(self, subjects: Sequence[Subject]) -> list[str]:
+    @property
+    def device(self) -> torch.device:
+        """The device that it computes on."""
+        return self._encoding.device
+
+    def __call__(self, subject: Subject, /, progress: Progress, advance: Advance) -> str:
+        """Evaluate one subject and write its files; return what to tell of it."""
+        told = self._evaluate(subject)
+        advance(1)
+        return told
+
+    def recipe(self) -> "Callable[[], _Task]":
+        """Return a function that can be pickled and makes such a task in another process."""
+        return partial(_open_task, self._config, self._ref, self.device.type, self._collection.hash)
+
+    def evaluate(self, subjects: Sequence[Subject], executor: Executor) -> list[str]:
         """Evaluate the subjects that are not evaluated yet; return the names of those that failed."""
         name, say = self._ref.name, self._progress.say
-        settings, precision = self._config.eval, self._encoding.precision
-        keys = {subject.folder: evaluation_key(subject, self._collection, settings, precision) for subject in subjects}
-        pending = [subject for subject in subjects if not is_finished(subject, name, keys[subject.folder])]
+        pending = [subject for subject in subjects if not is_finished(subject, name, self._key(subject))]
         odd = "".join(f", {count} {what.replace('_', ' ')}" for what, count in self._collection.notes.items())
         say(f"{name}: {len(self._documents)} documents, {len(self._queries)} judged queries{odd}")
         finished = len(subjects) - len(pending)
@@ -122,18 +144,28 @@ class _Task:
             return []
         duration = human_time(self._estimate(pending))
         say(f"{name}: evaluations to do: {len(pending)}, finished already: {finished}; about {duration}")
+        self._share_states(pending)
         failed = []
-        for number, subject in enumerate(pending, start=1):
-            where = f"{name} [{number}/{len(pending)}] {subject.name}"
-            try:
-                say(f"{where}: {self._evaluate(subject, keys[subject.folder])}")
-            except ProjheadsError as error:
-                say(f"{where}: FAILED: {error}")
-                failed.append(f"{subject.name} on {name}")
+        with self._progress.step(f"evaluations on {name}", len(pending)) as advance:
+            done = executor.map(self, pending, self._progress, advance)
+            for number, (subject, outcome) in enumerate(done, start=1):
+                if isinstance(outcome, ProjheadsError):
+                    failed.append(f"{subject.name} on {name}")
+                    outcome = f"FAILED: {outcome}"
+                say(f"{name} [{number}/{len(pending)}] {subject.name}: {outcome}")
         return failed
 
-    def _evaluate(self, subject: Subject, key: str) -> str:
-        """Evaluate one subject and write its files; return what to tell of it."""
+    def _key(self, subject: Subject) -> str:
+        return evaluation_key(subject, self._collection, self._config.eval, self._encoding.precision)
+
+    def _share_states(self, subjects: Sequence[Subject]) -> None:
+        """Have the token states of frozen backbones in the cache, before processes ask for them at the same time."""
+        for subject in subjects:
+            # A model that cannot be opened is told of when it is evaluated.
+            with suppress(ProjheadsError):
+                self._embedder.share_states(subject)
+
+    def _evaluate(self, subject: Subject) -> str:
         started = time.perf_counter()
         embeddings: tuple[TokenStore, TokenStore] | None = None
         if subject.kind == "bm25":
@@ -145,7 +177,7 @@ class _Task:
                     answer = search(problem, self._searching, self._encoding.device, advance)
         run = make_run(answer.rankings, self._query_ids, self._document_ids)
         measures = measure_run(self._config.eval.measures, self._collection.qrels, run)
-        record = evaluation_record(key, self._ref, self._collection, answer, measures, embeddings)
+        record = evaluation_record(self._key(subject), self._ref, self._collection, answer, measures, embeddings)
         write_run(subject.folder.eval_run(self._ref.name), run)
         write_json(subject.folder.eval_json(self._ref.name), record)
         scores = ", ".join(f"{measure} {value:.4f}" for measure, value in record["means"].items())
@@ -177,3 +209,15 @@ class _Task:
         )
         ranking = SECONDS_PER_RANKING * len(models) * len(self._queries)
         return encode * encodings + ranking + seconds_of_products(products, self._encoding.device)
+
+
+def _open_task(config: ExperimentConfig, ref: DatasetRef, device: str, collection_hash: str) -> _Task:
+    """Make a task in another process, from the same files.
+
+    Raises:
+        ProjheadsError: If this machine has another data set by that name.
+    """
+    collection = open_collection(ref.source, split=ref.split, cache=config.cache)
+    if collection.hash != collection_hash:
+        raise ProjheadsError(f"{ref.source} is another one on this machine than on the machine of the command")
+    return _Task(config, ref, collection, pick_device(device), BackboneIdentities(), Progress.quiet())
