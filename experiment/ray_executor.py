@@ -19,7 +19,7 @@ from experiment.executor import Item, Part, Worker
 from experiment.progress import Advance, Progress
 from projheads.errors import ProjheadsError
 
-__all__ = ["RayExecutor", "ray_executor"]
+__all__ = ["RayExecutor", "check_resources", "ray_executor"]
 
 RETRIES = 3
 """How often a part is tried again after its worker was lost."""
@@ -50,15 +50,15 @@ def ray_executor(address: str | None) -> "Iterator[RayExecutor]":
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
-        from ray.job_config import JobConfig
     except ImportError:
         raise ProjheadsError("--executor ray: Ray is not installed; pip install --group ray") from None
+    path = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
     here = address is None and "RAY_ADDRESS" not in os.environ
     started = {"include_dashboard": False, "object_store_memory": OBJECTS} if here else {}
     try:
         ray.init(
             address="local" if here else address,
-            job_config=JobConfig(py_driver_sys_path=[str(ROOT)]),
+            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([str(ROOT), *path])}},
             log_to_driver=False,
             logging_level="ERROR",
             **started,
@@ -91,7 +91,7 @@ class RayExecutor:
         import ray
 
         threads, gpus = torch.get_num_threads(), int(worker.device.type == "cuda")
-        _check_resources(ray.nodes(), threads, gpus)
+        check_resources(ray.nodes(), threads, gpus)
         driver = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=False
         )
@@ -115,6 +115,27 @@ class RayExecutor:
                 ray.cancel(reference, force=True)
             if pending:
                 ray.wait(list(pending), num_returns=len(pending), timeout=CANCEL_S)
+
+
+def check_resources(nodes: Sequence[Any], threads: int, gpus: int) -> None:
+    """Check that a part fits on some machine; Ray would wait for one for ever.
+
+    Args:
+        nodes: The machines of the cluster, as ``ray.nodes`` lists them.
+        threads: CPU threads of a part.
+        gpus: GPUs of a part.
+
+    Raises:
+        ProjheadsError: If no machine has so many.
+    """
+    for node in nodes:
+        there = node["Resources"]
+        if node["Alive"] and there.get("CPU", 0) >= threads and there.get("GPU", 0) >= gpus:
+            return
+    raise ProjheadsError(
+        f"--executor ray: no machine of the cluster has the {threads} CPU threads and {gpus} GPUs that each part is "
+        "given; lower `threads`, or start the cluster with more"
+    )
 
 
 @dataclass(frozen=True)
@@ -217,15 +238,3 @@ def _outcome(reference: Any) -> tuple[str | ProjheadsError, float | None]:
     except ray.exceptions.RayError as error:
         return ProjheadsError(f"its worker was lost {RETRIES + 1} times ({type(error).__name__})"), None
     return (ProjheadsError(reason) if told is None else told), done
-
-
-def _check_resources(nodes: Sequence[Any], threads: int, gpus: int) -> None:
-    """Check that a part fits on some machine; Ray would wait for one for ever."""
-    for node in nodes:
-        there = node["Resources"]
-        if node["Alive"] and there.get("CPU", 0) >= threads and there.get("GPU", 0) >= gpus:
-            return
-    raise ProjheadsError(
-        f"--executor ray: no machine of the cluster has the {threads} CPU threads and {gpus} GPUs that each part is "
-        "given; lower `threads`, or start the cluster with more"
-    )
