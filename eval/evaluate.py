@@ -1,5 +1,6 @@
 """An experiment's evaluation: every trial and reference row on every data set, each written once."""
 
+import platform
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -219,5 +220,5 @@ def _open_task(config: ExperimentConfig, ref: DatasetRef, device: str, collectio
     """
     collection = open_collection(ref.source, split=ref.split, cache=config.cache)
     if collection.hash != collection_hash:
-        raise ProjheadsError(f"{ref.source} is another one on this machine than on the machine of the command")
+        raise ProjheadsError(f"{ref.source}: has other bytes on {platform.node()} than on the machine of the command")
     return _Task(config, ref, collection, pick_device(device), BackboneIdentities(), Progress.quiet())

@@ -27,7 +27,7 @@ RETRIES = 3
 REPORT_S = 0.5
 """Seconds between two reports of a task, and between two looks of the driver at them."""
 
-CANCEL_S = 10.0
+CANCEL_S = 5.0
 """Seconds that cancelled tasks are waited for."""
 
 OBJECTS = 128 * 2**20

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
         points = len(grid_points(config.sweep, config.train))
         swept = f" x {points} points of the sweep" if config.sweep else ""
         print(
-            f"{options.config}: {len(config.heads.variants)} variants x {len(config.seeds)} seeds{swept} "
+            f"{options.config}: {len(config.heads.variants)} variants{swept} x {len(config.seeds)} seeds "
             f"into {config.output}",
             file=sys.stderr,
         )

@@ -1,6 +1,7 @@
 """The trials of an experiment, and how one is trained and written."""
 
 import json
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -175,7 +176,7 @@ def _trainer(config: ExperimentConfig, device: str, backbone_hash: str, data_has
         ("train.data", setting.data.hash, data_hash),
     ):
         if ours != theirs:
-            raise ProjheadsError(f"{what} is another one on this machine than on the machine of the command")
+            raise ProjheadsError(f"{what}: has other bytes on {platform.node()} than on the machine of the command")
     frozen = open_states(setting, Progress.quiet()) if config.train.trainable == "head" else None
     return Trainer(setting, ExperimentFolder(config.output), frozen)
 
