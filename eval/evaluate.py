@@ -221,4 +221,4 @@ def _open_task(config: ExperimentConfig, ref: DatasetRef, device: str, collectio
     collection = open_collection(ref.source, split=ref.split, cache=config.cache)
     if collection.hash != collection_hash:
         raise ProjheadsError(f"{ref.source}: has other bytes on {platform.node()} than on the machine of the command")
-    return _Task(config, ref, collection, pick_device(device), BackboneIdentities(), Progress.quiet())
+    return _Task(config, ref, collection, pick_device(device), BackboneIdentities(), Progress(quiet=True))

@@ -219,7 +219,7 @@ def _do(about: _About, part: Any, number: int, reports: Any) -> tuple[str | None
         if about.name not in _workers:
             _workers.clear()
             _workers[about.name] = about.recipe()
-        told = _workers[about.name](part, Progress.quiet(), reporter)
+        told = _workers[about.name](part, Progress(quiet=True), reporter)
     except ProjheadsError as error:
         return None, str(error), reporter.done
     except OSError as error:

@@ -30,19 +30,20 @@ def estimate_line(setting: Setting, pending: Sequence[Trial], *, encoded: bool) 
     precision = config.train.precision
     queries = sample_texts(model, data.queries, is_query=True, precision=precision)
     documents = sample_texts(model, data.documents, is_query=False, precision=precision)
-    pair_tokens = queries.tokens + documents.tokens
+    n_ways = data.examples.shape[1] - 1
+    example_tokens = queries.tokens + n_ways * documents.tokens
     products, seen, costs = 0.0, 0, {}
     for trial in pending:
         batch = trial.settings.batch_size
-        pairs = count_steps(trial.settings, len(data.pairs)) * batch
+        examples = count_steps(trial.settings, len(data.examples)) * batch * trial.settings.gradient_accumulation
         head = build_head(trial.spec, model.in_features, config.heads.out_features)
         cost = costs[trial.spec.slug, trial.seed] = head_cost(head).multiply_adds
-        similarities = pairs * queries.tokens * batch * documents.tokens * sum(config.heads.widths)
-        products += FORWARD_AND_BACKWARD * pairs * pair_tokens * cost + similarities
-        seen += pairs
+        similarities = examples * queries.tokens * batch * n_ways * documents.tokens
+        products += FORWARD_AND_BACKWARD * examples * example_tokens * cost + similarities * sum(config.heads.widths)
+        seen += examples
     encoding, training = 0.0, seconds_of_products(products, model.device)
     if config.train.trainable == "all":
-        training += FORWARD_AND_BACKWARD * seen * (queries.seconds + documents.seconds)
+        training += FORWARD_AND_BACKWARD * seen * (queries.seconds + n_ways * documents.seconds)
     elif not encoded:
         encoding = len(data.queries) * queries.seconds + len(data.documents) * documents.seconds
     evaluation = _evaluation_s(config, model, queries, documents, list(costs.values()))

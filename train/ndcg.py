@@ -1,6 +1,6 @@
 """nDCG on the held-out pairs: what a sweep is decided by."""
 
-from collections.abc import Container
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import torch
@@ -9,13 +9,15 @@ from torch import Tensor
 __all__ = ["held_out_ndcg", "ndcg"]
 
 
-def held_out_ndcg(scores: Tensor, pairs: np.ndarray, relevant: Container[tuple[int, int]], cutoff: int = 10) -> float:
+def held_out_ndcg(
+    scores: Tensor, pairs: np.ndarray, relevant: Mapping[int, Collection[int]], cutoff: int = 10
+) -> float:
     """Rank the documents of the held-out pairs for each of their queries.
 
     Args:
         scores: (m, m) MaxSim of the query of each pair with the document of each pair.
         pairs: (m, 2) indices of a query and of a document that is relevant for it; each may stand in several pairs.
-        relevant: The (query, document) indices that belong together.
+        relevant: By the index of a query, those of its relevant documents.
         cutoff: Documents that count.
 
     Returns:
@@ -23,9 +25,9 @@ def held_out_ndcg(scores: Tensor, pairs: np.ndarray, relevant: Container[tuple[i
     """
     queries, rows = np.unique(pairs[:, 0], return_index=True)
     documents, columns = np.unique(pairs[:, 1], return_index=True)
-    judged = [[(int(query), int(document)) in relevant for document in documents] for query in queries]
+    judged = np.stack([np.isin(documents, list(relevant[int(query)])) for query in queries])
     once = scores.cpu()[torch.from_numpy(rows)][:, torch.from_numpy(columns)]
-    return float(ndcg(once, torch.tensor(judged), cutoff).mean())
+    return float(ndcg(once, torch.from_numpy(judged), cutoff).mean())
 
 
 def ndcg(scores: Tensor, relevant: Tensor, cutoff: int = 10) -> Tensor:

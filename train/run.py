@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 
 from experiment.claim import claim_folder
 from experiment.config import ExperimentConfig
-from experiment.device import describe_device, pick_device
+from experiment.device import describe_device
 from experiment.executor import Executor, LocalExecutor
 from experiment.folder import ExperimentFolder
 from experiment.progress import Progress
@@ -15,6 +16,7 @@ from projheads import head_warnings
 from projheads.errors import ProjheadsError
 from train.data import load_training_data
 from train.estimate import estimate_line
+from train.processes import Processes, join_processes
 from train.setting import Setting, new_head, prepare
 from train.states import open_states, states_at_hand
 from train.sweep import Sweep, list_sweep
@@ -36,29 +38,46 @@ def run_training(config: ExperimentConfig, executor: Executor | None = None) -> 
     """
     if config.threads:
         torch.set_num_threads(config.threads)
-    with claim_folder(config) as folder, Progress() as progress:
-        data = load_training_data(config)
+    with (
+        join_processes(config.device) as (processes, device),
+        Progress(quiet=not processes.main) as progress,
+        claim_folder(config) if processes.main else nullcontext(ExperimentFolder(config.output)) as folder,
+    ):
+        if processes.count > 1 and executor is not None and not isinstance(executor, LocalExecutor):
+            raise ProjheadsError("--executor ray starts its own processes; start the command without a launcher")
+        with processes.main_first():
+            data = load_training_data(config)
         for line in data.describe(config.train.data):
             progress.say(line)
-        setting = prepare(config, data, pick_device(config.device))
-        config = setting.config
-        for spec in config.heads.variants:
-            for warning in head_warnings(new_head(setting, spec, config.seeds[0])):
-                progress.say(f"warning: {spec}: {warning}")
-        if "untrained" in config.eval.references:
-            write_untrained(setting, folder)
-        sweeps = list_sweep(setting, folder) if config.sweep else []
-        trials = [trial for sweep in sweeps for trial in sweep.trials] or list_trials(setting, folder)
-        pending = [trial for trial in trials if not trial.finished]
-        progress.say(_tell(setting, trials, pending, sweeps))
-        if pending:
-            progress.say(estimate_line(setting, pending, encoded=states_at_hand(setting)))
-            _train(setting, pending, sweeps, folder, executor or LocalExecutor(), progress)
-        for sweep in sweeps:
-            choice = sweep.choose()
-            deleted = sweep.without_model(choice)
-            if deleted:
-                _train(setting, deleted, [], folder, executor or LocalExecutor(), progress)
+        setting = prepare(config.model_copy(update={"device": device}), data)
+        _train_all(setting, folder, processes, executor or LocalExecutor(), progress)
+
+
+def _train_all(
+    setting: Setting, folder: ExperimentFolder, processes: Processes, executor: Executor, progress: Progress
+) -> None:
+    """Train the trials that are not finished yet, and keep of a sweep what is best for each variant."""
+    config = setting.config
+    for spec in config.heads.variants:
+        for warning in head_warnings(new_head(setting, spec, config.seeds[0])):
+            progress.say(f"warning: {spec}: {warning}")
+    if "untrained" in config.eval.references and processes.main:
+        write_untrained(setting, folder)
+    sweeps = list_sweep(setting, folder) if config.sweep else []
+    trials = [trial for sweep in sweeps for trial in sweep.trials] or list_trials(setting, folder)
+    pending = [trial for trial in trials if not trial.finished]
+    processes.wait()
+    progress.say(_tell(setting, trials, pending, sweeps))
+    if pending:
+        progress.say(estimate_line(setting, pending, encoded=states_at_hand(setting)))
+        _train(setting, pending, sweeps, folder, processes, executor, progress)
+    for sweep in sweeps:
+        choice = sweep.choose()
+        deleted = sweep.without_model(choice)
+        processes.wait()
+        if deleted:
+            _train(setting, deleted, [], folder, processes, executor, progress)
+        if processes.main:
             sweep.delete_losers()
             progress.say(f"{sweep.spec}: {sweep.publish(choice, folder)}")
 
@@ -68,24 +87,25 @@ def _train(
     pending: Sequence[Trial],
     sweeps: Sequence[Sweep],
     folder: ExperimentFolder,
+    processes: Processes,
     executor: Executor,
     progress: Progress,
 ) -> None:
-    """Train the trials; one that fails is written as failed, with its reason, and the others go on."""
-    frozen = open_states(setting, progress) if setting.config.train.trainable == "head" else None
-    trainer = Trainer(setting, folder, frozen)
+    """Train the trials; one whose worker is lost is written as failed, and the others go on."""
+    trainer = Trainer(setting, open_states(setting, processes, progress), folder, processes)
     left = Counter(trial.spec.slug for trial in pending)
-    steps = sum(count_steps(trial.settings, len(setting.data.pairs)) for trial in pending)
+    steps = sum(count_steps(trial.settings, len(setting.data.examples)) for trial in pending)
     with progress.step("experiment", steps) as advance:
         done = executor.map(trainer, pending, progress, advance)
         for number, (trial, outcome) in enumerate(done, start=1):
             if isinstance(outcome, ProjheadsError):
-                write_failed(setting, trial, str(outcome))
+                if processes.main:
+                    write_failed(setting, trial, str(outcome))
                 outcome = f"FAILED: {outcome}"
             progress.say(f"[{number}/{len(pending)}] {trial.name}: {outcome}")
             left[trial.spec.slug] -= 1
             for sweep in sweeps:
-                if sweep.spec == trial.spec and not left[trial.spec.slug]:
+                if processes.main and sweep.spec == trial.spec and not left[trial.spec.slug]:
                     sweep.delete_losers()
 
 
@@ -93,11 +113,11 @@ def _tell(setting: Setting, trials: Sequence[Trial], pending: Sequence[Trial], s
     """Say what there is to train."""
     config = setting.config
     points = f" x {len(sweeps[0].points)} points of the sweep" if sweeps else ""
-    steps = sorted({count_steps(trial.settings, len(setting.data.pairs)) for trial in trials})
+    steps = sorted({count_steps(trial.settings, len(setting.data.examples)) for trial in trials})
     sizes = sorted({trial.settings.batch_size for trial in trials})
     return (
         f"{len(trials)} trials ({len(config.heads.variants)} variants x {len(config.seeds)} seeds{points}) of "
-        f"{_range(steps)} steps with {_range(sizes)} pairs in {config.train.precision} on "
+        f"{_range(steps)} steps with {_range(sizes)} examples in {config.train.precision} on "
         f"{describe_device(setting.model.device)}; {len(trials) - len(pending)} are finished already"
     )
 

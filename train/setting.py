@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from experiment.config import ExperimentConfig
-from experiment.device import resolve_precision
+from experiment.device import pick_device, resolve_precision
 from experiment.fingerprint import backbone_fingerprint
 from experiment.seeds import torch_generator
 from experiment.tokens import encode_tokens
@@ -19,7 +19,7 @@ from train.data import TrainingData
 
 __all__ = ["TRAINING_VERSION", "Setting", "new_head", "prepare", "start_key"]
 
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 """Raise it by one when a change to the code changes what a trial's training computes."""
 
 SAMPLE_TEXTS = 64
@@ -48,8 +48,9 @@ class Setting:
     sample: Tensor | None
 
 
-def prepare(config: ExperimentConfig, data: TrainingData, device: torch.device) -> Setting:
-    """Load the backbone onto a device."""
+def prepare(config: ExperimentConfig, data: TrainingData) -> Setting:
+    """Load the backbone."""
+    device = pick_device(config.device)
     precision = resolve_precision(config.train.precision, device)
     config = config.model_copy(update={"train": config.train.model_copy(update={"precision": precision})})
     host = load_host(config.model.host)

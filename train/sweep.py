@@ -17,7 +17,7 @@ from experiment.folder import ExperimentFolder, TrialFolder, write_folder, write
 from projheads import HeadSpec
 from projheads.errors import ProjheadsError
 from train.setting import Setting
-from train.trial import MEASURE
+from train.trial import MEASURE, count_steps
 from train.trials import Trial, make_trial
 
 __all__ = ["Sweep", "list_sweep"]
@@ -126,14 +126,15 @@ def list_sweep(setting: Setting, folder: ExperimentFolder) -> list[Sweep]:
     """List the sweep of each variant.
 
     Raises:
-        ProjheadsError: If a point cannot be trained with so many pairs.
+        ProjheadsError: If there are too few examples for one step at some point.
     """
     config = setting.config
     points = grid_points(config.sweep, config.train)
     for point in points:
-        if point.settings.batch_size > len(setting.data.pairs):
+        if not count_steps(point.settings, len(setting.data.examples)):
             raise ProjheadsError(
-                f"sweep: {point} is more than the {len(setting.data.pairs)} training pairs of train.data; lower it"
+                f"sweep: the {len(setting.data.examples)} examples of train.data are fewer than one step at {point} "
+                "takes; lower it"
             )
     return [
         Sweep(

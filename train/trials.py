@@ -3,14 +3,14 @@
 import json
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 
 from experiment.config import ExperimentConfig, Point, TrainConfig
-from experiment.device import describe_device, peak_memory, pick_device, reset_peak_memory
+from experiment.device import describe_device, peak_memory, reset_peak_memory
 from experiment.fingerprint import weights_hash
 from experiment.folder import (
     SCHEMA_VERSION,
@@ -27,10 +27,13 @@ from experiment.save import save_model
 from projheads import Head, HeadSpec, head_cost
 from projheads.errors import ProjheadsError
 from projheads.hosts.base import HostModel
+from train.checkpoint import Checkpoint
 from train.data import load_training_data
-from train.embed import Embedder, FrozenEmbedder, LiveEmbedder
+from train.failures import TrainingFailedError, failures_told
+from train.processes import Processes
 from train.setting import Setting, new_head, prepare, start_key
-from train.states import open_states
+from train.states import Shared, open_states, trial_model
+from train.trackers import open_trackers
 from train.trial import TrialRecord, count_steps, train_trial
 
 __all__ = ["Trainer", "Trial", "list_trials", "make_trial", "write_failed", "write_untrained"]
@@ -101,7 +104,7 @@ def make_trial(
 ) -> Trial:
     """Make a trial; its key names everything that its result depends on."""
     training: dict[str, Any] = {
-        "train": settings.model_dump(mode="json", exclude={"log_every"}),
+        "train": settings.model_dump(mode="json", exclude={"log_every", "checkpoint_every", "trackers"}),
         "data": setting.data.hash,
     }
     if setting.config.heads.matryoshka:
@@ -115,48 +118,63 @@ class Trainer:
 
     Attributes:
         setting: What the trials share.
+        shared: What is computed of the training texts once for all of them.
         folder: The experiment's folder.
-        frozen: The token states of a frozen backbone; None where the backbone is trained.
+        processes: The processes that train each trial together.
     """
 
     setting: Setting
+    shared: Shared
     folder: ExperimentFolder
-    frozen: FrozenEmbedder | None
+    processes: Processes
 
     @property
     def device(self) -> torch.device:
         """The device that it trains on."""
         return self.setting.model.device
 
-    def __call__(self, trial: Trial, progress: Progress, advance: Advance) -> str:
-        """Train one trial and write its folder; return what to tell of it.
+    def __call__(self, trial: Trial, /, progress: Progress, advance: Advance) -> str:
+        """Train one trial and write its folder; a trial that fails is written as failed, with its reason.
 
-        Raises:
-            ProjheadsError: If the trial failed; its folder is as it was.
+        Returns:
+            What to tell of it.
         """
-        setting, data = self.setting, self.setting.data
+        setting, processes = self.setting, self.processes
         head = new_head(setting, trial.spec, trial.seed).to(self.device)
-        model: HostModel | None = None
-        embed: Embedder
-        if self.frozen:
-            embed = self.frozen
-        else:
-            model = setting.create(head)
-            embed = LiveEmbedder(model, data.queries, data.documents)
+        model, embed = trial_model(setting, self.shared, head)
+        checkpoint = Checkpoint(trial.folder.checkpoint, trial.key, trial.settings.checkpoint_every)
         reset_peak_memory(self.device)
-        with progress.step(trial.name, count_steps(trial.settings, len(data.pairs))) as advance_trial:
+        record, failure, reached = TrialRecord(), None, 0
+        with (
+            progress.step(trial.name, count_steps(trial.settings, len(setting.data.examples))) as advance_trial,
+            open_trackers(setting.config, trial.name, trial.folder.path, main=processes.main) as track,
+        ):
 
-            def on_step(step: int, loss: float) -> None:
-                advance_trial(1, f"loss {loss:.3f}")
-                advance(1, f"loss {loss:.3f}")
+            def on_step(step: int, record: TrialRecord) -> None:
+                nonlocal reached
+                note = f"loss {record.losses[-1]:.3f}, {record.examples_per_s:.0f} examples/s" if record.losses else ""
+                advance_trial(step - reached, note)
+                advance(step - reached, note)
+                reached = step
 
-            widths = setting.config.heads.widths
-            record = train_trial(trial.settings, head, model, embed, data, trial.seed, on_step, widths)
-        trial.folder.trial_json.unlink(missing_ok=True)
-        write_text(trial.folder.train_jsonl, "".join(f"{json.dumps(line)}\n" for line in record.lines))
-        _save(model or setting.replace(setting.model, head), trial.folder, setting, self.folder)
-        write_json(trial.folder.trial_json, _describe(setting, trial, head, record, None))
-        return str(record)
+            try:
+                with failures_told():
+                    record = train_trial(
+                        trial.settings, head, model, embed, setting.data, trial.seed,
+                        widths=setting.config.heads.widths, on_step=on_step, on_line=track,
+                        checkpoint=checkpoint, processes=processes,
+                    )  # fmt: skip
+                    if processes.main:
+                        trial.folder.trial_json.unlink(missing_ok=True)
+                        write_text(trial.folder.train_jsonl, "".join(f"{json.dumps(line)}\n" for line in record.lines))
+                        _save(model or setting.replace(setting.model, head), trial.folder, setting, self.folder)
+            except TrainingFailedError as error:
+                failure = str(error)
+        if processes.main:
+            write_json(trial.folder.trial_json, _describe(setting, trial, head, record, failure))
+            checkpoint.remove()
+        processes.wait()
+        return f"FAILED: {failure}" if failure else str(record)
 
     def recipe(self) -> "Callable[[], Trainer]":
         """Return a function that can be pickled and makes such a trainer in another process."""
@@ -170,15 +188,17 @@ def _trainer(config: ExperimentConfig, device: str, backbone_hash: str, data_has
     Raises:
         ProjheadsError: If this machine has another backbone or other data.
     """
-    setting = prepare(config, load_training_data(config), pick_device(device))
+    setting = prepare(config.model_copy(update={"device": device}), load_training_data(config))
     for what, ours, theirs in (
         ("model.backbone", setting.backbone_hash, backbone_hash),
         ("train.data", setting.data.hash, data_hash),
     ):
         if ours != theirs:
             raise ProjheadsError(f"{what}: has other bytes on {platform.node()} than on the machine of the command")
-    frozen = open_states(setting, Progress.quiet()) if config.train.trainable == "head" else None
-    return Trainer(setting, ExperimentFolder(config.output), frozen)
+    setting = replace(setting, config=config)
+    alone = Processes()
+    shared = open_states(setting, alone, Progress(quiet=True))
+    return Trainer(setting, shared, ExperimentFolder(config.output), alone)
 
 
 def write_failed(setting: Setting, trial: Trial, reason: str) -> None:
@@ -245,7 +265,7 @@ def _describe(setting: Setting, trial: Trial, head: Head, record: TrialRecord, f
         "parameters": cost.parameters,
         "multiply_adds": cost.multiply_adds,
         "folds": cost.folds,
-        "steps": count_steps(trial.settings, len(setting.data.pairs)),
+        "steps": count_steps(trial.settings, len(setting.data.examples)),
         "learning_rate": trial.settings.optimizer.head_lr,
         "train": {"loss": record.loss} if failure is None else None,
         "validation": record.validation,

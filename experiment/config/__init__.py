@@ -8,16 +8,20 @@ from experiment.config.dataset import DatasetRef
 from experiment.config.eval import EvalConfig
 from experiment.config.experiment import ExperimentConfig
 from experiment.config.heads import HeadsConfig
+from experiment.config.loss import ContrastiveConfig, KLConfig, MarginMSEConfig
 from experiment.config.model import ModelConfig
 from experiment.config.sweep import Grid, Point, grid_points
 from experiment.config.train import OptimizerConfig, TrainConfig
 
 __all__ = [
+    "ContrastiveConfig",
     "DatasetRef",
     "EvalConfig",
     "ExperimentConfig",
     "Grid",
     "HeadsConfig",
+    "KLConfig",
+    "MarginMSEConfig",
     "ModelConfig",
     "OptimizerConfig",
     "Point",

@@ -19,7 +19,17 @@ __all__ = ["Grid", "Point", "check_grid", "flat_grid", "grid_points"]
 Grid = dict[str, tuple[Any, ...]]
 """By the path of a setting inside ``train``, the values that it is tried with."""
 
-SHARED = ("data", "trainable", "max_pairs", "validation_pairs", "validations", "precision", "log_every")
+SHARED = (
+    "data",
+    "trainable",
+    "max_pairs",
+    "validation_pairs",
+    "validations",
+    "precision",
+    "log_every",
+    "checkpoint_every",
+    "trackers",
+)
 """Settings that all trials of an experiment have in common."""
 
 SLUG_LENGTH = 100
@@ -39,7 +49,7 @@ class Point:
 
     @property
     def slug(self) -> str:
-        """A folder name that no other point has: ``optimizer.head_lr=0.001-optimizer.weight_decay=0.0``."""
+        """A folder name that no other point has: ``optimizer.head_lr=0.001-optimizer.head_weight_decay=0.0``."""
         text = "-".join(f"{key}={json.dumps(value)}" for key, value in self.values.items())
         readable = re.sub(r"[^a-z0-9_.=-]+", "-", text.replace('"', "").lower())
         if readable == text.replace('"', "") and len(readable) <= SLUG_LENGTH:

@@ -77,7 +77,7 @@ eval:
     assert sorted(told) == ["try.yaml:1", "try.yaml:10", "try.yaml:3", "try.yaml:6", "try.yaml:7"]
     assert 'did you mean "ffn"' in told["try.yaml:3"]
     assert 'did you mean "batch_size"' in told["try.yaml:6"]
-    assert "'fp32' or 'bf16'" in told["try.yaml:7"]
+    assert "'bf16' or 'fp16'" in told["try.yaml:7"]
     assert 'did you mean "nDCG"' in told["try.yaml:10"]
 
 
@@ -142,14 +142,14 @@ def test_a_folder_as_data_set(load, tmp_path):
 
 
 def test_a_sweep_is_read_as_the_training_section_reads_it(load):
-    config = load(GOOD + "sweep:\n  optimizer.weight_decay: [0, 1e-2]\n  max_grad_norm: [null, 1]\n")
-    assert config.sweep == {"optimizer.weight_decay": (0.0, 0.01), "max_grad_norm": (None, 1.0)}
+    config = load(GOOD + "sweep:\n  optimizer.head_weight_decay: [0, 1e-2]\n  max_grad_norm: [null, 1]\n")
+    assert config.sweep == {"optimizer.head_weight_decay": (0.0, 0.01), "max_grad_norm": (None, 1.0)}
     points = grid_points(config.sweep, config.train)
-    assert [(point.settings.optimizer.weight_decay, point.settings.max_grad_norm) for point in points] == [
+    assert [(point.settings.optimizer.head_weight_decay, point.settings.max_grad_norm) for point in points] == [
         (0.0, None), (0.0, 1.0), (0.01, None), (0.01, 1.0)
     ]  # fmt: skip
     assert len({point.slug for point in points}) == 4
-    assert points[2].slug == "optimizer.weight_decay=0.01-max_grad_norm=null"
+    assert points[2].slug == "optimizer.head_weight_decay=0.01-max_grad_norm=null"
     assert load(GOOD, "sweep.optimizer.head_lr=[1e-5]").sweep == {"optimizer.head_lr": (1e-5,)}
     assert load(GOOD).sweep == {}
 
@@ -163,11 +163,11 @@ sweep:
   optimizer.head_lr:
     - 1e-3
     - fast
-  optimizer.weight_decy: [0]
+  optimizer.head_weight_decy: [0]
   batch_size: [1]
   schedule: [linear, linear]
   data: [pydocs]
-  temperature: []
+  loss.temperature: []
 """,
     )
     told = dict(line.split(": ", 1) for line in lines)
@@ -180,7 +180,7 @@ sweep:
         "try.yaml:15",
     ]
     assert "valid number" in told["try.yaml:10"]
-    assert 'did you mean "optimizer.weight_decay"' in told["try.yaml:11"]
+    assert 'did you mean "optimizer.head_weight_decay"' in told["try.yaml:11"]
     assert "greater than or equal to 2" in told["try.yaml:12"]
     assert "stands twice" in told["try.yaml:13"]
     assert "cannot be swept" in told["try.yaml:14"]
@@ -189,7 +189,7 @@ sweep:
 
 @pytest.mark.parametrize("off", ["validation_pairs", "validations"])
 def test_a_sweep_needs_held_out_pairs(load, off):
-    (line,) = problems(load, GOOD, "sweep.temperature=[1, 2]", f"train.{off}=0")
+    (line,) = problems(load, GOOD, "sweep.loss.temperature=[1, 2]", f"train.{off}=0")
     assert f"train.{off} is 0" in line
 
 

@@ -27,7 +27,7 @@ def test_a_tie_counts_as_lost():
 def test_each_held_out_query_and_document_counts_once():
     # Query 7 has documents 1 and 2, document 2 has queries 7 and 9, query 8 has document 3.
     pairs = np.array([[7, 1], [7, 2], [9, 2], [8, 3]])
-    relevant = frozenset(map(tuple, pairs.tolist()))
+    relevant = {7: [1, 2], 8: [3], 9: [2]}
     by_document = {1: {7: 0.1, 8: 0.9, 9: 0.2}, 2: {7: 0.8, 8: 0.1, 9: 0.3}, 3: {7: 0.5, 8: 0.2, 9: 0.4}}
     scores = torch.tensor([[by_document[document][query] for document in pairs[:, 1]] for query in pairs[:, 0]])
     second, third = 1 / np.log2(3), 1 / np.log2(4)

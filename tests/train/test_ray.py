@@ -78,16 +78,16 @@ def test_a_killed_worker_is_replaced_and_the_results_are_those_of_one_process(fo
     assert told.count("its worker was lost; it is tried again") == 1
     assert "[4/4]" in told
     assert not list(spread.output.rglob(".*.tmp"))
-    evaluate_experiment(spread, Progress.quiet(), cluster)
+    evaluate_experiment(spread, Progress(quiet=True), cluster)
 
     alone = load_config(Path("try.yaml"), (*SETTINGS, "output=alone"))
     run_training(alone)
-    evaluate_experiment(alone, Progress.quiet())
+    evaluate_experiment(alone, Progress(quiet=True))
     assert [len(part) for part in results(alone)] == [4, 8]
     assert results(spread) == results(alone)
 
     # Trials that fail in a worker are written as failed.
-    bad = load_config(Path("try.yaml"), (*SETTINGS, "output=bad", "seeds=[0]", "train.temperature=1e-40"))
+    bad = load_config(Path("try.yaml"), (*SETTINGS, "output=bad", "seeds=[0]", "train.loss.temperature=1e-40"))
     run_training(bad, cluster)
     records = [trial.read_trial() for trial in ExperimentFolder(bad.output).trials()]
     assert [record["status"] for record in records] == ["failed", "failed"]

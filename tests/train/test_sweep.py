@@ -41,7 +41,7 @@ def test_every_variant_gets_the_point_that_is_best_on_held_out_pairs(folder, bac
     folder(backbone)
     experiment = train(GRID)
     told = capsys.readouterr().out
-    assert "16 trials (2 variants x 2 seeds x 4 points of the sweep) of 18 steps with 4 pairs" in told
+    assert "16 trials (2 variants x 2 seeds x 4 points of the sweep) of 18 steps with 4 examples" in told
     done = candidates(experiment)
     assert len(done) == 16
     for trial in experiment.trials():
@@ -96,17 +96,17 @@ def test_a_larger_grid_or_more_seeds_train_what_is_missing_and_choose_again(fold
 
 def test_a_point_that_fails_is_recorded_and_never_chosen(folder, backbone, capsys):
     folder(backbone)
-    experiment = train("sweep={temperature: [1e-40, 1.0]}", "seeds=[0]")
+    experiment = train("sweep={loss.temperature: [1e-40, 1.0]}", "seeds=[0]")
     record = experiment.trials()[0].read_trial()
     assert record["status"] == "finished"
-    assert record["sweep"]["chosen"] == {"temperature": 1.0}
+    assert record["sweep"]["chosen"] == {"loss.temperature": 1.0}
     failed, fine = record["sweep"]["points"]
     assert failed["seeds"] == {"0": None}
     assert "lower train.optimizer.head_lr" in failed["reasons"]["0"]
     assert fine["seeds"]["0"] > 0
     assert "reasons" not in fine
     capsys.readouterr()
-    hopeless = train("sweep={temperature: [1e-40, 1e-41]}", "seeds=[0]", "output=hopeless")
+    hopeless = train("sweep={loss.temperature: [1e-40, 1e-41]}", "seeds=[0]", "output=hopeless")
     for trial in hopeless.trials():
         record = trial.read_trial()
         assert (record["status"], record["sweep"]["chosen"], record["weights_hash"]) == ("failed", None, None)
@@ -142,5 +142,7 @@ def test_a_lost_trial_is_published_again_without_training(folder, backbone):
 
 def test_a_batch_size_beyond_the_pairs_is_told_before_training(folder, backbone):
     folder(backbone)
-    with pytest.raises(ProjheadsError, match="sweep: batch_size=64 is more than the 26 training pairs"):
+    with pytest.raises(
+        ProjheadsError, match=r"sweep: the 26 examples of train\.data are fewer than one step at batch_size=64 takes"
+    ):
         train("sweep={batch_size: [4, 64]}")
