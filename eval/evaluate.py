@@ -177,7 +177,7 @@ class _Task:
 
     def recipe(self) -> "Callable[[], _Task]":
         """Return a function that can be pickled and makes such a task in another process."""
-        return partial(_open_task, self._settings, self._ref, self._encoding, self._collection.hash, self._waits)
+        return partial(_open_task, self._settings, self._ref, self._encoding, self._collection.hash)
 
     def evaluate(self, subjects: Sequence[Subject], executor: Executor) -> list[str]:
         """Evaluate the subjects that are not evaluated yet; return the names of those that failed."""
@@ -271,9 +271,7 @@ class _Task:
         return seconds + ranking + seconds_of_products(products, self._encoding.device)
 
 
-def _open_task(
-    settings: EvalConfig, ref: EvalDatasetRef, encoding: Encoding, collection_hash: str, waits: bool
-) -> _Task:
+def _open_task(settings: EvalConfig, ref: EvalDatasetRef, encoding: Encoding, collection_hash: str) -> _Task:
     """Make a task in another process, from the same files.
 
     Raises:
@@ -283,4 +281,4 @@ def _open_task(
     if collection.hash != collection_hash:
         raise ProjheadsError(f"{ref.source}: has other bytes on {platform.node()} than on the machine of the command")
     encoding = replace(encoding, device=pick_device(encoding.device.type))
-    return _Task(settings, ref, collection, encoding, BackboneIdentities(), Progress(quiet=True), waits=waits)
+    return _Task(settings, ref, collection, encoding, BackboneIdentities(), Progress(quiet=True), waits=True)
