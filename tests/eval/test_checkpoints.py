@@ -120,7 +120,9 @@ def test_scores_are_maxsim_of_what_the_host_encodes(host, ours, backbone, data, 
     run = read_run(files.eval_run("data"))
     assert list(run) == list(QUERIES)
     for name, rows in zip(QUERIES, queries, strict=True):
-        expected = {str(place): (rows @ text.T).max(1).sum() for place, text in enumerate(documents) if str(place) != name}
+        expected = {
+            str(place): (rows @ text.T).max(1).sum() for place, text in enumerate(documents) if str(place) != name
+        }
         assert dict(run[name]) == pytest.approx(expected, abs=len(rows) * 2**-9)  # embeddings are kept as float16
     record = json.loads(files.eval_json("data").read_text())
     assert record["truncated"]["documents"] >= 1
@@ -240,7 +242,9 @@ def test_what_cannot_be_paired_is_refused_with_the_reason(two, data, tmp_path, c
     assert evaluate(tmp_path, "--model", two[0], "--datasets", data, "--output", tmp_path / "bare") == 0
     other_queries = experiment_on(data, tmp_path / "queries", ["q", "7", "other"])
     other_content = make_experiment(tmp_path / "content", Plan(datasets=("data",), queries=3))
-    assert evaluate(tmp_path, "--model", two[1], "--datasets", data, "--output", tmp_path / "ap", "--measures", "AP") == 0
+    assert (
+        evaluate(tmp_path, "--model", two[1], "--datasets", data, "--output", tmp_path / "ap", "--measures", "AP") == 0
+    )
     for folder, reason in (
         (other_queries, "scored on different queries"),
         (other_content, "different contents of it (hash)"),

@@ -52,9 +52,7 @@ def test_the_twelve_weigh_as_one_in_every_mean(folder):
             group = np.mean([means[part] for part in PARTS])
             assert row.scores["nDCG@10"]["forums"][place] == pytest.approx(group, abs=1e-12)
             assert row.by_seed("nDCG@10")[place] == pytest.approx((means["scifact"] + group) / 2, abs=1e-12)
-    other, linear = (
-        [part_means(folder, label, seed) for seed in PLAN.seeds] for label in ("other", "linear")
-    )
+    other, linear = ([part_means(folder, label, seed) for seed in PLAN.seeds] for label in ("other", "linear"))
     differences = [
         (a["scifact"] - b["scifact"] + np.mean([a[part] - b[part] for part in PARTS])) / 2
         for a, b in zip(other, linear, strict=True)
@@ -98,7 +96,11 @@ def test_a_trial_that_lacks_a_part_does_not_count(folder):
 
 
 def test_queries_of_a_group_are_shown_with_their_own_scores_texts_and_documents(folder):
-    texts = {"schema_version": 1, "queries": {"q1": "a question"}, "documents": {f"d{i}": f"text {i}" for i in range(10)}}
+    texts = {
+        "schema_version": 1,
+        "queries": {"q1": "a question"},
+        "documents": {f"d{i}": f"text {i}" for i in range(10)},
+    }
     for part in PARTS:
         write_json(ExperimentFolder(folder).texts_json(part), texts | {"queries": {f"q{i}": part for i in range(40)}})
     board = build_leaderboard(load_experiment(folder))

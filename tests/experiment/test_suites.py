@@ -91,7 +91,9 @@ def test_nanobeir_is_not_trained_on(tmp_path):
 
 
 def test_official_splits():
-    assert [official_split(source) for source in ("beir:msmarco", "beir:nfcorpus", "nano:msmarco", "hf:a/b", "x/y")] == [
+    assert [
+        official_split(source) for source in ("beir:msmarco", "beir:nfcorpus", "nano:msmarco", "hf:a/b", "x/y")
+    ] == [
         "dev",
         "test",
         "train",
