@@ -55,7 +55,7 @@ def _evaluate(arguments: Sequence[str]) -> None:
     from eval.evaluate import evaluate_experiment
     from eval.plan import print_plan
     from eval.report.cli import main_report
-    from eval.report.load import NothingToConclude
+    from eval.report.load import InconclusiveError
     from experiment.load import load_config, read_resolved
     from experiment.progress import Progress
 
@@ -72,7 +72,7 @@ def _evaluate(arguments: Sequence[str]) -> None:
         evaluate_experiment(config, progress)
     try:
         main_report([str(config.output)])
-    except NothingToConclude as error:
+    except InconclusiveError as error:
         print(f"no leaderboard: {error}")
 
 
@@ -97,7 +97,7 @@ def _evaluate_checkpoints(arguments: Sequence[str]) -> None:
     from eval.checkpoints import evaluate_checkpoints
     from eval.report.checkpoints import print_checkpoints
     from eval.report.cli import main_report
-    from eval.report.load import NothingToConclude
+    from eval.report.load import InconclusiveError
     from experiment.load import checkpoints_config
     from experiment.progress import Progress
 
@@ -117,7 +117,7 @@ def _evaluate_checkpoints(arguments: Sequence[str]) -> None:
         print_checkpoints(config.output)
         if len(config.models) > 1:
             main_report([str(config.output)])
-    except NothingToConclude as error:
+    except InconclusiveError as error:
         print(f"no leaderboard: {error}")
 
 

@@ -155,9 +155,9 @@ def _what(schema: type[BaseModel], details: ErrorDetails) -> str:
     return f"{message}, not {given!r}" if not isinstance(given, dict | list) else message
 
 
-def _fields(section: type[BaseModel], parents: Sequence[str]) -> list[str]:
+def _fields(schema: type[BaseModel], parents: Sequence[str]) -> list[str]:
     """List the keys of the section that a path leads to."""
-    section = [found for found, _ in _walk(section, parents)][-1]
+    section = [section for section, _ in _walk(schema, parents)][-1]
     return list(section.model_fields)
 
 

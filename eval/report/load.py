@@ -14,10 +14,10 @@ from experiment.folder import ExperimentFolder, TrialFolder, read_json
 from experiment.yaml12 import read_yaml
 from projheads.errors import ProjheadsError
 
-__all__ = ["Evaluation", "Experiment", "NothingToConclude", "Reference", "Texts", "Trial", "load_experiment"]
+__all__ = ["Evaluation", "Experiment", "InconclusiveError", "Reference", "Texts", "Trial", "load_experiment"]
 
 
-class NothingToConclude(ProjheadsError):
+class InconclusiveError(ProjheadsError):
     """The results are there, but no comparison can be drawn from them."""
 
 
@@ -192,7 +192,7 @@ def load_experiment(path: Path) -> Experiment:
     found = [one for evaluations in _all_evaluations(trials, references) for one in evaluations.values()]
     remarks = [f"{name} is left out: {why}" for name, why in few.items()]
     if few and not found:
-        raise NothingToConclude("; ".join(f"{name}: {why}" for name, why in few.items()))
+        raise InconclusiveError("; ".join(f"{name}: {why}" for name, why in few.items()))
     return Experiment(
         path=path,
         name=str(config.get("name", path.resolve().name)),

@@ -10,10 +10,14 @@ from experiment.collections.beir_hub import CQADUPSTACK
 from experiment.load import dump_config, load_config, read_resolved
 from projheads.errors import ProjheadsError
 
-NANO = """climatefever dbpedia fever fiqa2018 hotpotqa msmarco nfcorpus nq quoraretrieval scidocs arguana scifact
-touche2020""".split()
-BEIR = """arguana climate-fever cqadupstack dbpedia-entity fever fiqa hotpotqa msmarco nfcorpus nq quora scidocs scifact
-trec-covid webis-touche2020""".split()
+NANO = [
+    *("climatefever", "dbpedia", "fever", "fiqa2018", "hotpotqa", "msmarco", "nfcorpus"),
+    *("nq", "quoraretrieval", "scidocs", "arguana", "scifact", "touche2020"),
+]
+BEIR = [
+    *("arguana", "climate-fever", "cqadupstack", "dbpedia-entity", "fever", "fiqa", "hotpotqa", "msmarco"),
+    *("nfcorpus", "nq", "quora", "scidocs", "scifact", "trec-covid", "webis-touche2020"),
+]
 
 
 @pytest.fixture
