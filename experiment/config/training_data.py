@@ -48,6 +48,8 @@ class TrainDataConfig(Section):
     @field_validator("source")
     @classmethod
     def _known(cls, source: str | None) -> str | None:
+        if source is not None and source.startswith("nano:"):
+            raise ValueError(f'"{source}" is for testing alone; train on the whole collection, beir:<name>')
         if source is not None:
             check_source(source)
         return source
