@@ -1,9 +1,10 @@
-"""An experiment's evaluation: every trial and reference row on every data set, each written once."""
+"""Evaluation of trials, reference rows and checkpoints on every data set, each written once."""
 
 import platform
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -13,24 +14,25 @@ from eval.embed import Embedder, Encoding
 from eval.measures import measure_run
 from eval.model_files import BackboneIdentities
 from eval.ranking import Problem, own_documents, priorities
-from eval.record import evaluation_key, evaluation_record, is_finished
+from eval.record import evaluation_key, evaluation_record, is_finished, regroup
 from eval.runs import encode_id, make_run, write_run
 from eval.search import Answer, SearchSettings, check_search, describe, search
 from eval.subjects import Subject, list_references, list_trials
 from eval.texts import write_texts
 from experiment.claim import refuse_another
-from experiment.collections import Collection, open_collection
-from experiment.config import DatasetRef, ExperimentConfig
+from experiment.collections import Collection, open_collection, suite_notes
+from experiment.config import EvalConfig, EvalDatasetRef, ExperimentConfig
 from experiment.device import pick_device, resolve_precision
 from experiment.estimate import seconds_of_products
 from experiment.executor import Executor, LocalExecutor
 from experiment.folder import ExperimentFolder, write_json, write_text
 from experiment.load import dump_config, read_resolved
+from experiment.lock import try_locked
 from experiment.progress import Advance, Progress, human_time
 from experiment.token_store import TokenStore
 from projheads.errors import ProjheadsError
 
-__all__ = ["evaluate_experiment"]
+__all__ = ["evaluate_experiment", "evaluate_subjects"]
 
 SECONDS_PER_RANKING = 0.006
 """For the estimate: scoring a query's best documents again and ordering them, on one CPU core."""
@@ -51,25 +53,62 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress, executor: 
     if config.threads:
         torch.set_num_threads(config.threads)
     device = pick_device(config.device)
-    check_search(_searching(config), config.heads.out_features)
+    check_search(_searching(config.eval), config.heads.out_features)
+    encoding = Encoding(
+        device=device,
+        precision=resolve_precision(config.eval.precision, device),
+        batch_tokens=config.eval.batch_tokens,
+        cache=config.cache,
+        trust_remote_code=config.model.trust_remote_code,
+    )
     folder = _open_folder(config)
     trials = list_trials(config, progress.say)
     if not trials:
         raise ProjheadsError(f"{config.output}: holds no finished trial; run python -m train on this experiment first")
     identities = BackboneIdentities()
     subjects = [*trials, *list_references(config, trials, identities, progress.say)]
+    evaluate_subjects(subjects, config.eval, encoding, folder, identities, progress, executor)
+
+
+def evaluate_subjects(
+    subjects: Sequence[Subject],
+    settings: EvalConfig,
+    encoding: Encoding,
+    folder: ExperimentFolder,
+    identities: BackboneIdentities,
+    progress: Progress,
+    executor: Executor | None = None,
+) -> None:
+    """Evaluate on every data set those subjects that are not evaluated yet.
+
+    Two processes may do it at once: what one is at is passed over by the other until nothing else is left to do.
+
+    Args:
+        subjects: What is evaluated.
+        settings: On which data sets, and how.
+        encoding: How texts are encoded.
+        folder: Where the texts for the report lie.
+        identities: Remembers what it has hashed.
+        progress: Told what is done.
+        executor: Where models are evaluated; None for this process.
+
+    Raises:
+        ProjheadsError: If a data set or index cannot be used, or an evaluation failed; the others are done before that.
+    """
+    for note in suite_notes(ref.source for ref in settings.datasets):
+        progress.say(note)
     failed = []
-    for ref in config.eval.datasets:
-        collection = open_collection(ref.source, split=ref.split, cache=config.cache)
-        task = _Task(config, ref, collection, device, identities, progress)
+    for ref in settings.datasets:
+        collection = open_collection(ref.source, split=ref.split, cache=encoding.cache)
+        task = _Task(settings, ref, collection, encoding, identities, progress)
         failed += task.evaluate(subjects, executor or LocalExecutor())
         write_texts(folder.texts_json(ref.name), ref.name, collection, subjects)
     if failed:
         raise ProjheadsError(f"evaluations that failed: {', '.join(failed)}; the others are done")
 
 
-def _searching(config: ExperimentConfig) -> SearchSettings:
-    return SearchSettings(config.eval.index, config.eval.nprobe, config.eval.candidates_per_token)
+def _searching(settings: EvalConfig) -> SearchSettings:
+    return SearchSettings(settings.index, settings.nprobe, settings.candidates_per_token)
 
 
 def _open_folder(config: ExperimentConfig) -> ExperimentFolder:
@@ -86,29 +125,29 @@ def _open_folder(config: ExperimentConfig) -> ExperimentFolder:
     return folder
 
 
+class _TakenError(ProjheadsError):
+    """Another process is evaluating this."""
+
+
 class _Task:
-    """One data set of an experiment, and how it is evaluated."""
+    """One data set, and how it is evaluated."""
 
     def __init__(
         self,
-        config: ExperimentConfig,
-        ref: DatasetRef,
+        settings: EvalConfig,
+        ref: EvalDatasetRef,
         collection: Collection,
-        device: torch.device,
+        encoding: Encoding,
         identities: BackboneIdentities,
         progress: Progress,
+        *,
+        waits: bool = False,
     ) -> None:
-        self._config = config
+        self._settings = settings
+        self._waits = waits
         self._ref = ref
         self._collection = collection
-        self._searching = _searching(config)
-        self._encoding = Encoding(
-            device=device,
-            precision=resolve_precision(config.eval.precision, device),
-            batch_tokens=config.eval.batch_tokens,
-            cache=config.cache,
-            trust_remote_code=config.model.trust_remote_code,
-        )
+        self._encoding = encoding
         self._progress = progress
         self._query_ids, self._document_ids = list(collection.qrels), list(collection.corpus)
         self._queries = [collection.queries[name] for name in self._query_ids]
@@ -125,18 +164,27 @@ class _Task:
 
     def __call__(self, subject: Subject, /, progress: Progress, advance: Advance) -> str:
         """Evaluate one subject and write its files; return what to tell of it."""
-        told = self._evaluate(subject)
+        key = self._key(subject)
+        with try_locked(subject.folder.path / "eval", wait=self._waits) as mine:
+            if not mine:
+                raise _TakenError("another process is at it, so it comes last")
+            if is_finished(subject, self._ref.name, key):
+                told = "another process has done it meanwhile"
+            else:
+                told = self._evaluate(subject, key)
         advance(1)
         return told
 
     def recipe(self) -> "Callable[[], _Task]":
         """Return a function that can be pickled and makes such a task in another process."""
-        return partial(_open_task, self._config, self._ref, self.device.type, self._collection.hash)
+        return partial(_open_task, self._settings, self._ref, self._encoding, self._collection.hash, self._waits)
 
     def evaluate(self, subjects: Sequence[Subject], executor: Executor) -> list[str]:
         """Evaluate the subjects that are not evaluated yet; return the names of those that failed."""
         name, say = self._ref.name, self._progress.say
         pending = [subject for subject in subjects if not is_finished(subject, name, self._key(subject))]
+        for subject in subjects:
+            regroup(subject, self._ref)
         odd = "".join(f", {count} {what.replace('_', ' ')}" for what, count in self._collection.notes.items())
         say(f"{name}: {len(self._documents)} documents, {len(self._queries)} judged queries{odd}")
         finished = len(subjects) - len(pending)
@@ -146,18 +194,25 @@ class _Task:
         duration = human_time(self._estimate(pending))
         say(f"{name}: evaluations to do: {len(pending)}, finished already: {finished}; about {duration}")
         self._share_states(pending)
-        failed = []
+        failed, queue, done = [], pending, 0
         with self._progress.step(f"evaluations on {name}", len(pending)) as advance:
-            done = executor.map(self, pending, self._progress, advance)
-            for number, (subject, outcome) in enumerate(done, start=1):
-                if isinstance(outcome, ProjheadsError):
-                    failed.append(f"{subject.name} on {name}")
-                    outcome = f"FAILED: {outcome}"
-                say(f"{name} [{number}/{len(pending)}] {subject.name}: {outcome}")
+            for self._waits in (False, True):
+                taken = []
+                for subject, outcome in executor.map(self, queue, self._progress, advance):
+                    if isinstance(outcome, _TakenError):
+                        taken.append(subject)
+                        say(f"{name} {subject.name}: {outcome}")
+                        continue
+                    if isinstance(outcome, ProjheadsError):
+                        failed.append(f"{subject.name} on {name}")
+                        outcome = f"FAILED: {outcome}"
+                    done += 1
+                    say(f"{name} [{done}/{len(pending)}] {subject.name}: {outcome}")
+                queue = taken
         return failed
 
     def _key(self, subject: Subject) -> str:
-        return evaluation_key(subject, self._collection, self._config.eval, self._encoding.precision)
+        return evaluation_key(subject, self._collection, self._settings, self._encoding.precision)
 
     def _share_states(self, subjects: Sequence[Subject]) -> None:
         """Have the token states of frozen backbones in the cache, before processes ask for them at the same time."""
@@ -166,19 +221,20 @@ class _Task:
             with suppress(ProjheadsError):
                 self._embedder.share_states(subject)
 
-    def _evaluate(self, subject: Subject) -> str:
+    def _evaluate(self, subject: Subject, key: str) -> str:
+        """Evaluate one subject and write its files; return what to tell of it."""
         started = time.perf_counter()
         embeddings: tuple[TokenStore, TokenStore] | None = None
         if subject.kind == "bm25":
             answer = self._bm25()
         else:
             with self._embedder.embedded(subject) as embeddings:
-                problem = Problem(*embeddings, self._config.eval.depth, self._priority, self._own)
+                problem = Problem(*embeddings, self._settings.depth, self._priority, self._own)
                 with self._progress.step(f"searching for {subject.name}", 1) as advance:
-                    answer = search(problem, self._searching, self._encoding.device, advance)
+                    answer = search(problem, _searching(self._settings), self._encoding.device, advance)
         run = make_run(answer.rankings, self._query_ids, self._document_ids)
-        measures = measure_run(self._config.eval.measures, self._collection.qrels, run)
-        record = evaluation_record(self._key(subject), self._ref, self._collection, answer, measures, embeddings)
+        measures = measure_run(self._settings.measures, self._collection.qrels, run)
+        record = evaluation_record(key, self._ref, self._collection, answer, measures, embeddings)
         write_run(subject.folder.eval_run(self._ref.name), run)
         write_json(subject.folder.eval_json(self._ref.name), record)
         scores = ", ".join(f"{measure} {value:.4f}" for measure, value in record["means"].items())
@@ -190,35 +246,41 @@ class _Task:
             rankings = bm25_rankings(
                 self._queries,
                 self._documents,
-                depth=self._config.eval.depth,
+                depth=self._settings.depth,
                 priority=self._priority,
                 own=self._own,
                 progress=advance,
             )
-        return Answer(rankings, describe("bm25", self._config.eval.depth), 0.0, time.perf_counter() - started, 0)
+        return Answer(rankings, describe("bm25", self._settings.depth), 0.0, time.perf_counter() - started, 0)
 
     def _estimate(self, pending: Sequence[Subject]) -> float:
         """Guess how long the pending evaluations take, in seconds; BM25 counts as nothing."""
         models = [subject for subject in pending if subject.kind != "bm25"]
         if not models:
             return 0.0
-        encode, queries, documents = self._embedder.estimate(models[0])
-        encodings = 1 if models[0].frozen else len(models)
-        products = sum(
-            queries * documents * self._config.heads.out_features + (queries + documents) * subject.multiply_adds
-            for subject in models
-        )
+        seconds, products = 0.0, 0.0
+        for family in dict.fromkeys(subject.family for subject in models):
+            members = [subject for subject in models if subject.family == family]
+            encode, queries, documents = self._embedder.estimate(members[0])
+            seconds += encode * (1 if members[0].frozen else len(members))
+            products += sum(
+                queries * documents * subject.out_features + (queries + documents) * subject.multiply_adds
+                for subject in members
+            )
         ranking = SECONDS_PER_RANKING * len(models) * len(self._queries)
-        return encode * encodings + ranking + seconds_of_products(products, self._encoding.device)
+        return seconds + ranking + seconds_of_products(products, self._encoding.device)
 
 
-def _open_task(config: ExperimentConfig, ref: DatasetRef, device: str, collection_hash: str) -> _Task:
+def _open_task(
+    settings: EvalConfig, ref: EvalDatasetRef, encoding: Encoding, collection_hash: str, waits: bool
+) -> _Task:
     """Make a task in another process, from the same files.
 
     Raises:
         ProjheadsError: If this machine has another data set by that name.
     """
-    collection = open_collection(ref.source, split=ref.split, cache=config.cache)
+    collection = open_collection(ref.source, split=ref.split, cache=encoding.cache)
     if collection.hash != collection_hash:
         raise ProjheadsError(f"{ref.source}: has other bytes on {platform.node()} than on the machine of the command")
-    return _Task(config, ref, collection, pick_device(device), BackboneIdentities(), Progress(quiet=True))
+    encoding = replace(encoding, device=pick_device(encoding.device.type))
+    return _Task(settings, ref, collection, encoding, BackboneIdentities(), Progress(quiet=True), waits=waits)

@@ -107,7 +107,7 @@ def backward_batch(
             else:
                 documents_of = some_documents.view(*shape, *some_documents.shape[1:])
                 scores = maxsim_nway(some_queries, documents_of, query_mask, document_mask.view(*shape, -1))
-            losses.append(loss_of(scores, ignore=ignore, teacher=teacher))
+            losses.append(loss_of(scores, n_ways=examples.shape[1] - 1, ignore=ignore, teacher=teacher))
         loss = torch.stack(losses).mean() * (len(own) / len(batch))
         scaled: Tensor = scaler.scale(loss / settings.gradient_accumulation)
         query_gradient, gradient = torch.autograd.grad(scaled, (query_rows, document_rows))

@@ -26,7 +26,7 @@ eval: {{datasets: [{data}]}}
 @pytest.fixture
 def settings():
     def settings(**options):
-        return TrainConfig(data="pydocs", **{"batch_size": 8, "validations": 1, "log_every": 1} | options)
+        return TrainConfig(**{"data": "pydocs", "batch_size": 8, "validations": 1, "log_every": 1} | options)
 
     return settings
 
