@@ -152,12 +152,12 @@ class _Reports:
     """The actor that tasks tell how far they are; the driver takes what has come together."""
 
     def __init__(self) -> None:
-        self._new: list[tuple[int, float, str]] = []
+        self._new: list[tuple[int, str, float, str]] = []
 
-    def add(self, number: int, done: float, note: str) -> None:
-        self._new.append((number, done, note))
+    def add(self, number: int, attempt: str, done: float, note: str) -> None:
+        self._new.append((number, attempt, done, note))
 
-    def take(self) -> list[tuple[int, float, str]]:
+    def take(self) -> list[tuple[int, str, float, str]]:
         new, self._new = self._new, []
         return new
 
@@ -169,15 +169,17 @@ class _Followed:
     parts: Sequence[Part]
     progress: Progress
     advance: Advance
+    attempts: dict[int, str] = field(default_factory=dict)
     done: dict[int, float] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
 
-    def report(self, number: int, done: float, note: str) -> None:
-        """Take a report; the first one of a part is 0, and so is the first of one that begins anew."""
+    def report(self, number: int, attempt: str, done: float, note: str) -> None:
+        """Take a report of a part that is under way, by the name of the attempt at it."""
         if number in self.ended:
             return
         part = self.parts[number]
-        if done == 0 and number in self.done:
+        if self.attempts.setdefault(number, attempt) != attempt:
+            self.attempts[number] = attempt
             self.progress.say(f"{part.name}: its worker was lost; it is tried again")
         self.advance(done - self.done.get(number, 0.0), f"{part.name} {note}")
         self.done[number] = done
@@ -195,6 +197,7 @@ class _Reporter:
     def __init__(self, number: int, reports: Any) -> None:
         self._number = number
         self._reports = reports
+        self._attempt = uuid.uuid4().hex
         self._next = 0.0
         self.done = 0.0
         self(0.0)
@@ -202,7 +205,7 @@ class _Reporter:
     def __call__(self, more: float, note: str = "") -> None:
         self.done += more
         if time.monotonic() >= self._next:
-            self._reports.add.remote(self._number, self.done, note)
+            self._reports.add.remote(self._number, self._attempt, self.done, note)
             self._next = time.monotonic() + REPORT_S
 
 
