@@ -22,7 +22,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-HEADS = ["theirs", "same", "upscaled(residual=true)", "glu"]
+HEADS = ["theirs", "same", 'upscaled(activation="gelu", residual=true)']
 # What is run of each peer; a file that is left out tests no model, or clears the cache of the hub.
 SUITES = {
     "pylate": ["tests"],

@@ -1,0 +1,36 @@
+"""Pages that are made when the site is built, from the code that they are about: an mkdocs hook."""
+
+import sys
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from api_page import api_page  # noqa: E402 - the root must be on the path first
+from command_page import command_page  # noqa: E402
+from config_page import config_page  # noqa: E402
+from head_pages import head_pages  # noqa: E402
+
+# Files of the repository that are pages of the site as they stand.
+_COPIED = {"results/calibration.md": "method/calibration.md", "results/peers.md": "method/peers.md"}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated pages to the site's."""
+    root = Path(config.config_file_path).parent
+    pages = {
+        **head_pages(),
+        "reference/configuration.md": config_page(),
+        "reference/commands.md": command_page(),
+        "reference/api.md": api_page(),
+        **{target: (root / source).read_text(encoding="utf-8") for source, target in _COPIED.items()},
+    }
+    for path, text in pages.items():
+        files.append(File.generated(config, path, content=text))
+    heads = ["heads/index.md", *sorted(path for path in pages if path.startswith("heads/") and "index" not in path)]
+    for section in config.nav or []:
+        if "Heads" in section:
+            section["Heads"] = heads
+    return files
