@@ -48,7 +48,12 @@ def _page(name: str) -> str:
     cls = head_class(name)
     said = described(cls)
     options = [
-        [f"`{option.name}`", inline(option.kind), f"`{inline(to_text(option.default))}`", inline(said.get(option.name, ""))]
+        [
+            f"`{option.name}`",
+            inline(option.kind),
+            f"`{inline(to_text(option.default))}`",
+            inline(said.get(option.name, "")),
+        ]
         for option in head_options(name).values()
     ]
     example = build_head(name, 768, 128)

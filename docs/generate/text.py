@@ -14,7 +14,10 @@ def described(cls: type[Any]) -> dict[str, str]:
     sections = griffe.Docstring(inspect.cleandoc(cls.__doc__ or ""), parser="google").parse(warnings=False)
     kinds = (griffe.DocstringSectionKind.parameters, griffe.DocstringSectionKind.attributes)
     return {
-        item.name: " ".join(item.description.split()) for section in sections if section.kind in kinds for item in section.value
+        item.name: " ".join(item.description.split())
+        for section in sections
+        if section.kind in kinds
+        for item in section.value
     }
 
 

@@ -23,6 +23,8 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 HEADS = ["theirs", "same", 'upscaled(activation="gelu", residual=true)']
+Runs = dict[str, dict[str, dict[str, Any]]]
+"""Head -> test -> its outcome, the reason where it is no pass, and the models that had got a head of ours by then."""
 # What is run of each peer; a file that is left out tests no model, or clears the cache of the hub.
 SUITES = {
     "pylate": ["tests"],
@@ -62,8 +64,8 @@ def run_suite(checkout: Path, head: str, folder: Path) -> dict[str, dict[str, An
     return {line["test"]: line for line in lines}
 
 
-def run_peer(checkout: Path, heads: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Run a peer's tests with each head; returns test -> head -> {outcome, reason}."""
+def run_peer(checkout: Path, heads: list[str]) -> Runs:
+    """Run a peer's tests with each head."""
     with tempfile.TemporaryDirectory() as temporary:
         sys.path.insert(0, str(HERE))
         import hub
@@ -74,19 +76,18 @@ def run_peer(checkout: Path, heads: list[str]) -> dict[str, dict[str, dict[str, 
             folder = Path(temporary) / f"run-{number}"
             folder.mkdir()
             runs[head] = run_suite(checkout, head, folder)
-    missing = {"outcome": "missing", "reason": "the test was not collected", "models": 0}
-    tests = sorted({test for run in runs.values() for test in run})
-    return {test: {head: runs[head].get(test, missing) for head in heads} for test in tests}
+    return runs
 
 
-def faults(results: dict[str, dict[str, dict[str, Any]]], expected: dict[str, str]) -> list[str]:
+def faults(runs: Runs, expected: dict[str, str]) -> list[str]:
     """List the tests that pass with theirs and not with ours, without a reason in ``expected``."""
-    lines = []
-    for test, by_head in results.items():
-        if by_head["theirs"]["outcome"] != "passed" or test in expected:
-            continue
-        lines += [f"{test} [{head}]: {got['reason']}" for head, got in by_head.items() if got["outcome"] != "passed"]
-    return lines
+    missing = {"outcome": "missing", "reason": "the test did not run"}
+    return [
+        f"{test} [{head}]: {run.get(test, missing)['reason']}"
+        for test, theirs in runs["theirs"].items()
+        for head, run in runs.items()
+        if theirs["outcome"] == "passed" != run.get(test, missing)["outcome"] and test not in expected
+    ]
 
 
 def expected_of(checkout: Path) -> dict[str, str]:
@@ -100,18 +101,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python tests/peers", description="A peer's own tests with our heads.")
     parser.add_argument("checkout", type=Path, help="folder of the peer's source")
     parser.add_argument("--head", dest="heads", action="append", help="a head's spec, or `same` for their weights")
-    parser.add_argument("--json", type=Path, help="also write every outcome to this file")
+    parser.add_argument(
+        "--json", type=Path, help="keep every outcome in this file; heads that it has already are not run again"
+    )
     options = parser.parse_args(arguments)
-    heads = ["theirs", *(options.heads or HEADS[1:])]
-    results, expected = run_peer(options.checkout.resolve(), heads), expected_of(options.checkout)
+    known: Runs = json.loads(options.json.read_text()) if options.json and options.json.is_file() else {}
+    heads = list(dict.fromkeys(["theirs", *(options.heads or HEADS[1:])]))
+    runs = known | run_peer(options.checkout.resolve(), [head for head in heads if head not in known])
     if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n")
+        options.json.write_text(json.dumps(runs, indent=1) + "\n")
+    expected = expected_of(options.checkout)
     print("| head | passed | failed | skipped | models with a head of ours |\n|---|---|---|---|---|")
-    for head in heads:
-        runs = [by_head[head] for by_head in results.values()]
-        counts = [sum(run["outcome"] == outcome for run in runs) for outcome in ("passed", "failed", "skipped")]
-        print(f"| `{head}` | {' | '.join(map(str, counts))} | {max(run['models'] for run in runs)} |")
-    found = faults(results, expected)
+    for head, run in runs.items():
+        lines = run.values()
+        counts = [sum(line["outcome"] == outcome for line in lines) for outcome in ("passed", "failed", "skipped")]
+        print(f"| `{head}` | {' | '.join(map(str, counts))} | {max(line['models'] for line in lines)} |")
+    found = faults(runs, expected)
     print("\n".join(["", *found, f"{len(found)} fault(s) of ours, {len(expected)} test(s) expected to differ"]))
     return 1 if found else 0
 
