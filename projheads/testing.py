@@ -310,7 +310,7 @@ def _check_fold(subject: _Subject) -> None:
 
 
 def _check_preserve(subject: _Subject) -> None:
-    """Where it takes over a linear map, it computes it to 1e-5, and every parameter gets a gradient within two steps."""
+    """Where it takes over a linear map, it does so to 1e-5, and every parameter gets a gradient within two steps."""
     weight = _random(subject.out_features, subject.in_features, seed=9)
     head = subject.head().eval()
     try:
@@ -326,7 +326,8 @@ def _check_preserve(subject: _Subject) -> None:
         (head(x) * _random(64, subject.out_features, seed=10)).sum().backward()
         with torch.no_grad():
             for parameter in head.parameters():
-                parameter -= 1e-3 * (0 if parameter.grad is None else parameter.grad)
+                if parameter.grad is not None:
+                    parameter.sub_(parameter.grad, alpha=1e-3)
         without = {name: one for name, one in without.items() if one.grad is None or not one.grad.any()}
     _require(not without, f"after taking over a linear map, {', '.join(without)} get no gradient in two steps")
 
