@@ -20,8 +20,8 @@ def command_page() -> str:
     """Return the page's Markdown."""
     parts = [
         "# Command line",
-        "What each command says under `--help`, taken from it when the site is built. Every command prints one line and "
-        "exits with code 2 where something in the input is wrong.",
+        "What each command says under `--help`, taken from it when the site is built. Where something in the input is "
+        "wrong, every command prints one line and exits with code 2.",
     ]
     for module, commands in _COMMANDS.items():
         parts.append(f"## python -m {module}")

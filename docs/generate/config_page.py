@@ -18,8 +18,8 @@ def config_page() -> str:
     """Return the page's Markdown."""
     parts = [
         "# Configuration",
-        "Every key that an experiment's YAML can hold. This page is made from the schema when the site is built. A file "
-        "states only what differs from the defaults; `python -m train CONFIG --dry-run` prints it with every default "
+        "Every key that an experiment's YAML can hold, made from the schema when the site is built. A file states "
+        "only what differs from the defaults; `python -m train CONFIG --dry-run` prints it with every default "
         "written out, and reports every mistake at once, each with its line. Any key can be set on the command line, "
         "as `key.key=value`.",
     ]

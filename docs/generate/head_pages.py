@@ -65,7 +65,7 @@ def _page(name: str) -> str:
         "## Options",
         table(["option", "type", "default", "what it is"], options) if options else "None.",
         "## Cost",
-        "Parameters, and multiply-adds of matrix products for one token; in brackets against `linear` of the same widths.",
+        "Parameters, and multiply-adds of matrix products for one token; in brackets against `linear`.",
         table(["head", "widths", "parameters", "multiply-adds per token", "folds"], _cost_rows(name)),
         "## What it is made of",
         f"With its defaults, 768 -> 128:\n\n```text\n{example}\n```",

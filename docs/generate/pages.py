@@ -8,10 +8,10 @@ from mkdocs.structure.files import File, Files
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from api_page import api_page  # noqa: E402 - the root must be on the path first
-from command_page import command_page  # noqa: E402
-from config_page import config_page  # noqa: E402
-from head_pages import head_pages  # noqa: E402
+from api_page import api_page
+from command_page import command_page
+from config_page import config_page
+from head_pages import head_pages
 
 # Files of the repository that are pages of the site as they stand.
 _COPIED = {"results/calibration.md": "method/calibration.md", "results/peers.md": "method/peers.md"}

@@ -10,6 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -69,10 +70,12 @@ def test_each_is_short_and_tried_here():
 
 
 def test_upgrade_pylate(stanford, tmp_path, capsys):
+    torch.manual_seed(0)  # PyLate draws the embeddings of its two prefix tokens, which this tiny vocabulary lacks
     run("upgrade_pylate", stanford, tmp_path / "out")
     assert change(capsys.readouterr().out) < 1e-5
     from pylate.models import ColBERT
 
+    torch.manual_seed(0)
     old, new = (
         ColBERT(str(folder), device="cpu").encode(TEXTS, is_query=True) for folder in (stanford, tmp_path / "out")
     )
@@ -85,8 +88,13 @@ def test_upgrade_sentence_transformers(stanford, tmp_path, capsys):
     assert change(capsys.readouterr().out) < 1e-5
 
 
-def test_upgrade_stanford(stanford, tmp_path, capsys):
+def test_upgrade_stanford(stanford, tmp_path, capsys, monkeypatch):
     pytest.importorskip("colbert")
+    # colbert-ai 0.2.22 is of transformers 4's time; what transformers 5 asks of its class besides is this alone.
+    monkeypatch.setattr(transformers.PreTrainedModel, "all_tied_weights_keys", {}, raising=False)
+    from colbert.modeling.colbert import ColBERT
+
+    monkeypatch.setattr(ColBERT, "loaded_extensions", True, raising=False)  # C++ that it would compile for its search
     run("upgrade_stanford", stanford, tmp_path / "out")
     assert change(capsys.readouterr().out) < 1e-5
     before = load_file(stanford / "model.safetensors")["linear.weight"]

@@ -11,10 +11,10 @@ from collections import OrderedDict
 from pathlib import Path
 
 import datasets
+import hub
 import pytest
 import torch
 
-import hub  # of this folder
 from projheads import build_head
 from projheads.hosts import available_hosts, load_host
 from projheads.hosts.common import HeadModule
@@ -50,7 +50,7 @@ def pytest_configure():
 
 
 def _put_head(model, dense_class, adapter):
-    """Replace the run of Dense layers on token embeddings by one module that holds a head; False where there is none."""
+    """Replace the run of Dense layers on token embeddings by a module that holds a head; False where none is."""
     modules = list(model)
     places = [i for i, module in enumerate(modules) if _is_theirs(module, dense_class)]
     if not places:
