@@ -167,7 +167,7 @@ def test_the_whole_model_is_trained(folder, backbone):
 
 def test_a_trial_that_fails_is_told_and_the_others_go_on(folder, backbone, capsys):
     folder(backbone)
-    experiment = train("seeds=[0]", "train.temperature=1e-40")
+    experiment = train("seeds=[0]", "train.loss.temperature=1e-40")
     trials = [trial.read_trial() for trial in experiment.trials()]
     assert [trial["status"] for trial in trials] == ["failed", "failed"]
     assert all("lower train.optimizer.head_lr" in trial["error"] for trial in trials)

@@ -12,7 +12,7 @@ def linear(seed=0):
 
 def test_training_learns(settings, problem):
     data, embed = problem
-    options = settings(epochs=20, optimizer={"head_lr": 1e-2}, validations=4, temperature=0.2)
+    options = settings(epochs=20, optimizer={"head_lr": 1e-2}, validations=4, loss={"temperature": 0.2})
     record = train_trial(options, linear(), None, embed, data, seed=0)
     losses = [line["loss"] for line in record.lines if "loss" in line]
     held_out = [line["validation_loss"] for line in record.lines if "validation_loss" in line]
