@@ -1,19 +1,16 @@
 """The page of the command line: what each command says of itself."""
 
+import argparse
 import contextlib
 import importlib
+import inspect
 import io
 import os
 import re
 
 __all__ = ["command_page"]
 
-# Module -> its commands; "" is the module without a command.
-_COMMANDS = {
-    "projheads": ["list", "show", "check"],
-    "train": [""],
-    "eval": ["", "report", "plan", "compare", "score"],
-}
+_MODULES = ("projheads", "train", "eval")
 
 
 def command_page() -> str:
@@ -23,13 +20,21 @@ def command_page() -> str:
         "What each command says under `--help`, taken from it when the site is built. Where something in the input is "
         "wrong, every command prints one line and exits with code 2.",
     ]
-    for module, commands in _COMMANDS.items():
-        parts.append(f"## python -m {module}")
-        for command in commands:
-            if command:
-                parts.append(f"### python -m {module} {command}")
-            parts.append(f"```text\n{_help(module, command)}\n```")
+    for module in _MODULES:
+        parts += [f"## python -m {module}", f"```text\n{_help(module, '')}\n```"]
+        for command in _commands(module):
+            parts += [f"### python -m {module} {command}", f"```text\n{_help(module, command)}\n```"]
     return "\n\n".join(parts) + "\n"
+
+
+def _commands(module: str) -> list[str]:
+    """Return the commands of a module: those of its parser, or those that its text tells of."""
+    code = importlib.import_module(f"{module}.__main__")
+    if hasattr(code, "_parser"):
+        actions = [action for action in code._parser()._actions if isinstance(action, argparse._SubParsersAction)]
+        return [command for action in actions for command in action.choices]
+    said = re.findall(rf"python -m {module} (--model|[a-z]+)\b", inspect.getsource(code))
+    return list(dict.fromkeys(said))
 
 
 def _help(module: str, command: str) -> str:

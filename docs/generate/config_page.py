@@ -23,17 +23,19 @@ def config_page() -> str:
         "written out, and reports every mistake at once, each with its line. Any key can be set on the command line, "
         "as `key.key=value`.",
     ]
-    return "\n\n".join([*parts, *_sections(ExperimentConfig, "", set())]) + "\n"
+    return "\n\n".join([*parts, *_sections(ExperimentConfig, "Top level", "", set())]) + "\n"
 
 
-def _sections(section: type[BaseModel], path: str, seen: set[type[BaseModel]]) -> list[str]:
+def _sections(section: type[BaseModel], title: str, path: str, seen: set[type[BaseModel]]) -> list[str]:
     seen.add(section)
-    title = f"`{path}`" if path else "Top level"
     said = _all_described(section)
     rows, inner = [], []
     for name, field in section.model_fields.items():
         found = [model for model in _models(field.annotation) if model not in seen]
-        inner += [part for model in found for part in _sections(model, f"{path}.{name}".lstrip("."), seen)]
+        at = f"{path}.{name}".lstrip(".")
+        for model in found:
+            kind = f": {model.model_fields['name'].default}" if len(found) > 1 else ""
+            inner += _sections(model, f"`{at}`{kind}", at, seen)
         rows.append([f"`{name}`", _type(field.annotation), _default(field), inline(said.get(name, ""))])
     return [f"## {title}", prose(section.__doc__ or ""), table(["key", "type", "default", "what it is"], rows), *inner]
 

@@ -1,11 +1,11 @@
-"""The code in the documents that a comment marks: <!-- run -->, <!-- dry-run -->, <!-- file: NAME -->."""
+"""The code in the documents that a comment marks: run, dry-run, part (of a configuration), or file: NAME."""
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-_MARKED = re.compile(r"<!-- (run|dry-run|file)(?:: (\S+))? -->\n```(\w+)\n(.*?)```", re.DOTALL)
+_MARKED = re.compile(r"<!-- (run|dry-run|file|part)(?:: (\S+))? -->\n```(\w+)\n(.*?)```", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -33,4 +33,4 @@ def find_snippets():
 
 def marks_in(text):
     """Count the marks, so that none is missed for its form."""
-    return len(re.findall(r"<!-- (?:run|dry-run|file)\b", text))
+    return len(re.findall(r"<!-- (?:run|dry-run|file|part)\b", text))

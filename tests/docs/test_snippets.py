@@ -3,10 +3,14 @@
 import contextlib
 import importlib
 import io
+import json
 import shlex
+from pathlib import Path
 
 import pytest
 
+from experiment.load import load_config
+from experiment.yaml12 import read_yaml
 from projheads import list_heads, registry
 from projheads.hosts import available_hosts
 from tests.docs.snippets import ROOT, find_snippets, marks_in
@@ -54,7 +58,20 @@ def run_command(arguments):
 def test_every_mark_is_of_a_known_form():
     pages = {snippet.page for snippet in SNIPPETS}
     assert sum(marks_in((ROOT / page).read_text(encoding="utf-8")) for page in pages) == len(SNIPPETS)
-    assert {snippet.mark for snippet in SNIPPETS} == {"run", "dry-run", "file"}
+    assert {snippet.mark for snippet in SNIPPETS} == {"run", "dry-run", "file", "part"}
+
+
+def merged(whole, part):
+    both = {key: merged(whole[key], part[key]) for key in whole.keys() & part.keys() if isinstance(whole[key], dict)}
+    return whole | part | both
+
+
+@pytest.mark.parametrize("snippet", [s for s in SNIPPETS if s.mark == "part"], ids=str)
+def test_a_part_of_a_configuration_is_right(snippet, folder):
+    whole, _ = read_yaml(FILES["my.yaml"], "my.yaml")
+    part, _ = read_yaml(snippet.text, str(snippet))
+    Path("part.yaml").write_text(json.dumps(merged(whole, part)))
+    load_config(Path("part.yaml"))
 
 
 @pytest.mark.parametrize("snippet", [s for s in SNIPPETS if s.mark == "dry-run"], ids=str)

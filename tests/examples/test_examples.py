@@ -137,7 +137,9 @@ def tiny_colqwen2(folder):
         "rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]},
     }
     vision = {"depth": 1, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 2}
-    Real(Qwen2VLConfig(text_config=text, vision_config=vision)).save_pretrained(folder)
+    model = Real(Qwen2VLConfig(text_config=text, vision_config=vision))
+    nn.init.normal_(model.custom_text_proj.bias)  # as a trained one's; a head without bias folds to a layer without
+    model.save_pretrained(folder)
 
 
 def test_upgrade_colpali(tmp_path, capsys, monkeypatch):
