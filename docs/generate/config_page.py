@@ -63,11 +63,13 @@ def _type(annotation: Any) -> str:
     if origin is typing.Literal:
         return " or ".join(f"`{value}`" for value in arguments)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(_type(argument) for argument in arguments)
+        return " or ".join(dict.fromkeys(_type(argument) for argument in arguments))
     if origin in (tuple, list):
         return f"list of {_type(arguments[0])}"
     if origin is dict:
         return f"mapping of {_type(arguments[0])} to {_type(arguments[1])}"
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return "section"
     names = {str: "text", bool: "true or false", type(None): "none", int: "whole number", float: "number"}
     if annotation in names:
         return names[annotation]

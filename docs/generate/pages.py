@@ -12,6 +12,7 @@ from api_page import api_page
 from command_page import command_page
 from config_page import config_page
 from head_pages import head_pages
+from text import plain_roles
 
 # Files of the repository that are pages of the site as they stand.
 _COPIED = {"results/calibration.md": "method/calibration.md", "results/peers.md": "method/peers.md"}
@@ -34,3 +35,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         if "Heads" in section:
             section["Heads"] = heads
     return files
+
+
+def on_page_content(html: str, **_: object) -> str:
+    """Clean what mkdocstrings takes from docstrings as it stands."""
+    return plain_roles(html)

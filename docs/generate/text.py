@@ -6,7 +6,12 @@ from typing import Any
 
 import griffe
 
-__all__ = ["described", "inline", "prose", "table"]
+__all__ = ["described", "inline", "plain_roles", "prose", "table"]
+
+
+def plain_roles(text: str) -> str:
+    """Take Sphinx's roles off names: they say nothing to a reader of the site."""
+    return re.sub(r":(?:func|class|mod|meth|data|attr):\s*(?=`|<code>)", "", text).replace("`~", "`")
 
 
 def described(cls: type[Any]) -> dict[str, str]:
@@ -24,12 +29,12 @@ def described(cls: type[Any]) -> dict[str, str]:
 def prose(docstring: str) -> str:
     """Return the text of a docstring in front of its sections, as Markdown."""
     text = re.split(r"\n(?:Args|Attributes|Returns|Raises):\n", inspect.cleandoc(docstring))[0]
-    return re.sub(r"([*<])", r"\\\1", text.replace("``", "`")).strip()
+    return re.sub(r"([*<])", r"\\\1", plain_roles(text).replace("``", "`")).strip()
 
 
 def inline(text: str) -> str:
     """Return text as it can stand in a cell of a table."""
-    return text.replace("``", "`").replace("|", "\\|").replace("\n", " ")
+    return plain_roles(text).replace("``", "`").replace("|", "\\|").replace("\n", " ")
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
