@@ -111,7 +111,7 @@ def _stores(setting: Setting, layers: int, progress: Progress) -> tuple[TokenSto
 
 def _transformer(model: HostModel) -> Any:
     """Return the transformers model within a host's."""
-    return next(module for module in model.native.modules() if hasattr(module, "gradient_checkpointing_enable"))
+    return next(module for module in model.native.modules() if hasattr(module, "gradient_checkpointing_disable"))
 
 
 def _keys(setting: Setting) -> list[str]:
