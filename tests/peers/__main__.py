@@ -45,7 +45,7 @@ def run_suite(checkout: Path, head: str, folder: Path) -> dict[str, dict[str, An
     (folder / "pytest.ini").write_text("[pytest]\n")
     outcomes = folder / "outcomes.jsonl"
     environment = os.environ | {
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE), os.environ.get("PYTHONPATH", "")]),
         "PEER_HEAD": head,
         "PEER_OUTCOMES": str(outcomes),
         "HF_HUB_OFFLINE": "1",

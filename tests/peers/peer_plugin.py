@@ -84,8 +84,9 @@ def pytest_runtest_logreport(report):
 
 
 def pytest_collectreport(report):
-    if report.failed:
-        _write({"test": report.nodeid, "outcome": "failed", "reason": _last_line(report), "models": len(_MADE)})
+    if not report.passed:
+        reason = _last_line(report)
+        _write({"test": report.nodeid, "outcome": report.outcome, "reason": reason, "models": len(_MADE)})
 
 
 def _write(line):
