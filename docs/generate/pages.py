@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -30,11 +31,23 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     }
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
+    written = [page.src_uri for page in files.documentation_pages() if page.src_uri not in pages]
+    named = set(_named(config.nav))
     heads = ["heads/index.md", *sorted(path for path in pages if path.startswith("heads/") and "index" not in path)]
     for section in config.nav or []:
         if "Heads" in section:
             section["Heads"] = heads
+        if "Guides" in section:  # a page that the navigation does not name is a guide
+            section["Guides"] += [page for page in written if page not in named]
     return files
+
+
+def _named(nav: Any) -> list[str]:
+    """List the pages that a navigation names."""
+    if isinstance(nav, str):
+        return [nav]
+    parts = nav.values() if isinstance(nav, dict) else nav or []
+    return [page for part in parts for page in _named(part)]
 
 
 def on_page_content(html: str, **_: object) -> str:
