@@ -11,9 +11,8 @@ INSTALL = $(BIN)/python -m pip install $(PIP_OPTIONS) --constraint constraints/p
 INSTALL_ST = $(BIN_ST)/python -m pip install $(PIP_OPTIONS) --constraint constraints/sentence-transformers.txt
 # What of the tests looks different through the other host; the rest never touches one.
 TESTS_ST := tests/projheads tests/examples tests/peers tests/experiment/test_tokens_hosts.py tests/train tests/eval/test_real_host.py tests/eval/test_embed.py
-# Folders of the peers' sources, for `make peers`: see tests/peers/__main__.py.
-PEER_PYLATE ?= peers/pylate
-PEER_SENTENCE_TRANSFORMERS ?= peers/sentence-transformers
+# Folder that holds the peers' sources, pylate/ and sentence-transformers/: see tests/peers/__main__.py.
+PROJHEADS_PEERS ?= peers
 
 .PHONY: quickstart test test-pylate test-sentence-transformers peers check format lint types imports wheel docs clean
 
@@ -31,8 +30,8 @@ test-sentence-transformers: $(VENV_ST)/.test
 
 # The peers' own tests with our heads in the place of their Dense.
 peers: $(VENV)/.dev $(VENV_ST)/.test
-	$(BIN)/python tests/peers $(PEER_PYLATE)
-	$(BIN_ST)/python tests/peers $(PEER_SENTENCE_TRANSFORMERS)
+	$(BIN)/python tests/peers $(PROJHEADS_PEERS)/pylate
+	$(BIN_ST)/python tests/peers $(PROJHEADS_PEERS)/sentence-transformers
 
 check: lint types imports docs test wheel
 
