@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.output,
         {
             "schema_version": SCHEMA_VERSION,
-            "what": "full training, our trainer against the host's, each measurement a process of its own, turn by turn",
+            "what": "full training, our trainer against the host's, turn by turn, each measurement in its own process",
             "command": "python -m benchmarks.train " + " ".join(arguments or sys.argv[1:]),
             "device": describe_device(device),
             "versions": versions({name: name for name in ("torch", "transformers", "sentence-transformers", "pylate")}),
@@ -327,10 +327,10 @@ def _train_with_host(
 
 def _line(result: dict[str, Any]) -> str:
     ours, host = (max(result["examples_per_s"][name]) for name in ("ours", "host"))
+    memory, differ = result["memory_ratio"], result["largest_difference_of_losses"]
     return (
-        f"{result['data']}, batch {result['batch']}, {result['precision']}: {ours:.1f} examples/s against {host:.1f} "
-        f"of {result['host']} ({result['speed_ratio']:.2f}x), peak memory {result['memory_ratio']:.2f}x, losses differ by "
-        f"at most {result['largest_difference_of_losses']:.4f}"
+        f"{result['data']}, batch {result['batch']}, {result['precision']}: {ours:.1f} examples/s against {host:.1f} of "
+        f"{result['host']} ({result['speed_ratio']:.2f}x), peak memory {memory:.2f}x, losses differ by {differ:.4f}"
     )
 
 
