@@ -40,7 +40,7 @@ def _commands(module: str) -> list[str]:
 def _help(module: str, command: str) -> str:
     main = importlib.import_module(f"{module}.__main__").main
     output = io.StringIO()
-    arguments = [*command.split(), "--help"]
+    arguments = sorted([*command.split(), "--help"]) if command.startswith("--") else [*command.split(), "--help"]
     os.environ["COLUMNS"] = "100"
     with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
         main(arguments)
