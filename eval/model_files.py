@@ -44,4 +44,7 @@ class BackboneIdentities:
 
 
 def _head_folder(model: Path) -> str:
-    return read_modules(model / "modules.json")[-1].path
+    """Return the folder of the head; sentence-transformers has a mask and a normalisation behind it."""
+    modules = read_modules(model / "modules.json")
+    ours = [module for module in modules if module.type.startswith("projheads.hosts.")]
+    return (ours or modules)[-1].path

@@ -6,6 +6,7 @@ The projection of ColBERT: Khattab and Zaharia, 2020, arXiv 2004.12832. The rele
 from torch import Tensor, nn
 
 from projheads.head import Head
+from projheads.preserve import preserve_chain
 from projheads.registry import register_head
 
 
@@ -39,3 +40,7 @@ class Linear(Head):
     def output_layers(self) -> list[nn.Linear]:
         """List W."""
         return [self.linear]
+
+    def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Take the map as W and b."""
+        preserve_chain([self.linear], weight, bias)
