@@ -79,9 +79,8 @@ def _spec(modules: Sequence[Any], widths: Sequence[int]) -> HeadSpec:
     biases = tuple(module.linear.bias is not None for module in modules)
     residuals = tuple(bool(getattr(module, "use_residual", False)) for module in modules)
     if len(modules) == 1:
-        if activations != ("identity",):
-            raise ProjheadsError(f"a single Dense layer with the activation {activations[0]} has no head of its kind")
-        linear = HeadSpec("linear", {"bias": True} if biases[0] else {})
+        form: dict[str, OptionValue] = {"bias": True} if biases[0] else {}
+        linear = HeadSpec("linear", form if activations[0] == "identity" else form | {"activation": activations[0]})
         return HeadSpec("residual", {"inner": linear}) if residuals[0] else linear
     hidden = tuple(widths[1:-1])
     options: dict[str, OptionValue] = {"depth": len(modules)}
@@ -115,8 +114,20 @@ def _read_layers(module: nn.Module) -> list[DenseLayer] | None:
         return _with_skip(_read_layers(inner), getattr(module, "skip", None))
     if not isinstance(module, Head | nn.Sequential | nn.ModuleList):
         return None
-    parts = [_read_layers(child) for child in module.children()]
-    return None if any(part is None for part in parts) else [layer for part in parts for layer in part or []]
+    layers: list[DenseLayer] = []
+    for child in module.children():
+        part = _read_layers(child)
+        if part is not None:
+            layers += part
+        elif layers and type(child) in _ACTIVATIONS and _is_plain(layers[-1]):
+            layers[-1] = _as_layer(layers[-1].linear, activation=_activation_name(child))
+        else:
+            return None
+    return layers
+
+
+def _is_plain(layer: DenseLayer) -> bool:
+    return layer.activation_name == "identity" and not layer.use_residual
 
 
 def _with_skip(inner: list[DenseLayer] | None, skip: nn.Linear | None) -> list[DenseLayer] | None:
