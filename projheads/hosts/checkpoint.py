@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from projheads.build import build_head, construct_head
-from projheads.errors import ProjheadsError, UnknownNameError
+from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.init import isolated_random_state
 from projheads.spec import HeadSpec

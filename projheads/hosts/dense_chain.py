@@ -16,7 +16,7 @@ from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.spec import HeadSpec, OptionValue
 
-__all__ = ["dense_layers", "from_dense_chain", "to_dense_chain"]
+__all__ = ["activation_class", "activation_of_class", "dense_layers", "from_dense_chain", "to_dense_chain"]
 
 _ACTIVATIONS = {nn.Identity: "identity", nn.ReLU: "relu", nn.GELU: "gelu", nn.SiLU: "silu", nn.Tanh: "tanh"}
 
@@ -72,6 +72,23 @@ def from_dense_chain(chain: Iterable[nn.Module]) -> Head:
         layer.load_state_dict(module.state_dict())
     weight: Tensor = modules[0].linear.weight
     return head.to(device=weight.device, dtype=weight.dtype)
+
+
+def activation_class(activation: nn.Module) -> str:
+    """Return what stands for an activation in the config.json of a ``Dense``: the path of its class in torch."""
+    return f"{type(activation).__module__}.{type(activation).__qualname__}"
+
+
+def activation_of_class(path: str) -> Any:
+    """Return our name of the activation with such a path; nothing is imported that a checkpoint names.
+
+    Raises:
+        ProjheadsError: If it is none that a head has.
+    """
+    for cls, name in _ACTIVATIONS.items():
+        if path in (f"{cls.__module__}.{cls.__qualname__}", f"torch.nn.{cls.__qualname__}"):
+            return name
+    raise ProjheadsError(f"a Dense layer with the activation {path} has no head of its kind")
 
 
 def _spec(modules: Sequence[Any], widths: Sequence[int]) -> HeadSpec:
