@@ -198,7 +198,7 @@ def _load_sentence_transformers(folder: Path, device: str | torch.device, trust_
 
 
 def _open_transformer(folder: Path, trust_remote_code: bool, model_options: dict[str, Any]) -> Transformer:
-    """Open a checkpoint's transformer; sentence-transformers >= 6 writes settings that PyLate's loader stumbles over."""
+    """Open a checkpoint's transformer; its loader refuses the settings that sentence-transformers >= 6 writes."""
     subfolder = transformer_subfolder(folder)
     settings = folder / subfolder / TRANSFORMER_FILE
     options = {"trust_remote_code": trust_remote_code, "local_files_only": True}
