@@ -10,7 +10,7 @@ from experiment.cli import run_command
 
 __all__ = ["main"]
 
-USAGE = """python -m eval CONFIG-or-OUTPUT-FOLDER [key=value ...] [--dry-run]
+USAGE = """python -m eval CONFIG-or-OUTPUT-FOLDER [key=value ...] [--heads FILE] [--dry-run]
        python -m eval report OUTPUT-FOLDER
        python -m eval plan OUTPUT-FOLDER
        python -m eval compare OUTPUT-FOLDER OUTPUT-FOLDER ...
@@ -43,17 +43,20 @@ def _evaluate(arguments: Sequence[str]) -> None:
     parser.add_argument("experiment", type=Path, help="the experiment's YAML, or its output folder")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example eval.index=exact")
     parser.add_argument("--dry-run", action="store_true", help="check everything and say what would be done")
+    parser.add_argument(
+        "--heads", type=Path, action="append", default=[], metavar="FILE", help="a Python file that registers heads"
+    )
     options = parser.parse_intermixed_args(arguments)
 
     from eval.evaluate import evaluate_experiment
     from eval.plan import print_plan
     from eval.report.cli import main_report
-    from experiment.load import load_config, read_resolved
+    from experiment.load import load_config, override_heads, read_resolved
     from experiment.progress import Progress
 
-    path, overrides = options.experiment, options.overrides
+    path, overrides = options.experiment, [*override_heads(options.heads), *options.overrides]
     if path.is_dir():
-        read_resolved(path)
+        read_resolved(path, options.heads)
         # The folder may have been moved since it was written.
         path, overrides = path / "experiment.yaml", [f"output={json.dumps(str(path))}", *overrides]
     config = load_config(path, overrides)

@@ -1,6 +1,7 @@
 """Reading and writing an experiment's YAML: every mistake at once, each with its line."""
 
 import copy
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from experiment.config import ExperimentConfig
 from experiment.yaml12 import Lines, read_scalar, read_yaml
 from projheads.errors import ProjheadsError, did_you_mean
 
-__all__ = ["dump_config", "load_config", "read_resolved"]
+__all__ = ["dump_config", "load_config", "override_heads", "read_resolved"]
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
@@ -47,8 +48,12 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
     return _validate(values, path, lines, origin)
 
 
-def read_resolved(folder: Path) -> ExperimentConfig:
+def read_resolved(folder: Path, heads: Sequence[Path] = ()) -> ExperimentConfig:
     """Read the resolved configuration of an experiment's folder.
+
+    Args:
+        folder: The folder.
+        heads: Head files that stand in for those it names, which may have been moved since.
 
     Raises:
         ProjheadsError: If the folder holds none, or a broken one.
@@ -56,7 +61,12 @@ def read_resolved(folder: Path) -> ExperimentConfig:
     path = folder / "experiment.yaml"
     if not path.exists():
         raise ProjheadsError(f"{folder}: not an experiment's folder, for it has no experiment.yaml; run train first")
-    return load_config(path)
+    return load_config(path, override_heads(heads))
+
+
+def override_heads(files: Sequence[Path]) -> list[str]:
+    """Return the override that ``--heads FILE`` stands for; none where no file is given."""
+    return [f"heads.files={json.dumps([str(file) for file in files])}"] if files else []
 
 
 def dump_config(config: ExperimentConfig) -> str:

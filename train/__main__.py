@@ -7,7 +7,7 @@ from pathlib import Path
 
 from experiment.cli import run_command
 from experiment.collections import check_source
-from experiment.load import dump_config, load_config
+from experiment.load import dump_config, load_config, override_heads
 
 __all__ = ["main"]
 
@@ -25,8 +25,11 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("config", type=Path, help="the experiment's YAML")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example train.batch_size=16")
     parser.add_argument("--dry-run", action="store_true", help="check everything and print the resolved YAML")
-    options = parser.parse_args(arguments)
-    config = load_config(options.config, options.overrides)
+    parser.add_argument(
+        "--heads", type=Path, action="append", default=[], metavar="FILE", help="a Python file that registers heads"
+    )
+    options = parser.parse_intermixed_args(arguments)
+    config = load_config(options.config, [*override_heads(options.heads), *options.overrides])
     if options.dry_run:
         print(dump_config(config), end="")
         for dataset in (config.train.data, *config.eval.datasets):

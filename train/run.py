@@ -31,6 +31,7 @@ from experiment.tokens import encode_tokens
 from projheads import Head, HeadSpec, build_head, head_cost, head_warnings
 from projheads.hosts import load_host
 from projheads.hosts.base import HostModel
+from projheads.registry import head_files
 from train.data import TrainingData, load_training_data
 from train.embed import Embedder, FrozenEmbedder, LiveEmbedder
 from train.estimate import estimate_line
@@ -216,7 +217,7 @@ def _start_key(setting: Setting, spec: HeadSpec, seed: int) -> dict[str, Any]:
         "sample": setting.data.hash if setting.sample is not None else None,
         "head": str(spec),
         "seed": seed,
-    }
+    } | ({"head_files": files} if (files := head_files(spec)) else {})
 
 
 def _list_trials(setting: Setting, folder: ExperimentFolder) -> list[Trial]:
@@ -315,6 +316,7 @@ def _describe(setting: Setting, trial: Trial, head: Head, record: TrialRecord, f
         "label": str(trial.spec),
         "slug": trial.spec.slug,
         "head": trial.spec.to_dict(),
+        "head_files": head_files(trial.spec),
         "is_baseline": trial.spec == config.heads.baseline,
         "seed": trial.seed,
         "in_features": setting.model.in_features,

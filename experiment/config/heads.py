@@ -1,5 +1,6 @@
 """The section ``heads`` of an experiment's YAML."""
 
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import Field, GetCoreSchemaHandler, field_validator, model_validator
@@ -9,7 +10,7 @@ from experiment.config.fields import Count, Section
 from projheads.build import build_head
 from projheads.errors import ProjheadsError, unknown_name
 from projheads.init import list_inits
-from projheads.registry import check_spec
+from projheads.registry import check_spec, import_head_file
 from projheads.spec import HeadSpec
 
 __all__ = ["HeadsConfig"]
@@ -37,16 +38,27 @@ class HeadsConfig(Section):
     """The heads that are compared.
 
     Attributes:
+        files: Python files of your own that register heads; ``--heads FILE`` on the command line stands in for them.
         out_features: Width of a token embedding.
         init: Initialisation scheme of every head; see ``projheads.init.list_inits``.
         baseline: The variant that the others are compared with, as it stands in ``variants``.
         variants: The heads, each as a spec such as ``ffn(depth=2, activation="gelu")`` or a preset's name.
     """
 
+    files: tuple[Path, ...] = ()
     out_features: Count = 128
     init: str = "torch"
     baseline: Spec = HeadSpec("linear")
     variants: Annotated[tuple[Spec, ...], Field(min_length=1)]
+
+    @field_validator("files")
+    @classmethod
+    def _imported(cls, files: tuple[Path, ...]) -> tuple[Path, ...]:
+        for file in files:
+            if not file.is_file():
+                raise ValueError(f"{file}: no such Python file; tell where it is now with --heads FILE")
+            import_head_file(file)
+        return files
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
