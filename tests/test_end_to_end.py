@@ -1,20 +1,23 @@
 """Training and evaluation as a user runs them, in the environment at hand: with PyLate, or with it absent."""
 
+import contextlib
+import hashlib
+import importlib
+import io
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+from dataclasses import dataclass
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
+from experiment.cli import run_command
 from experiment.collections import Document, write_beir_folder
+from projheads import ProjheadsError, list_heads, registry
 from projheads.hosts import available_hosts, load_host
 
 pytestmark = pytest.mark.skipif(not available_hosts(), reason="no host is installed")
 
-ROOT = Path(__file__).parents[1]
 NOUNS = ["cat", "dog", "bird", "paris", "france", "rain", "sun", "mat"]
 VERBS = ["sat", "run", "walk", "is"]
 YAML = """\
@@ -70,10 +73,27 @@ def work(tmp_path_factory, backbone):
     return folder
 
 
-def run(folder, *arguments):
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+@dataclass
+class Done:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(folder, command, *arguments):
+    """Run a command as a fresh process would: with no head known but the project's own."""
+    main = importlib.import_module(f"{command}.__main__").main
+    list_heads()
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(folder),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        patch.object(registry, "_HEADS", dict(registry._HEADS)),
+        patch.object(registry, "_FILES", {}),
+    ):
+        code = run_command(main, arguments)
+    return Done(code, out.getvalue(), err.getvalue())
 
 
 def trials(folder):
@@ -96,7 +116,7 @@ def test_trials_are_trained_and_evaluated_by_the_host_that_is_installed(work):
 
 def test_a_model_opens_in_the_host_and_has_the_rankings_of_its_run_file(work):
     """MaxSim by hand over what the plain adapter encodes, against the run that the program wrote."""
-    run(work, "eval", "out")
+    run(work, "eval", "out", "--heads", "mine.py")
     folder = next(folder for folder, trial in trials(work).items() if trial["label"] == "linear")
     model = load_host("auto", checkpoint=folder / "model").load(str(folder / "model"))
     assert model.host == available_hosts()[0]
@@ -111,8 +131,6 @@ def test_a_model_opens_in_the_host_and_has_the_rankings_of_its_run_file(work):
 
 
 def test_the_heads_file_is_recorded_with_its_content(work):
-    import hashlib
-
     assert "- mine.py" in (work / "out" / "experiment.yaml").read_text()
     digest = hashlib.sha256(HEAD.encode()).hexdigest()
     files = {trial["label"]: trial["head_files"] for trial in trials(work).values()}
@@ -151,8 +169,6 @@ def test_a_file_that_was_moved_is_told_and_given_anew(work):
 
 
 def test_its_checkpoint_opened_without_the_file_says_what_to_do(work):
-    from projheads import ProjheadsError
-
     folder = next(folder for folder, trial in trials(work).items() if trial["label"] != "linear")
     with pytest.raises(ProjheadsError, match=r'unknown head "doubled".*--heads FILE') as error:
         load_host().load(str(folder / "model"))
