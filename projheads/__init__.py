@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from projheads.registry import check_spec, head_class, head_options, list_heads, register_head
     from projheads.scoring import maxsim, maxsim_nway
     from projheads.spec import HeadSpec
+    from projheads.swap import swap_head
     from projheads.testing import check_head
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "maxsim",
     "maxsim_nway",
     "register_head",
+    "swap_head",
 ]
 
 _MODULES = {
@@ -52,6 +54,7 @@ _MODULES = {
     "registry": ["check_spec", "head_class", "head_options", "list_heads", "register_head"],
     "scoring": ["maxsim", "maxsim_nway"],
     "spec": ["HeadSpec"],
+    "swap": ["swap_head"],
     "testing": ["check_head"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -1,7 +1,7 @@
 """From a spec to a head with its first weights."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from projheads.errors import ProjheadsError
 from projheads.head import Head
@@ -21,6 +21,7 @@ def build_head(
     init: str = "torch",
     generator: torch.Generator | None = None,
     sample: Tensor | None = None,
+    old: nn.Module | None = None,
 ) -> Head:
     """Build a head on the CPU; all randomness comes from the generator, none from the global random state.
 
@@ -31,18 +32,19 @@ def build_head(
         init: One of :func:`projheads.init.list_inits`.
         generator: A CPU generator; None for one with seed 0. The same state gives the same bits.
         sample: Token states (n, in_features), for the initialisations that look at data.
+        old: The head whose map ``preserve`` takes over: any that :func:`projheads.folding.fold` takes.
 
     Returns:
         The head, in training mode; its ``spec`` is the given one as :func:`projheads.registry.check_spec` returns it.
 
     Raises:
-        ProjheadsError: If a name, an option or a width is wrong.
+        ProjheadsError: If a name, an option or a width is wrong, or the head does not allow the initialisation.
     """
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     with torch.device("cpu"):
         with isolated_random_state(generator):
             head = construct_head(spec, in_features, out_features)
-        initialise(head, init, generator=generator, sample=sample)
+        initialise(head, init, generator=generator, sample=sample, old=old)
     return head
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from projheads.errors import ProjheadsError
 from projheads.spec import HeadSpec
 
 __all__ = ["Head", "head_label", "reference_tensor"]
@@ -14,7 +15,7 @@ class Head(nn.Module):
     """A projection head: maps every token state by itself, (..., in_features) -> (..., out_features).
 
     A head file subclasses it, gives a constructor ``(in_features, out_features, *, options...)``, ``forward`` and
-    ``reset_parameters``. The other two methods say what a head allows beyond that; their defaults claim nothing.
+    ``reset_parameters``. The other methods say what a head allows beyond that; their defaults claim nothing.
 
     Attributes:
         in_features: Width of the backbone's token states.
@@ -44,6 +45,21 @@ class Head(nn.Module):
     def output_layers(self) -> Sequence[nn.Linear]:
         """List the layers whose outputs, summed, are the head's output: scaling them all scales the embeddings."""
         return ()
+
+    def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Take over a linear map, in place: compute weight x + bias at inference, and stay trainable in every part.
+
+        Called without gradient on a head as its constructor left it. A branch that must add nothing starts with only
+        its last layer at zero, so that every parameter moves within two steps; :mod:`projheads.preserve` has the parts.
+
+        Args:
+            weight: (out_features, in_features) float64 on the CPU.
+            bias: (out_features,) likewise; None for no bias.
+
+        Raises:
+            ProjheadsError: If the head can not compute that map; the line says why not.
+        """
+        raise ProjheadsError(f"{type(self).__name__} does not say how it takes over a linear map")
 
 
 def reference_tensor(module: nn.Module) -> Tensor:

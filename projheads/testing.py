@@ -15,7 +15,7 @@ from projheads.build import build_head
 from projheads.errors import ProjheadsError
 from projheads.folding import fold, folds
 from projheads.head import Head
-from projheads.init import isolated_random_state, list_inits
+from projheads.init import isolated_random_state, list_inits, take_over
 from projheads.registry import check_options, check_spec
 from projheads.spec import HeadSpec
 
@@ -309,6 +309,29 @@ def _check_fold(subject: _Subject) -> None:
     _require(difference < 1e-6, f"it says that it is linear, but folded its embeddings differ by {difference:.2g}")
 
 
+def _check_preserve(subject: _Subject) -> None:
+    """Where it takes over a linear map, it does so to 1e-5, and every parameter gets a gradient within two steps."""
+    weight = _random(subject.out_features, subject.in_features, seed=9)
+    head = subject.head().eval()
+    try:
+        take_over(head, weight)
+    except ProjheadsError as error:
+        raise _SkippedError from error
+    x = subject.tokens(64)
+    difference = float((_normalise(head(x)) - _normalise(x @ weight.T)).detach().abs().max())
+    _require(difference < 1e-5, f"taking over a linear map, it gives embeddings that differ by {difference:.2g}")
+    without = dict(head.named_parameters())
+    for _ in range(2):
+        head.zero_grad()
+        (head(x) * _random(64, subject.out_features, seed=10)).sum().backward()
+        with torch.no_grad():
+            for parameter in head.parameters():
+                if parameter.grad is not None:
+                    parameter.sub_(parameter.grad, alpha=1e-3)
+        without = {name: one for name, one in without.items() if one.grad is None or not one.grad.any()}
+    _require(not without, f"after taking over a linear map, {', '.join(without)} get no gradient in two steps")
+
+
 def _normalise(x: Tensor) -> Tensor:
     return nn.functional.normalize(x, dim=-1)
 
@@ -337,4 +360,5 @@ _CHECKS: dict[str, Callable[[_Subject], None]] = {
     "save": _check_save,
     "compile": _check_compile,
     "fold": _check_fold,
+    "preserve": _check_preserve,
 }

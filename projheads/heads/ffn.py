@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from projheads.blocks import ActivationName, DenseLayer, check_dropout, hidden_width
 from projheads.errors import ProjheadsError
 from projheads.head import Head
+from projheads.preserve import preserve_chain
 from projheads.registry import register_head
 
 Value = TypeVar("Value")
@@ -96,6 +97,10 @@ class FFN(Head):
     def output_layers(self) -> list[nn.Linear]:
         """List those of the last layer."""
         return self._dense_layers()[-1].output_layers()
+
+    def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Split the map evenly over the layers that can carry it."""
+        preserve_chain(self._dense_layers(), weight, bias)
 
     def _dense_layers(self) -> list[DenseLayer]:
         return cast(list[DenseLayer], list(self.layers))

@@ -5,10 +5,13 @@ arXiv 2002.05202: ReGLU (relu), GEGLU (gelu), SwiGLU (silu), bilinear (identity)
 2025, arXiv 2510.12327.
 """
 
+import torch
 from torch import Tensor, nn
 
 from projheads.blocks import GateName, check_dropout, hidden_width, make_activation
+from projheads.errors import ProjheadsError
 from projheads.head import Head
+from projheads.preserve import balanced_factors, carry, set_linear
 from projheads.registry import register_head
 
 
@@ -63,3 +66,19 @@ class GLU(Head):
     def output_layers(self) -> list[nn.Linear]:
         """List W_o."""
         return [self.output]
+
+    def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Hold the gate open at one value for every input; W_u and W_o share the map evenly."""
+        factors = balanced_factors(weight, 2)
+        if not factors.rank:
+            set_linear(self.output, weight, bias)
+            return
+        held = 0.0 if self.gate.bias is None else 1.0
+        opening = float(self.activation(torch.tensor(held)))
+        if opening == 0:
+            raise ProjheadsError("its gate is closed at 0 and has no bias to hold it open; give it bias=true")
+        set_linear(self.gate, torch.zeros_like(self.gate.weight), None)
+        if self.gate.bias is not None:
+            self.gate.bias.fill_(held)
+        reader = carry(self.up, factors.gains[:, None] * factors.right / opening)
+        set_linear(self.output, (factors.left * factors.gains) @ reader, bias)

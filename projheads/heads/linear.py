@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from projheads.blocks import ActivationName, make_activation
 from projheads.head import Head
+from projheads.preserve import preserve_chain
 from projheads.registry import register_head
 
 
@@ -46,3 +47,7 @@ class Linear(Head):
     def output_layers(self) -> list[nn.Linear]:
         """List W."""
         return [self.linear]
+
+    def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Take the map as W and b."""
+        preserve_chain([self.linear], weight, bias)

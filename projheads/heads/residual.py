@@ -68,3 +68,15 @@ class Residual(Head):
     def output_layers(self) -> list[nn.Linear]:
         """List those of F and S; an identity skip has no layer to scale."""
         return [*self.inner.output_layers(), *([] if self.skip is None else [self.skip])]
+
+    def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Give S the map and let F start at zero; F takes what is missing where S is the identity."""
+        missing = torch.zeros_like(weight) if self.skip is not None else weight - torch.eye(len(weight)).to(weight)
+        if self.skip is not None:
+            self.skip.weight.copy_(weight)
+        if self.initial_scale == 0:
+            # F, which adds nothing yet, stays as drawn: were it 0 as well, neither it nor the scale had a gradient.
+            if missing.any() or bias is not None:
+                raise ProjheadsError("its scale starts at 0, so that F can not hold what the skip has no part for")
+            return
+        self.inner.preserve(missing / self.initial_scale, None if bias is None else bias / self.initial_scale)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from projheads.blocks import ActivationName, DenseLayer, check_dropout, hidden_width
 from projheads.errors import ProjheadsError
 from projheads.head import Head
+from projheads.preserve import preserve_chain
 from projheads.registry import register_head
 
 
@@ -62,3 +63,7 @@ class Upscaled(Head):
     def output_layers(self) -> list[nn.Linear]:
         """List W_2."""
         return [self.output]
+
+    def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
+        """Split the map evenly over both layers."""
+        preserve_chain([self.up, self.output], weight, bias)

@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from projheads.folding import nonlinear_part
 from projheads.head import Head
 from projheads.hosts.checkpoint import CONFIG_FILE, WEIGHTS_FILE, head_config, load_head, save_head
 from projheads.init import isolated_random_state
@@ -90,6 +91,13 @@ class TokenView(nn.Module):
         """Project token states."""
         projected: Tensor = self.module({"token_embeddings": x})["token_embeddings"]
         return projected
+
+    def nonlinear_part(self) -> str | None:
+        """Name the activation of the host's layer unless it is the identity; a head of ours answers for itself."""
+        if isinstance(self.module, HeadModule):
+            return nonlinear_part(self.module.head)
+        activation = getattr(self.module, "activation_function", None)
+        return None if isinstance(activation, nn.Identity) else f"the activation {type(activation).__name__}"
 
 
 def as_head(projections: list[nn.Module]) -> nn.Module:

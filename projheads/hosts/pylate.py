@@ -31,12 +31,14 @@ from projheads.hosts.common import HeadModule, as_head, forget_last_call, quiet,
 from projheads.hosts.dense_chain import from_dense_chain
 from projheads.hosts.files import has_projection, share_backbone
 from projheads.hosts.layout import TRANSFORMER_FILE, read_head, read_settings, written_by
+from projheads.hosts.projection import FoundProjection, in_sequence
 
 __all__ = [
     "Projection",
     "PylateModel",
     "backbone_width",
     "create",
+    "find_projection",
     "from_dense_chain",
     "load",
     "replace_head",
@@ -247,6 +249,13 @@ def _assemble(
     with quiet(), seeded(seed):
         native = ColBERT(modules=modules, device="cpu", **settings)
     return PylateModel(native.to(device))
+
+
+def find_projection(model: nn.Module) -> FoundProjection | None:
+    """Find the projection of a PyLate model in memory; None where it is not one."""
+    if not isinstance(model, ColBERT):
+        return None
+    return in_sequence(model, [module for module in model if isinstance(module, Dense)], Projection)
 
 
 def to_dense_chain(head: Head) -> list[Dense]:

@@ -36,12 +36,14 @@ from projheads.hosts.common import HeadModule, as_head, forget_last_call, quiet,
 from projheads.hosts.dense_chain import from_dense_chain
 from projheads.hosts.files import has_projection, share_backbone
 from projheads.hosts.layout import OUR_PROJECTIONS, projections, read_head, read_settings, written_by
+from projheads.hosts.projection import FoundProjection, in_sequence
 
 __all__ = [
     "Projection",
     "SentenceTransformersModel",
     "backbone_width",
     "create",
+    "find_projection",
     "from_dense_chain",
     "load",
     "replace_head",
@@ -234,6 +236,19 @@ def replace_head(model: HostModel, head: Head) -> SentenceTransformersModel:
         raise ProjheadsError(f'replace_head: the model is of the host "{model.host}", not of "sentence-transformers"')
     kept = [module for module in native if not isinstance(module, Projection | Dense)]
     return _assemble([kept[0], Projection(head), *kept[1:]], model.device, native.prompts)
+
+
+def find_projection(model: nn.Module) -> FoundProjection | None:
+    """Find the projection of a MultiVectorEncoder in memory; None where it is not one or has none."""
+    if not isinstance(model, MultiVectorEncoder):
+        return None
+    return in_sequence(model, [module for module in model if _projects(module)], Projection)
+
+
+def _projects(module: nn.Module) -> bool:
+    if isinstance(module, Dense):
+        return bool(module.module_input_name == module.module_output_name == "token_embeddings")
+    return isinstance(module, Projection)
 
 
 def to_dense_chain(head: Head) -> list[Dense]:

@@ -24,7 +24,7 @@ VARIANTS = [
 @pytest.mark.parametrize("head", [*list_heads(), *list_presets(), *VARIANTS])
 def test_every_head_passes(head):
     made = check_head(head)
-    assert set(list_checks()) - set(made) <= {"fold", "compile"}
+    assert set(list_checks()) - set(made) <= {"fold", "preserve", "compile"}
     assert made == [name for name in list_checks() if name in made]
 
 
@@ -51,7 +51,7 @@ class Good(Head):
 
 def test_a_class_that_is_not_registered_passes():
     made = check_head(Good)
-    assert set(list_checks()) - set(made) <= {"spec", "inits", "compile"}
+    assert set(list_checks()) - set(made) <= {"spec", "inits", "preserve", "compile"}
     assert "fold" in made
 
 
@@ -247,6 +247,32 @@ class LiesALittle(Good):
         return y + 1e-4 * y.square()
 
 
+class PreservesSomething(Good):
+    def preserve(self, weight, bias):
+        self.linear.weight.copy_(weight)
+
+
+class StartsDead(Good):
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.down = nn.Linear(in_features, 8, bias=False)
+        self.up = nn.Linear(8, out_features, bias=False)
+
+    def reset_parameters(self):
+        super().reset_parameters()
+        self.down.reset_parameters()
+        self.up.reset_parameters()
+
+    def forward(self, x):
+        return self.linear(x) + self.up(self.down(x))
+
+    def preserve(self, weight, bias):
+        self.linear.weight.copy_(weight)
+        self.linear.bias.zero_()
+        self.down.weight.zero_()
+        self.up.weight.zero_()
+
+
 @pytest.mark.parametrize(
     "head, check, seen",
     [
@@ -277,6 +303,8 @@ class LiesALittle(Good):
         (BreaksTheGraph, "compile", "Unsupported"),
         (LiesAboutFolding, "fold", "folded its embeddings differ by"),
         (LiesALittle, "fold", "folded its embeddings differ by"),
+        (PreservesSomething, "preserve", "gives embeddings that differ by"),
+        (StartsDead, "preserve", "down.weight, up.weight get no gradient in two steps"),
     ],
 )
 def test_broken_heads_are_caught(head, check, seen):

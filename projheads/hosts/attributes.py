@@ -1,0 +1,60 @@
+"""Hosts whose model keeps its projection in an attribute: Stanford's ColBERT and colpali-engine. Imports neither.
+
+Read in their sources: ``class_factory`` of colbert-ai 0.2.22 makes a class ``HF_ColBERT`` with ``linear``, a bias-free
+layer that ``ColBERT.query`` and ``ColBERT.doc`` call on the backbone's output; ``ColPali``, ``ColQwen2`` and their
+relatives of colpali-engine have ``custom_text_proj``, a layer with bias that ``forward`` calls on the last hidden
+states. Both normalise what it gives.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from projheads.errors import ProjheadsError
+from projheads.head import Head
+
+__all__ = ["ProjectionAttribute", "find_attribute"]
+
+
+@dataclass(frozen=True)
+class ProjectionAttribute:
+    """A module and the name of its attribute that projects."""
+
+    owner: nn.Module
+    name: str
+
+    @property
+    def projection(self) -> nn.Module:
+        """What projects now."""
+        projection: nn.Module = getattr(self.owner, self.name)
+        return projection
+
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Width of the token states and of a token embedding."""
+        projection: Any = self.projection
+        return projection.in_features, projection.out_features
+
+    def put(self, head: Head) -> None:
+        """Put a head in the attribute's place.
+
+        Raises:
+            ProjheadsError: If its embeddings have another width, which these hosts keep in places of their own.
+        """
+        width = self.widths[1]
+        if head.out_features != width:
+            raise ProjheadsError(
+                f"head {head.spec}: has out_features={head.out_features}, the model's width is {width}"
+            )
+        setattr(self.owner, self.name, head)
+
+
+def find_attribute(model: nn.Module) -> ProjectionAttribute | None:
+    """Find the projection in a model or in one that it wraps; None where there is none."""
+    for module in model.modules():
+        if any(cls.__name__ == "HF_ColBERT" for cls in type(module).__mro__):
+            return ProjectionAttribute(module, "linear")
+        if isinstance(module._modules.get("custom_text_proj"), nn.Module):
+            return ProjectionAttribute(module, "custom_text_proj")
+    return None
