@@ -1,9 +1,11 @@
-"""A trained model as one that needs no projheads: stock checkpoints, Stanford's layout, ONNX.
+"""Checkpoints written anew: folded, with another head, or in a form that needs no projheads.
 
-Works on the files of a checkpoint of either host, which need not be installed. Stock checkpoints need torch and
-safetensors alone; the other forms need transformers, which every host brings.
+``fold`` and ``export`` work on the files of a checkpoint of either host, which need not be installed: stock checkpoints
+need torch and safetensors alone, the other forms transformers. ``swap`` opens the model with a host.
 """
 
-from projheads.export.convert import FORMATS, Exported, export_checkpoint, fold_checkpoint
+from projheads.export.convert import FORMATS, export_checkpoint, fold_checkpoint
+from projheads.export.result import Exported
+from projheads.export.swap import read_texts, swap_checkpoint
 
-__all__ = ["FORMATS", "Exported", "export_checkpoint", "fold_checkpoint"]
+__all__ = ["FORMATS", "Exported", "export_checkpoint", "fold_checkpoint", "read_texts", "swap_checkpoint"]

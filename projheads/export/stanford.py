@@ -57,7 +57,7 @@ def write_stanford(source: Source, linear: nn.Linear, out: Path) -> list[str]:
     tokenizer.save_pretrained(out)
     text = json.dumps(metadata, indent=2, ensure_ascii=False)
     (out / "artifact.metadata").write_text(text + "\n", encoding="utf-8")
-    return ["colbert-ai", "pylate"]
+    return ["colbert-ai", "pylate", "sentence-transformers"]
 
 
 def _metadata(settings: EncodingSettings, linear: nn.Linear) -> dict[str, Any]:

@@ -7,6 +7,7 @@ activation, y = act(W x [+ b]), it is a single ``Dense`` of PyLate or sentence-t
 from torch import Tensor, nn
 
 from projheads.blocks import ActivationName, make_activation
+from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.preserve import preserve_chain
 from projheads.registry import register_head
@@ -49,5 +50,11 @@ class Linear(Head):
         return [self.linear]
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
-        """Take the map as W and b."""
+        """Take the map as W and b.
+
+        Raises:
+            ProjheadsError: If an activation stands behind them, or there is a bias and no b.
+        """
+        if self.activation_name != "identity":
+            raise ProjheadsError(f"the activation {self.activation_name} stands behind the matrix")
         preserve_chain([self.linear], weight, bias)
