@@ -29,6 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ProjheadsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:  # torch and safetensors are all that the package itself brings
+        print(f"error: this needs {error.name}; a host brings it: pip install 'projheads[pylate]'", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("stopped; nothing was left behind", file=sys.stderr)
         return 130

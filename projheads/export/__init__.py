@@ -1,7 +1,8 @@
 """Checkpoints written anew: folded, with another head, or in a form that needs no projheads.
 
 ``fold`` and ``export`` work on the files of a checkpoint of either host, which need not be installed: stock checkpoints
-need torch and safetensors alone, the other forms transformers. ``swap`` opens the model with a host.
+need torch, safetensors and the numpy that it writes with, the other forms transformers. ``swap`` opens the model with a
+host.
 """
 
 from projheads.export.convert import FORMATS, export_checkpoint, fold_checkpoint

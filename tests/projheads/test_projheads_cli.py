@@ -129,6 +129,22 @@ def test_without_rich_or_a_terminal_columns_are_aligned(monkeypatch, capsys):
     assert capsys.readouterr().out == "heads\n  a     one\n  long  two\nend\n"
 
 
+BARE = """
+import sys
+for name in ("numpy", "rich", "transformers", "huggingface_hub", "pylate", "sentence_transformers", "onnx"):
+    sys.modules[name] = None
+from projheads.__main__ import main
+codes = [main(["list"]), main(["show", "lateon"]), main(["swap", "a/b", "linear", "out"])]
+sys.exit(codes != [0, 0, 2])
+"""
+
+
+def test_listing_needs_torch_and_safetensors_alone():
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", BARE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "error: this needs huggingface_hub; a host brings it: pip install 'projheads[pylate]'\n"
+
+
 def test_as_a_command():
     done = subprocess.run([sys.executable, "-m", "projheads", "show", "ffn(dept=2)"], capture_output=True, text=True)
     assert done.returncode == 2
