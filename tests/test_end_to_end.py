@@ -5,7 +5,9 @@ import hashlib
 import importlib
 import io
 import json
+import pickle
 from dataclasses import dataclass
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 
 from experiment.cli import run_command
 from experiment.collections import Document, write_beir_folder
+from experiment.load import load_config, override_heads
 from projheads import ProjheadsError, list_heads, registry
 from projheads.hosts import available_hosts, load_host
 
@@ -135,6 +138,16 @@ def test_the_heads_file_is_recorded_with_its_content(work):
     digest = hashlib.sha256(HEAD.encode()).hexdigest()
     files = {trial["label"]: trial["head_files"] for trial in trials(work).values()}
     assert files == {"linear": {}, "doubled(factor=3.0)": {"doubled": digest}}
+
+
+def test_a_configuration_that_is_sent_to_another_process_brings_its_heads(work):
+    with contextlib.chdir(work), patch.object(registry, "_HEADS", dict(registry._HEADS)):
+        config = load_config(Path("try.yaml"), override_heads(["mine.py"]))
+    sent = pickle.dumps(config)
+    assert "doubled" not in list_heads()
+    with contextlib.chdir(work), patch.object(registry, "_HEADS", dict(registry._HEADS)):
+        assert pickle.loads(sent) == config  # noqa: S301 - what this test has just made
+        assert "doubled" in list_heads()
 
 
 def test_a_change_of_the_file_is_a_change_of_the_trial(work):

@@ -60,6 +60,12 @@ class HeadsConfig(Section):
             import_head_file(file)
         return files
 
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Make the heads known in the process that a configuration is sent to."""
+        super().__setstate__(state)
+        for file in self.files:
+            import_head_file(file)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.init not in list_inits():
