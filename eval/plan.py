@@ -1,7 +1,7 @@
 """What an evaluation would do, told without doing it: no data is opened, no network is used."""
 
 from eval.search import SearchSettings, check_search
-from experiment.collections import check_source
+from experiment.collections import check_source, suite_notes
 from experiment.config import ExperimentConfig
 from experiment.folder import ExperimentFolder
 
@@ -29,6 +29,8 @@ def print_plan(config: ExperimentConfig) -> None:
     )
     print(f"references: {', '.join(settings.references) or 'none'}; measures: {', '.join(settings.measures)}")
     print(f"index: {settings.index}; depth: {settings.depth}")
+    for note in suite_notes(dataset.source for dataset in settings.datasets):
+        print(note)
     for dataset in settings.datasets:
         there = sum(file.eval_json(dataset.name).exists() for file in finished)
         print(f"{dataset.name}: {there} of {len(finished)} finished trials have an evaluation")

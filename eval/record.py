@@ -7,11 +7,11 @@ from eval.measures import mean_of
 from eval.search import Answer
 from eval.subjects import Subject
 from experiment.collections import Collection
-from experiment.config import DatasetRef, EvalConfig
-from experiment.folder import SCHEMA_VERSION, read_json, sha256_json, versions
+from experiment.config import EvalConfig, EvalDatasetRef
+from experiment.folder import SCHEMA_VERSION, read_json, sha256_json, versions, write_json
 from experiment.token_store import TokenStore
 
-__all__ = ["evaluation_key", "evaluation_record", "is_finished"]
+__all__ = ["evaluation_key", "evaluation_record", "is_finished", "regroup"]
 
 EVALUATION_VERSION = 1
 """Raised when a change to the code changes what an evaluation computes; older evaluations are then made anew."""
@@ -51,9 +51,17 @@ def is_finished(subject: Subject, dataset: str, key: str) -> bool:
     return record.exists() and subject.folder.eval_run(dataset).exists() and read_json(record).get("key") == key
 
 
+def regroup(subject: Subject, dataset: EvalDatasetRef) -> None:
+    """Bring an evaluation that is there up to date where its data set has come into a group, or left one."""
+    path = subject.folder.eval_json(dataset.name)
+    record = read_json(path) if path.exists() else None
+    if record is not None and record["dataset"].get("group") != dataset.group:
+        write_json(path, record | {"dataset": record["dataset"] | {"group": dataset.group}})
+
+
 def evaluation_record(
     key: str,
-    dataset: DatasetRef,
+    dataset: EvalDatasetRef,
     collection: Collection,
     answer: Answer,
     measures: Mapping[str, Mapping[str, float]],
@@ -78,6 +86,7 @@ def evaluation_record(
             "name": dataset.name,
             "source": dataset.source,
             "split": dataset.split,
+            "group": dataset.group,
             "hash": collection.hash,
             "documents": len(collection.corpus),
             "queries": len(collection.qrels),

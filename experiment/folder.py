@@ -169,6 +169,11 @@ class ExperimentFolder:
         return self.path / "experiment.yaml"
 
     @property
+    def evaluation_yaml(self) -> Path:
+        """Which checkpoints were evaluated last, and how; only in a folder of checkpoints."""
+        return self.path / "evaluation.yaml"
+
+    @property
     def report(self) -> Path:
         """The folder of the leaderboard."""
         return self.path / "report"

@@ -47,9 +47,10 @@ def main_compare(arguments: Sequence[str]) -> None:
     """
     parser = argparse.ArgumentParser(
         prog="python -m eval compare",
-        description="One leaderboard of two or more experiments; the first one's baseline is the baseline of all.",
+        description="One leaderboard of two or more experiments, or folders of checkpoints that eval --model wrote; "
+        "the first one's baseline is the baseline of all.",
     )
-    parser.add_argument("folders", type=Path, nargs="+", help="the experiments' folders, outputs/<experiment>")
+    parser.add_argument("folders", type=Path, nargs="+", help="outputs/<experiment>, outputs/checkpoints, ...")
     parser.add_argument("--output", type=Path, help="folder of the leaderboard; outputs/compare/<names> if not given")
     options = parser.parse_args(arguments)
     names = "-".join(folder.resolve().name for folder in options.folders)

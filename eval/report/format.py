@@ -80,8 +80,10 @@ def ratio(value: float) -> str:
     return f"{value:.1f}x" if value < 100 else f"{value:,.0f}x"
 
 
-def seconds(value: float) -> str:
-    """Write a time: ``8.1 s``, ``3 min 20 s``, ``2 h 5 min``."""
+def seconds(value: float | None) -> str:
+    """Write a time: ``8.1 s``, ``3 min 20 s``, ``2 h 5 min``; nothing for one that is not known."""
+    if value is None:
+        return ""
     if value < 59.95:
         return f"{value:.1f} s"
     whole = round(value)

@@ -3,16 +3,22 @@
 import json
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from eval.report.groups import group_members, merge_groups
+from eval.runs import Run, read_run
 from experiment.folder import ExperimentFolder, TrialFolder, read_json
 from experiment.yaml12 import read_yaml
 from projheads.errors import ProjheadsError
 
-__all__ = ["Evaluation", "Experiment", "Reference", "Texts", "Trial", "load_experiment"]
+__all__ = ["Evaluation", "Experiment", "InconclusiveError", "Reference", "Texts", "Trial", "load_experiment"]
+
+
+class InconclusiveError(ProjheadsError):
+    """The results are there, but no comparison can be drawn from them."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,7 @@ class Evaluation:
         bytes: Sizes of what was kept.
         truncated: Texts longer than the model takes, by side.
         run: Where the TREC run file lies.
+        parts: For a data set of several collections (``eval.report.groups``), the evaluation of each by its name.
     """
 
     dataset: Mapping[str, Any]
@@ -36,6 +43,18 @@ class Evaluation:
     bytes: Mapping[str, int]
     truncated: Mapping[str, int]
     run: Path
+    parts: Mapping[str, "Evaluation"] = field(default_factory=dict)
+
+    def read_run(self) -> Run:
+        """Read the run file, or those of all parts; without what is not there."""
+        if self.parts:
+            runs = {name: part.read_run() for name, part in self.parts.items()}
+            return {
+                f"{name}/{query}": [(f"{name}/{document}", score) for document, score in found]
+                for name, run in runs.items()
+                for query, found in run.items()
+            }
+        return read_run(self.run) if self.run.exists() else {}
 
 
 @dataclass(frozen=True)
@@ -122,6 +141,13 @@ class Experiment:
 
     def texts(self, dataset: str) -> Texts:
         """Read the texts of a data set; empty where none were kept."""
+        parts = next((one[dataset].parts for one in self.evaluations() if dataset in one), {})
+        if parts:
+            texts = {name: self.texts(name) for name in parts}
+            return Texts(
+                {f"{name}/{query}": text for name, one in texts.items() for query, text in one.queries.items()},
+                {f"{name}/{document}": text for name, one in texts.items() for document, text in one.documents.items()},
+            )
         path = ExperimentFolder(self.path).texts_json(dataset)
         if not path.exists():
             return Texts()
@@ -136,19 +162,33 @@ def load_experiment(path: Path) -> Experiment:
         ProjheadsError: If there is no trial, or a file is broken; the line names the file.
     """
     folder = ExperimentFolder(path)
+    config_text, config = _config(folder.evaluation_yaml if folder.evaluation_yaml.exists() else folder.experiment_yaml)
     trials = [_trial(trial) for trial in folder.trials()]
     if not trials:
         raise ProjheadsError(
             f"{path}: holds no trials (trials/<variant>/seed-<n>/trial.json); train the experiment first"
         )
     references = [_reference(reference) for reference in folder.references()]
-    config_text, config = _config(folder.experiment_yaml)
-    yaml = shlex.quote(folder.experiment_yaml.as_posix())
     heads, wanted = _section(config, "heads"), _section(config, "eval")
-    found = [one for evaluations in _all_evaluations(trials, references) for one in evaluations.values()]
-    order = [str(variant) for variant in heads.get("variants", [])]
+    asked = [dataset for dataset in wanted.get("datasets", []) if isinstance(dataset, dict)]
+    if "models" in config:
+        trials = _checkpoints(trials, config["models"], {dataset["name"] for dataset in asked})
     _distinct(trials, path)
+    order = [str(variant) for variant in heads.get("variants", [trial.label for trial in trials])]
     trials.sort(key=lambda trial: (_place(order, trial.label), trial.label, trial.seed))
+    everyone = _all_evaluations(trials, references)
+    members, few = group_members(everyone), _too_few(everyone)
+
+    def counted(evaluations: Mapping[str, Evaluation]) -> dict[str, Evaluation]:
+        merged = merge_groups(evaluations, members)
+        return {name: evaluation for name, evaluation in merged.items() if name not in few}
+
+    trials = [replace(trial, evaluations=counted(trial.evaluations)) for trial in trials]
+    references = [replace(reference, evaluations=counted(reference.evaluations)) for reference in references]
+    found = [one for evaluations in _all_evaluations(trials, references) for one in evaluations.values()]
+    remarks = [f"{name} is left out: {why}" for name, why in few.items()]
+    if few and not found:
+        raise InconclusiveError("; ".join(f"{name}: {why}" for name, why in few.items()))
     return Experiment(
         path=path,
         name=str(config.get("name", path.resolve().name)),
@@ -156,13 +196,50 @@ def load_experiment(path: Path) -> Experiment:
         config_text=config_text,
         measures=_ordered(wanted.get("measures", []), [name for one in found for name in one.measures]),
         datasets=_ordered(
-            [dataset["name"] for dataset in wanted.get("datasets", []) if isinstance(dataset, dict)],
+            [str(dataset.get("group") or dataset["name"]) for dataset in asked],
             [str(one.dataset["name"]) for one in found],
         ),
         trials=tuple(trials),
         references=tuple(references),
-        command=f"python -m train {yaml}\npython -m eval {yaml}",
+        command=_command(folder, config),
+        remarks=tuple(remarks),
     )
+
+
+def _checkpoints(trials: Sequence[Trial], models: Sequence[str], datasets: Collection[str]) -> list[Trial]:
+    """Return the checkpoints that were asked for last, with the data sets asked for; the first is the baseline."""
+    chosen = []
+    for trial in sorted(trials, key=lambda trial: _place(models, str(trial.record.get("checkpoint")))):
+        name = trial.record.get("checkpoint")
+        if name in models:
+            record = dict(trial.record) | {"is_baseline": name == models[0]}
+            kept = {name: evaluation for name, evaluation in trial.evaluations.items() if name in datasets}
+            chosen.append(replace(trial, record=record, evaluations=kept))
+    return chosen
+
+
+def _too_few(everyone: Sequence[Mapping[str, Evaluation]]) -> dict[str, str]:
+    """Say of each data set with a single judged query why nothing can be concluded from it."""
+    return {
+        name: (
+            "it has one judged query, and one query says nothing about how far chance moves a score; "
+            f"the scores are in {evaluation.run.with_suffix('.json').name} of each trial"
+        )
+        for evaluations in reversed(everyone)
+        for name, evaluation in evaluations.items()
+        if len(next(iter(evaluation.measures.values()))) < 2 and not evaluation.dataset.get("group")
+    }
+
+
+def _command(folder: ExperimentFolder, config: Mapping[str, Any]) -> str:
+    """Return the command that makes the results again."""
+    if "models" not in config:
+        yaml = shlex.quote(folder.experiment_yaml.as_posix())
+        return f"python -m train {yaml}\npython -m eval {yaml}"
+    models = [f"--model {shlex.quote(str(model))}" for model in config["models"]]
+    datasets = [shlex.quote(str(dataset["source"])) for dataset in _section(config, "eval").get("datasets", [])]
+    output = shlex.quote(folder.path.as_posix())
+    return f"python -m eval {' '.join(models)} --datasets {' '.join(datasets)} --output {output}"
 
 
 def _all_evaluations(trials: Sequence[Trial], references: Sequence[Reference]) -> list[Mapping[str, Evaluation]]:

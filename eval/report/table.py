@@ -25,7 +25,7 @@ class Costs:
         parameters: Parameters of the head.
         multiply_adds: Multiply-adds of the head for one token, as trained.
         folds: Whether the head folds to one matrix, and then costs what a linear head does.
-        train_s: Seconds of training.
+        train_s: Seconds of training; None where it was not measured.
         encode_per_s: Texts encoded a second, queries and documents together; None where it was not measured.
         index_bytes: Bytes of the index, all data sets together; None where there is none.
         learning_rates: The learning rates that its trials were trained with.
@@ -34,7 +34,7 @@ class Costs:
     parameters: int
     multiply_adds: int
     folds: bool
-    train_s: float
+    train_s: float | None
     encode_per_s: float | None
     index_bytes: int | None
     learning_rates: tuple[float, ...]
@@ -284,12 +284,13 @@ def _costs(trials: Sequence[Trial]) -> Costs:
     encode_s = sum(one.timings.get("encode_s", 0.0) for one in evaluations)
     texts = sum(one.dataset.get("documents", 0) + one.dataset.get("queries", 0) for one in evaluations)
     index_bytes = [sum(one.bytes.get("index", 0) for one in trial.evaluations.values()) for trial in trials]
+    train_s = [trial.record["timings"]["train_s"] for trial in trials if "train_s" in trial.record["timings"]]
     rates = {float(trial.record["learning_rate"]) for trial in trials if trial.record.get("learning_rate") is not None}
     return Costs(
         parameters=int(first["parameters"]),
         multiply_adds=int(first["multiply_adds"]),
         folds=bool(first["folds"]),
-        train_s=float(np.mean([trial.record["timings"]["train_s"] for trial in trials])),
+        train_s=float(np.mean(train_s)) if train_s else None,
         encode_per_s=texts / encode_s if encode_s > 0 else None,
         index_bytes=round(float(np.mean(index_bytes))) or None,
         learning_rates=tuple(sorted(rates)),
