@@ -11,7 +11,7 @@ from experiment.cli import run_command
 
 __all__ = ["main"]
 
-USAGE = """python -m eval CONFIG-or-OUTPUT-FOLDER [key=value ...] [--dry-run] [--executor ray]
+USAGE = """python -m eval CONFIG-or-OUTPUT-FOLDER [key=value ...] [--heads FILE] [--dry-run] [--executor ray]
        python -m eval --model PATH-or-HUB-NAME [--model ...] --datasets DATASET ... [--output FOLDER] [key=value ...]
        python -m eval report OUTPUT-FOLDER
        python -m eval plan OUTPUT-FOLDER
@@ -53,18 +53,21 @@ def _evaluate(arguments: Sequence[str]) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example eval.index=exact")
     parser.add_argument("--dry-run", action="store_true", help="check everything and say what would be done")
     add_executor_options(parser)
+    parser.add_argument(
+        "--heads", type=Path, action="append", default=[], metavar="FILE", help="a Python file that registers heads"
+    )
     options = parser.parse_intermixed_args(arguments)
 
     from eval.evaluate import evaluate_experiment
     from eval.plan import print_plan
     from eval.report.cli import main_report
     from eval.report.load import InconclusiveError
-    from experiment.load import load_config, read_resolved
+    from experiment.load import load_config, override_heads, read_resolved
     from experiment.progress import Progress
 
-    path, overrides = options.experiment, options.overrides
+    path, overrides = options.experiment, [*override_heads(options.heads), *options.overrides]
     if path.is_dir():
-        read_resolved(path)
+        read_resolved(path, options.heads)
         # The folder may have been moved since it was written.
         path, overrides = path / "experiment.yaml", [f"output={json.dumps(str(path))}", *overrides]
     config = load_config(path, overrides)
@@ -94,6 +97,9 @@ def _evaluate_checkpoints(arguments: Sequence[str]) -> None:
     parser.add_argument("--split", help="of all data sets; that by which models are compared if not given")
     parser.add_argument("--host", help="the host that opens the checkpoints; the one that wrote each if not given")
     parser.add_argument("--output", help="folder of the results; outputs/checkpoints if not given")
+    parser.add_argument(
+        "--heads", type=Path, action="append", default=[], metavar="FILE", help="a Python file that registers heads"
+    )
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example eval.depth=1000 or device=cpu")
     options = parser.parse_intermixed_args(arguments)
 
@@ -103,7 +109,10 @@ def _evaluate_checkpoints(arguments: Sequence[str]) -> None:
     from eval.report.load import InconclusiveError
     from experiment.load import checkpoints_config
     from experiment.progress import Progress
+    from projheads.registry import import_head_file
 
+    for file in options.heads:
+        import_head_file(file)
     # Words behind --datasets or --measures that are no data set and no measure are settings.
     lists = {name: getattr(options, name) or [] for name in ("datasets", "measures")}
     overrides = [*options.overrides, *(word for words in lists.values() for word in words if SETTING.match(word))]

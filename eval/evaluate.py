@@ -117,10 +117,10 @@ def _open_folder(config: ExperimentConfig) -> ExperimentFolder:
     Raises:
         ProjheadsError: If it holds no experiment, or one that was trained otherwise.
     """
-    there = read_resolved(config.output)
+    there = read_resolved(config.output, config.heads.files)
     refuse_another(config, there)
     folder = ExperimentFolder(config.output)
-    if there != config:
+    if folder.experiment_yaml.read_text(encoding="utf-8") != dump_config(config):
         write_text(folder.experiment_yaml, dump_config(config))
     return folder
 

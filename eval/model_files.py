@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from experiment.folder import sha256_file, sha256_json
-from projheads.hosts.checkpoint import load_head, read_modules
+from projheads.hosts import layout
 
 __all__ = ["BackboneIdentities", "read_head"]
 
@@ -16,7 +16,7 @@ def read_head(model: Path) -> nn.Module:
     Raises:
         ProjheadsError: If the folder holds no head, or a broken one.
     """
-    return load_head(model / _head_folder(model))
+    return layout.read_head(model)
 
 
 class BackboneIdentities:
@@ -30,8 +30,8 @@ class BackboneIdentities:
 
     def of(self, model: Path) -> str:
         """Hash the names and bytes of all files of a saved model but those of its head and its model card."""
-        head = model / _head_folder(model)
-        files = [file for file in model.rglob("*") if file.is_file() and head not in file.parents]
+        heads = {model / entry.path for entry in layout.projections(model)}
+        files = [file for file in model.rglob("*") if file.is_file() and heads.isdisjoint(file.parents)]
         named = {file.relative_to(model).as_posix(): self._hash(file) for file in files if file.suffix != ".md"}
         return sha256_json(named)
 
@@ -41,10 +41,3 @@ class BackboneIdentities:
         if key not in self._hashes:
             self._hashes[key] = sha256_file(file)
         return self._hashes[key]
-
-
-def _head_folder(model: Path) -> str:
-    """Return the folder of the head; sentence-transformers has a mask and a normalisation behind it."""
-    modules = read_modules(model / "modules.json")
-    ours = [module for module in modules if module.type.startswith("projheads.hosts.")]
-    return (ours or modules)[-1].path

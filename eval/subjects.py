@@ -20,6 +20,7 @@ from experiment.lock import try_locked
 from experiment.save import save_model
 from projheads.build import build_head
 from projheads.hosts import load_host
+from projheads.registry import head_files
 
 __all__ = ["Subject", "list_references", "list_trials"]
 
@@ -67,6 +68,8 @@ def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Su
                 missing.append(name)
             elif trial["status"] != "finished":
                 say(f"{name}: passed over, its training failed ({trial.get('error')})")
+            elif trial.get("head_files", {}) != head_files(spec):
+                say(f"{name}: passed over, the file of its head has changed since; run train on this experiment again")
             else:
                 subjects.append(
                     Subject(

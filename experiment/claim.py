@@ -20,6 +20,7 @@ MAY_CHANGE = (
     "seeds",
     "device",
     "threads",
+    "heads.files",
     "heads.variants",
     "sweep",
     "eval",
@@ -51,7 +52,7 @@ def claim_folder(config: ExperimentConfig) -> Iterator[ExperimentFolder]:
             ) from None
         folder.remove_leftovers()
         if folder.trials():
-            refuse_another(config, read_resolved(folder.path))
+            refuse_another(config, read_resolved(folder.path, config.heads.files))
         write_text(folder.experiment_yaml, dump_config(config))
         yield folder
 

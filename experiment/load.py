@@ -1,6 +1,7 @@
 """Reading and writing an experiment's YAML: every mistake at once, each with its line."""
 
 import copy
+import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from experiment.config import CheckpointsConfig, ExperimentConfig
 from experiment.yaml12 import Lines, read_scalar, read_yaml
 from projheads.errors import ProjheadsError, did_you_mean, unknown_name
 
-__all__ = ["checkpoints_config", "dump_config", "load_config", "read_resolved"]
+__all__ = ["checkpoints_config", "dump_config", "load_config", "override_heads", "read_resolved"]
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -64,8 +65,12 @@ def checkpoints_config(values: dict[str, Any], overrides: Sequence[str] = ()) ->
     return _validate(CheckpointsConfig, values, "command line", {}, origin)
 
 
-def read_resolved(folder: Path) -> ExperimentConfig:
+def read_resolved(folder: Path, heads: Sequence[Path] = ()) -> ExperimentConfig:
     """Read the resolved configuration of an experiment's folder.
+
+    Args:
+        folder: The folder.
+        heads: Head files that stand in for those it names, which may have been moved since.
 
     Raises:
         ProjheadsError: If the folder holds none, or a broken one.
@@ -73,7 +78,12 @@ def read_resolved(folder: Path) -> ExperimentConfig:
     path = folder / "experiment.yaml"
     if not path.exists():
         raise ProjheadsError(f"{folder}: not an experiment's folder, for it has no experiment.yaml; run train first")
-    return load_config(path)
+    return load_config(path, override_heads(heads))
+
+
+def override_heads(files: Sequence[Path]) -> list[str]:
+    """Return the override that ``--heads FILE`` stands for; none where no file is given."""
+    return [f"heads.files={json.dumps([str(file) for file in files])}"] if files else []
 
 
 def dump_config(config: ExperimentConfig | CheckpointsConfig) -> str:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from projheads.build import build_head
     from projheads.cost import HeadCost, head_cost, head_warnings
     from projheads.errors import ProjheadsError
+    from projheads.export import export_checkpoint, fold_checkpoint, swap_checkpoint
     from projheads.folding import fold, folds
     from projheads.head import Head
     from projheads.init import list_inits
@@ -28,7 +29,9 @@ __all__ = [
     "build_head",
     "check_head",
     "check_spec",
+    "export_checkpoint",
     "fold",
+    "fold_checkpoint",
     "folds",
     "head_class",
     "head_cost",
@@ -40,6 +43,7 @@ __all__ = [
     "maxsim",
     "maxsim_nway",
     "register_head",
+    "swap_checkpoint",
     "swap_head",
 ]
 
@@ -47,6 +51,7 @@ _MODULES = {
     "build": ["build_head"],
     "cost": ["HeadCost", "head_cost", "head_warnings"],
     "errors": ["ProjheadsError"],
+    "export": ["export_checkpoint", "fold_checkpoint", "swap_checkpoint"],
     "folding": ["fold", "folds"],
     "head": ["Head"],
     "init": ["list_inits"],

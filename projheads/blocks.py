@@ -86,6 +86,11 @@ class DenseLayer(nn.Module):
             nn.Linear(in_features, out_features, bias=False) if residual and in_features != out_features else None
         )
 
+    @property
+    def activation_function(self) -> nn.Module:
+        """The activation, by the reference's name."""
+        return self.activation
+
     def reset_parameters(self) -> None:
         """Draw W, b and R anew with torch's default for linear layers."""
         for linear in self.output_layers():

@@ -1,6 +1,7 @@
 """The heads that exist, by name, and the options that each of them takes."""
 
 import functools
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
@@ -26,6 +27,7 @@ __all__ = [
     "check_spec",
     "head_class",
     "head_doc",
+    "head_files",
     "head_options",
     "import_head_file",
     "list_heads",
@@ -35,6 +37,7 @@ __all__ = [
 ENTRY_POINT_GROUP = "projheads.heads"
 
 _HEADS: dict[str, type[Head]] = {}
+_FILES: dict[str, tuple[Path, str]] = {}  # name of a head -> the user's file that registered it, and its SHA-256
 
 HeadClass = TypeVar("HeadClass", bound=type[Head])
 
@@ -150,13 +153,17 @@ def check_options(name: str, cls: type[Head], options: Mapping[str, OptionValue]
 
 
 def import_head_file(path: str | Path) -> list[str]:
-    """Run a Python file that registers heads and return the names it added.
+    """Run a Python file that registers heads and return their names; the same file is not run twice.
 
     Raises:
         ProjheadsError: If there is no such file, it can not be run, or it registers nothing.
     """
     path = Path(path)
     known = set(list_heads())
+    content = path.read_bytes() if path.is_file() else b""
+    identity = path.resolve(), hashlib.sha256(content).hexdigest()
+    if there := sorted(name for name in known if _FILES.get(name) == identity):
+        return there
     module_name = f"projheads_head_file_{path.stem}"
     found = importlib.util.spec_from_file_location(module_name, path)
     if not path.is_file() or found is None or found.loader is None:
@@ -172,7 +179,18 @@ def import_head_file(path: str | Path) -> list[str]:
     added = sorted(set(_HEADS) - known)
     if not added:
         raise ProjheadsError(f'{path}: registers no head; write @register_head("name") above its class')
+    _FILES.update(dict.fromkeys(added, identity))
     return added
+
+
+def head_files(spec: HeadSpec) -> dict[str, str]:
+    """Return the SHA-256 of the user's file behind each head of a spec that comes from one, nested heads included."""
+    spec = resolve_preset(spec)
+    found = {spec.name: _FILES[spec.name][1]} if spec.name in _FILES else {}
+    for value in spec.options.values():
+        for inner in value if isinstance(value, tuple) else (value,):
+            found |= head_files(inner) if isinstance(inner, HeadSpec) else {}
+    return found
 
 
 @functools.cache

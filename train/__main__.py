@@ -9,7 +9,7 @@ from experiment.cli import run_command
 from experiment.collections import check_source
 from experiment.config import grid_points
 from experiment.executor import add_executor_options, open_executor
-from experiment.load import dump_config, load_config
+from experiment.load import dump_config, load_config, override_heads
 
 __all__ = ["main"]
 
@@ -37,8 +37,11 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example train.batch_size=16")
     parser.add_argument("--dry-run", action="store_true", help="check everything and print the resolved YAML")
     add_executor_options(parser)
-    options = parser.parse_args(arguments)
-    config = load_config(options.config, options.overrides)
+    parser.add_argument(
+        "--heads", type=Path, action="append", default=[], metavar="FILE", help="a Python file that registers heads"
+    )
+    options = parser.parse_intermixed_args(arguments)
+    config = load_config(options.config, [*override_heads(options.heads), *options.overrides])
     if options.dry_run:
         print(dump_config(config), end="")
         evaluated = [check_source(dataset.source, cache=config.cache) for dataset in config.eval.datasets]

@@ -15,6 +15,7 @@ from experiment.tokens import encode_tokens
 from projheads import Head, HeadSpec, build_head
 from projheads.hosts import load_host
 from projheads.hosts.base import HostModel
+from projheads.registry import head_files
 from train.data import TrainingData
 
 __all__ = ["TRAINING_VERSION", "Setting", "new_head", "prepare", "start_key"]
@@ -93,4 +94,4 @@ def start_key(setting: Setting, spec: HeadSpec, seed: int) -> dict[str, Any]:
         "sample": setting.data.hash if setting.sample is not None else None,
         "head": str(spec),
         "seed": seed,
-    }
+    } | ({"head_files": files} if (files := head_files(spec)) else {})

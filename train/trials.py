@@ -27,6 +27,7 @@ from experiment.save import save_model
 from projheads import Head, HeadSpec, head_cost
 from projheads.errors import ProjheadsError
 from projheads.hosts.base import HostModel
+from projheads.registry import head_files
 from train.checkpoint import Checkpoint
 from train.data import load_training_data
 from train.failures import TrainingFailedError, failures_told
@@ -251,6 +252,7 @@ def _describe(setting: Setting, trial: Trial, head: Head, record: TrialRecord, f
         "in_features": setting.model.in_features,
         "out_features": config.heads.out_features,
         "matryoshka": list(config.heads.widths) if config.heads.matryoshka else None,
+        "head_files": head_files(trial.spec),
         "init": config.heads.init,
         "trainable": config.train.trainable,
         "key": trial.key,

@@ -1,6 +1,7 @@
 """The section ``heads`` of an experiment's YAML."""
 
 import itertools
+from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -17,7 +18,7 @@ from experiment.config.fields import Count, Section
 from projheads.build import build_head
 from projheads.errors import ProjheadsError, unknown_name
 from projheads.init import list_inits
-from projheads.registry import check_spec
+from projheads.registry import check_spec, import_head_file
 from projheads.spec import HeadSpec
 
 __all__ = ["HeadsConfig"]
@@ -60,11 +61,13 @@ class HeadsConfig(Section):
             first 64 and its first 32 values are embeddings too; the first is the full width, and ``matryoshka`` keeps
             the others.
         matryoshka: The narrower widths.
+        files: Python files of your own that register heads; ``--heads FILE`` on the command line stands in for them.
         init: Initialisation scheme of every head; see ``projheads.init.list_inits``.
         baseline: The variant that the others are compared with, as it stands in ``variants``.
         variants: The heads, each as a spec such as ``ffn(depth=2, activation="gelu")`` or a preset's name.
     """
 
+    files: tuple[Path, ...] = ()
     out_features: Annotated[Count, BeforeValidator(_one_width)] = 128
     matryoshka: tuple[Count, ...] = ()
     init: str = "torch"
@@ -90,6 +93,21 @@ class HeadsConfig(Section):
         if "out_features" in info.data and not _is_falling([info.data["out_features"], *narrower]):
             raise ValueError(f"widths fall from heads.out_features={info.data['out_features']} on, not {narrower}")
         return narrower
+
+    @field_validator("files")
+    @classmethod
+    def _imported(cls, files: tuple[Path, ...]) -> tuple[Path, ...]:
+        for file in files:
+            if not file.is_file():
+                raise ValueError(f"{file}: no such Python file; tell where it is now with --heads FILE")
+            import_head_file(file)
+        return files
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Make the heads known in the process that a configuration is sent to."""
+        super().__setstate__(state)
+        for file in self.files:
+            import_head_file(file)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

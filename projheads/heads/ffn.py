@@ -16,6 +16,8 @@ from projheads.registry import register_head
 
 Value = TypeVar("Value")
 
+_MOST_LAYERS = 100  # beyond any projection head; a checkpoint that asks for millions would never end
+
 
 @register_head("ffn")
 class FFN(Head):
@@ -27,7 +29,7 @@ class FFN(Head):
     Args:
         in_features: Width of the backbone's token states.
         out_features: Width of a token embedding.
-        depth: Number of layers, at least 2.
+        depth: Number of layers, from 2 to 100.
         hidden_features: Width between layers, one for all or a tuple of depth - 1; that of the input where neither
             this nor ``factor`` is given.
         factor: Width between layers divided by ``in_features``.
@@ -53,6 +55,8 @@ class FFN(Head):
         super().__init__(in_features, out_features)
         if depth < 2:
             raise ProjheadsError(f'head "ffn": depth={depth} is below 2; one layer is the head "linear"')
+        if depth > _MOST_LAYERS:
+            raise ProjheadsError(f'head "ffn": depth={depth} is above {_MOST_LAYERS}')
         check_dropout("ffn", dropout)
         hidden = _per_layer("hidden_features", hidden_features, depth - 1)
         activations: tuple[ActivationName, ...] = _per_layer("activation", activation, depth, last="identity")

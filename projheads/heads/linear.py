@@ -1,10 +1,13 @@
 """linear: y = W x [+ b].
 
-The projection of ColBERT: Khattab and Zaharia, 2020, arXiv 2004.12832. The released models have no bias.
+The projection of ColBERT: Khattab and Zaharia, 2020, arXiv 2004.12832. The released models have no bias. With an
+activation, y = act(W x [+ b]), it is a single ``Dense`` of PyLate or sentence-transformers that has one.
 """
 
 from torch import Tensor, nn
 
+from projheads.blocks import ActivationName, make_activation
+from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.preserve import preserve_chain
 from projheads.registry import register_head
@@ -18,11 +21,16 @@ class Linear(Head):
         in_features: Width of the backbone's token states.
         out_features: Width of a token embedding.
         bias: Whether b is there.
+        activation: The function after the matrix.
     """
 
-    def __init__(self, in_features: int, out_features: int, *, bias: bool = False) -> None:
+    def __init__(
+        self, in_features: int, out_features: int, *, bias: bool = False, activation: ActivationName = "identity"
+    ) -> None:
         super().__init__(in_features, out_features)
         self.linear = nn.Linear(in_features, out_features, bias=bias)
+        self.activation = make_activation(activation)
+        self.activation_name = activation
 
     def reset_parameters(self) -> None:
         """Draw W and b anew with torch's default."""
@@ -30,17 +38,23 @@ class Linear(Head):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in_features) to (..., out_features)."""
-        y: Tensor = self.linear(x)
+        y: Tensor = self.activation(self.linear(x))
         return y
 
-    def nonlinear_part(self) -> None:
-        """Nothing: the head is one matrix."""
-        return None
+    def nonlinear_part(self) -> str | None:
+        """Name the activation unless it is the identity."""
+        return None if self.activation_name == "identity" else f"the activation {self.activation_name}"
 
     def output_layers(self) -> list[nn.Linear]:
         """List W."""
         return [self.linear]
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
-        """Take the map as W and b."""
+        """Take the map as W and b.
+
+        Raises:
+            ProjheadsError: If an activation stands behind them, or there is a bias and no b.
+        """
+        if self.activation_name != "identity":
+            raise ProjheadsError(f"the activation {self.activation_name} stands behind the matrix")
         preserve_chain([self.linear], weight, bias)

@@ -3,6 +3,7 @@
 import importlib
 import importlib.metadata
 import importlib.util
+from pathlib import Path
 from types import ModuleType
 
 from projheads.errors import ProjheadsError, unknown_name
@@ -21,11 +22,13 @@ def available_hosts() -> list[str]:
     return [name for name, (_, package, version) in HOSTS.items() if _major_version(package) >= version]
 
 
-def load_host(name: str = "auto") -> ModuleType:
+def load_host(name: str = "auto", *, checkpoint: Path | None = None) -> ModuleType:
     """Import the adapter of a host.
 
     Args:
         name: ``"pylate"``, ``"sentence-transformers"``, or ``"auto"`` for the first of them that is installed.
+        checkpoint: The folder of a checkpoint to be opened: ``"auto"`` then prefers the host that wrote it, as its
+            files tell. The others open it too.
 
     Returns:
         The module with ``create``, ``load``, ``replace_head`` and ``backbone_width``.
@@ -40,11 +43,20 @@ def load_host(name: str = "auto") -> ModuleType:
         raise ProjheadsError(
             "no host is installed; pip install 'projheads[pylate]' or 'projheads[sentence-transformers]'"
         )
-    chosen = available[0] if name == "auto" else name
+    chosen = name
+    if name == "auto":
+        writer = _writer(checkpoint) if checkpoint is not None else None
+        chosen = writer if writer in available else available[0]
     module, package, version = HOSTS[chosen]
     if chosen not in available:
         raise ProjheadsError(f"host \"{name}\": needs {package} >= {version}; pip install 'projheads[{name}]'")
     return importlib.import_module(module)
+
+
+def _writer(checkpoint: Path) -> str | None:
+    from projheads.hosts.layout import written_by  # which imports torch
+
+    return written_by(checkpoint)
 
 
 def _major_version(package: str) -> int:

@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    import numpy as np  # the hosts bring it, torch alone does not
 
 __all__ = ["EncodingSettings", "HostModel"]
 
@@ -85,7 +87,7 @@ class HostModel(Protocol):
         """Iterate over the parameters in front of the head."""
         ...
 
-    def encode(self, texts: Sequence[str], *, is_query: bool, batch_size: int = 32) -> list[np.ndarray]:
+    def encode(self, texts: Sequence[str], *, is_query: bool, batch_size: int = 32) -> "list[np.ndarray]":
         """Run the host's own ``encode``: one float32 array (L_i, out_features) a text, rows of L2 norm 1."""
         ...
 

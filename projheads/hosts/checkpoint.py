@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from projheads.build import build_head
+from projheads.build import build_head, construct_head
 from projheads.errors import ProjheadsError
 from projheads.head import Head
+from projheads.init import isolated_random_state
 from projheads.spec import HeadSpec
 
 __all__ = [
@@ -23,9 +25,12 @@ __all__ = [
     "SCHEMA_VERSION",
     "WEIGHTS_FILE",
     "ModuleEntry",
+    "check_inside",
     "head_config",
     "load_head",
+    "read_json",
     "read_modules",
+    "read_weights",
     "save_head",
 ]
 
@@ -57,22 +62,50 @@ def save_head(head: Head, folder: Path) -> None:
 
 
 def load_head(folder: Path) -> Head:
-    """Read a head that :func:`save_head` wrote.
+    """Read a head that :func:`save_head` wrote; its weights keep the dtype that they were saved in.
 
     Raises:
-        ProjheadsError: If a file is missing, broken or of a newer schema, the head is not registered here, or the
-            weights are not exactly those of the head: their names, their shapes, their format.
+        ProjheadsError: If a file is missing, broken, outside the folder or of a newer schema, the head is not
+            registered here, or the weights are not exactly those of the head: their names, their shapes, their
+            format, all of them finite.
     """
+    for name in (CONFIG_FILE, WEIGHTS_FILE):
+        check_inside(folder / name, folder)
     config = _read_config(folder / CONFIG_FILE)
+    weights = read_weights(folder / WEIGHTS_FILE)
     try:
         spec = HeadSpec.from_dict({"name": config["head"], "options": config["options"]})
-        head = build_head(spec, config["in_features"], config["out_features"])
+        widths = config["in_features"], config["out_features"]
+        shapes = _state_without_memory(spec, *widths)
     except ProjheadsError as error:
-        raise ProjheadsError(f"{folder / CONFIG_FILE}: {error}") from error
-    weights = _read_weights(folder / WEIGHTS_FILE)
-    _check_weights(folder / WEIGHTS_FILE, head, weights)
-    head.load_state_dict(weights)
+        advice = ""
+        if str(error).startswith("unknown head"):
+            advice = "; if a file of yours registers it, give that file with --heads FILE, or import it first"
+        raise ProjheadsError(f"{folder / CONFIG_FILE}: {error}{advice}") from error
+    except (RuntimeError, RecursionError) as error:
+        raise ProjheadsError(f"{folder / CONFIG_FILE}: the head can not be built ({error})") from error
+    _check_weights(folder / WEIGHTS_FILE, spec, shapes, weights)
+    head = build_head(spec, *widths)
+    head.load_state_dict(weights, assign=True)
     return head
+
+
+def _state_without_memory(spec: HeadSpec, in_features: int, out_features: int) -> dict[str, Tensor]:
+    """Return the parameters of a head as shapes alone: a width that was tampered with allocates nothing."""
+    with isolated_random_state(torch.Generator()), torch.device("meta"):
+        return construct_head(spec, in_features, out_features).state_dict()
+
+
+def check_inside(path: Path, root: Path) -> None:
+    """Check that a file of a checkpoint is not a link to somewhere else; links into a hub's cache of blobs are its own.
+
+    Raises:
+        ProjheadsError: If it is.
+    """
+    found, base = path.resolve(), root.resolve()
+    blobs = [parent.parent / "blobs" for parent in base.parents if parent.name == "snapshots"]
+    if not any(found.is_relative_to(allowed) for allowed in (base, *blobs)):
+        raise ProjheadsError(f"{path}: is a link that leads out of the checkpoint")
 
 
 @dataclass(frozen=True)
@@ -89,7 +122,7 @@ def read_modules(path: Path) -> list[ModuleEntry]:
     Raises:
         ProjheadsError: If the file is broken, or a module's folder is not inside the checkpoint.
     """
-    entries = _read_json(path)
+    entries = read_json(path)
     try:
         if not isinstance(entries, list):
             raise TypeError
@@ -100,11 +133,12 @@ def read_modules(path: Path) -> list[ModuleEntry]:
         folder = PureWindowsPath(module.path)  # which takes both kinds of separators, and drives
         if folder.root or folder.drive or ".." in folder.parts:
             raise ProjheadsError(f'{path}: the path "{module.path}" leads out of the checkpoint')
+        check_inside(path.parent / module.path, path.parent)
     return modules
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    config = _read_json(path)
+    config = read_json(path)
     if not isinstance(config, dict) or "schema_version" not in config:
         raise ProjheadsError(f"{path}: is not the configuration of a projheads head, it has no schema_version")
     version = config["schema_version"]
@@ -120,16 +154,26 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a checkpoint.
+
+    Raises:
+        ProjheadsError: If it is missing or not JSON.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ProjheadsError(f"{path}: no such file; the checkpoint is not complete") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ProjheadsError(f"{path}: can not be read as JSON ({error})") from error
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file.
+
+    Raises:
+        ProjheadsError: If it is missing or of another format.
+    """
     if not path.is_file():
         raise ProjheadsError(f"{path}: no such file; weights are read from safetensors only, never from a pickle")
     try:
@@ -138,17 +182,18 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         raise ProjheadsError(f"{path}: is not a safetensors file ({error}); no other format is read") from error
 
 
-def _check_weights(path: Path, head: Head, weights: dict[str, Tensor]) -> None:
-    expected = head.state_dict()
+def _check_weights(path: Path, spec: HeadSpec, expected: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
     missing, extra = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
     if missing or extra:
         said = [
             f"{word} {', '.join(names)}" for word, names in (("lacks", missing), ("should not have", extra)) if names
         ]
-        raise ProjheadsError(f"{path}: are not the weights of {head.spec}: it {' and '.join(said)}")
+        raise ProjheadsError(f"{path}: are not the weights of {spec}: it {' and '.join(said)}")
     for name, tensor in expected.items():
         if weights[name].shape != tensor.shape:
             got, wanted = tuple(weights[name].shape), tuple(tensor.shape)
-            raise ProjheadsError(f"{path}: {name} has the shape {got}, {head.spec} needs {wanted}")
+            raise ProjheadsError(f"{path}: {name} has the shape {got}, {spec} needs {wanted}")
         if weights[name].is_floating_point() != tensor.is_floating_point():
-            raise ProjheadsError(f"{path}: {name} is of {weights[name].dtype}, {head.spec} needs {tensor.dtype}")
+            raise ProjheadsError(f"{path}: {name} is of {weights[name].dtype}, {spec} needs {tensor.dtype}")
+        if not weights[name].isfinite().all():
+            raise ProjheadsError(f"{path}: {name} has values that are not finite; the head can not be used")

@@ -16,7 +16,7 @@ from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.spec import HeadSpec, OptionValue
 
-__all__ = ["dense_layers", "from_dense_chain", "to_dense_chain"]
+__all__ = ["activation_class", "activation_of_class", "dense_layers", "from_dense_chain", "to_dense_chain"]
 
 _ACTIVATIONS = {nn.Identity: "identity", nn.ReLU: "relu", nn.GELU: "gelu", nn.SiLU: "silu", nn.Tanh: "tanh"}
 
@@ -74,14 +74,30 @@ def from_dense_chain(chain: Iterable[nn.Module]) -> Head:
     return head.to(device=weight.device, dtype=weight.dtype)
 
 
+def activation_class(activation: nn.Module) -> str:
+    """Return what stands for an activation in the config.json of a ``Dense``: the path of its class in torch."""
+    return f"{type(activation).__module__}.{type(activation).__qualname__}"
+
+
+def activation_of_class(path: str) -> Any:
+    """Return our name of the activation with such a path; nothing is imported that a checkpoint names.
+
+    Raises:
+        ProjheadsError: If it is none that a head has.
+    """
+    for cls, name in _ACTIVATIONS.items():
+        if path in (f"{cls.__module__}.{cls.__qualname__}", f"torch.nn.{cls.__qualname__}"):
+            return name
+    raise ProjheadsError(f"a Dense layer with the activation {path} has no head of its kind")
+
+
 def _spec(modules: Sequence[Any], widths: Sequence[int]) -> HeadSpec:
     activations = tuple(_activation_name(module.activation_function) for module in modules)
     biases = tuple(module.linear.bias is not None for module in modules)
     residuals = tuple(bool(getattr(module, "use_residual", False)) for module in modules)
     if len(modules) == 1:
-        if activations != ("identity",):
-            raise ProjheadsError(f"a single Dense layer with the activation {activations[0]} has no head of its kind")
-        linear = HeadSpec("linear", {"bias": True} if biases[0] else {})
+        form: dict[str, OptionValue] = {"bias": True} if biases[0] else {}
+        linear = HeadSpec("linear", form if activations[0] == "identity" else form | {"activation": activations[0]})
         return HeadSpec("residual", {"inner": linear}) if residuals[0] else linear
     hidden = tuple(widths[1:-1])
     options: dict[str, OptionValue] = {"depth": len(modules)}
@@ -115,8 +131,20 @@ def _read_layers(module: nn.Module) -> list[DenseLayer] | None:
         return _with_skip(_read_layers(inner), getattr(module, "skip", None))
     if not isinstance(module, Head | nn.Sequential | nn.ModuleList):
         return None
-    parts = [_read_layers(child) for child in module.children()]
-    return None if any(part is None for part in parts) else [layer for part in parts for layer in part or []]
+    layers: list[DenseLayer] = []
+    for child in module.children():
+        part = _read_layers(child)
+        if part is not None:
+            layers += part
+        elif layers and type(child) in _ACTIVATIONS and _is_plain(layers[-1]):
+            layers[-1] = _as_layer(layers[-1].linear, activation=_activation_name(child))
+        else:
+            return None
+    return layers
+
+
+def _is_plain(layer: DenseLayer) -> bool:
+    return layer.activation_name == "identity" and not layer.use_residual
 
 
 def _with_skip(inner: list[DenseLayer] | None, skip: nn.Linear | None) -> list[DenseLayer] | None:

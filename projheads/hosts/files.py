@@ -7,7 +7,7 @@ from pathlib import Path
 
 from projheads.hosts.checkpoint import read_modules
 
-__all__ = ["has_projection", "share_backbone"]
+__all__ = ["has_projection", "is_stanfords", "share_backbone"]
 
 _CHUNK_BYTES = 2**20
 
@@ -20,7 +20,12 @@ def has_projection(folder: Path) -> bool:
             for module in read_modules(folder / "modules.json")[1:]
             for name in ("model.safetensors", "pytorch_model.bin")
         )
-    try:  # Stanford's ColBERT keeps the projection among the transformer's weights
+    return is_stanfords(folder)
+
+
+def is_stanfords(folder: Path) -> bool:
+    """Tell whether a checkpoint is of Stanford's ColBERT: its projection lies among the transformer's weights."""
+    try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         return "HF_ColBERT" in (config.get("architectures") or [])
     except (OSError, ValueError, AttributeError):

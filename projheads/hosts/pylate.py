@@ -26,9 +26,11 @@ from projheads.hosts.backbone import (
     transformer_subfolder,
 )
 from projheads.hosts.base import EncodingSettings, HostModel
+from projheads.hosts.checkpoint import read_json
 from projheads.hosts.common import HeadModule, as_head, forget_last_call, quiet, seeded
 from projheads.hosts.dense_chain import from_dense_chain
 from projheads.hosts.files import has_projection, share_backbone
+from projheads.hosts.layout import TRANSFORMER_FILE, read_head, read_settings, written_by
 from projheads.hosts.projection import FoundProjection, in_sequence
 
 __all__ = [
@@ -147,33 +149,27 @@ def create(
     folder = resolve_backbone(backbone, revision=settings.revision)
     try:
         with quiet(), seeded(seed):
-            transformer = Transformer.load(
-                str(folder),
-                subfolder=transformer_subfolder(folder),
-                trust_remote_code=settings.trust_remote_code,
-                model_kwargs={"dtype": torch.float32},
-                local_files_only=True,
-            )
+            transformer = _open_transformer(folder, settings.trust_remote_code, {"dtype": torch.float32})
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise cannot_open("backbone", backbone, error) from error
     check_lengths(settings, transformer.auto_model.config)
-    return _assemble(
-        transformer,
-        head,
-        seed=seed,
-        device=device,
-        query_prefix=settings.query_prefix,
-        document_prefix=settings.document_prefix,
-        query_length=settings.query_length,
-        document_length=settings.document_length,
-        do_query_expansion=settings.query_expansion,
-        attend_to_expansion_tokens=settings.attend_to_expansion_tokens,
-        skiplist_words=None if settings.skiplist is None else list(settings.skiplist),
-    )
+    return _assemble(transformer, head, seed=seed, device=device, **_pylates_words(settings))
+
+
+def _pylates_words(settings: EncodingSettings) -> dict[str, Any]:
+    return {
+        "query_prefix": settings.query_prefix,
+        "document_prefix": settings.document_prefix,
+        "query_length": settings.query_length,
+        "document_length": settings.document_length,
+        "do_query_expansion": settings.query_expansion,
+        "attend_to_expansion_tokens": settings.attend_to_expansion_tokens,
+        "skiplist_words": None if settings.skiplist is None else list(settings.skiplist),
+    }
 
 
 def load(path: str, *, device: str | torch.device = "cpu", trust_remote_code: bool = False) -> PylateModel:
-    """Open a checkpoint of PyLate, with a head of ours or with its own chain of ``Dense``.
+    """Open a checkpoint of either host, with a head of ours or with a host's own chain of ``Dense``.
 
     Args:
         path: A folder or a hub name.
@@ -187,11 +183,33 @@ def load(path: str, *, device: str | torch.device = "cpu", trust_remote_code: bo
     if not has_projection(folder):
         raise ProjheadsError(f'checkpoint "{path}": has no projection head; make a model of it with create')
     try:
+        if written_by(folder) == "sentence-transformers":
+            return _load_sentence_transformers(folder, device, trust_remote_code)
         with quiet(), seeded(0):
             native = ColBERT(str(folder), device="cpu", trust_remote_code=trust_remote_code, local_files_only=True)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise cannot_open("checkpoint", path, error) from error
     return PylateModel(native.to(device))
+
+
+def _load_sentence_transformers(folder: Path, device: str | torch.device, trust_remote_code: bool) -> PylateModel:
+    settings, head = read_settings(folder), read_head(folder)
+    with quiet(), seeded(0):
+        transformer = _open_transformer(folder, trust_remote_code, {})
+    return _assemble(transformer, head, seed=0, device=device, **_pylates_words(settings))
+
+
+def _open_transformer(folder: Path, trust_remote_code: bool, model_options: dict[str, Any]) -> Transformer:
+    """Open a checkpoint's transformer; its loader refuses the settings that sentence-transformers >= 6 writes."""
+    subfolder = transformer_subfolder(folder)
+    settings = folder / subfolder / TRANSFORMER_FILE
+    options = {"trust_remote_code": trust_remote_code, "local_files_only": True}
+    if settings.is_file() and "transformer_task" in read_json(settings):
+        return Transformer(
+            str(folder / subfolder), model_args=options | model_options, tokenizer_args=options, config_args=options
+        )
+    transformer: Transformer = Transformer.load(str(folder), subfolder=subfolder, model_kwargs=model_options, **options)
+    return transformer
 
 
 def replace_head(model: HostModel, head: Head) -> PylateModel:

@@ -35,6 +35,7 @@ from projheads.hosts.checkpoint import read_modules
 from projheads.hosts.common import HeadModule, as_head, forget_last_call, quiet, seeded
 from projheads.hosts.dense_chain import from_dense_chain
 from projheads.hosts.files import has_projection, share_backbone
+from projheads.hosts.layout import OUR_PROJECTIONS, projections, read_head, read_settings, written_by
 from projheads.hosts.projection import FoundProjection, in_sequence
 
 __all__ = [
@@ -178,7 +179,13 @@ def create(
         raise cannot_open("backbone", backbone, error) from error
     check_lengths(settings, transformer.auto_model.config)
     with quiet(), seeded(seed):
-        _add_prefix_tokens(transformer, [settings.query_prefix, settings.document_prefix])
+        return _make(transformer, head, settings, device)
+
+
+def _make(
+    transformer: Transformer, head: Head, settings: EncodingSettings, device: str | torch.device
+) -> SentenceTransformersModel:
+    _add_prefix_tokens(transformer, [settings.query_prefix, settings.document_prefix])
     transformer.query_length = None if settings.query_expansion else settings.query_length
     transformer.document_length = settings.document_length
     transformer.query_expansion = _expansion(settings) if settings.query_expansion else None
@@ -193,7 +200,7 @@ def create(
 def load(
     path: str, *, device: str | torch.device = "cpu", trust_remote_code: bool = False
 ) -> SentenceTransformersModel:
-    """Open a checkpoint of sentence-transformers, with a head of ours or with the host's own ``Dense``.
+    """Open a checkpoint of either host, with a head of ours or with a host's own chain of ``Dense``.
 
     Args:
         path: A folder or a hub name.
@@ -207,6 +214,8 @@ def load(
     if not has_projection(folder):
         raise ProjheadsError(f'checkpoint "{path}": has no projection head; make a model of it with create')
     try:
+        if written_by(folder) == "pylate" and projections(folder)[0].type in OUR_PROJECTIONS:
+            return _load_pylates(folder, device, trust_remote_code)
         with quiet(), seeded(0):
             native = _load_own(folder, trust_remote_code) or MultiVectorEncoder(
                 str(folder), device="cpu", trust_remote_code=trust_remote_code, local_files_only=True
@@ -288,6 +297,22 @@ def _assemble(
         raise ProjheadsError(f"head {head.spec}: has in_features={head.in_features}, the backbone's width is {width}")
     native = MultiVectorEncoder(modules=list(modules), device="cpu", prompts=dict(prompts), similarity_fn_name="maxsim")
     return SentenceTransformersModel(native.to(device))
+
+
+def _load_pylates(folder: Path, device: str | torch.device, trust_remote_code: bool) -> SentenceTransformersModel:
+    """Load what PyLate wrote with a head of ours; its checkpoints with its own ``Dense`` the host itself opens."""
+    settings, head = read_settings(folder), read_head(folder)
+    with quiet(), seeded(0):
+        transformer = Transformer.load(
+            str(folder),
+            subfolder=transformer_subfolder(folder),
+            trust_remote_code=trust_remote_code,
+            local_files_only=True,
+        )
+        padding = transformer.auto_model.config.pad_token_id
+        if padding is not None:  # PyLate saves the mask token in its place
+            transformer.tokenizer.pad_token = transformer.tokenizer.convert_ids_to_tokens(padding)
+        return _make(transformer, head.to(transformer.auto_model.dtype), settings, device)
 
 
 def _load_own(folder: Path, trust_remote_code: bool) -> MultiVectorEncoder | None:

@@ -102,7 +102,7 @@ class FakeModel:
 def save_fake(path, backbone_seed, head):
     """Write a model as a host does: modules.json, the backbone's files, the head's folder."""
     (path / "1_Head").mkdir(parents=True)
-    modules = [{"path": "", "type": "Transformer"}, {"path": "1_Head", "type": "Head"}]
+    modules = [{"path": "", "type": "Transformer"}, {"path": "1_Head", "type": "projheads.hosts.pylate.Projection"}]
     (path / "modules.json").write_text(json.dumps(modules))
     (path / "backbone.json").write_text(json.dumps({"seed": backbone_seed}))
     save_head(head, path / "1_Head")

@@ -1,13 +1,17 @@
 """python -m projheads, called as a function and, once, as a command."""
 
+import hashlib
+import io
 import json
+import re
 import subprocess
 import sys
 
 import pytest
 
-from projheads import list_heads, list_presets, registry
+from projheads import HeadSpec, list_heads, list_presets, registry
 from projheads.__main__ import main
+from projheads.terminal import Table, print_blocks
 
 FILE = '''
 from torch import nn
@@ -30,12 +34,13 @@ class Mine(Head):
 def own_registry(monkeypatch):
     list_heads()
     monkeypatch.setattr(registry, "_HEADS", dict(registry._HEADS))
+    monkeypatch.setattr(registry, "_FILES", {})
 
 
 def test_list_names_everything(capsys):
     assert main(["list"]) == 0
     text = capsys.readouterr().out
-    assert all(f"  {name}: " in text for name in [*list_heads(), *list_presets()])
+    assert all(f"\n  {name} " in text for name in [*list_heads(), *list_presets()])
     assert main(["list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert list(listed["heads"]) == list_heads()
@@ -49,6 +54,7 @@ def test_show_tells_the_cost(capsys):
     assert "lateon, 768 -> 128" in text
     assert "4,816,896" in text
     assert "folds to one matrix      yes" in text
+    assert text == "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
     assert main(["show", "ffn(activation=gelu)", "--in", "24", "--out", "16", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["spec"] == 'ffn(activation="gelu")'
@@ -87,6 +93,56 @@ def test_mistakes_end_with_code_2_and_one_line(arguments, line, capsys):
     assert printed.out == ""
     assert printed.err.startswith(line)
     assert printed.err.count("\n") == 1
+
+
+def test_a_head_of_a_users_file_is_known_to_every_command(tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    file.write_text(FILE.format(name="mine", broken=""))
+    assert main(["list", "--heads", str(file), "--json"]) == 0
+    assert "mine" in json.loads(capsys.readouterr().out)["heads"]
+    assert main(["show", "mine", "--heads", str(file)]) == 0, "the same file again is the same head"
+    assert "mine, 768 -> 128" in capsys.readouterr().out
+    assert registry.head_files(HeadSpec.parse("residual(inner=mine())")) == {
+        "mine": hashlib.sha256(file.read_bytes()).hexdigest()
+    }
+    assert registry.head_files(HeadSpec("lateon")) == {}
+    assert main(["list", "--heads", str(tmp_path / "none.py")]) == 2
+    assert "none.py: no such Python file" in capsys.readouterr().err
+
+
+def test_on_a_terminal_rich_prints_the_same_words(capsys):
+    console = pytest.importorskip("rich.console")
+    file = io.StringIO()
+    table = Table("presets", [("edge", "ffn(depth=2)", "[not markup]"), ("lateon", "x" * 300, "")])
+    print_blocks(["plain [red]line[/red]", table], console.Console(file=file, force_terminal=True, width=60))
+    text = re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())
+    assert "\x1b[" in file.getvalue()
+    assert "plain [red]line[/red]" in text
+    assert "[not markup]" in text
+    assert text.count("x") == 300, "nothing is cut off"
+    assert max(map(len, text.splitlines())) <= 60
+
+
+def test_without_rich_or_a_terminal_columns_are_aligned(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rich", None)
+    print_blocks([Table("heads", [("a", "one"), ("long", "two")]), "end"])
+    assert capsys.readouterr().out == "heads\n  a     one\n  long  two\nend\n"
+
+
+BARE = """
+import sys
+for name in ("numpy", "rich", "transformers", "huggingface_hub", "pylate", "sentence_transformers", "onnx"):
+    sys.modules[name] = None
+from projheads.__main__ import main
+codes = [main(["list"]), main(["show", "lateon"]), main(["swap", "a/b", "linear", "out"])]
+sys.exit(codes != [0, 0, 2])
+"""
+
+
+def test_listing_needs_torch_and_safetensors_alone():
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", BARE], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "error: this needs huggingface_hub; a host brings it: pip install 'projheads[pylate]'\n"
 
 
 def test_as_a_command():

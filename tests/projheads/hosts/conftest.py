@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from projheads.hosts import available_hosts, load_host
 
@@ -22,6 +23,41 @@ def pooled_backbone(backbone, tmp_path_factory):
         {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
     ]
     (folder / "modules.json").write_text(json.dumps(modules))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def byte_backbone(tmp_path_factory):
+    """A BERT with one layer of width 32 and a byte-level BPE tokenizer, to which white space matters."""
+    transformers, tokenizers = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
+    folder = tmp_path_factory.mktemp("byte-backbone")
+    special = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"]
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(
+        special_tokens=special, vocab_size=300, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(["the cat sat on the mat, what is the capital of france"] * 20, trainer)
+    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 0), ("[SEP]", 2)]
+    )
+    names = dict(zip(("cls_token", "pad_token", "sep_token", "unk_token", "mask_token"), special, strict=True))
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, model_max_length=192, model_input_names=["input_ids", "attention_mask"], **names
+    ).save_pretrained(folder)
+    config = transformers.BertConfig(
+        vocab_size=len(tokenizer.get_vocab()),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=192,
+        pad_token_id=1,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformers.BertModel(config).save_pretrained(folder)
     return folder
 
 

@@ -4,12 +4,14 @@ import pytest
 import torch
 from torch import nn
 
-from projheads import HeadSpec, ProjheadsError, build_head, list_heads, list_presets
+from projheads import HeadSpec, ProjheadsError, build_head, fold, list_heads, list_presets
 from projheads.hosts.dense_chain import dense_layers, from_dense_chain
 
 EXPRESSIBLE = [
     "linear",
     "linear(bias=true)",
+    'linear(activation="gelu", bias=true)',
+    'residual(inner=linear(activation="tanh"))',
     "ffn(depth=2)",
     'ffn(depth=3, activation="gelu", bias=true)',
     'ffn(depth=3, hidden_features=(16, 24), activation=("relu", "tanh", "silu"), residual=(true, false, true))',
@@ -83,6 +85,8 @@ def test_the_chain_shares_the_heads_parameters(host):
     [
         ([(12, 8, False, nn.Identity(), False)], "linear"),
         ([(12, 8, True, nn.Identity(), True)], "residual(inner=linear(bias=true))"),
+        ([(12, 8, False, nn.Tanh(), False)], 'linear(activation="tanh")'),
+        ([(12, 8, True, nn.GELU(), True)], 'residual(inner=linear(bias=true, activation="gelu"))'),
         ([(12, 16, False, nn.GELU(), False), (16, 8, False, nn.Identity(), False)],
          'ffn(depth=2, hidden_features=16, activation="gelu")'),
         ([(12, 24, False, nn.Identity(), True), (24, 6, False, nn.Identity(), True),
@@ -102,6 +106,29 @@ def test_a_chain_gets_the_shortest_spec(host, layers, spec):
     assert torch.equal(head(x), through(chain, x))
 
 
+RELEASED = {
+    "LateOn": [(768, 1536, True), (1536, 768, True), (768, 128, False)],
+    "LateOn-Code-edge": [(256, 512, False), (512, 48, False)],
+    "GTE-ModernColBERT": [(768, 128, False)],
+    "jina-colbert-v2, 96 of 128": [(1024, 96, False)],
+    "mxbai-edge-colbert-v0-17m, 48 wide": [(256, 512, True), (512, 48, False)],
+    "mxbai-edge-colbert-v0-32m, 64 wide": [(384, 768, True), (768, 64, False)],
+}
+"""Widths, and which layers have a skip. Of mxbai-edge only the output's width is known here; its layers are assumed."""
+
+
+@pytest.mark.parametrize("layers", RELEASED.values(), ids=list(RELEASED))
+def test_chains_of_the_shapes_that_are_released_become_heads_and_come_back(host, layers):
+    chain = [dense_of(host, *widths, False, nn.Identity(), residual) for *widths, residual in layers]
+    head = host.from_dense_chain(chain).eval()
+    again = host.to_dense_chain(head)
+    assert [(m.in_features, m.out_features, m.use_residual) for m in again] == layers
+    x = torch.randn(3, layers[0][0], generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(through(again, x), through(chain, x))
+        assert (nn.functional.normalize(fold(head)(x)) - nn.functional.normalize(head(x))).abs().max() < 1e-6
+
+
 def dense_of(host, in_features, out_features, bias, activation, residual):
     if "pylate" in host.__name__:
         from pylate.models import Dense
@@ -115,9 +142,9 @@ def dense_of(host, in_features, out_features, bias, activation, residual):
 
 
 def test_chains_without_a_head_are_refused(host):
-    for layer in ((12, 8, False, nn.Tanh(), False), (12, 8, False, nn.GELU(approximate="tanh"), False)):
+    for activation in (nn.ELU(), nn.GELU(approximate="tanh")):
         with pytest.raises(ProjheadsError, match="has no head of its kind"):
-            host.from_dense_chain([dense_of(host, *layer)])
+            host.from_dense_chain([dense_of(host, 12, 8, False, activation, False)])
     for nothing in ([], [nn.Linear(2, 2)]):
         with pytest.raises(ProjheadsError, match="needs one Dense module or more"):
             from_dense_chain(nothing)

@@ -39,10 +39,15 @@ def test_the_format_of_schema_1_stays_readable(tmp_path):
         assert (tmp_path / name).read_bytes() == (GOLDEN / "head-schema-1" / name).read_bytes()
 
 
+class Raw(str):
+    """JSON text that json.dumps could not write."""
+
+
 def edit_config(**changes):
     def edit(folder):
         config = json.loads((folder / "config.json").read_text()) | changes
-        (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v is not ...}))
+        pairs = {k: v if isinstance(v, Raw) else json.dumps(v) for k, v in config.items() if v is not ...}
+        (folder / "config.json").write_text("{" + ", ".join(f'"{k}": {v}' for k, v in pairs.items()) + "}")
 
     return edit
 
@@ -62,6 +67,20 @@ def put(name, content):
 
 def only_a_pickle(folder):
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def nested(depth):
+    return Raw('{"inner": {"name": "residual", "options": ' * depth + "{}" + "}}" * depth)
+
+
+def link_away(name):
+    def edit(folder):
+        elsewhere = folder.parent / f"{folder.name}-elsewhere"
+        elsewhere.mkdir()
+        (folder / name).rename(elsewhere / name)
+        (folder / name).symlink_to(elsewhere / name)
+
+    return edit
 
 
 TAMPERED = {
@@ -85,6 +104,14 @@ TAMPERED = {
     "integers": (edit_weights(lambda w: w.update({"linear.weight": torch.ones(8, 12).int()})), "torch.int32"),
     "pickle under the name": (put("model.safetensors", pickle.dumps({"a": 1})), "is not a safetensors file"),
     "cut off": (put("model.safetensors", b"\x10\x00"), "is not a safetensors file"),
+    "NaN": (edit_weights(lambda w: w["linear.weight"].fill_(float("nan"))), "values that are not finite"),
+    "infinity": (edit_weights(lambda w: w["linear.weight"][0].fill_(float("inf"))), "values that are not finite"),
+    "huge width": (edit_config(in_features=10**12), "linear.weight has the shape (8, 12), linear needs (8, 10000"),
+    "width beyond any memory": (edit_config(in_features=10**18), "the head can not be built"),
+    "endless layers": (edit_config(head="ffn", options={"depth": 10**9}), "depth=1000000000 is above 100"),
+    "nested without end": (edit_config(head="residual", options=nested(100_000)), "can not be read as JSON"),
+    "link to a file elsewhere": (link_away("model.safetensors"), "is a link that leads out of the checkpoint"),
+    "link to a configuration elsewhere": (link_away("config.json"), "is a link that leads out of the checkpoint"),
     "pickle alone": (only_a_pickle, "weights are read from safetensors only, never from a pickle"),
 }
 
@@ -116,3 +143,73 @@ def test_a_modules_file_of_another_kind_gets_one_line(tmp_path, content):
         read_modules(tmp_path / "modules.json")
     assert str(tmp_path / "modules.json") in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_files_that_a_hubs_cache_links_to_are_its_own(tmp_path):
+    """As huggingface_hub lays it out: snapshots/<commit>/1_Projection/config.json -> ../../../blobs/<hash>."""
+    folder = tmp_path / "models--a--b" / "snapshots" / "0123" / "1_Projection"
+    (tmp_path / "models--a--b" / "blobs").mkdir(parents=True)
+    folder.mkdir(parents=True)
+    save_head(build_head("linear", 12, 8), folder)
+    for number, name in enumerate(("config.json", "model.safetensors")):
+        (folder / name).rename(tmp_path / "models--a--b" / "blobs" / str(number))
+        (folder / name).symlink_to(f"../../../blobs/{number}")
+    assert str(load_head(folder).spec) == "linear"
+
+
+def test_a_module_behind_a_link_that_leads_away_is_refused(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "1_Projection").symlink_to(tmp_path / "elsewhere")
+    file = tmp_path / "model" / "modules.json"
+    file.write_text(json.dumps([{"path": "1_Projection", "type": "a.B"}]))
+    with pytest.raises(ProjheadsError, match="is a link that leads out of the checkpoint"):
+        read_modules(file)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_weights_keep_their_dtype(tmp_path, dtype):
+    head = build_head("residual(learned_scale=true)", 12, 8).to(dtype)
+    save_head(head, tmp_path)
+    again = load_head(tmp_path)
+    assert {name: tensor.dtype for name, tensor in again.state_dict().items()} == dict.fromkeys(
+        head.state_dict(), dtype
+    )
+    assert all(torch.equal(tensor, head.state_dict()[name]) for name, tensor in again.state_dict().items())
+    assert all(parameter.requires_grad for parameter in again.parameters())
+
+
+def test_a_head_of_a_file_that_was_renamed_or_is_not_given(tmp_path, monkeypatch):
+    """The checkpoint names the head, not its file; and it says what to do where no file registers the head."""
+    from projheads import registry
+
+    code = """
+from torch import nn
+from projheads import Head, register_head
+
+@register_head("renamed_head")
+class Mine(Head):
+    def __init__(self, in_features, out_features):
+        super().__init__(in_features, out_features)
+        self.linear = nn.Linear(in_features, out_features)
+    def reset_parameters(self):
+        self.linear.reset_parameters()
+    def forward(self, x):
+        return self.linear(x)
+"""
+    list_heads()
+    monkeypatch.setattr(registry, "_HEADS", known := dict(registry._HEADS))
+    (tmp_path / "before.py").write_text(code)
+    registry.import_head_file(tmp_path / "before.py")
+    (tmp_path / "model").mkdir()
+    save_head(head := build_head("renamed_head", 12, 8), tmp_path / "model")
+    del known["renamed_head"]
+    with pytest.raises(ProjheadsError, match=r'config.json: unknown head "renamed_head".*--heads FILE'):
+        load_head(tmp_path / "model")
+    (tmp_path / "before.py").rename(tmp_path / "after.py")
+    (tmp_path / "after.py").write_text(
+        code.replace("class Mine", "class Yours").replace("return self.linear", "return -1 * -self.linear")
+    )
+    registry.import_head_file(tmp_path / "after.py")
+    x = torch.randn(3, 12)
+    assert torch.equal(load_head(tmp_path / "model")(x), head(x))

@@ -1,0 +1,137 @@
+"""A whole model as ONNX: tokens in, normalised token embeddings out.
+
+Any head goes, linear or not. Beside model.onnx lie the tokenizer and encoding.json, which holds what a program needs to
+make tokens and to choose the embeddings that take part in MaxSim.
+"""
+
+import contextlib
+import importlib.util
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from projheads.errors import ProjheadsError
+from projheads.export.folder import copy_file
+from projheads.export.source import Source
+from projheads.hosts.backbone import cannot_open
+from projheads.hosts.base import EncodingSettings
+from projheads.hosts.common import quiet
+
+__all__ = ["OnnxModel", "write_onnx"]
+
+_LARGEST_FILE = 2**31 - 2**20  # what protobuf takes; beyond it the weights lie in a file of their own
+
+
+class OnnxModel(nn.Module):
+    """Encoder, head and L2 normalisation as one function of tokens."""
+
+    def __init__(self, encoder: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Map token ids and their mask, (B, L) each, to embeddings (B, L, out_features) of L2 norm 1."""
+        states = self.encoder(input_ids=input_ids, attention_mask=attention_mask)[0]
+        return F.normalize(self.head(states), dim=-1)
+
+
+def write_onnx(source: Source, out: Path) -> list[str]:
+    """Write model.onnx in float32, the tokenizer and encoding.json.
+
+    Args:
+        source: The checkpoint.
+        out: A folder that exists and is empty.
+
+    Returns:
+        The programs that run it.
+
+    Raises:
+        ProjheadsError: If the exporter is not installed or can not export the encoder.
+    """
+    for package in ("onnx", "onnxscript"):
+        if importlib.util.find_spec(package) is None:
+            raise ProjheadsError(f"the format onnx needs {package}; pip install 'projheads[onnx]'")
+    from transformers import AutoModel, AutoTokenizer
+
+    settings = source.shared_settings()
+    try:
+        with quiet():
+            encoder = AutoModel.from_pretrained(source.transformer, local_files_only=True).float().eval()
+            tokenizer = AutoTokenizer.from_pretrained(source.transformer, local_files_only=True)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise cannot_open("backbone", str(source.transformer), error) from error
+    _export(OnnxModel(encoder, source.head.float()).eval(), out / "model.onnx")
+    for file in sorted(source.transformer.glob("*token*.json")):
+        copy_file(file, out)
+    about = json.dumps(_encoding(settings, tokenizer, encoder.config), indent=2, ensure_ascii=False)
+    (out / "encoding.json").write_text(about + "\n", encoding="utf-8")
+    return ["onnxruntime"]
+
+
+def _export(model: OnnxModel, file: Path) -> None:
+    size = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    tokens = torch.ones(2, 8, dtype=torch.long)
+    free = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    try:
+        with _silent():
+            program = torch.onnx.export(
+                model,
+                (tokens, torch.ones_like(tokens)),
+                dynamo=True,
+                input_names=["input_ids", "attention_mask"],
+                output_names=["token_embeddings"],
+                dynamic_shapes=(free, free),
+                verbose=False,
+            )
+    except Exception as error:  # the exporter's errors are of many kinds, and all mean that it can not do this model
+        reason = " ".join(str(error).split())[:200]
+        raise ProjheadsError(f"{type(model.encoder).__name__}: can not be exported to ONNX ({reason})") from error
+    if program is not None:
+        program.save(str(file), external_data=size > _LARGEST_FILE)
+
+
+def _encoding(settings: EncodingSettings, tokenizer: Any, config: Any) -> dict[str, Any]:
+    """Say how a text becomes tokens: cut, prefix put in second place, queries filled up with the mask token."""
+    skiplist = list(settings.skiplist) if settings.skiplist is not None else None
+    return {
+        "query_length": settings.query_length,
+        "document_length": settings.document_length,
+        "query_prefix": settings.query_prefix,
+        "document_prefix": settings.document_prefix,
+        "query_prefix_id": _id(tokenizer, settings.query_prefix),
+        "document_prefix_id": _id(tokenizer, settings.document_prefix),
+        "query_expansion": settings.query_expansion,
+        "attend_to_expansion_tokens": settings.attend_to_expansion_tokens,
+        "expansion_token_id": tokenizer.mask_token_id,
+        "pad_token_id": config.pad_token_id,
+        "skiplist": skiplist,
+        "skiplist_ids": [tokenizer.convert_tokens_to_ids(word) for word in skiplist or []],
+        "input_names": ["input_ids", "attention_mask"],
+        "output_names": ["token_embeddings"],
+    }
+
+
+def _id(tokenizer: Any, prefix: str) -> int | None:
+    return int(tokenizer.convert_tokens_to_ids(prefix)) if prefix else None
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keep the exporter's notes about itself off the terminal."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

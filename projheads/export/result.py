@@ -1,0 +1,82 @@
+"""What a command that writes a checkpoint tells of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+__all__ = ["Exported", "describe"]
+
+_STATES = 256
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A checkpoint that was written.
+
+    Attributes:
+        out: Its folder.
+        form: ``folded``, ``swapped``, ``dense-chain``, ``onnx`` or ``stanford``.
+        head: The head that the model had.
+        replacement: What stands in its place.
+        in_features: Width of the backbone's token states.
+        out_features: Width of a token embedding.
+        parameters: Of the head, and of what stands in its place.
+        difference: Largest absolute difference of an embedding's element between the two, after L2 normalisation in
+            float32 over random token states.
+        opens_in: The programs that open the folder.
+        bytes: Size of its files.
+    """
+
+    out: str
+    form: str
+    head: str
+    replacement: str
+    in_features: int
+    out_features: int
+    parameters: tuple[int, int]
+    difference: float
+    opens_in: list[str]
+    bytes: int
+
+
+def describe(
+    out: Path, form: str, head: nn.Module, replacement: nn.Module, labels: tuple[str, str], opens_in: Sequence[str]
+) -> Exported:
+    """Describe the folder ``out``.
+
+    Args:
+        out: The folder.
+        form: What was done.
+        head: The head that the model had, (..., in_features) -> (..., out_features).
+        replacement: What stands in its place.
+        labels: What the two are called.
+        opens_in: The programs that open the folder.
+    """
+    weights = next(parameter for parameter in head.parameters() if parameter.ndim == 2)
+    states = torch.randn(_STATES, weights.shape[1], generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        before, after = (F.normalize(_in_float32(module)(states), dim=-1) for module in (head, replacement))
+    return Exported(
+        out=str(out),
+        form=form,
+        head=labels[0],
+        replacement=labels[1],
+        in_features=weights.shape[1],
+        out_features=before.shape[1],
+        parameters=(_count(head), _count(replacement)),
+        difference=float((before - after).abs().max()),
+        opens_in=list(opens_in),
+        bytes=sum(file.stat().st_size for file in out.rglob("*") if file.is_file()),
+    )
+
+
+def _in_float32(module: nn.Module) -> nn.Module:
+    return module.cpu().float().eval()
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

@@ -1,0 +1,72 @@
+"""python -m projheads fold | export | swap on a checkpoint, as a person calls them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from projheads import build_head
+from projheads.__main__ import main
+from projheads.hosts.base import EncodingSettings
+
+TEXTS = ["what is the capital of france", "a cat; a dog, a bird!", "rain"]
+
+
+@pytest.fixture
+def checkpoint(host, backbone, tmp_path):
+    model = host.create(
+        str(backbone), build_head("lateon", 32, 8), EncodingSettings(query_length=8, document_length=16)
+    )
+    model.save(tmp_path / "model")
+    return str(tmp_path / "model"), model
+
+
+def test_fold(checkpoint, tmp_path, capsys):
+    folder, _ = checkpoint
+    assert main(["fold", folder, str(tmp_path / "folded")]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"written: {tmp_path / 'folded'}\n")
+    assert "opens in      pylate, sentence-transformers" in text
+    assert main(["fold", folder, str(tmp_path / "folded")]) == 2
+    printed = capsys.readouterr()
+    assert printed.err == f"error: {tmp_path / 'folded'}: exists already; give another folder, or delete it first\n"
+    assert printed.out == ""
+
+
+def test_export(checkpoint, tmp_path, capsys):
+    folder, _ = checkpoint
+    assert main(["export", folder, str(tmp_path / "out"), "--to", "stanford", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (made["form"], made["head"], made["replacement"]) == ("stanford", "lateon", "one matrix")
+    assert made["parameters"][1] == 32 * 8
+    assert main(["export", folder, str(tmp_path / "other"), "--to", "onxx"]) == 2
+    assert 'unknown form "onxx"; known: dense-chain, onnx, stanford; did you mean "onnx"?' in capsys.readouterr().err
+
+
+def test_swap_keeps_the_embeddings(checkpoint, host, tmp_path, capsys):
+    folder, model = checkpoint
+    assert main(["swap", folder, "upscaled(residual=true)", str(tmp_path / "swapped"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["difference"] < 1e-5
+    swapped = host.load(str(tmp_path / "swapped"))
+    assert str(swapped.head.spec) == "upscaled(residual=true)"
+    for a, b in zip(model.encode(TEXTS, is_query=False), swapped.encode(TEXTS, is_query=False), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_swap_from_data(checkpoint, tmp_path, capsys):
+    folder, _ = checkpoint
+    arguments = ["swap", folder, "linear", str(tmp_path / "swapped"), "--init", "pca"]
+    assert main(arguments) == 2
+    assert "pca" in capsys.readouterr().err
+    assert not (tmp_path / "swapped").exists()
+    (tmp_path / "texts.txt").write_text("\n".join(f"{text} {word}" for text in TEXTS for word in ("cat", "sun", "mat")))
+    assert main([*arguments, "--texts", str(tmp_path / "texts.txt")]) == 0
+    assert main([*arguments, "--texts", str(tmp_path / "none.txt")]) == 2
+    assert "none.txt: can not be read" in capsys.readouterr().err
+
+
+def test_swap_says_why_a_head_cannot_start_from_the_old_one(checkpoint, tmp_path, capsys):
+    folder, _ = checkpoint
+    assert main(["swap", folder, 'linear(activation="tanh")', str(tmp_path / "out")]) == 2
+    assert "the activation tanh stands behind the matrix" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
