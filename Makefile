@@ -1,24 +1,39 @@
 # Two commands for everybody: `make quickstart` and `make test`. Both set up what they need.
+# PyLate and sentence-transformers >= 6 cannot share an environment: each has its own, from its own constraints.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+VENV_ST := .venv-st
+BIN_ST := $(VENV_ST)/bin
+PIP_OPTIONS := --quiet --disable-pip-version-check
 # pip 25.1 is the first that installs dependency groups.
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/pylate.txt
+INSTALL = $(BIN)/python -m pip install $(PIP_OPTIONS) --constraint constraints/pylate.txt
+INSTALL_ST = $(BIN_ST)/python -m pip install $(PIP_OPTIONS) --constraint constraints/sentence-transformers.txt
+# What of the tests looks different through the other host; the rest never touches one.
+TESTS_ST := tests/projheads tests/examples tests/peers tests/experiment/test_tokens_hosts.py tests/train tests/eval/test_real_host.py tests/eval/test_embed.py
+# Folder that holds the peers' sources, pylate/ and sentence-transformers/: see tests/peers/__main__.py.
+PROJHEADS_PEERS ?= peers
 
-.PHONY: quickstart test test-sentence-transformers check format lint types imports wheel clean
+.PHONY: quickstart test test-pylate test-sentence-transformers peers check format lint types imports wheel docs clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/python -m train configs/quickstart.yaml
 	$(BIN)/python -m eval configs/quickstart.yaml
 
-test: $(VENV)/.dev
+test: test-pylate test-sentence-transformers
+
+test-pylate: $(VENV)/.dev
 	$(BIN)/python -m pytest
 
-# The same tests with the other host, which cannot share an environment with PyLate.
-test-sentence-transformers: .venv-st/.dev
-	.venv-st/bin/python -m pytest tests/projheads tests/experiment/test_tokens_hosts.py tests/train
+test-sentence-transformers: $(VENV_ST)/.test
+	$(BIN_ST)/python -m pytest $(TESTS_ST)
 
-check: lint types imports test wheel
+# The peers' own tests with our heads in the place of their Dense.
+peers: $(VENV)/.dev $(VENV_ST)/.test
+	$(BIN)/python tests/peers $(PROJHEADS_PEERS)/pylate
+	$(BIN_ST)/python tests/peers $(PROJHEADS_PEERS)/sentence-transformers
+
+check: lint types imports docs test wheel
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -30,6 +45,9 @@ types: $(VENV)/.dev
 imports: $(VENV)/.dev
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 wheel: $(VENV)/.dev
 	$(BIN)/python tests/check_wheel.py
 
@@ -37,20 +55,16 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-.venv-st/.dev: pyproject.toml
-	$(PYTHON) -m venv .venv-st
-	.venv-st/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	.venv-st/bin/python -m pip install --quiet --disable-pip-version-check --group dev --editable '.[sentence-transformers,onnx]'
-	touch $@
-
 clean:
-	rm -rf $(VENV) .venv-st build dist *.egg-info
+	rm -rf $(VENV) $(VENV_ST) build dist site *.egg-info
 
 $(VENV)/.pip: constraints/pylate.txt
-	@echo "setting up $(VENV) (a few minutes, once)"
+$(VENV_ST)/.pip: constraints/sentence-transformers.txt
+$(VENV)/.pip $(VENV_ST)/.pip:
+	@echo "setting up $(@D) (a few minutes, once)"
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "projheads needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install $(PIP_OPTIONS) --upgrade 'pip>=25.1'
 	touch $@
 
 $(VENV)/.quickstart: $(VENV)/.pip pyproject.toml
@@ -60,3 +74,7 @@ $(VENV)/.quickstart: $(VENV)/.pip pyproject.toml
 $(VENV)/.dev: $(VENV)/.pip pyproject.toml
 	$(INSTALL) --group dev --editable '.[pylate,onnx]'
 	touch $@ $(VENV)/.quickstart
+
+$(VENV_ST)/.test: $(VENV_ST)/.pip pyproject.toml
+	$(INSTALL_ST) --group test --editable '.[sentence-transformers,onnx]'
+	touch $@

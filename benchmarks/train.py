@@ -329,7 +329,7 @@ def _line(result: dict[str, Any]) -> str:
     ours, host = (max(result["examples_per_s"][name]) for name in ("ours", "host"))
     memory, differ = result["memory_ratio"], result["largest_difference_of_losses"]
     return (
-        f"{result['data']}, batch {result['batch']}, {result['precision']}: {ours:.1f} examples/s against {host:.1f} of "
+        f"{result['data']}, batch {result['batch']}, {result['precision']}: {ours:.1f} examples/s, {host:.1f} of "
         f"{result['host']} ({result['speed_ratio']:.2f}x), peak memory {memory:.2f}x, losses differ by {differ:.4f}"
     )
 

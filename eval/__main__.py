@@ -11,7 +11,7 @@ from experiment.cli import run_command
 
 __all__ = ["main"]
 
-USAGE = """python -m eval CONFIG-or-OUTPUT-FOLDER [key=value ...] [--heads FILE] [--dry-run]
+USAGE = """python -m eval CONFIG-or-OUTPUT-FOLDER [key=value ...] [--heads FILE] [--dry-run] [--executor ray]
        python -m eval --model PATH-or-HUB-NAME [--model ...] --datasets DATASET ... [--output FOLDER] [key=value ...]
        python -m eval report OUTPUT-FOLDER
        python -m eval plan OUTPUT-FOLDER
@@ -42,6 +42,8 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _evaluate(arguments: Sequence[str]) -> None:
+    from experiment.executor import add_executor_options, open_executor
+
     parser = argparse.ArgumentParser(
         usage=USAGE,
         description="Evaluate the finished trials and the reference rows of an experiment, and write its leaderboard. "
@@ -53,6 +55,7 @@ def _evaluate(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--heads", type=Path, action="append", default=[], metavar="FILE", help="a Python file that registers heads"
     )
+    add_executor_options(parser)
     options = parser.parse_intermixed_args(arguments)
 
     from eval.evaluate import evaluate_experiment
@@ -71,8 +74,8 @@ def _evaluate(arguments: Sequence[str]) -> None:
     if options.dry_run:
         print_plan(config)
         return
-    with Progress() as progress:
-        evaluate_experiment(config, progress)
+    with open_executor(options) as executor, Progress() as progress:
+        evaluate_experiment(config, progress, executor)
     try:
         main_report([str(config.output)])
     except InconclusiveError as error:

@@ -22,6 +22,7 @@ MAY_CHANGE = (
     "threads",
     "heads.files",
     "heads.variants",
+    "sweep",
     "eval",
     "train.log_every",
     "train.checkpoint_every",

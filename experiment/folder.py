@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +28,7 @@ __all__ = [
     "write_bytes",
     "write_folder",
     "write_json",
+    "write_parts",
     "write_text",
 ]
 
@@ -37,11 +38,16 @@ SCHEMA_VERSION = 1
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` whole or not at all, making the folder where it lies."""
+    write_parts(path, [data])
+
+
+def write_parts(path: Path, parts: Iterable[bytes]) -> None:
+    """Write ``parts`` to ``path``, one behind the other as they come, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -185,6 +191,14 @@ class ExperimentFolder:
     def trial(self, slug: str, seed: int) -> TrialFolder:
         """Return the folder of one trial."""
         return TrialFolder(self.path / "trials" / slug / f"seed-{seed}")
+
+    def candidate(self, slug: str, point: str, seed: int) -> TrialFolder:
+        """Return the folder of one trial of a sweep, by the name of its point."""
+        return TrialFolder(self.path / "sweep" / slug / point / f"seed-{seed}")
+
+    def models(self) -> list[Path]:
+        """List the saved models, in the order of their names."""
+        return sorted([*self.path.glob("*/*/seed-*/model"), *self.path.glob("sweep/*/*/seed-*/model")])
 
     def reference(self, name: str, seed: int = 0) -> TrialFolder:
         """Return the folder of one reference row."""

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from eval.report.load import NothingToConclude
 from eval.report.plan import print_plan
 from eval.report.write import compare, print_leaderboard, write_report
 
@@ -20,7 +21,11 @@ def main_report(arguments: Sequence[str]) -> None:
         ProjheadsError: If there is nothing to report.
     """
     folder = _folder("report", "Write and print the leaderboard of an experiment from its result files.", arguments)
-    write_report(folder)
+    try:
+        write_report(folder)
+    except NothingToConclude as error:
+        print(f"no leaderboard: {error}")
+        return
     print_leaderboard(folder)
 
 

@@ -38,6 +38,12 @@ def merge_experiments(paths: Sequence[Path]) -> Experiment:
     datasets = [name for name in candidates if name not in refusals]
     if not datasets:
         raise ProjheadsError(f"nothing in these experiments can be paired: {'; '.join(refusals.values())}")
+    # Where the experiments differ in a length, a note that names one would be wrong for the others.
+    lengths = {
+        side: length
+        for side, length in first.lengths.items()
+        if {one.lengths.get(side) for one in experiments} == {length}
+    }
     names, seed = _distinct_names(experiments), _shared_seed(experiments)
     named = list(zip(names, experiments, strict=True))
     return Experiment(
@@ -57,6 +63,7 @@ def merge_experiments(paths: Sequence[Path]) -> Experiment:
         ),
         command=f"python -m eval compare {' '.join(shlex.quote(path.as_posix()) for path in paths)}",
         remarks=tuple(dict.fromkeys([*refusals.values(), *(text for one in experiments for text in one.remarks)])),
+        lengths=lengths,
     )
 
 

@@ -3,13 +3,15 @@
 import re
 from collections.abc import Sequence
 
-from eval.report.table import Row
+from eval.report.storage import StoredForm
+from eval.report.table import Costs, Row
 from eval.verdicts import Verdict
 from eval.verdicts.power import Design
 
 __all__ = [
     "WANTED",
     "bytes_text",
+    "chance",
     "change",
     "count",
     "difference",
@@ -19,11 +21,13 @@ __all__ = [
     "missing",
     "points",
     "queries_needed",
+    "rates",
     "ratio",
     "seconds",
     "seeds_needed",
     "short_count",
     "shown",
+    "stored_change",
     "verdict_cell",
     "verdict_text",
     "visible",
@@ -63,11 +67,21 @@ def change(verdict: Verdict) -> str:
     return f"{difference(verdict.difference)} {interval(verdict.low, verdict.high)}"
 
 
+def chance(share: float) -> str:
+    """Write a probability that is itself estimated: never as a certainty."""
+    return ">99%" if share > 0.99 else "<1%" if share < 0.01 else f"{100 * share:.0f}%"
+
+
 def verdict_text(verdict: Verdict) -> str:
     """Write a verdict, with what could have been shown where nothing was."""
     if verdict.word == "no difference shown" and verdict.smallest_shown is not None:
         return f"no difference shown (could have shown {shown(verdict.smallest_shown)})"
     return verdict.word
+
+
+def stored_change(stored: StoredForm) -> str:
+    """Write what a form of storage changes, with its interval: ``-0.12 [-0.30, +0.06]``."""
+    return f"{difference(stored.change)} {interval(*stored.interval)}" if stored.interval else difference(stored.change)
 
 
 def count(value: float) -> str:
@@ -147,6 +161,11 @@ def verdict_cell(row: Row) -> str:
     else:
         main = "" if not row.seeds else "shares no seed with the baseline"
     return "; ".join([*([main] if main else []), *missing(row)])
+
+
+def rates(costs: Costs) -> str:
+    """Write the learning rates of a variant's trials, and what else its sweep chose."""
+    return costs.chosen.text() if costs.chosen else ", ".join(f"{rate:g}" for rate in costs.learning_rates)
 
 
 def short_count(value: float) -> str:

@@ -80,8 +80,28 @@ def _merge(group: str, parts: Mapping[str, "Evaluation"]) -> "Evaluation":
         timings=_sum([part.timings for part in parts.values()]),
         bytes=_sum([part.bytes for part in parts.values()]),
         truncated=_sum([part.truncated for part in parts.values()]),
+        storage=_stored(parts, weights),
         parts=dict(parts),
     )
+
+
+def _stored(parts: Mapping[str, "Evaluation"], weights: Mapping[str, float]) -> dict[str, Any]:
+    """Put together the forms that every collection was stored in; the means of the first one stand for their names."""
+    first = next(iter(parts.values()))
+    return {
+        form: {
+            "bytes_per_vector": entry["bytes_per_vector"],
+            "index_bytes": sum(part.storage[form]["index_bytes"] for part in parts.values()),
+            "measures": entry["measures"],
+            "per_query": {
+                f"{name}/{query}": weights[name] * score
+                for name, part in parts.items()
+                for query, score in part.storage[form]["per_query"].items()
+            },
+        }
+        for form, entry in first.storage.items()
+        if all(form in part.storage for part in parts.values())
+    }
 
 
 def _sum(counts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -31,8 +31,9 @@ class Evaluation:
         measures: For each measure the score of each query, unrounded.
         timings: Seconds of each phase.
         bytes: Sizes of what was kept.
-        truncated: Texts longer than the model takes, by side.
+        truncated: Texts longer than the length that the model is given, by side.
         run: Where the TREC run file lies.
+        storage: For each form in which the token vectors were stored, its bytes and its scores.
         parts: For a data set of several collections (``eval.report.groups``), the evaluation of each by its name.
     """
 
@@ -43,6 +44,7 @@ class Evaluation:
     bytes: Mapping[str, int]
     truncated: Mapping[str, int]
     run: Path
+    storage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     parts: Mapping[str, "Evaluation"] = field(default_factory=dict)
 
     def read_run(self) -> Run:
@@ -122,6 +124,7 @@ class Experiment:
         references: All reference rows.
         command: The command that makes it again.
         remarks: What was left out and why.
+        lengths: Tokens of a query and of a document, at most, by side; empty where they are not known.
     """
 
     path: Path
@@ -134,6 +137,7 @@ class Experiment:
     references: tuple[Reference, ...]
     command: str
     remarks: tuple[str, ...] = ()
+    lengths: Mapping[str, int] = field(default_factory=dict)
 
     def evaluations(self) -> list[Mapping[str, Evaluation]]:
         """Return the evaluations of every trial and reference, each by data set."""
@@ -203,7 +207,13 @@ def load_experiment(path: Path) -> Experiment:
         references=tuple(references),
         command=_command(folder, config),
         remarks=tuple(remarks),
+        lengths=_lengths(_section(config, "model")),
     )
+
+
+def _lengths(model: Mapping[str, Any]) -> dict[str, int]:
+    names = {"queries": "query_length", "documents": "document_length"}
+    return {side: int(model[name]) for side, name in names.items() if model.get(name) is not None}
 
 
 def _checkpoints(trials: Sequence[Trial], models: Sequence[str], datasets: Collection[str]) -> list[Trial]:
@@ -303,6 +313,7 @@ def _evaluations(folder: TrialFolder) -> dict[str, Evaluation]:
             bytes=record.get("bytes", {}),
             truncated=record.get("truncated", {}),
             run=folder.eval_run(name),
+            storage=record.get("storage", {}),
         )
     return found
 

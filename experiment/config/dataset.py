@@ -11,7 +11,7 @@ from experiment.collections.nano_beir import nano_name
 from experiment.collections.suites import suite_group, suite_sources
 from experiment.config.fields import Section, safe_name
 
-__all__ = ["DatasetRef", "EvalDataset", "EvalDatasetRef", "TrainDataset", "expand_suites"]
+__all__ = ["DatasetRef", "EvalDataset", "EvalDatasetRef", "expand_suites"]
 
 
 class DatasetRef(Section):
@@ -45,13 +45,13 @@ class EvalDatasetRef(DatasetRef):
     group: Annotated[str, AfterValidator(safe_name)] | None = None
 
 
-def _complete(value: Any, split: str | None) -> Any:
-    """Write out what a bare source stands for; ``split`` is None for the one by which models are compared."""
+def _complete(value: Any) -> Any:
+    """Write out what a bare source stands for, with the split by which models are compared."""
     if isinstance(value, str):
         value = {"source": value}
     if isinstance(value, dict) and isinstance(value.get("source"), str):
         source = value["source"]
-        value = {"split": split or official_split(source), "name": _default_name(source), **value}
+        value = {"split": official_split(source), "name": _default_name(source), **value}
     return value
 
 
@@ -60,13 +60,6 @@ def _default_name(source: str) -> str:
         return nano_name(source.removeprefix("nano:"))
     stem = source.split(":", 1)[1] if re.match(r"(beir|hf):", source) else Path(source).name
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.") or "dataset"
-
-
-def _training(value: Any) -> Any:
-    value = _complete(value, "train")
-    if isinstance(value, dict) and str(value.get("source")).startswith("nano:"):
-        raise ValueError(f'"{value["source"]}" is for testing alone; train on the whole collection, beir:<name>')
-    return value
 
 
 def _suite(value: Any) -> str | None:
@@ -95,8 +88,5 @@ def expand_suites(datasets: tuple[Any, ...]) -> tuple[EvalDatasetRef, ...]:
     return tuple(ref for item in datasets for ref in (item if isinstance(item, list) else [item]))
 
 
-TrainDataset = Annotated[DatasetRef, BeforeValidator(_training)]
-EvalDataset = Annotated[
-    EvalDatasetRef, BeforeValidator(lambda value: _complete(value, None)), WrapValidator(_one_or_many)
-]
+EvalDataset = Annotated[EvalDatasetRef, BeforeValidator(_complete), WrapValidator(_one_or_many)]
 """A collection, or a suite, which ``expand_suites`` resolves once the whole list is read."""

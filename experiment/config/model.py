@@ -12,7 +12,13 @@ __all__ = ["ModelConfig"]
 
 
 class ModelConfig(Section):
-    """The backbone and how it reads texts; see ``projheads.hosts.base.EncodingSettings`` for the fields they share."""
+    """The backbone and how it reads texts; see ``projheads.hosts.base.EncodingSettings`` for the fields they share.
+
+    Attributes:
+        host: The library that models are made with; ``auto`` for the first that is installed, PyLate before
+            sentence-transformers.
+        backbone: A folder, of transformers or of sentence-transformers, or a hub name.
+    """
 
     host: Literal["auto", "pylate", "sentence-transformers"] = "auto"
     backbone: str = "sentence-transformers/all-MiniLM-L6-v2"

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from eval.report import format as fmt
-from eval.report import print_leaderboard, write_report
+from eval.report import print_leaderboard, terminal, write_report
 from eval.report.load import load_experiment
 from eval.report.table import build_leaderboard
 from tests.eval.report_factory import Plan, make_experiment
@@ -68,6 +68,23 @@ def test_the_terminal_table_fits_80_columns_and_names_the_page(folder, monkeypat
     assert "bm25" in text.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("label", "lines"),
+    [
+        ("linear", ["linear"]),
+        ('ffn(activation="identity")', ["ffn(activation=", ' "identity")']),
+        ('residual(inner=glu(activation="silu"))', ["residual(inner=glu(", ' activation="silu"))']),
+        ("quickstart: upscaled(residual=true)", ["quickstart: ", " upscaled(", " residual=true)"]),
+        ("sentence-transformers/all-MiniLM-L6-v2", ["sentence-", " transformers/", " all-MiniLM-L6-v2"]),
+    ],
+)
+def test_long_names_are_broken_where_their_parts_end(label, lines):
+    wrapped = terminal._wrapped(label, 20)
+    assert wrapped.split("\n") == lines
+    assert max(len(line.rstrip()) for line in lines) <= 20
+    assert wrapped.replace("\n ", "") == label
+
+
 def test_the_terminal_obeys_nothing_that_stands_in_a_result_file(tmp_path):
     plan = Plan(effects={"linear": 0.0, "evil\x1b[31m[bold]\u202e": 0.0}, failed={("linear", 1): "\x1b]0;gone\x07"})
     text = io.StringIO()
@@ -94,6 +111,9 @@ def test_the_terminal_obeys_nothing_that_stands_in_a_result_file(tmp_path):
         (fmt.short_count(196608), "197k"),
         (fmt.short_count(4816896), "4.82M"),
         (fmt.ratio(2.14), "2.1x"),
+        (fmt.chance(0.9999), ">99%"),
+        (fmt.chance(0.0001), "<1%"),
+        (fmt.chance(0.526), "53%"),
         (fmt.seconds(8.13), "8.1 s"),
         (fmt.seconds(59.97), "1 min 0 s"),
         (fmt.seconds(200), "3 min 20 s"),

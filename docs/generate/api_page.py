@@ -1,0 +1,25 @@
+"""The page of the library's public names, for mkdocstrings to fill in."""
+
+import projheads
+
+__all__ = ["api_page"]
+
+_HOSTS = {
+    "projheads.hosts": ["load_host", "available_hosts"],
+    "projheads.hosts.base": ["EncodingSettings", "HostModel"],
+}
+
+
+def api_page() -> str:
+    """Return the page's Markdown: every public name of the package, then the adapters of the hosts."""
+    lines = [
+        "# Library",
+        "Everything that `import projheads` offers, then the adapters of the hosts. The package needs torch and "
+        "safetensors alone.",
+    ]
+    for name in sorted(projheads.__all__, key=str.lower):
+        lines.append(f"::: projheads.{projheads._MODULE_OF[name]}.{name}")
+    lines.append("## Hosts")
+    for module, names in _HOSTS.items():
+        lines += [f"::: {module}.{name}" for name in names]
+    return "\n\n".join(lines) + "\n"

@@ -1,0 +1,103 @@
+"""A page for each registered head, and the table of all of them."""
+
+from text import described, inline, prose, table
+
+from projheads.build import build_head
+from projheads.cost import head_cost
+from projheads.presets import list_presets, preset
+from projheads.registry import head_class, head_doc, head_options, list_heads
+from projheads.spec import to_text
+
+__all__ = ["head_pages"]
+
+_WIDTHS = [(768, 128), (384, 128)]
+
+
+def head_pages() -> dict[str, str]:
+    """Return path -> Markdown."""
+    return {"heads/index.md": _index(), **{f"heads/{name}.md": _page(name) for name in list_heads()}}
+
+
+def _index() -> str:
+    heads = [[f"[`{name}`]({name}.md)", f"`{_formula(name)}`", _folding(name)] for name in list_heads()]
+    presets = [
+        [f"`{name}`", f"`{inline(str(preset(name).spec))}`", inline(preset(name).source)] for name in list_presets()
+    ]
+    return "\n\n".join(
+        [
+            "# The heads",
+            "A head maps every token state of the backbone by itself: (..., in_features) -> (..., out_features). The "
+            "hosts normalise its output, and MaxSim compares the normalised vectors. This page and the page of each "
+            "head are made from the registry when the site is built.",
+            table(["head", "formula", "folds into one matrix, with its defaults"], heads),
+            "A head is written as a spec, `name(option=value, ...)`, for example "
+            '`ffn(depth=3, activation="gelu")`. The same text is its label in YAML, checkpoints, tables and plots.',
+            "## Presets",
+            "Known heads under a name of their own.",
+            table(["preset", "is", "source"], presets),
+            "## What does not fold",
+            "A linear head of any depth is one matrix at inference: [`fold`](../guides/fold.md) makes it one, with "
+            "the same embeddings. An activation or a gate keeps a head from that.",
+        ]
+    )
+
+
+def _page(name: str) -> str:
+    doc = head_doc(name)
+    rest = "\n".join(doc.splitlines()[1:]).strip()
+    cls = head_class(name)
+    said = described(cls)
+    options = [
+        [
+            f"`{option.name}`",
+            inline(option.kind),
+            f"`{inline(to_text(option.default))}`",
+            inline(said.get(option.name, "")),
+        ]
+        for option in head_options(name).values()
+    ]
+    example = build_head(name, 768, 128)
+    parts = [
+        f"# {name}",
+        f"```text\n{_formula(name)}\n```",
+        prose(rest),
+        prose(cls.__doc__ or ""),
+        "## Options",
+        table(["option", "type", "default", "what it is"], options) if options else "None.",
+        "## Cost",
+        "Parameters, and multiply-adds of matrix products for one token; in brackets against `linear`.",
+        table(["head", "widths", "parameters", "multiply-adds per token", "folds"], _cost_rows(name)),
+        "## What it is made of",
+        f"With its defaults, 768 -> 128:\n\n```text\n{example}\n```",
+        f"Source: `{cls.__module__.replace('.', '/')}.py`. On the command line: `python -m projheads show {name}`.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _cost_rows(name: str) -> list[list[str]]:
+    labels = [name, *(label for label in list_presets() if preset(label).spec.name == name)]
+    rows = []
+    for label in labels:
+        for in_features, out_features in _WIDTHS:
+            cost = head_cost(build_head(label, in_features, out_features))
+            linear = in_features * out_features
+            rows.append(
+                [
+                    f"`{label}`",
+                    f"{in_features} -> {out_features}",
+                    f"{cost.parameters:,} ({cost.parameters / linear:.1f}x)",
+                    f"{cost.multiply_adds:,} ({cost.multiply_adds / linear:.1f}x)",
+                    "yes" if cost.folds else f"no: {inline(str(cost.why_not))}",
+                ]
+            )
+    return rows
+
+
+def _formula(name: str) -> str:
+    doc = head_doc(name).splitlines()[0]
+    return doc.removeprefix(f"{name}: ").rstrip(".")
+
+
+def _folding(name: str) -> str:
+    cost = head_cost(build_head(name, 768, 128))
+    return "yes" if cost.folds else f"no: {inline(str(cost.why_not))}"

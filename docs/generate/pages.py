@@ -1,0 +1,55 @@
+"""Pages that are made when the site is built, from the code that they are about: an mkdocs hook."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from api_page import api_page
+from command_page import command_page
+from config_page import config_page
+from head_pages import head_pages
+from text import plain_roles
+
+# Files of the repository that are pages of the site as they stand.
+_COPIED = {"results/calibration.md": "method/calibration.md", "results/peers.md": "method/peers.md"}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the generated pages to the site's."""
+    root = Path(config.config_file_path).parent
+    pages = {
+        **head_pages(),
+        "reference/configuration.md": config_page(),
+        "reference/commands.md": command_page(),
+        "reference/api.md": api_page(),
+        **{target: (root / source).read_text(encoding="utf-8") for source, target in _COPIED.items()},
+    }
+    for path, text in pages.items():
+        files.append(File.generated(config, path, content=text))
+    written = [page.src_uri for page in files.documentation_pages() if page.src_uri not in pages]
+    named = set(_named(config.nav))
+    heads = ["heads/index.md", *sorted(path for path in pages if path.startswith("heads/") and "index" not in path)]
+    for section in config.nav or []:
+        if "Heads" in section:
+            section["Heads"] = heads
+        if "Guides" in section:  # a page that the navigation does not name is a guide
+            section["Guides"] += [page for page in written if page not in named]
+    return files
+
+
+def _named(nav: Any) -> list[str]:
+    """List the pages that a navigation names."""
+    if isinstance(nav, str):
+        return [nav]
+    parts = nav.values() if isinstance(nav, dict) else nav or []
+    return [page for part in parts for page in _named(part)]
+
+
+def on_page_content(html: str, **_: object) -> str:
+    """Clean what mkdocstrings takes from docstrings as it stands."""
+    return plain_roles(html)
