@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.report.load import NothingToConclude
+from eval.report.load import InconclusiveError
 from eval.report.plan import print_plan
 from eval.report.write import compare, print_leaderboard, write_report
 
@@ -23,7 +23,7 @@ def main_report(arguments: Sequence[str]) -> None:
     folder = _folder("report", "Write and print the leaderboard of an experiment from its result files.", arguments)
     try:
         write_report(folder)
-    except NothingToConclude as error:
+    except InconclusiveError as error:
         print(f"no leaderboard: {error}")
         return
     print_leaderboard(folder)
