@@ -40,6 +40,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--heads", type=Path, action="append", default=[], metavar="FILE", help="a Python file that registers heads"
     )
+    add_executor_options(parser)
     options = parser.parse_intermixed_args(arguments)
     config = load_config(options.config, [*override_heads(options.heads), *options.overrides])
     if options.dry_run:

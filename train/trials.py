@@ -247,6 +247,7 @@ def _describe(setting: Setting, trial: Trial, head: Head, record: TrialRecord, f
         "label": str(trial.spec),
         "slug": trial.spec.slug,
         "head": trial.spec.to_dict(),
+        "head_files": head_files(trial.spec),
         "is_baseline": trial.spec == config.heads.baseline,
         "seed": trial.seed,
         "in_features": setting.model.in_features,
