@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from experiment.claim import claim_folder
 from experiment.config import ExperimentConfig
@@ -31,9 +31,11 @@ from experiment.tokens import encode_tokens
 from projheads import Head, HeadSpec, build_head, head_cost, head_warnings
 from projheads.hosts import load_host
 from projheads.hosts.base import HostModel
+from projheads.init import SAMPLED_INITS
 from train.data import TrainingData, load_training_data
 from train.embed import Embedder, FrozenEmbedder, LiveEmbedder
 from train.estimate import estimate_line
+from train.start import old_head
 from train.trial import TrainingFailedError, TrialRecord, count_steps, train_trial
 
 __all__ = ["TRAINING_VERSION", "run_training"]
@@ -83,7 +85,8 @@ class Setting:
         backbone_hash: Content hash of the pretrained backbone.
         create: Makes the model anew, from the pretrained backbone and a head.
         replace: Puts another head on a model.
-        sample: (n, in_features) token states for norm-matched initialisation; None for the other schemes.
+        sample: (n, in_features) token states for the initialisations that look at data; None for the others.
+        old: What the backbone's own head folds into, for the initialisation ``preserve``; None for the others.
     """
 
     config: ExperimentConfig
@@ -93,6 +96,7 @@ class Setting:
     create: Callable[[Head], HostModel]
     replace: Callable[[HostModel, Head], HostModel]
     sample: Tensor | None
+    old: nn.Linear | None
 
 
 def run_training(config: ExperimentConfig) -> None:
@@ -145,6 +149,7 @@ def new_head(setting: Setting, spec: HeadSpec, seed: int) -> Head:
         init=config.heads.init,
         generator=torch_generator(seed, "initialisation"),
         sample=setting.sample,
+        old=setting.old,
     )
 
 
@@ -159,13 +164,14 @@ def _prepare(config: ExperimentConfig, data: TrainingData) -> Setting:
         model: HostModel = host.create(config.model.backbone, head, config.model.settings(), device=str(device))
         return model
 
+    old = old_head(config, host)
     width = host.backbone_width(config.model.backbone)
     model = create(build_head(config.heads.baseline, width, config.heads.out_features))
     sample = None
-    if config.heads.init == "norm-matched":
+    if config.heads.init in SAMPLED_INITS:
         texts = data.documents[:SAMPLE_TEXTS]
         sample = torch.tensor(encode_tokens(model, texts, is_query=False, project=False, dtype="float32").vectors)
-    return Setting(config, data, model, backbone_fingerprint(model), create, host.replace_head, sample)
+    return Setting(config, data, model, backbone_fingerprint(model), create, host.replace_head, sample, old)
 
 
 def _state_keys(setting: Setting) -> list[str]:
@@ -207,7 +213,8 @@ def _frozen(setting: Setting, keys: list[str], progress: Progress) -> FrozenEmbe
 def _start_key(setting: Setting, spec: HeadSpec, seed: int) -> dict[str, Any]:
     """Name everything that a trial's model depends on before its first step."""
     config = setting.config
-    return {
+    start = {} if setting.old is None else {"old": [parameter.tolist() for parameter in setting.old.parameters()]}
+    return start | {
         "version": TRAINING_VERSION,
         "model": config.model.model_dump(mode="json"),
         "backbone": setting.backbone_hash,

@@ -2,13 +2,14 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import Field, GetCoreSchemaHandler, field_validator, model_validator
+import torch
+from pydantic import Field, GetCoreSchemaHandler, ValidationInfo, field_validator, model_validator
 from pydantic_core import core_schema
 
 from experiment.config.fields import Count, Section
 from projheads.build import build_head
 from projheads.errors import ProjheadsError, unknown_name
-from projheads.init import list_inits
+from projheads.init import MAPPED_INITS, list_inits, take_over
 from projheads.registry import check_spec
 from projheads.spec import HeadSpec
 
@@ -28,6 +29,13 @@ class _SpecAsText:
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         written = core_schema.plain_serializer_function_ser_schema(str)
         return core_schema.no_info_plain_validator_function(_spec, serialization=written)
+
+
+def _one_direction(in_features: int, out_features: int) -> torch.Tensor:
+    """Make the simplest map: a head that refuses it refuses every map, for a reason that lies in its form."""
+    weight = torch.zeros(out_features, in_features)
+    weight[0, 0] = 1.0
+    return weight
 
 
 Spec = Annotated[HeadSpec, _SpecAsText]
@@ -62,11 +70,13 @@ class HeadsConfig(Section):
 
     @field_validator("variants")
     @classmethod
-    def _buildable(cls, variants: tuple[HeadSpec, ...]) -> tuple[HeadSpec, ...]:
+    def _buildable(cls, variants: tuple[HeadSpec, ...], info: ValidationInfo) -> tuple[HeadSpec, ...]:
         problems = []
         for spec in variants:
             try:
-                build_head(spec, 768, 128)
+                head = build_head(spec, 768, 128)
+                if info.data.get("init") in MAPPED_INITS:
+                    take_over(head, _one_direction(768, 128))
             except ProjheadsError as error:
                 problems.append(f"{spec}: {error}")
         if problems:
