@@ -31,11 +31,14 @@ class _SpecAsText:
         return core_schema.no_info_plain_validator_function(_spec, serialization=written)
 
 
-def _one_direction(in_features: int, out_features: int) -> torch.Tensor:
-    """Make the simplest map: a head that refuses it refuses every map, for a reason that lies in its form."""
-    weight = torch.zeros(out_features, in_features)
+def _take_over_one_direction(spec: HeadSpec) -> None:
+    """Try the simplest map: a head that refuses it refuses every map, for a reason that lies in its form.
+
+    The widths are such that no option is likely to name them, for equal widths change the form of a skip.
+    """
+    weight = torch.zeros(31, 61)
     weight[0, 0] = 1.0
-    return weight
+    take_over(build_head(spec, 61, 31), weight)
 
 
 Spec = Annotated[HeadSpec, _SpecAsText]
@@ -74,9 +77,9 @@ class HeadsConfig(Section):
         problems = []
         for spec in variants:
             try:
-                head = build_head(spec, 768, 128)
+                build_head(spec, 768, 128)
                 if info.data.get("init") in MAPPED_INITS:
-                    take_over(head, _one_direction(768, 128))
+                    _take_over_one_direction(spec)
             except ProjheadsError as error:
                 problems.append(f"{spec}: {error}")
         if problems:

@@ -1,14 +1,16 @@
 """Experiments that start from a trained ColBERT: a tiny one is trained, then upgraded, in the real host."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
 from experiment.collections import Document, write_beir_folder
 from experiment.folder import ExperimentFolder
 from experiment.load import load_config
-from projheads import ProjheadsError, build_head, list_presets
+from projheads import ProjheadsError, build_head
 from projheads.hosts import available_hosts, load_host
 from projheads.hosts.base import EncodingSettings
 from train.run import run_training
@@ -33,16 +35,27 @@ def train(name, host, backbone, *overrides):
     return ExperimentFolder(Path(name))
 
 
-@pytest.fixture(params=available_hosts())
-def trained(request, tmp_path, monkeypatch, backbone):
-    """The host, and the folder of a ColBERT that was trained with it."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module", params=available_hosts())
+def first(request, tmp_path_factory, backbone):
+    """The host, the folder of a ColBERT that was trained with it, and the collection."""
+    folder = tmp_path_factory.mktemp("first")
     words = [(noun, verb) for noun in ("cat", "dog", "bird", "paris", "rain") for verb in ("sat", "run", "walk", "is")]
     corpus = [Document(f"d{i}", noun, f"the {noun} {verb} on a mat") for i, (noun, verb) in enumerate(words)]
     queries = {f"q{i}": f"what {verb} the {noun}" for i, (noun, verb) in enumerate(words)}
     qrels = {f"q{i}": {f"d{i}": 1} for i in range(len(words))}
-    write_beir_folder(tmp_path / "set", corpus, queries, {"train": qrels, "test": qrels})
-    return request.param, train("first", request.param, backbone).trials()[0].model
+    write_beir_folder(folder / "set", corpus, queries, {"train": qrels, "test": qrels})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return request.param, folder / train("first", request.param, backbone).trials()[0].model, folder / "set"
+
+
+@pytest.fixture
+def trained(first, tmp_path, monkeypatch):
+    """The host and the trained model, in a folder of its own."""
+    host, model, collection = first
+    monkeypatch.chdir(tmp_path)
+    Path("set").symlink_to(collection)
+    return host, model
 
 
 def embeddings(host, model):
@@ -57,7 +70,7 @@ def largest_difference(first, second):
 def test_every_upgraded_head_starts_from_the_trained_models_embeddings(trained):
     host, model = trained
     expected = embeddings(host, model)
-    variants = ["linear", *list_presets(), "ffn(activation=gelu)", "residual(inner=glu(activation=silu))"]
+    variants = ["linear", "lateon", "pylate_gelu", "residual(inner=glu(activation=silu))"]
     without_a_step = ["train.max_steps=1", "train.optimizer.head_lr=1e-12"]
     still = train("still", host, model, "heads.init=preserve", f"heads.variants={variants}", *without_a_step)
     assert len(still.trials()) == len(variants)
@@ -69,15 +82,14 @@ def test_every_upgraded_head_starts_from_the_trained_models_embeddings(trained):
 
 
 def test_another_checkpoint_is_another_trial(trained):
-    """The key of a trial names the map that its head starts from, though the backbones are the same."""
+    """The key of a trial names the map that its head starts from, though backbone and configuration are the same."""
     host, model = trained
-    first = train("upgraded", host, model, "heads.init=preserve").trials()[0].read_trial()
-    other = train("second", host, model, "seeds=[1]").trials()[0].model
-    Path("moved").mkdir()
-    model.rename("moved/model")
-    other.rename(model)
-    again = train("upgraded", host, model, "heads.init=preserve").trials()[0].read_trial()
-    assert first["key"] != again["key"]
+    shutil.copytree(model, "start")
+    before = train("upgraded", host, "start", "heads.init=preserve").trials()[0].read_trial()
+    weights = next(Path("start").glob("1_*/model.safetensors"))
+    save_file({name: 2 * tensor for name, tensor in load_file(weights).items()}, weights)
+    after = train("upgraded", host, "start", "heads.init=preserve").trials()[0].read_trial()
+    assert before["key"] != after["key"]
 
 
 def test_the_hosts_own_dense_is_gone_on_from(trained, backbone):
@@ -98,9 +110,9 @@ def test_the_hosts_own_dense_is_gone_on_from(trained, backbone):
 
 def test_what_can_not_go_on_is_refused_before_anything_is_trained(trained, backbone):
     host, model = trained
-    with pytest.raises(ProjheadsError, match="has no projection head, which heads.init: preserve goes on from"):
+    with pytest.raises(ProjheadsError, match=r"has no projection head, which heads\.init: preserve"):
         train("bare", host, backbone, "heads.init=preserve")
-    with pytest.raises(ProjheadsError, match="heads.out_features: is 4, the head of .* gives 8"):
+    with pytest.raises(ProjheadsError, match=r"heads\.out_features: is 4, the head of .* gives 8"):
         train("narrow", host, model, "heads.init=preserve", "heads.out_features=4")
     with pytest.raises(ProjheadsError) as error:
         train("refused", host, model, "heads.init=preserve", "heads.variants=[linear, ffn(hidden_features=7), edge]")
