@@ -2,17 +2,19 @@
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from eval.bm25 import bm25_rankings
 from eval.embed import Embedder, Encoding
-from eval.measures import measure_run
-from eval.model_files import BackboneIdentities
+from eval.measures import mean_of, measure_run
+from eval.model_files import BackboneIdentities, read_head
 from eval.ranking import Problem, own_documents, priorities
 from eval.record import evaluation_key, evaluation_record, is_finished
 from eval.runs import encode_id, make_run, write_run
 from eval.search import Answer, SearchSettings, check_search, describe, search
+from eval.stand_in import stand_in_states
 from eval.subjects import Subject, list_references, list_trials
 from eval.texts import write_texts
 from experiment.claim import refuse_another
@@ -24,6 +26,7 @@ from experiment.folder import ExperimentFolder, write_json, write_text
 from experiment.load import dump_config, read_resolved
 from experiment.progress import Progress, human_time
 from experiment.token_store import TokenStore
+from projheads import linearise
 from projheads.errors import ProjheadsError
 
 __all__ = ["evaluate_experiment"]
@@ -140,16 +143,39 @@ class _Task:
             answer = self._bm25()
         else:
             with self._embedder.embedded(subject) as embeddings:
-                problem = Problem(*embeddings, self._config.eval.depth, self._priority, self._own)
-                with self._progress.step(f"searching for {subject.name}", 1) as advance:
-                    answer = search(problem, self._searching, self._encoding.device, advance)
+                answer = self._search(embeddings, subject.name)
         run = make_run(answer.rankings, self._query_ids, self._document_ids)
         measures = measure_run(self._config.eval.measures, self._collection.qrels, run)
-        record = evaluation_record(key, self._ref, self._collection, answer, measures, embeddings)
+        wanted = self._config.eval.linearise and subject.has_stand_in
+        linearised = self._linearised(subject) if wanted else None
+        record = evaluation_record(key, self._ref, self._collection, answer, measures, embeddings, linearised)
         write_run(subject.folder.eval_run(self._ref.name), run)
         write_json(subject.folder.eval_json(self._ref.name), record)
         scores = ", ".join(f"{measure} {value:.4f}" for measure, value in record["means"].items())
         return f"{scores} ({answer}, {human_time(time.perf_counter() - started)})"
+
+    def _search(self, embeddings: tuple[TokenStore, TokenStore], name: str) -> Answer:
+        problem = Problem(*embeddings, self._config.eval.depth, self._priority, self._own)
+        with self._progress.step(f"searching for {name}", 1) as advance:
+            return search(problem, self._searching, self._encoding.device, advance)
+
+    def _linearised(self, subject: Subject) -> dict[str, Any]:
+        """Fit the linear stand-in of a subject's head, search with it, and describe both."""
+        judged = {document for grades in self._collection.qrels.values() for document in grades}
+        states, fitted_on = stand_in_states(*self._embedder.token_states(subject), self._document_ids, judged)
+        fit = linearise(read_head(subject.model), states)
+        with self._embedder.projected(subject, fit.linear) as embeddings:
+            answer = self._search(embeddings, f"the linear stand-in of {subject.name}")
+        run = make_run(answer.rankings, self._query_ids, self._document_ids)
+        measures = measure_run(self._config.eval.measures, self._collection.qrels, run)
+        return {
+            "r2": fit.r2,
+            "mean_cosine": fit.mean_cosine,
+            "fitted_on": fitted_on,
+            "states": {"fitted": fit.fitted, "held_out": fit.held_out},
+            "measures": measures,
+            "means": {name: mean_of(values) for name, values in measures.items()},
+        }
 
     def _bm25(self) -> Answer:
         started = time.perf_counter()
@@ -171,9 +197,8 @@ class _Task:
             return 0.0
         encode, queries, documents = self._embedder.estimate(models[0])
         encodings = 1 if models[0].frozen else len(models)
-        products = sum(
-            queries * documents * self._config.heads.out_features + (queries + documents) * subject.multiply_adds
-            for subject in models
-        )
-        ranking = SECONDS_PER_RANKING * len(models) * len(self._queries)
+        searches = len(models) + sum(subject.has_stand_in for subject in models if self._config.eval.linearise)
+        products = searches * queries * documents * self._config.heads.out_features
+        products += (queries + documents) * sum(subject.multiply_adds for subject in models)
+        ranking = SECONDS_PER_RANKING * searches * len(self._queries)
         return encode * encodings + ranking + seconds_of_products(products, self._encoding.device)

@@ -36,6 +36,7 @@ class Subject:
         host: The host that opens it.
         frozen: Whether other subjects share its backbone, so that token states are worth keeping.
         multiply_adds: Of its head, for one token; for the estimate of the time.
+        folds: Whether its head is linear; True where that is not known.
     """
 
     name: str
@@ -46,6 +47,12 @@ class Subject:
     host: str
     frozen: bool
     multiply_adds: int = 0
+    folds: bool = True
+
+    @property
+    def has_stand_in(self) -> bool:
+        """Whether a linear stand-in of its head is evaluated too: it is not linear, and its token states are kept."""
+        return self.kind == "model" and self.frozen and not self.folds
 
 
 def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Subject]:
@@ -71,6 +78,7 @@ def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Su
                         host=trial["host"],
                         frozen=config.train.trainable == "head",
                         multiply_adds=trial["multiply_adds"],
+                        folds=trial["folds"],
                     )
                 )
     if missing:
