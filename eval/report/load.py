@@ -27,6 +27,7 @@ class Evaluation:
         bytes: Sizes of what was kept.
         truncated: Texts longer than the model takes, by side.
         run: Where the TREC run file lies.
+        linearised: Scores of the head's linear stand-in and how near it comes; None where there is none.
     """
 
     dataset: Mapping[str, Any]
@@ -36,6 +37,7 @@ class Evaluation:
     bytes: Mapping[str, int]
     truncated: Mapping[str, int]
     run: Path
+    linearised: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,7 @@ def _evaluations(folder: TrialFolder) -> dict[str, Evaluation]:
             bytes=record.get("bytes", {}),
             truncated=record.get("truncated", {}),
             run=folder.eval_run(name),
+            linearised=record.get("linearised"),
         )
     return found
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from eval.report import format as fmt
 from eval.report.answer import answer, notes
+from eval.report.linearised import column_title, if_linearised
 from eval.report.table import Leaderboard, Row
 
 __all__ = ["escape", "markdown_text"]
@@ -52,6 +53,7 @@ def _header(board: Leaderboard) -> list[str]:
         "multiply-adds per token",
         "folds",
         "training",
+        *([escape(title)] if (title := column_title(board)) else []),
     ]
 
 
@@ -66,6 +68,7 @@ def _cells(board: Leaderboard, row: Row) -> list[str]:
         fmt.count(costs.multiply_adds) if costs else "",
         ("yes" if costs.folds else "no") if costs else "",
         fmt.seconds(costs.train_s) if costs else "",
+        *([fmt.mean_and_spread(if_linearised(board, row), None) if costs else ""] if column_title(board) else []),
     ]
 
 
