@@ -79,15 +79,24 @@ class Embedder:
         Raises:
             ProjheadsError: If the model cannot be opened, or gives embeddings that are not finite.
         """
-        cache = self._encoding.cache
         if not subject.frozen:
-            key = sha256_json([subject.host, subject.identity])
+            cache, key = self._encoding.cache, sha256_json([subject.host, subject.identity])
             yield self._encode(self._open(subject), cache / "embeddings" / key[:32], key, project=True)
             if not subject.kept:
                 shutil.rmtree(cache / "embeddings" / key[:32])
             return
-        states = self._token_states(subject)
         head = nn.Identity() if subject.kind == "backbone" else read_head(subject.model)
+        with self.projected(subject, head) as embeddings:
+            yield embeddings
+
+    @contextmanager
+    def projected(self, subject: Subject, head: nn.Module) -> Iterator[tuple[TokenStore, TokenStore]]:
+        """Give the embeddings that a head makes of the token states of a frozen subject's backbone.
+
+        Raises:
+            ProjheadsError: If it gives embeddings that are not finite.
+        """
+        states, cache = self.token_states(subject), self._encoding.cache
         # Files without a name: nothing is left behind, however the process ends.
         with tempfile.TemporaryFile(dir=cache) as query_file, tempfile.TemporaryFile(dir=cache) as document_file:
             queries, documents = (
@@ -103,7 +112,7 @@ class Embedder:
         """
         folder = self._state_folder(subject)
         if subject.frozen and all((self._store(folder, side) / "store.json").exists() for side in self._texts):
-            queries, documents = self._token_states(subject)
+            queries, documents = self.token_states(subject)
             return 0.0, len(queries.vectors), len(documents.vectors)
         model, seconds, tokens = self._open(subject), 0.0, []
         for side, texts in self._texts.items():
@@ -119,9 +128,9 @@ class Embedder:
             ProjheadsError: If the model cannot be opened, or gives token states that are not finite.
         """
         if subject.frozen:
-            self._token_states(subject)
+            self.token_states(subject)
 
-    def _token_states(self, subject: Subject) -> tuple[TokenStore, TokenStore]:
+    def token_states(self, subject: Subject) -> tuple[TokenStore, TokenStore]:
         """Return the backbone's token states, kept in the cache for every subject and experiment that shares it."""
         folder = self._state_folder(subject)
         if folder not in self._states:

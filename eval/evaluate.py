@@ -6,17 +6,19 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 
 from eval.bm25 import bm25_rankings
 from eval.embed import Embedder, Encoding
-from eval.measures import measure_run
-from eval.model_files import BackboneIdentities
+from eval.measures import mean_of, measure_run
+from eval.model_files import BackboneIdentities, read_head
 from eval.ranking import Problem, own_documents, priorities
 from eval.record import evaluation_key, evaluation_record, is_finished, regroup
 from eval.runs import encode_id, make_run, write_run
 from eval.search import Answer, SearchSettings, check_search, describe, search
+from eval.stand_in import stand_in_states
 from eval.subjects import Subject, list_references, list_trials
 from eval.texts import write_texts
 from experiment.claim import refuse_another
@@ -30,6 +32,7 @@ from experiment.load import dump_config, read_resolved
 from experiment.lock import try_locked
 from experiment.progress import Advance, Progress, human_time
 from experiment.token_store import TokenStore
+from projheads import linearise
 from projheads.errors import ProjheadsError
 
 __all__ = ["evaluate_experiment", "evaluate_subjects"]
@@ -229,16 +232,39 @@ class _Task:
             answer = self._bm25()
         else:
             with self._embedder.embedded(subject) as embeddings:
-                problem = Problem(*embeddings, self._settings.depth, self._priority, self._own)
-                with self._progress.step(f"searching for {subject.name}", 1) as advance:
-                    answer = search(problem, _searching(self._settings), self._encoding.device, advance)
+                answer = self._search(embeddings, subject.name)
         run = make_run(answer.rankings, self._query_ids, self._document_ids)
         measures = measure_run(self._settings.measures, self._collection.qrels, run)
-        record = evaluation_record(key, self._ref, self._collection, answer, measures, embeddings)
+        wanted = self._settings.linearise and subject.has_stand_in
+        linearised = self._linearised(subject) if wanted else None
+        record = evaluation_record(key, self._ref, self._collection, answer, measures, embeddings, linearised)
         write_run(subject.folder.eval_run(self._ref.name), run)
         write_json(subject.folder.eval_json(self._ref.name), record)
         scores = ", ".join(f"{measure} {value:.4f}" for measure, value in record["means"].items())
         return f"{scores} ({answer}, {human_time(time.perf_counter() - started)})"
+
+    def _search(self, embeddings: tuple[TokenStore, TokenStore], name: str) -> Answer:
+        problem = Problem(*embeddings, self._settings.depth, self._priority, self._own)
+        with self._progress.step(f"searching for {name}", 1) as advance:
+            return search(problem, _searching(self._settings), self._encoding.device, advance)
+
+    def _linearised(self, subject: Subject) -> dict[str, Any]:
+        """Fit the linear stand-in of a subject's head, search with it, and describe both."""
+        judged = {document for grades in self._collection.qrels.values() for document in grades}
+        states, fitted_on = stand_in_states(*self._embedder.token_states(subject), self._document_ids, judged)
+        fit = linearise(read_head(subject.model), states)
+        with self._embedder.projected(subject, fit.linear) as embeddings:
+            answer = self._search(embeddings, f"the linear stand-in of {subject.name}")
+        run = make_run(answer.rankings, self._query_ids, self._document_ids)
+        measures = measure_run(self._settings.measures, self._collection.qrels, run)
+        return {
+            "r2": fit.r2,
+            "mean_cosine": fit.mean_cosine,
+            "fitted_on": fitted_on,
+            "states": {"fitted": fit.fitted, "held_out": fit.held_out},
+            "measures": measures,
+            "means": {name: mean_of(values) for name, values in measures.items()},
+        }
 
     def _bm25(self) -> Answer:
         started = time.perf_counter()
@@ -267,7 +293,10 @@ class _Task:
                 queries * documents * subject.out_features + (queries + documents) * subject.multiply_adds
                 for subject in members
             )
-        ranking = SECONDS_PER_RANKING * len(models) * len(self._queries)
+            if self._settings.linearise:
+                products += queries * documents * sum(member.out_features for member in members if member.has_stand_in)
+        searches = len(models) + sum(subject.has_stand_in for subject in models if self._settings.linearise)
+        ranking = SECONDS_PER_RANKING * searches * len(self._queries)
         return seconds + ranking + seconds_of_products(products, self._encoding.device)
 
 

@@ -16,6 +16,9 @@ __all__ = ["evaluation_key", "evaluation_record", "is_finished", "regroup"]
 EVALUATION_VERSION = 1
 """Raised when a change to the code changes what an evaluation computes; older evaluations are then made anew."""
 
+STAND_IN_VERSION = 1
+"""The same for what is computed beside the evaluation of a head that is not linear."""
+
 PACKAGES = {
     "projheads": "projheads",
     "torch": "torch",
@@ -40,6 +43,8 @@ def evaluation_key(subject: Subject, collection: Collection, settings: EvalConfi
     }
     if subject.kind == "bm25":
         return sha256_json(shared)
+    if settings.linearise and subject.has_stand_in:
+        shared["linearised"] = STAND_IN_VERSION
     approximate = settings.index != "exact"
     index = [settings.index, *([settings.nprobe, settings.candidates_per_token] if approximate else [])]
     return sha256_json(shared | {"index": index, "precision": precision})
@@ -66,6 +71,7 @@ def evaluation_record(
     answer: Answer,
     measures: Mapping[str, Mapping[str, float]],
     embeddings: tuple[TokenStore, TokenStore] | None,
+    linearised: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Put an evaluation into the form of ``eval/<dataset>.json``.
 
@@ -76,6 +82,7 @@ def evaluation_record(
         answer: What the search found.
         measures: Scores by measure and query id.
         embeddings: Of queries and of documents; None where there are none.
+        linearised: The linear stand-in of a head that is not linear; None where there is none.
     """
     stores = embeddings or ()
     truncated = [store.truncated for store in stores] or [0, 0]
@@ -106,4 +113,5 @@ def evaluation_record(
         },
         "versions": versions(PACKAGES),
         "truncated": {"queries": truncated[0], "documents": truncated[1]},
+        "linearised": linearised,
     }

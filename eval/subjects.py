@@ -41,6 +41,7 @@ class Subject:
         out_features: Width of its token embeddings; for the estimate.
         family: Subjects of one family take as long to encode as one another; for the estimate.
         kept: Whether its embeddings stay in the cache, for another search or other measures.
+        folds: Whether its head is linear; True where that is not known.
     """
 
     name: str
@@ -54,6 +55,12 @@ class Subject:
     out_features: int = 128
     family: str = ""
     kept: bool = False
+    folds: bool = True
+
+    @property
+    def has_stand_in(self) -> bool:
+        """Whether a linear stand-in of its head is evaluated too: it is not linear, and its token states are kept."""
+        return self.kind == "model" and self.frozen and not self.folds
 
 
 def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Subject]:
@@ -82,6 +89,7 @@ def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Su
                         frozen=config.train.trainable == "head",
                         multiply_adds=trial["multiply_adds"],
                         out_features=trial["out_features"],
+                        folds=trial["folds"],
                     )
                 )
     if missing:

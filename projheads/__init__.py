@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from projheads.folding import fold, folds
     from projheads.head import Head
     from projheads.init import list_inits
+    from projheads.linear_fit import Linearised, linearise
     from projheads.presets import list_presets
     from projheads.registry import check_spec, head_class, head_options, list_heads, register_head
     from projheads.scoring import maxsim, maxsim_nway
@@ -25,6 +26,7 @@ __all__ = [
     "Head",
     "HeadCost",
     "HeadSpec",
+    "Linearised",
     "ProjheadsError",
     "build_head",
     "check_head",
@@ -37,6 +39,7 @@ __all__ = [
     "head_cost",
     "head_options",
     "head_warnings",
+    "linearise",
     "list_heads",
     "list_inits",
     "list_presets",
@@ -55,6 +58,7 @@ _MODULES = {
     "folding": ["fold", "folds"],
     "head": ["Head"],
     "init": ["list_inits"],
+    "linear_fit": ["Linearised", "linearise"],
     "presets": ["list_presets"],
     "registry": ["check_spec", "head_class", "head_options", "list_heads", "register_head"],
     "scoring": ["maxsim", "maxsim_nway"],

@@ -13,10 +13,13 @@ from projheads.errors import ProjheadsError, unknown_name
 from projheads.folding import fold
 from projheads.head import Head, head_label, reference_tensor
 
-__all__ = ["SAMPLED_INITS", "initialise", "isolated_random_state", "list_inits", "take_over"]
+__all__ = ["MAPPED_INITS", "SAMPLED_INITS", "initialise", "isolated_random_state", "list_inits", "take_over"]
 
 SAMPLED_INITS = ("norm-matched", "pca")
 """The initialisations that look at a sample of token states."""
+
+MAPPED_INITS = ("pca", "preserve")
+"""The initialisations for heads that can take over a linear map."""
 
 _STEPS = 100
 _TOLERANCE = 1e-5
@@ -35,7 +38,7 @@ def list_inits() -> list[str]:
       1936).
     - ``preserve``: the head starts as an old head's map, for a model that is trained already.
 
-    For the last two a head must be able to take over a linear map: see :meth:`projheads.head.Head.preserve`.
+    ``MAPPED_INITS`` ask of a head that it can take over a linear map: see :meth:`projheads.head.Head.preserve`.
     """
     return sorted(_INITS)
 

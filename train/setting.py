@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from experiment.config import ExperimentConfig
 from experiment.device import pick_device, resolve_precision
@@ -15,8 +15,10 @@ from experiment.tokens import encode_tokens
 from projheads import Head, HeadSpec, build_head
 from projheads.hosts import load_host
 from projheads.hosts.base import HostModel
+from projheads.init import SAMPLED_INITS
 from projheads.registry import head_files
 from train.data import TrainingData
+from train.start import old_head
 
 __all__ = ["TRAINING_VERSION", "Setting", "new_head", "prepare", "start_key"]
 
@@ -37,7 +39,8 @@ class Setting:
         backbone_hash: Content hash of the pretrained backbone.
         create: Makes the model anew, from the pretrained backbone and a head.
         replace: Puts another head on a model.
-        sample: (n, in_features) token states for norm-matched initialisation; None for the other schemes.
+        sample: (n, in_features) token states for the initialisations that look at data; None for the others.
+        old: What the backbone's own head folds into, for the initialisation ``preserve``; None for the others.
     """
 
     config: ExperimentConfig
@@ -47,6 +50,7 @@ class Setting:
     create: Callable[[Head], HostModel]
     replace: Callable[[HostModel, Head], HostModel]
     sample: Tensor | None
+    old: nn.Linear | None
 
 
 def prepare(config: ExperimentConfig, data: TrainingData) -> Setting:
@@ -60,13 +64,14 @@ def prepare(config: ExperimentConfig, data: TrainingData) -> Setting:
         model: HostModel = host.create(config.model.backbone, head, config.model.settings(), device=str(device))
         return model
 
+    old = old_head(config, host)
     width = host.backbone_width(config.model.backbone)
     model = create(build_head(config.heads.baseline, width, config.heads.out_features))
     sample = None
-    if config.heads.init == "norm-matched":
+    if config.heads.init in SAMPLED_INITS:
         texts = data.documents[:SAMPLE_TEXTS]
         sample = torch.tensor(encode_tokens(model, texts, is_query=False, project=False, dtype="float32").vectors)
-    return Setting(config, data, model, backbone_fingerprint(model), create, host.replace_head, sample)
+    return Setting(config, data, model, backbone_fingerprint(model), create, host.replace_head, sample, old)
 
 
 def new_head(setting: Setting, spec: HeadSpec, seed: int) -> Head:
@@ -79,19 +84,25 @@ def new_head(setting: Setting, spec: HeadSpec, seed: int) -> Head:
         init=config.heads.init,
         generator=torch_generator(seed, "initialisation"),
         sample=setting.sample,
+        old=setting.old,
     )
 
 
 def start_key(setting: Setting, spec: HeadSpec, seed: int) -> dict[str, Any]:
     """Name everything that a trial's model depends on before its first step."""
     config = setting.config
-    return {
-        "version": TRAINING_VERSION,
-        "model": config.model.model_dump(mode="json"),
-        "backbone": setting.backbone_hash,
-        "out_features": config.heads.out_features,
-        "init": config.heads.init,
-        "sample": setting.data.hash if setting.sample is not None else None,
-        "head": str(spec),
-        "seed": seed,
-    } | ({"head_files": files} if (files := head_files(spec)) else {})
+    start = {} if setting.old is None else {"old": [parameter.tolist() for parameter in setting.old.parameters()]}
+    return (
+        start
+        | {
+            "version": TRAINING_VERSION,
+            "model": config.model.model_dump(mode="json"),
+            "backbone": setting.backbone_hash,
+            "out_features": config.heads.out_features,
+            "init": config.heads.init,
+            "sample": setting.data.hash if setting.sample is not None else None,
+            "head": str(spec),
+            "seed": seed,
+        }
+        | ({"head_files": files} if (files := head_files(spec)) else {})
+    )

@@ -253,7 +253,6 @@ def _describe(setting: Setting, trial: Trial, head: Head, record: TrialRecord, f
         "in_features": setting.model.in_features,
         "out_features": config.heads.out_features,
         "matryoshka": list(config.heads.widths) if config.heads.matryoshka else None,
-        "head_files": head_files(trial.spec),
         "init": config.heads.init,
         "trainable": config.train.trainable,
         "key": trial.key,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from eval.report.answer import answer, notes
+from eval.report.linearised import if_linearised
 from eval.report.table import Leaderboard, Row
 
 __all__ = ["LEADERBOARD_SCHEMA", "csv_text", "json_value"]
@@ -58,6 +59,7 @@ def _row_value(board: Leaderboard, row: Row) -> dict[str, Any]:
         "verdict": dataclasses.asdict(row.verdict) if row.verdict else None,
         "dataset_verdicts": {name: dataclasses.asdict(verdict) for name, verdict in row.dataset_verdicts.items()},
         "costs": dataclasses.asdict(row.costs) if row.costs else None,
+        "linearised": if_linearised(board, row),
         "groups": list(board.letters.get(row.label, ())) if row.kind != "reference" else [],
         "storage": [dataclasses.asdict(one) for one in row.stored],
         "failures": [{"seed": seed, "reason": reason} for seed, reason in row.failures],
@@ -75,6 +77,7 @@ def _csv_line(board: Leaderboard, row: Row) -> dict[str, Any]:
     line["verdict"] = row.verdict.word if row.verdict else None
     line["groups"] = " ".join(board.letters.get(row.label, ())) if row.kind != "reference" else None
     line |= _fields(row.costs, ("parameters", "multiply_adds", "folds", "train_s", "encode_per_s", "index_bytes"))
+    line[f"{board.measure} if linearised"] = if_linearised(board, row)
     line["learning_rates"] = " ".join(map(repr, row.costs.learning_rates)) if row.costs else None
     line["chosen"] = row.costs.chosen.text() if row.costs and row.costs.chosen else None
     for form in dict.fromkeys(one.form for other in board.rows for one in other.stored):

@@ -12,6 +12,7 @@ from eval.report import format as fmt
 from eval.report.answer import answer, notes
 from eval.report.drawing import inline_svg
 from eval.report.figures import FIGURES
+from eval.report.linearised import column_title, if_linearised
 from eval.report.queries import changed_queries, shown_variant
 from eval.report.table import Leaderboard, Row
 
@@ -66,6 +67,8 @@ def _columns(board: Leaderboard) -> list[dict[str, str]]:
     titles = [("variant", "text"), (main, "number"), ("difference [95%]", "number change"), ("verdict", "text verdict")]
     titles += [("group", "text"), ("beats", "number"), *((measure, "number") for measure in others)]
     titles += [("parameters", "number"), ("multiply-adds", "number"), ("folds", "text"), ("training", "number")]
+    title = column_title(board)
+    titles += [(title, "number")] if title else []
     titles += [("encoded texts/s", "number"), ("index", "number"), ("learning rate", "number")]
     return [{"title": title, "kind": kind} for title, kind in titles]
 
@@ -77,6 +80,7 @@ def _cells(board: Leaderboard, row: Row) -> dict[str, Any]:
     change = fmt.change(verdict) if verdict else ""
     letters = "" if row.kind == "reference" else fmt.group(board.letters.get(row.label, ()))
     beats = verdict.beats if verdict else None
+    linearised = if_linearised(board, row)
     cells: list[tuple[str, float | str | None]] = [
         (fmt.mean_and_spread(row.mean(main), row.spread(main)), row.mean(main)),
         (change, verdict.difference if verdict else None),
@@ -86,7 +90,7 @@ def _cells(board: Leaderboard, row: Row) -> dict[str, Any]:
         *((fmt.mean_and_spread(row.mean(measure), None), row.mean(measure)) for measure in others),
     ]
     if costs is None:
-        cells += [("", None)] * 7
+        cells += [("", None)] * (8 if column_title(board) else 7)
     else:
         folds = "yes" if costs.folds else "no"
         cells += [
@@ -94,6 +98,7 @@ def _cells(board: Leaderboard, row: Row) -> dict[str, Any]:
             (fmt.count(costs.multiply_adds), costs.multiply_adds),
             (folds, folds),
             (fmt.seconds(costs.train_s), costs.train_s),
+            *([(fmt.mean_and_spread(linearised, None), linearised)] if column_title(board) else []),
             ("" if costs.encode_per_s is None else fmt.count(costs.encode_per_s), costs.encode_per_s),
             ("" if costs.index_bytes is None else fmt.bytes_text(costs.index_bytes), costs.index_bytes),
             (fmt.rates(costs), costs.learning_rates[0] if costs.learning_rates else None),

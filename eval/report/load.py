@@ -35,6 +35,7 @@ class Evaluation:
         run: Where the TREC run file lies.
         storage: For each form in which the token vectors were stored, its bytes and its scores.
         parts: For a data set of several collections (``eval.report.groups``), the evaluation of each by its name.
+        linearised: Scores of the head's linear stand-in and how near it comes; None where there is none.
     """
 
     dataset: Mapping[str, Any]
@@ -44,6 +45,7 @@ class Evaluation:
     bytes: Mapping[str, int]
     truncated: Mapping[str, int]
     run: Path
+    linearised: Mapping[str, Any] | None = None
     storage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     parts: Mapping[str, "Evaluation"] = field(default_factory=dict)
 
@@ -314,6 +316,7 @@ def _evaluations(folder: TrialFolder) -> dict[str, Evaluation]:
             truncated=record.get("truncated", {}),
             run=folder.eval_run(name),
             storage=record.get("storage", {}),
+            linearised=record.get("linearised"),
         )
     return found
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from eval.report import format as fmt
 from eval.report.answer import answer, notes
+from eval.report.linearised import column_title, if_linearised
 from eval.report.storage import StoredForm
 from eval.report.table import Leaderboard, Row
 
@@ -58,6 +59,7 @@ def _header(board: Leaderboard) -> list[str]:
         "folds",
         "training",
         "learning rate",
+        *([escape(title)] if (title := column_title(board)) else []),
     ]
 
 
@@ -73,6 +75,7 @@ def _cells(board: Leaderboard, row: Row) -> list[str]:
         ("yes" if costs.folds else "no") if costs else "",
         fmt.seconds(costs.train_s) if costs else "",
         escape(fmt.rates(costs)) if costs else "",
+        *([fmt.mean_and_spread(if_linearised(board, row), None) if costs else ""] if column_title(board) else []),
     ]
 
 

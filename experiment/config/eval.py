@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, StrictBool, ValidationInfo, field_validator
 
 from experiment.config.dataset import EvalDataset, EvalDatasetRef, expand_suites
 from experiment.config.fields import Count, Precision, Section
@@ -24,6 +24,8 @@ class EvalConfig(Section):
         measures: ir-measures expressions; the first is the one that verdicts are about.
         references: Rows that tell whether the numbers are sane: BM25, the backbone's token states without a head, and
             the baseline head before training.
+        linearise: Whether the best linear stand-in of each trained head that is not linear is evaluated too: it tells
+            how much of its gain was non-linear; for frozen backbones, at the price of a second search.
         precision: Arithmetic of the backbone and the head; ``auto`` as in training.
         batch_tokens: Tokens that the backbone encodes at once.
     """
@@ -35,6 +37,7 @@ class EvalConfig(Section):
     depth: Count = 100
     measures: Annotated[tuple[str, ...], Field(min_length=1)] = ("nDCG@10", "R@100", "RR@10")
     references: tuple[Literal["bm25", "backbone", "untrained"], ...] = ("bm25", "backbone", "untrained")
+    linearise: StrictBool = True
     precision: Precision = "fp32"
     batch_tokens: Count = 8192
 

@@ -4,6 +4,7 @@ import itertools
 from pathlib import Path
 from typing import Annotated, Any, Self
 
+import torch
 from pydantic import (
     BeforeValidator,
     Field,
@@ -17,7 +18,7 @@ from pydantic_core import core_schema
 from experiment.config.fields import Count, Section
 from projheads.build import build_head
 from projheads.errors import ProjheadsError, unknown_name
-from projheads.init import list_inits
+from projheads.init import MAPPED_INITS, list_inits, take_over
 from projheads.registry import check_spec, import_head_file
 from projheads.spec import HeadSpec
 
@@ -48,6 +49,16 @@ class _SpecAsText:
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         written = core_schema.plain_serializer_function_ser_schema(str)
         return core_schema.no_info_plain_validator_function(_spec, serialization=written)
+
+
+def _take_over_one_direction(spec: HeadSpec) -> None:
+    """Try the simplest map: a head that refuses it refuses every map, for a reason that lies in its form.
+
+    The widths are such that no option is likely to name them, for equal widths change the form of a skip.
+    """
+    weight = torch.zeros(31, 61)
+    weight[0, 0] = 1.0
+    take_over(build_head(spec, 61, 31), weight)
 
 
 Spec = Annotated[HeadSpec, _SpecAsText]
@@ -123,11 +134,13 @@ class HeadsConfig(Section):
 
     @field_validator("variants")
     @classmethod
-    def _buildable(cls, variants: tuple[HeadSpec, ...]) -> tuple[HeadSpec, ...]:
+    def _buildable(cls, variants: tuple[HeadSpec, ...], info: ValidationInfo) -> tuple[HeadSpec, ...]:
         problems = []
         for spec in variants:
             try:
                 build_head(spec, 768, 128)
+                if info.data.get("init") in MAPPED_INITS:
+                    _take_over_one_direction(spec)
             except ProjheadsError as error:
                 problems.append(f"{spec}: {error}")
         if problems:
