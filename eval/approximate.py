@@ -135,7 +135,7 @@ def faiss_search(
     def answer(query: int, hits: np.ndarray) -> Ranking:
         documents = _documents(problem, query, hits)
         if len(documents) > problem.depth:
-            scores = maxsim_of(problem, query, documents, torch.float32)
+            scores = maxsim_of(problem, query, documents)
             documents = documents[shortlist(scores, problem.depth, errors[query])]
         return rank(problem, query, documents) if len(documents) else NOTHING
 
