@@ -10,9 +10,17 @@ from eval.embed import Embedder, Encoding
 from eval.measures import measure_run
 from eval.model_files import BackboneIdentities
 from eval.ranking import Problem, own_documents, priorities
-from eval.record import evaluation_key, evaluation_record, is_finished
-from eval.runs import encode_id, make_run, write_run
-from eval.search import Answer, SearchSettings, check_search, describe, search
+from eval.record import (
+    evaluation_key,
+    evaluation_record,
+    is_finished,
+    missing_forms,
+    storage_entry,
+    with_storage,
+)
+from eval.runs import Run, encode_id, make_run, write_run
+from eval.search import Answer, SearchSettings, check_search, describe, search, search_settings
+from eval.storage import check_forms, stored_as
 from eval.subjects import Subject, list_references, list_trials
 from eval.texts import write_texts
 from experiment.claim import refuse_another
@@ -20,9 +28,10 @@ from experiment.collections import Collection, open_collection
 from experiment.config import DatasetRef, ExperimentConfig
 from experiment.device import pick_device, resolve_precision
 from experiment.estimate import seconds_of_products
-from experiment.folder import ExperimentFolder, write_json, write_text
+from experiment.folder import ExperimentFolder, read_json, write_json, write_text
 from experiment.load import dump_config, read_resolved
 from experiment.progress import Progress, human_time
+from experiment.storage import StorageForm, parse_storage
 from experiment.token_store import TokenStore
 from projheads.errors import ProjheadsError
 
@@ -42,8 +51,9 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress) -> None:
     if config.threads:
         torch.set_num_threads(config.threads)
     device = pick_device(config.device)
-    searching = SearchSettings(config.eval.index, config.eval.nprobe, config.eval.candidates_per_token)
+    searching = search_settings(config.eval)
     check_search(searching, config.heads.out_features)
+    check_forms(config.eval.storage, config.heads.out_features)
     encoding = Encoding(
         device=device,
         precision=resolve_precision(config.eval.precision, device),
@@ -100,6 +110,7 @@ class _Task:
         self._searching = searching
         self._encoding = encoding
         self._progress = progress
+        self._forms = [parse_storage(name) for name in config.eval.storage]
         self._query_ids, self._document_ids = list(collection.qrels), list(collection.corpus)
         self._queries = [collection.queries[name] for name in self._query_ids]
         self._documents = [document.passage for document in collection.corpus.values()]
@@ -113,7 +124,7 @@ class _Task:
         name, say = self._ref.name, self._progress.say
         settings, precision = self._config.eval, self._encoding.precision
         keys = {subject.folder: evaluation_key(subject, self._collection, settings, precision) for subject in subjects}
-        pending = [subject for subject in subjects if not is_finished(subject, name, keys[subject.folder])]
+        pending = [subject for subject in subjects if not self._is_finished(subject, keys[subject.folder])]
         odd = "".join(f", {count} {what.replace('_', ' ')}" for what, count in self._collection.notes.items())
         say(f"{name}: {len(self._documents)} documents, {len(self._queries)} judged queries{odd}")
         finished = len(subjects) - len(pending)
@@ -132,24 +143,61 @@ class _Task:
                 failed.append(f"{subject.name} on {name}")
         return failed
 
+    def _is_finished(self, subject: Subject, key: str) -> bool:
+        return is_finished(subject, self._ref.name, key) and not self._missing(subject)
+
+    def _missing(self, subject: Subject) -> list[StorageForm]:
+        """Return the forms of storage in which a subject is not evaluated yet."""
+        if subject.kind != "model":
+            return []
+        return missing_forms(read_json(subject.folder.eval_json(self._ref.name)), self._forms)
+
     def _evaluate(self, subject: Subject, key: str) -> str:
         """Evaluate one subject and write its files; return what to tell of it."""
         started = time.perf_counter()
-        embeddings: tuple[TokenStore, TokenStore] | None = None
         if subject.kind == "bm25":
-            answer = self._bm25()
+            told = self._write(subject, key, self._bm25(), None)
         else:
             with self._embedder.embedded(subject) as embeddings:
-                problem = Problem(*embeddings, self._config.eval.depth, self._priority, self._own)
-                with self._progress.step(f"searching for {subject.name}", 1) as advance:
-                    answer = search(problem, self._searching, self._encoding.device, advance)
-        run = make_run(answer.rankings, self._query_ids, self._document_ids)
-        measures = measure_run(self._config.eval.measures, self._collection.qrels, run)
+                told = ""
+                if not is_finished(subject, self._ref.name, key):
+                    told = self._write(subject, key, self._search(subject.name, *embeddings), embeddings)
+                told += "".join(self._evaluate_stored(subject, form, *embeddings) for form in self._missing(subject))
+        return f"{told.removeprefix('; ')}, {human_time(time.perf_counter() - started)}"
+
+    def _search(self, name: str, queries: TokenStore, documents: TokenStore) -> Answer:
+        problem = Problem(queries, documents, self._config.eval.depth, self._priority, self._own)
+        with self._progress.step(f"searching for {name}", 1) as advance:
+            return search(problem, self._searching, self._encoding.device, advance)
+
+    def _write(
+        self, subject: Subject, key: str, answer: Answer, embeddings: tuple[TokenStore, TokenStore] | None
+    ) -> str:
+        """Measure an answer and write the files of its evaluation; return what to tell of it."""
+        run, measures = self._measured(answer)
         record = evaluation_record(key, self._ref, self._collection, answer, measures, embeddings)
         write_run(subject.folder.eval_run(self._ref.name), run)
         write_json(subject.folder.eval_json(self._ref.name), record)
-        scores = ", ".join(f"{measure} {value:.4f}" for measure, value in record["means"].items())
-        return f"{scores} ({answer}, {human_time(time.perf_counter() - started)})"
+        return ", ".join(f"{measure} {value:.4f}" for measure, value in record["means"].items()) + f" ({answer})"
+
+    def _evaluate_stored(self, subject: Subject, form: StorageForm, queries: TokenStore, documents: TokenStore) -> str:
+        """Evaluate a subject in a form of storage and add it to the file; return what to tell of it."""
+        path = subject.folder.eval_json(self._ref.name)
+        record = read_json(path)
+        with stored_as(form, queries, documents, self._encoding.cache) as stored:
+            if stored.documents is documents:  # As they are already: nothing is searched again.
+                measures = record["measures"]
+            else:
+                answer = self._search(f"{subject.name} as {form.name}", stored.queries, stored.documents)
+                measures = self._measured(answer)[1]
+            entry = storage_entry(record, form, measures, stored.bytes_per_vector, stored.index_bytes)
+        write_json(path, with_storage(record, {form.name: entry}, self._forms))
+        measure, value = next(iter(entry["measures"].items()))
+        return f"; {form.name} {measure} {value:.4f}"
+
+    def _measured(self, answer: Answer) -> tuple[Run, dict[str, dict[str, float]]]:
+        run = make_run(answer.rankings, self._query_ids, self._document_ids)
+        return run, measure_run(self._config.eval.measures, self._collection.qrels, run)
 
     def _bm25(self) -> Answer:
         started = time.perf_counter()
@@ -172,8 +220,9 @@ class _Task:
         encode, queries, documents = self._embedder.estimate(models[0])
         encodings = 1 if models[0].frozen else len(models)
         products = sum(
-            queries * documents * self._config.heads.out_features + (queries + documents) * subject.multiply_adds
+            (1 + len(self._forms)) * queries * documents * self._config.heads.out_features
+            + (queries + documents) * subject.multiply_adds
             for subject in models
         )
-        ranking = SECONDS_PER_RANKING * len(models) * len(self._queries)
+        ranking = SECONDS_PER_RANKING * (1 + len(self._forms)) * len(models) * len(self._queries)
         return encode * encodings + ranking + seconds_of_products(products, self._encoding.device)

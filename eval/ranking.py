@@ -152,7 +152,7 @@ def _reported_scores(problem: Problem, query: int, documents: np.ndarray) -> np.
     norms = np.linalg.norm(tokens, axis=1) * float(torch.linalg.vector_norm(rows, dim=1).max())
     errors = (problem.queries.width + 4) * UNIT_ROUNDOFF * norms
     least = np.repeat(best - 2 * errors[:, None].astype(np.float32), problem.documents.lengths[documents], axis=1)
-    token, row = np.nonzero(similarities >= least)
+    token, row = np.divmod(np.flatnonzero(similarities >= least), len(rows))
     products = np.einsum("ij,ij->i", tokens[token], rows.numpy()[row].astype(np.float64))
     # Row-major order puts what competes for one maximum side by side.
     place = token * len(documents) + np.searchsorted(starts, row, side="right") - 1

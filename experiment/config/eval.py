@@ -7,6 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from experiment.config.dataset import DatasetRef, EvalDataset
 from experiment.config.fields import Count, Precision, Section
 from experiment.measures import check_measures
+from experiment.storage import parse_storage
 
 __all__ = ["EvalConfig"]
 
@@ -20,23 +21,29 @@ class EvalConfig(Section):
             ``auto`` chooses by the size of the corpus.
         nprobe: Lists that an inverted-file index visits; None for a sixteenth of them, at least 8.
         candidates_per_token: Token vectors that the index returns for each query token.
+        max_candidates: Documents of a query that an approximate search scores exactly, those with the best approximate
+            scores; None for all that the index proposes.
         depth: Documents kept for each query.
         measures: ir-measures expressions; the first is the one that verdicts are about.
         references: Rows that tell whether the numbers are sane: BM25, the backbone's token states without a head, and
             the baseline head before training.
         precision: Arithmetic of the backbone and the head; ``auto`` as in training.
         batch_tokens: Tokens that the backbone encodes at once.
+        storage: Smaller forms in which every model's document vectors are stored, read back and searched as well:
+            ``fp16``, ``int8``, ``pq16`` or ``rq16`` (bytes a vector), ``dim64`` (the first 64 numbers), ``dim64-int8``.
     """
 
     datasets: Annotated[tuple[EvalDataset, ...], Field(min_length=1)]
     index: str = "auto"
     nprobe: Count | None = None
     candidates_per_token: Count = 256
+    max_candidates: Count | None = None
     depth: Count = 100
     measures: Annotated[tuple[str, ...], Field(min_length=1)] = ("nDCG@10", "R@100", "RR@10")
     references: tuple[Literal["bm25", "backbone", "untrained"], ...] = ("bm25", "backbone", "untrained")
     precision: Precision = "fp32"
     batch_tokens: Count = 8192
+    storage: tuple[str, ...] = ()
 
     @field_validator("datasets")
     @classmethod
@@ -46,6 +53,23 @@ class EvalConfig(Section):
             if names.count(name) > 1:
                 raise ValueError(f'two data sets are called "{name}"; give one of them another `name`')
         return datasets
+
+    @field_validator("depth")
+    @classmethod
+    def _reachable(cls, depth: int, info: ValidationInfo) -> int:
+        cap = info.data.get("max_candidates")
+        if cap is not None and cap < depth:
+            raise ValueError(f"{depth} documents cannot be kept where max_candidates is {cap}; raise max_candidates")
+        return depth
+
+    @field_validator("storage")
+    @classmethod
+    def _stored(cls, storage: tuple[str, ...]) -> tuple[str, ...]:
+        for name in storage:
+            parse_storage(name)
+            if storage.count(name) > 1:
+                raise ValueError(f'the storage form "{name}" stands twice; keep one of them')
+        return storage
 
     @field_validator("measures")
     @classmethod

@@ -262,6 +262,7 @@ def test_what_was_searched_is_told():
         "factory": None,
         "nprobe": None,
         "candidates_per_token": None,
+        "max_candidates": None,
         "candidate_recall": None,
     }
     assert exact.index_bytes == 0
@@ -352,3 +353,34 @@ def test_exact_search_runs_where_faiss_is_not_installed(monkeypatch):
         assert as_pairs(answer.rankings) == by_hand(problem, query_ids, document_ids)
     with pytest.raises(ProjheadsError, match="FAISS is not installed"):
         check_search(SearchSettings("Flat", None, 8), width=16)
+
+
+def test_the_cap_keeps_the_candidates_of_the_best_approximate_scores():
+    problem, query_ids, document_ids = random_problem(3, documents=60, depth=100)
+    index = build_index(problem.documents, "Flat", None, CPU)
+    similarities = problem.queries.vectors.astype(np.float64) @ problem.documents.vectors.astype(np.float64).T
+    owner = np.repeat(np.arange(60), problem.documents.lengths)
+    exact = by_hand(problem, query_ids, document_ids)
+    capped = as_pairs(faiss_search(problem, index, candidates_per_token=12, max_candidates=5))
+    for query, answer in enumerate(capped):
+        rows = similarities[problem.queries.offsets[query] : problem.queries.offsets[query + 1]]
+        guessed = {}
+        for document in {int(owner[row]) for token in rows for row in np.argsort(-token)[:12]}:
+            guessed[document] = 0.0
+            for token in rows:
+                hits = np.argsort(-token)[:12]
+                own = [token[row] for row in hits if owner[row] == document]
+                guessed[document] += max(own) if own else token[hits[-1]]
+        guessed.pop(int(problem.own[query]), None)
+        kept = sorted(guessed, key=lambda document: -guessed[document])[:5]
+        assert answer == [pair for pair in exact[query] if pair[0] in kept]
+        assert len(answer) == min(5, len(guessed))
+
+
+def test_a_cap_that_nothing_reaches_changes_nothing():
+    problem, _, _ = random_problem(4, documents=60)
+    index = build_index(problem.documents, "IVF8,SQ8", None, CPU)
+    free = as_pairs(faiss_search(problem, index, candidates_per_token=5))
+    assert as_pairs(faiss_search(problem, index, candidates_per_token=5, max_candidates=60)) == free
+    told = search(problem, SearchSettings("Flat", None, 5, 60), CPU).index
+    assert told["max_candidates"] == 60
