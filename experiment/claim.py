@@ -23,6 +23,8 @@ MAY_CHANGE = (
     "heads.variants",
     "eval",
     "train.log_every",
+    "train.checkpoint_every",
+    "train.trackers",
 )
 """Keys that may differ from those that the folder's trials were trained with."""
 

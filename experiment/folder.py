@@ -139,6 +139,11 @@ class TrialFolder:
         """The model, as the host opens it."""
         return self.path / "model"
 
+    @property
+    def checkpoint(self) -> Path:
+        """Points in the middle of the training; gone once the trial is finished."""
+        return self.path / "checkpoint"
+
     def eval_json(self, dataset: str) -> Path:
         """Per-query measures on a data set, by the name that the configuration gives it."""
         return self.path / "eval" / f"{dataset}.json"

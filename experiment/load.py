@@ -2,7 +2,7 @@
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from experiment.config import ExperimentConfig
 from experiment.yaml12 import Lines, read_scalar, read_yaml
-from projheads.errors import ProjheadsError, did_you_mean
+from projheads.errors import ProjheadsError, did_you_mean, unknown_name
 
 __all__ = ["dump_config", "load_config", "read_resolved"]
 
@@ -96,7 +96,7 @@ def _validate(values: dict[str, Any], path: Path, lines: Lines, origin: dict[Any
 
 def _line(details: ErrorDetails, path: Path, lines: Lines, origin: dict[Any, str]) -> str:
     """Put one mistake into one line: file, line number, key, what is wrong, what was probably meant."""
-    place = details["loc"]
+    place = _without_tags(details["loc"])
     known = next((place[:length] for length in range(len(place), 0, -1) if place[:length] in origin), None)
     if known is None:
         where = f"{path}"
@@ -114,6 +114,9 @@ def _what(details: ErrorDetails) -> str:
         *parents, name = (str(part) for part in details["loc"])
         names = _fields(parents)
         return f"unknown key; known here: {', '.join(names)}{did_you_mean(name, names)}"
+    if kind == "union_tag_invalid":
+        tags = re.findall(r"'([^']+)'", str(details["ctx"]["expected_tags"]))
+        return str(unknown_name(str(details["loc"][-1]), str(details["ctx"]["tag"]), tags))
     if kind == "missing":
         return "missing; it has no default"
     if kind == "value_error":
@@ -130,15 +133,35 @@ def _what(details: ErrorDetails) -> str:
 
 def _fields(parents: Sequence[str]) -> list[str]:
     """List the keys of the section that a path leads to."""
-    section: type[BaseModel] = ExperimentConfig
-    for parent in parents:
-        if parent in section.model_fields:
-            inner = _section_in(section.model_fields[parent].annotation)
-            section = inner or section
+    section = [section for section, _ in _walk(parents)][-1]
     return list(section.model_fields)
 
 
-def _section_in(annotation: Any) -> type[BaseModel] | None:
+def _without_tags(place: Sequence[int | str]) -> tuple[int | str, ...]:
+    """Leave out of a mistake's place the names by which pydantic chose among the sections of a union."""
+    return tuple(part for part, (_, is_tag) in zip(place, list(_walk(place))[1:], strict=True) if not is_tag)
+
+
+def _walk(place: Sequence[int | str]) -> Iterator[tuple[type[BaseModel], bool]]:
+    """Follow a mistake's place: yield the section before its first part, and behind each whether the part was a tag."""
+    sections: list[type[BaseModel]] = [ExperimentConfig]
+    yield sections[0], False
+    for part in place:
+        tagged = [section for section in sections if part in _names(section)] if len(sections) > 1 else []
+        if tagged:
+            sections = tagged
+        elif part in sections[0].model_fields:
+            sections = _sections_in(sections[0].model_fields[str(part)].annotation) or sections
+        yield sections[0], bool(tagged)
+
+
+def _sections_in(annotation: Any) -> list[type[BaseModel]]:
+    """List the sections that an annotation allows: none, one, or those of a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := _section_in(part))), None)
+        return [annotation]
+    return [section for part in get_args(annotation) for section in _sections_in(part)]
+
+
+def _names(section: type[BaseModel]) -> tuple[Any, ...]:
+    """Return what ``name`` may be in a section that is one of a union, and nothing for other sections."""
+    return get_args(section.model_fields["name"].annotation) if "name" in section.model_fields else ()

@@ -23,8 +23,8 @@ class Advance(Protocol):
 class Progress:
     """Tells what a job does; without a terminal there are no bars and no control characters."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False, soft_wrap=True)
+    def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
+        self._console = console or Console(highlight=False, soft_wrap=True, quiet=quiet)
         self._bars = Bars(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),

@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -9,7 +11,7 @@ from safetensors import SafetensorError
 from experiment.folder import write_folder
 from projheads.hosts.base import HostModel
 
-__all__ = ["save_model"]
+__all__ = ["disk_errors", "save_model"]
 
 
 def save_model(model: HostModel, path: Path, *, backbone_from: Path | None = None) -> None:
@@ -23,11 +25,20 @@ def save_model(model: HostModel, path: Path, *, backbone_from: Path | None = Non
     Raises:
         OSError: If the disk is full or cannot be written; nothing is left behind.
     """
+    with disk_errors(path), write_folder(path) as temporary:
+        model.save(temporary, backbone_from=backbone_from)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Raise what safetensors cannot write as OSError: it tells a full disk in its own error, with the system's number.
+
+    Raises:
+        OSError: In the place of a ``SafetensorError`` that comes from the disk.
+    """
     try:
-        with write_folder(path) as temporary:
-            model.save(temporary, backbone_from=backbone_from)
+        yield
     except SafetensorError as error:
-        # safetensors tells a full disk in its own error, with the number of the system's.
         number = re.search(r"os error (\d+)", str(error))
         if number is None:
             raise

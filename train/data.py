@@ -1,6 +1,7 @@
-"""Training pairs: read once for an experiment, a part held out, the same for every trial."""
+"""What is trained on: read once for an experiment, a part held out, the same for every trial."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,19 +22,23 @@ class TrainingData:
     Attributes:
         queries: Query texts.
         documents: Document texts.
-        pairs: (n, 2) indices of a query and of a document that is relevant for it.
-        validation: (m, 2) the same for the held-out pairs; no document of theirs stands in ``pairs``.
-        relevant: (query, document) indices of every pair, to keep a second relevant document of a query from
-            counting as its negative.
+        examples: (n, 1 + n_ways) indices of a query and of its documents. The first document is relevant; there is no
+            other one in pairs.
+        teacher_scores: (n, n_ways) float32, the teacher's score of each document of ``examples``; None without them.
+        validation: (m, 2) indices of the held-out queries and their relevant documents; no such document is relevant
+            in ``examples``.
+        relevant: The indices of the documents that are relevant for a query, by the query's index, to keep a second
+            one from counting as a negative.
         hash: Content hash of all of this.
         notes: Counts of what is odd in the collection.
     """
 
     queries: list[str]
     documents: list[str]
-    pairs: np.ndarray
+    examples: np.ndarray
+    teacher_scores: np.ndarray | None
     validation: np.ndarray
-    relevant: frozenset[tuple[int, int]]
+    relevant: Mapping[int, Collection[int]]
     hash: str
     notes: dict[str, int]
 
@@ -41,20 +46,27 @@ class TrainingData:
         """Mark the in-batch documents that are no negatives.
 
         Args:
-            batch: (B, 2) indices of queries and documents.
+            batch: (B, 1 + n_ways) rows of ``examples``, or of ``validation``.
 
         Returns:
-            (B, B) bool: True where the column's document is relevant for the row's query, off the diagonal.
+            (B, B * n_ways) bool: True where the column's document is relevant for the row's query, but for the row's
+            own first document. Document k of row i is column i * n_ways + k.
         """
-        rows = [[(int(query), int(document)) in self.relevant for document in batch[:, 1]] for query in batch[:, 0]]
-        marks = np.array(rows, dtype=bool)
-        np.fill_diagonal(marks, False)
+        queries, documents = batch[:, 0], batch[:, 1:]
+        columns = defaultdict(list)
+        for column, document in enumerate(documents.ravel().tolist()):
+            columns[document].append(column)
+        marks = np.zeros((len(batch), documents.size), dtype=bool)
+        for row, query in enumerate(queries.tolist()):
+            for document in self.relevant.get(query, ()):
+                marks[row, columns.get(document, [])] = True
+        marks[np.arange(len(batch)), np.arange(len(batch)) * documents.shape[1]] = False
         return marks
 
     def describe(self, source: DatasetRef) -> list[str]:
         """Tell in one line how much there is to train on, and in another what is odd about it."""
         lines = [
-            f"{source.source} ({source.split}): {len(self.pairs)} training pairs of {len(self.queries)} queries and "
+            f"{source.source} ({source.split}): {len(self.examples)} training pairs of {len(self.queries)} queries and "
             f"{len(self.documents)} documents, {len(self.validation)} pairs held out"
         ]
         odd = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in self.notes.items() if count)
@@ -93,26 +105,35 @@ def load_training_data(config: ExperimentConfig) -> TrainingData:
     return TrainingData(
         queries=[collection.queries[name] for name in query_ids],
         documents=[collection.corpus[name].passage for name in document_ids],
-        pairs=training,
+        examples=training,
+        teacher_scores=None,
         validation=validation,
-        relevant=frozenset((int(query), int(document)) for query, document in pairs),
+        relevant=_relevant(pairs),
         hash=sha256_json([collection.hash, settings.max_pairs, settings.validation_pairs]),
         notes=dict(collection.notes),
     )
 
 
 def order_of(data: TrainingData, batch_size: int, steps: int, seed: int) -> Iterator[np.ndarray]:
-    """Yield the batches of a trial: (batch_size, 2) pair indices, ``steps`` times.
+    """Yield the batches of a trial: (batch_size,) int64 rows of ``data.examples``, ``steps`` times.
 
     The order depends on the seed alone, so that all variants of a seed see the same batches. Every epoch is a new
-    permutation of the pairs; what is left over at its end, less than a batch, is passed over.
+    permutation of the examples; what is left over at its end, less than a batch, is passed over.
     """
-    per_epoch = len(data.pairs) // batch_size
+    per_epoch = len(data.examples) // batch_size
     for step in range(steps):
         epoch, position = divmod(step, per_epoch)
         if position == 0:
-            permutation = numpy_generator(seed, "data order", epoch).permutation(len(data.pairs))
-        yield data.pairs[permutation[position * batch_size : (position + 1) * batch_size]]
+            permutation = numpy_generator(seed, "data order", epoch).permutation(len(data.examples))
+        yield permutation[position * batch_size : (position + 1) * batch_size]
+
+
+def _relevant(pairs: np.ndarray) -> dict[int, list[int]]:
+    """List the documents of each query of (n, 2) pairs."""
+    relevant = defaultdict(list)
+    for query, document in pairs.tolist():
+        relevant[query].append(document)
+    return dict(relevant)
 
 
 def _held_out(pairs: np.ndarray, wanted: int, generator: np.random.Generator) -> np.ndarray:

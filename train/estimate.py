@@ -25,7 +25,7 @@ def estimate_line(
     Args:
         config: The experiment.
         model: The model with its pretrained backbone.
-        data: The training pairs.
+        data: What is trained on.
         pending: The head of each trial that is still to be trained.
         encoded: Whether the token states of the training texts are there already.
     """
@@ -35,15 +35,16 @@ def estimate_line(
     costs = [
         head_cost(build_head(spec, model.in_features, config.heads.out_features)).multiply_adds for spec in pending
     ]
-    seen = count_steps(config.train, len(data.pairs)) * config.train.batch_size
-    pair_tokens = queries.tokens + documents.tokens
-    similarities = seen * queries.tokens * config.train.batch_size * documents.tokens
+    seen = count_steps(config.train, len(data.examples)) * config.train.batch_size
+    n_ways = data.examples.shape[1] - 1
+    example_tokens = queries.tokens + n_ways * documents.tokens
+    similarities = seen * queries.tokens * config.train.batch_size * n_ways * documents.tokens
     products = sum(
-        FORWARD_AND_BACKWARD * seen * pair_tokens * cost + similarities * config.heads.out_features for cost in costs
+        FORWARD_AND_BACKWARD * seen * example_tokens * cost + similarities * config.heads.out_features for cost in costs
     )
     encoding, training = 0.0, seconds_of_products(products, model.device)
     if config.train.trainable == "all":
-        training += FORWARD_AND_BACKWARD * len(pending) * seen * (queries.seconds + documents.seconds)
+        training += FORWARD_AND_BACKWARD * len(pending) * seen * (queries.seconds + n_ways * documents.seconds)
     elif not encoded:
         encoding = len(data.queries) * queries.seconds + len(data.documents) * documents.seconds
     evaluation = _evaluation_s(config, model, queries, documents, costs)

@@ -2,31 +2,32 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 from torch.nn.utils import clip_grad_norm_
+from torch.profiler import record_function
 
 from experiment.config import TrainConfig
 from experiment.device import autocast
-from experiment.seeds import seed_for
-from projheads.errors import ProjheadsError
 from projheads.hosts.base import HostModel
 from projheads.scoring import maxsim
+from train.batch import backward_batch
+from train.checkpoint import Checkpoint
 from train.data import TrainingData, order_of
-from train.embed import Embedder
-from train.loss import contrastive_loss, pair_accuracy
-from train.optimization import make_optimizer, make_scheduler
+from train.embed import Embedder, pad
+from train.failures import TrainingFailedError
+from train.loss import contrastive_loss, make_loss, pair_accuracy
+from train.optimization import add_gradient_noise, make_optimizers, set_learning_rates
+from train.processes import Processes
 
-__all__ = ["TrainingFailedError", "TrialRecord", "count_steps", "train_trial", "validate"]
-
-
-class TrainingFailedError(ProjheadsError):
-    """A trial that cannot go on, for instance because its loss is no longer finite; other trials can."""
+__all__ = ["TrialRecord", "count_steps", "train_trial", "validate"]
 
 
 @dataclass
@@ -35,29 +36,35 @@ class TrialRecord:
 
     Attributes:
         lines: The lines of train.jsonl.
-        loss: Mean loss over the last tenth of the steps.
+        losses: The loss of each step.
         validation: ``loss`` and ``accuracy`` on the held-out pairs after the last step; None without held-out pairs.
         seconds: Time of the training steps, without validation.
-        examples_per_s: Pairs trained on in a second.
+        examples_per_s: Pairs or tuples trained on in a second.
     """
 
     lines: list[dict[str, Any]] = field(default_factory=list)
-    loss: float = math.nan
+    losses: list[float] = field(default_factory=list)
     validation: dict[str, float] | None = None
     seconds: float = 0.0
     examples_per_s: float = 0.0
+
+    @property
+    def loss(self) -> float:
+        """Mean loss over the last tenth of the steps; NaN in front of the first."""
+        tail = self.losses[-max(1, len(self.losses) // 10) :]
+        return sum(tail) / len(tail) if tail else math.nan
 
     def __str__(self) -> str:
         """Tell the trial in a few words."""
         held_out = ""
         if self.validation:
             held_out = f", held-out loss {self.validation['loss']:.3f} accuracy {self.validation['accuracy']:.3f}"
-        return f"loss {self.loss:.3f}{held_out}, {self.seconds:.1f} s, {self.examples_per_s:.0f} pairs/s"
+        return f"loss {self.loss:.3f}{held_out}, {self.seconds:.1f} s, {self.examples_per_s:.0f} examples/s"
 
 
-def count_steps(settings: TrainConfig, pairs: int) -> int:
-    """Return the number of optimiser steps that ``pairs`` training pairs lead to."""
-    steps = settings.epochs * (pairs // settings.batch_size)
+def count_steps(settings: TrainConfig, examples: int) -> int:
+    """Return the number of optimiser steps that ``examples`` pairs or tuples lead to."""
+    steps = settings.epochs * (examples // (settings.batch_size * settings.gradient_accumulation))
     return steps if settings.max_steps is None else min(steps, settings.max_steps)
 
 
@@ -68,7 +75,11 @@ def train_trial(
     embed: Embedder,
     data: TrainingData,
     seed: int,
-    on_step: Callable[[int, float], None] = lambda step, loss: None,
+    *,
+    on_step: Callable[[int, TrialRecord], None] = lambda step, record: None,
+    on_line: Callable[[dict[str, Any]], None] = lambda line: None,
+    checkpoint: Checkpoint | None = None,
+    processes: Processes = Processes(),  # noqa: B008
 ) -> TrialRecord:
     """Train one head, and the backbone in front of it where a model is given.
 
@@ -77,9 +88,12 @@ def train_trial(
         head: The head at its initialisation, on the device; trained in place.
         model: The model that holds the head, to train its backbone too; None where the backbone is frozen.
         embed: Gives the token embeddings of a batch.
-        data: The training pairs.
-        seed: Decides the order of the data and the dropout.
-        on_step: Called after each step with its number, from 1, and its loss.
+        data: What is trained on.
+        seed: Decides the order of the data, the dropout and the noise.
+        on_step: Called after each step with its number, from 1, and with what was measured so far.
+        on_line: Called with each new line of train.jsonl.
+        checkpoint: Where points are kept from which the trial goes on; None for a trial without.
+        processes: The processes that train the trial together.
 
     Returns:
         What was measured on the way.
@@ -89,55 +103,69 @@ def train_trial(
     """
     device = next(head.parameters()).device
     trained = head if model is None else model.native
-    steps = count_steps(settings, len(data.pairs))
-    optimizer = make_optimizer(settings, head, [] if model is None else model.backbone_parameters())
-    scheduler = make_scheduler(settings, optimizer, steps)
+    parameters = [parameter for parameter in trained.parameters() if parameter.requires_grad]
+    step_size = settings.batch_size * settings.gradient_accumulation
+    steps = count_steps(settings, len(data.examples))
     validate_at = {round(steps * (n + 1) / settings.validations) for n in range(settings.validations)}
-    record, losses = TrialRecord(), []
+    loss_of = make_loss(settings.loss)
+    optimizers = make_optimizers(settings, head, trained)
+    scaler = GradScaler(device.type, enabled=settings.precision == "fp16")
+    done, progress = checkpoint.load(trained, optimizers, scaler) if checkpoint else (0, None)
+    record = TrialRecord(**progress) if progress else TrialRecord()
+    on_step(done, record)
+
+    def note(line: dict[str, Any]) -> None:
+        record.lines.append(line)
+        on_line(line)
 
     trained.train()
-    for step, batch in enumerate(order_of(data, settings.batch_size, steps, seed), start=1):
+    for step, examples in islice(enumerate(order_of(data, step_size, steps, seed), start=1), done, None):
         started = time.perf_counter()
-        ignore = torch.from_numpy(data.false_negatives(batch)).to(device)
-        with _dropout_stream(seed, step), autocast(device, settings.precision):
-            queries, queries_mask = embed(head, batch[:, 0], is_query=True)
-            documents, documents_mask = embed(head, batch[:, 1], is_query=False)
-            scores = maxsim(queries, documents, queries_mask, documents_mask)
-            loss = contrastive_loss(scores, settings.temperature, ignore)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = clip_grad_norm_(trained.parameters(), settings.max_grad_norm or math.inf)
-        if not (torch.isfinite(loss) and torch.isfinite(norm)):
-            raise TrainingFailedError(
-                f"step {step}: loss {loss.item()}, gradient norm {norm.item()}; "
-                "lower train.optimizer.head_lr, raise train.temperature, or train in fp32"
-            )
-        rate = scheduler.get_last_lr()[0]
-        optimizer.step()
-        scheduler.step()
-        optimizer.zero_grad()
-        losses.append(loss.item())
+        rate = set_learning_rates(optimizers, settings, step, steps)
+        loss = torch.zeros((), device=device)
+        for part, batch in enumerate(np.split(examples, settings.gradient_accumulation)):
+            loss += backward_batch(
+                settings, loss_of, head, embed, data, batch,
+                seed=seed, stream=("dropout", step, part), scaler=scaler, processes=processes,
+            )  # fmt: skip
+        with record_function("optimizer"):
+            processes.sum_up([loss, *(parameter.grad for parameter in parameters if parameter.grad is not None)])
+            loss /= settings.gradient_accumulation
+            for optimizer in optimizers:
+                scaler.unscale_(optimizer)
+            norm = clip_grad_norm_(parameters, settings.max_grad_norm or math.inf)
+            _check_finite(step, loss, norm, scaler)
+            if settings.optimizer.gradient_noise:
+                add_gradient_noise(parameters, settings.optimizer.gradient_noise, seed, step)
+            for optimizer in optimizers:
+                scaler.step(optimizer)
+                optimizer.zero_grad()
+            scaler.update()
+        record.losses.append(loss.item())
         record.seconds += time.perf_counter() - started
+        record.examples_per_s = step * step_size / record.seconds
 
         if step % settings.log_every == 0 or step in (1, steps):
-            record.examples_per_s = step * settings.batch_size / record.seconds
-            record.lines.append(
-                {
-                    "step": step,
-                    "loss": losses[-1],
-                    "learning_rate": rate,
-                    "gradient_norm": norm.item(),
-                    "examples_per_s": round(record.examples_per_s, 2),
-                }
-            )
+            line: dict[str, Any] = {"step": step, "loss": record.losses[-1], "learning_rate": rate}
+            line |= {"gradient_norm": norm.item() if torch.isfinite(norm) else None}
+            note(line | {"examples_per_s": round(record.examples_per_s, 2)})
         if step in validate_at and len(data.validation):
             record.validation = validate(settings, head, trained, embed, data)
-            record.lines.append(
-                {"step": step} | {f"validation_{name}": value for name, value in record.validation.items()}
-            )
-        on_step(step, losses[-1])
-    tail = losses[-max(1, steps // 10) :]
-    record.loss = sum(tail) / len(tail)
+            note({"step": step} | {f"validation_{name}": value for name, value in record.validation.items()})
+        if checkpoint and processes.main and step % checkpoint.every == 0 and step < steps:
+            checkpoint.save(step, trained, optimizers, scaler, asdict(record))
+        on_step(step, record)
     return record
+
+
+def _check_finite(step: int, loss: Tensor, norm: Tensor, scaler: GradScaler) -> None:
+    """Stop the trial where its numbers are lost; in fp16 a gradient may overflow now and then, and the scale falls."""
+    if torch.isfinite(loss) and (torch.isfinite(norm) or (scaler.is_enabled() and scaler.get_scale() > 1)):
+        return
+    raise TrainingFailedError(
+        f"step {step}: loss {loss.item()}, gradient norm {norm.item()}; "
+        "lower train.optimizer.head_lr, raise train.loss.temperature, or train in fp32"
+    )
 
 
 def validate(
@@ -146,8 +174,8 @@ def validate(
     """Rank the held-out documents for each held-out query.
 
     Returns:
-        ``loss``: the contrastive loss with all held-out documents as one batch; ``accuracy``: the share of queries
-        whose relevant document comes first.
+        ``loss``: the contrastive loss with all held-out documents as one batch, at the temperature of the loss that
+        is trained with; ``accuracy``: the share of queries whose relevant document comes first.
     """
     device = next(head.parameters()).device
     trained.eval()
@@ -155,21 +183,13 @@ def validate(
     ignore = torch.from_numpy(data.false_negatives(data.validation)).to(device)
     with torch.no_grad(), autocast(device, settings.precision):
         chunks = [data.validation[at : at + 64] for at in range(0, len(data.validation), 64)]
-        documents = [embed(head, chunk[:, 1], is_query=False) for chunk in chunks]
+        documents = [pad(*embed(head, chunk[:, 1], is_query=False)) for chunk in chunks]
         for chunk in chunks:
-            queries, queries_mask = embed(head, chunk[:, 0], is_query=True)
+            queries, queries_mask = pad(*embed(head, chunk[:, 0], is_query=True))
             columns.append(torch.cat([maxsim(queries, d, queries_mask, mask) for d, mask in documents], dim=1))
     scores = torch.cat(columns)
     trained.train()
     return {
-        "loss": float(contrastive_loss(scores, settings.temperature, ignore)),
+        "loss": float(contrastive_loss(scores, make_loss(settings.loss).temperature, ignore)),
         "accuracy": pair_accuracy(scores, ignore),
     }
-
-
-@contextmanager
-def _dropout_stream(seed: int, step: int) -> Iterator[None]:
-    """Draw dropout from a stream of the seed's own, and leave torch's global random state as it was."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed_for(seed, "dropout", step))
-        yield

@@ -8,14 +8,18 @@ from experiment.config.dataset import DatasetRef
 from experiment.config.eval import EvalConfig
 from experiment.config.experiment import ExperimentConfig
 from experiment.config.heads import HeadsConfig
+from experiment.config.loss import ContrastiveConfig, KLConfig, MarginMSEConfig
 from experiment.config.model import ModelConfig
 from experiment.config.train import OptimizerConfig, TrainConfig
 
 __all__ = [
+    "ContrastiveConfig",
     "DatasetRef",
     "EvalConfig",
     "ExperimentConfig",
     "HeadsConfig",
+    "KLConfig",
+    "MarginMSEConfig",
     "ModelConfig",
     "OptimizerConfig",
     "TrainConfig",

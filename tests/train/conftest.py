@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiment.config import DatasetRef, TrainConfig
+from experiment.config import TrainConfig
 from experiment.tokens import TokenStore
 from train.data import TrainingData
 from train.embed import FrozenEmbedder
@@ -11,8 +11,7 @@ from train.embed import FrozenEmbedder
 @pytest.fixture
 def settings():
     def settings(**options):
-        data = DatasetRef(source="pydocs", split="train", name="pydocs")
-        return TrainConfig(data=data, **{"batch_size": 8, "validations": 1, "log_every": 1} | options)
+        return TrainConfig(data="pydocs", **{"batch_size": 8, "validations": 1, "log_every": 1} | options)
 
     return settings
 
@@ -33,9 +32,10 @@ def problem():
     data = TrainingData(
         queries=[f"query {i}" for i in range(64)],
         documents=[f"document {i}" for i in range(64)],
-        pairs=pairs[:48],
+        examples=pairs[:48],
+        teacher_scores=None,
         validation=pairs[48:],
-        relevant=frozenset((i, i) for i in range(64)),
+        relevant={i: [i] for i in range(64)},
         hash="0",
         notes={},
     )

@@ -24,11 +24,12 @@ def config(tmp_path):
 
 def test_no_held_out_document_is_trained_on(config):
     data = load_training_data(config())
-    assert len(data.pairs) == 50
+    assert data.examples.shape == (50, 2)
+    assert data.teacher_scores is None
     assert len(data.validation) == 10
-    assert not set(data.pairs[:, 1]) & set(data.validation[:, 1])
+    assert not set(data.examples[:, 1]) & set(data.validation[:, 1])
     assert data.documents[0].startswith("title text ")
-    for query, document in data.pairs:
+    for query, document in data.examples:
         number = int(data.queries[query].split()[1])
         assert data.documents[document] == f"title text {number // 2}"
 
@@ -36,7 +37,7 @@ def test_no_held_out_document_is_trained_on(config):
 def test_a_part_of_the_pairs(config):
     data = load_training_data(config("train.max_pairs=20", "train.validation_pairs=0"))
     again = load_training_data(config("train.max_pairs=20", "train.validation_pairs=0", "seeds=[7]"))
-    assert len(data.pairs) == 20
+    assert len(data.examples) == 20
     assert data.queries == again.queries
     assert data.hash == again.hash
     assert data.hash != load_training_data(config("train.max_pairs=21", "train.validation_pairs=0")).hash
@@ -57,9 +58,9 @@ def test_order_depends_on_the_seed_alone_and_covers_every_epoch(config):
     data = load_training_data(config())
     first, again, other = (list(order_of(data, 8, 12, seed)) for seed in (0, 0, 1))
     assert len(first) == 12
-    assert all(batch.shape == (8, 2) for batch in first)
+    assert all(batch.shape == (8,) for batch in first)
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     epoch = np.concatenate(first[:6])
-    assert len(np.unique(epoch[:, 0])) == 48
+    assert len(np.unique(epoch)) == 48
     assert not np.array_equal(first[0], first[6])

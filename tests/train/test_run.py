@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -22,6 +24,7 @@ from projheads.errors import ProjheadsError
 from projheads.hosts import load_host
 from train.__main__ import main
 from train.run import run_training
+from train.trial import train_trial
 
 ROOT = Path(__file__).parents[2]
 NOUNS = ["cat", "dog", "bird", "paris", "france", "rain", "sun", "mat"]
@@ -167,7 +170,7 @@ def test_the_whole_model_is_trained(folder, backbone):
 
 def test_a_trial_that_fails_is_told_and_the_others_go_on(folder, backbone, capsys):
     folder(backbone)
-    experiment = train("seeds=[0]", "train.temperature=1e-40")
+    experiment = train("seeds=[0]", "train.loss.temperature=1e-40")
     trials = [trial.read_trial() for trial in experiment.trials()]
     assert [trial["status"] for trial in trials] == ["failed", "failed"]
     assert all("lower train.optimizer.head_lr" in trial["error"] for trial in trials)
@@ -232,3 +235,118 @@ def test_ctrl_c_ends_with_one_line_and_two_processes_do_not_share_a_folder(folde
     assert process.returncode == 130
     assert told.strip().splitlines()[-1] == "stopped; the same command goes on from here"
     assert "Traceback" not in told
+
+
+@pytest.fixture(scope="module")
+def without_dropout(backbone, tmp_path_factory):
+    """The tiny backbone with no dropout, whose numbers do not depend on how a batch is split."""
+    folder = shutil.copytree(backbone, tmp_path_factory.mktemp("dropout") / "backbone")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(
+        json.dumps(config | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0})
+    )
+    return folder
+
+
+def lines(experiment):
+    return {
+        trial.path.relative_to(experiment.path).as_posix(): [
+            json.loads(line) for line in trial.train_jsonl.read_text().splitlines()
+        ]
+        for trial in experiment.trials()
+    }
+
+
+def assert_same_training(ours, theirs, tolerance):
+    ours, theirs = lines(ours), lines(theirs)
+    assert ours.keys() == theirs.keys()
+    for trial, expected in theirs.items():
+        assert len(ours[trial]) == len(expected)
+        for line, other in zip(ours[trial], expected, strict=True):
+            for name in other.keys() - {"examples_per_s", "learning_rate", "step"}:
+                assert line[name] == pytest.approx(other[name], rel=tolerance), (trial, line["step"], name)
+
+
+@pytest.mark.parametrize("regime", ["head", "all"])
+def test_two_processes_train_as_one_does(folder, without_dropout, regime):
+    """``accelerate launch`` with gloo on the CPU; a batch of 5 splits into 3 and 2."""
+    folder(without_dropout)
+    options = [f"train.trainable={regime}", "seeds=[0]", "train.batch_size=5", "train.log_every=1"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--main_process_port=0", "-m", "train"]
+    done = subprocess.run(
+        [sys.executable, *launch, "try.yaml", *options], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("2 trials (2 variants x 1 seeds)") == 1
+    assert_same_training(ExperimentFolder(Path("out")), train(*options, "output=alone"), 2e-4)
+
+
+def test_the_last_layers_are_trained_from_stored_states_as_without(folder, without_dropout, monkeypatch):
+    folder(without_dropout)
+    options = ["train.trainable=top-1", "seeds=[0]", "train.optimizer.backbone_lr=1e-3"]
+    stored = train(*options)
+    # The same with the states computed anew from the texts in every batch.
+    monkeypatch.setattr("train.states.UpperLayers", lambda *arguments: None)
+    anew = train(*options, "output=anew", "cache=anew-cache")
+    assert_same_training(stored, anew, 1e-4)
+    before = load_file(ExperimentFolder(Path("out")).references()[0].model / "model.safetensors")
+    after = load_file(stored.trials()[0].model / "model.safetensors")
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert changed
+    assert all("encoder.layer.1." in name for name in changed)
+
+
+def test_more_layers_than_there_are_is_one_line(folder, backbone):
+    folder(backbone)
+    with pytest.raises(ProjheadsError, match=r"train\.trainable: the backbone has 2 layers; write all"):
+        train("train.trainable=top-2", "seeds=[0]")
+
+
+def test_a_full_memory_or_disk_fails_the_trial_and_the_others_go_on(folder, backbone, monkeypatch, capsys):
+    folder(backbone)
+    errors = iter([torch.OutOfMemoryError("CUDA out of memory.\nmore"), OSError(28, "No space left on device", "x")])
+
+    def fail(*arguments, **options):
+        error = next(errors, None)
+        if error:
+            raise error
+        return original(*arguments, **options)
+
+    original = train_trial
+    monkeypatch.setattr("train.run.train_trial", fail)
+    experiment = train()
+    told = capsys.readouterr().out
+    assert told.count("FAILED") == 2
+    assert "FAILED: the device is out of memory; lower train.batch_size" in told
+    assert "FAILED: the disk is full at x; make room, and the same command trains this trial again" in told
+    assert sorted(trial.read_trial()["status"] for trial in experiment.trials()) == ["failed"] * 2 + ["finished"] * 2
+    assert {trial.read_trial()["status"] for trial in train().trials()} == {"finished"}
+
+
+def test_a_trial_killed_in_its_middle_goes_on_from_its_last_point(folder, backbone):
+    folder(backbone)
+    longer = ("train.trainable=all", "train.epochs=30", "seeds=[0]", "heads.variants=[linear]")
+    process = command(*longer, "train.checkpoint_every=2")
+    while not list(Path("out").glob("trials/*/seed-0/checkpoint/step-*")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    points = [int(point.name.removeprefix("step-")) for point in Path("out").glob("trials/*/seed-0/checkpoint/step-*")]
+    experiment = train(*longer, "train.checkpoint_every=2")
+    assert points
+    assert not experiment.trials()[0].checkpoint.exists()
+    assert hashes(experiment) == hashes(train(*longer, "output=never-stopped"))
+
+
+def test_trackers_show_the_lines_of_a_trial(folder, backbone):
+    tensorboard = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    folder(backbone)
+    experiment = train("seeds=[0]", "train.trackers=[tensorboard]")
+    for trial in experiment.trials():
+        events = tensorboard.EventAccumulator(str(trial.path / "tensorboard"))
+        events.Reload()
+        shown = {(event.step, event.value) for event in events.Scalars("loss")}
+        written = [json.loads(line) for line in trial.train_jsonl.read_text().splitlines()]
+        assert shown == {(line["step"], np.float32(line["loss"])) for line in written if "loss" in line}

@@ -3,7 +3,10 @@ import torch
 from torch import nn
 
 from projheads import build_head
-from train.trial import TrainingFailedError, count_steps, train_trial, validate
+from train.checkpoint import Checkpoint
+from train.embed import pad
+from train.failures import TrainingFailedError
+from train.trial import count_steps, train_trial, validate
 
 
 def linear(seed=0):
@@ -12,7 +15,7 @@ def linear(seed=0):
 
 def test_training_learns(settings, problem):
     data, embed = problem
-    options = settings(epochs=20, optimizer={"head_lr": 1e-2}, validations=4, temperature=0.2)
+    options = settings(epochs=20, optimizer={"head_lr": 1e-2}, validations=4, loss={"temperature": 0.2})
     record = train_trial(options, linear(), None, embed, data, seed=0)
     losses = [line["loss"] for line in record.lines if "loss" in line]
     held_out = [line["validation_loss"] for line in record.lines if "validation_loss" in line]
@@ -54,7 +57,7 @@ def test_a_loss_that_is_not_finite_stops_the_trial_with_its_reason(settings, pro
 def test_packed_embeddings_are_those_of_each_text_alone(problem):
     _, embed = problem
     head = linear()
-    embeddings, mask = embed(head, torch.tensor([5, 2, 9]).numpy(), is_query=False)
+    embeddings, mask = pad(*embed(head, torch.tensor([5, 2, 9]).numpy(), is_query=False))
     for row, text in enumerate((5, 2, 9)):
         states = torch.from_numpy(embed.documents[text].astype("float32"))
         alone = nn.functional.normalize(head(states), dim=-1)
@@ -65,14 +68,132 @@ def test_packed_embeddings_are_those_of_each_text_alone(problem):
 
 def test_bf16_stays_close_to_fp32(settings, problem):
     data, embed = problem
-    losses = [
+    exact, *losses = [
         train_trial(settings(precision=precision), linear(), None, embed, data, seed=0).loss
-        for precision in ("fp32", "bf16")
+        for precision in ("fp32", "bf16", "fp16")
     ]
-    assert losses[0] == pytest.approx(losses[1], rel=0.02)
-    assert losses[0] != losses[1]
+    assert losses == [pytest.approx(exact, rel=0.02)] * 2
+    assert exact not in losses
 
 
-@pytest.mark.parametrize(("options", "steps"), [({}, 6), ({"epochs": 3}, 18), ({"max_steps": 4}, 4)])
+def test_in_fp16_a_gradient_that_overflows_is_passed_over_and_the_scale_falls(settings, problem):
+    data, embed = problem
+
+    class Overflows(nn.Linear):
+        def forward(self, x):
+            y = super().forward(x)
+            if y.requires_grad:
+                y.register_hook(lambda gradient: gradient * torch.where(gradient.abs().max() > 1e3, torch.inf, 1.0))
+            return y
+
+    record = train_trial(settings(precision="fp16", epochs=20), Overflows(16, 8), None, embed, data, seed=0)
+    norms = [line["gradient_norm"] for line in record.lines if "loss" in line]
+    assert norms[0] is None
+    assert norms[-1] is not None
+    assert record.loss < record.losses[0]
+
+
+def test_accumulated_batches_make_one_step_of_their_mean(settings, problem):
+    data, embed = problem
+    together = linear()
+    train_trial(
+        settings(batch_size=4, gradient_accumulation=3, max_steps=1, max_grad_norm=None), together, None, embed, data, 5
+    )
+    alone = []
+    order = next(iter(__import__("train.data", fromlist=["order_of"]).order_of(data, 12, 1, 5)))
+    for part in range(3):
+        head = linear()
+        rows = data.examples[order[4 * part : 4 * part + 4]]
+        queries, documents = (pad(*embed(head, rows[:, side], is_query=side == 0)) for side in (0, 1))
+        from projheads.scoring import maxsim
+
+        scores = maxsim(queries[0], documents[0], queries[1], documents[1])
+        nn.functional.cross_entropy(scores, torch.arange(4)).backward()
+        alone.append(head.weight.grad if hasattr(head, "weight") else next(head.parameters()).grad)
+    head = linear()
+    parameter = next(head.parameters())
+    parameter.grad = sum(alone) / 3
+    torch.optim.AdamW([parameter], lr=1e-3, weight_decay=0.0).step()
+    assert torch.allclose(next(together.parameters()), parameter, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"), [({}, 6), ({"epochs": 3}, 18), ({"max_steps": 4}, 4), ({"gradient_accumulation": 4}, 1)]
+)
 def test_number_of_steps(settings, options, steps):
     assert count_steps(settings(**options), 48) == steps
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": {"name": "muon", "gradient_noise": 0.01}, "gradient_accumulation": 2},
+        {"precision": "fp16", "mini_batch_size": 3},
+        {},
+    ],
+)
+def test_stopped_anywhere_it_ends_with_the_same_bits(settings, problem, tmp_path, options, monkeypatch):
+    data, embed = problem
+    options = settings(epochs=4, checkpoint_every=3, validations=2, **options)
+
+    def trial(checkpoint=None, **more):
+        head = build_head("ffn(dropout=0.3)", 16, 8, generator=torch.Generator().manual_seed(0))
+        record = train_trial(options, head, None, embed, data, seed=1, checkpoint=checkpoint, **more)
+        return head.state_dict(), record
+
+    weights, undisturbed = trial()
+    checkpoint = Checkpoint(tmp_path / "checkpoint", "key", options.checkpoint_every)
+    for stop in (2, 4, 3, 7):
+
+        def kill(step, record, stop=stop):
+            if step == stop:
+                raise Killed
+
+        with pytest.raises(Killed):
+            trial(checkpoint, on_step=kill)
+    # Killed in the middle of writing a point, too.
+    write = "train.checkpoint.write_json"
+    with monkeypatch.context() as patch:
+        patch.setattr(write, lambda path, value: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            trial(checkpoint)
+    steps = []
+    resumed, record = trial(checkpoint, on_step=lambda step, record: steps.append(step))
+    assert steps[0] == 6
+    assert all(torch.equal(weights[name], resumed[name]) for name in weights)
+    assert record.losses == undisturbed.losses
+    assert record.validation == undisturbed.validation
+    assert [line["step"] for line in record.lines] == [line["step"] for line in undisturbed.lines]
+
+
+def test_a_point_of_another_trial_or_a_damaged_one_is_passed_over(settings, problem, tmp_path):
+    data, embed = problem
+    options = settings(checkpoint_every=2)
+    started = []
+
+    def trial(key):
+        head = linear()
+        checkpoint = Checkpoint(tmp_path, key, 2)
+        train_trial(
+            options, head, None, embed, data, 0, checkpoint=checkpoint, on_step=lambda step, _: started.append(step)
+        )
+        return started[-7] if len(started) >= 7 else started[0]
+
+    trial("a")
+    (point,) = tmp_path.glob("step-*")
+    assert point.name == "step-4"
+    started.clear()
+    trial("b")
+    assert started[0] == 0
+    started.clear()
+    trial("b")
+    assert started[0] == 4
+    weights = next(tmp_path.glob("step-*/state.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-8])
+    started.clear()
+    trial("b")
+    assert started[0] == 0

@@ -1,0 +1,71 @@
+"""The lines of train.jsonl in TensorBoard, Weights & Biases or trackio, through accelerate's trackers."""
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from experiment.config import ExperimentConfig
+from experiment.config.train import Tracker
+from projheads.errors import ProjheadsError
+
+__all__ = ["check_trackers", "open_trackers"]
+
+PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"}
+
+
+def check_trackers(names: tuple[Tracker, ...]) -> None:
+    """Check that the packages of the trackers that are asked for are installed.
+
+    Raises:
+        ProjheadsError: If one is not.
+    """
+    for name in names:
+        if importlib.util.find_spec(PACKAGES[name]) is None:
+            raise ProjheadsError(
+                f"train.trackers: {name} is not installed; pip install {PACKAGES[name]}, or leave it out"
+            )
+
+
+@contextmanager
+def open_trackers(
+    config: ExperimentConfig, trial: str, folder: Path, *, main: bool = True
+) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Open the trackers of one trial.
+
+    Args:
+        config: The experiment; its name is the project, ``train.trackers`` the trackers.
+        trial: Name of the trial.
+        folder: Where those that write files write them.
+        main: False in a process that does not tell the progress.
+
+    Yields:
+        A function that shows one line of train.jsonl.
+    """
+    if not (config.train.trackers and main):
+        yield lambda line: None
+        return
+    from accelerate import PartialState
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+    PartialState(cpu=config.device == "cpu")
+    trackers = []
+    for name in config.train.trackers:
+        kind = LOGGER_TYPE_TO_CLASS[name]
+        if name == "tensorboard":
+            trackers.append(kind(run_name=name, logging_dir=str(folder)))
+        else:
+            trackers.append(kind(run_name=config.name, name=trial))
+        trackers[-1].start()
+
+    def show(line: dict[str, Any]) -> None:
+        values = {name: value for name, value in line.items() if name != "step" and value is not None}
+        for tracker in trackers:
+            tracker.log(values, step=line["step"])
+
+    try:
+        yield show
+    finally:
+        for tracker in trackers:
+            tracker.finish()
