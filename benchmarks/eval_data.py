@@ -14,7 +14,6 @@ import torch
 from eval.measures import measure_run
 from eval.ranking import Problem, own_documents, priorities
 from experiment.collections import open_collection
-from experiment.device import peak_memory
 from experiment.token_store import TokenStore
 from experiment.tokens import encode_tokens
 from projheads.build import build_head
@@ -110,7 +109,16 @@ def in_child(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[s
 
 def _measured(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
     torch.ones(8, 8) @ torch.ones(8, 8)
-    before, started = peak_memory(torch.device("cpu")), time.perf_counter()
+    before, started = _resident("VmRSS"), time.perf_counter()
     result = function(*arguments)
-    grown = peak_memory(torch.device("cpu")) - before
-    return {**result, "wall_s": time.perf_counter() - started, "memory_bytes": grown}
+    seconds = time.perf_counter() - started
+    # Not getrusage, whose peak begins with that of the parent.
+    peak = _resident("VmHWM")
+    return {**result, "wall_s": seconds, "memory_bytes": peak - before if before and peak else None}
+
+
+def _resident(name: str) -> int:
+    """Read how much memory this process has now (VmRSS) or had at its peak (VmHWM); 0 where no Linux tells."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)

@@ -10,6 +10,7 @@ The first pass multiplies in bf16 on a CPU that does so natively, by the fused k
 device that has it, and in float32 elsewhere. The results are the same: the error of each is bounded and looked behind.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -185,7 +186,7 @@ def _score_window(chunks: list[Tensor], window: "_Window", tile_rows: int, how: 
     """MaxSim (n_queries, n_documents) of padded queries, each chunk (B, Lq, width), with the documents of a window."""
     device = window.rows.device
     scores = torch.empty(sum(map(len, chunks)), len(window.documents), device=device)
-    most = max(chunk.shape[0] * chunk.shape[1] for chunk in chunks)
+    most, own = max(chunk.shape[0] * chunk.shape[1] for chunk in chunks), threading.local()
 
     def fill(tile: slice) -> None:
         longest = int(window.lengths[tile.start])
@@ -198,10 +199,12 @@ def _score_window(chunks: list[Tensor], window: "_Window", tile_rows: int, how: 
                 scores[row : row + len(chunk), tile] = maxsim(chunk, texts, backend="fused")
                 row += len(chunk)
             return
-        buffer = torch.empty(most * len(vectors), device=device, dtype=vectors.dtype)
+        # Kept by the thread: fresh memory costs as much as a tenth of the products that are written into it.
+        if len(getattr(own, "buffer", ())) < most * len(vectors):
+            own.buffer = torch.empty(most * len(vectors), device=device, dtype=vectors.dtype)
         for chunk in chunks:
             size, length, _ = chunk.shape
-            products = buffer[: size * length * len(vectors)].view(size * length, len(vectors))
+            products = own.buffer[: size * length * len(vectors)].view(size * length, len(vectors))
             torch.mm(chunk.flatten(0, 1), vectors.T, out=products)
             scores[row : row + size, tile] = products.view(size, length, -1, longest).amax(3).float().sum(1)
             row += size
@@ -249,9 +252,9 @@ def _windows(store: TokenStore, device: torch.device, dtype: torch.dtype) -> Ite
         if len(inside):
             stored = torch.tensor(store.vectors[offsets[first] : offsets[last]]).to(device)
             rows, starts = stored.to(dtype), offsets[first + inside] - offsets[first]
-            norm = float(torch.linalg.vector_norm(stored.float(), dim=1).max())
             exact = torch.promote_types(stored.dtype, dtype) == dtype
             lost = 0.0 if exact else float(torch.linalg.vector_norm(stored.float() - rows.float(), dim=1).max())
+            norm = float(torch.linalg.vector_norm(rows.float(), dim=1).max()) + lost
             yield _Window(first + inside, starts, lengths[inside], rows, norm, lost)
         first = last
 

@@ -28,7 +28,7 @@ class EvalConfig(Section):
         references: Rows that tell whether the numbers are sane: BM25, the backbone's token states without a head, and
             the baseline head before training.
         precision: Arithmetic of the backbone and the head; ``auto`` as in training.
-        batch_tokens: Tokens that the backbone encodes at once.
+        batch_tokens: Tokens that the backbone encodes at once; on a CPU 2048 can be a tenth faster.
         storage: Smaller forms in which every model's document vectors are stored, read back and searched as well:
             ``fp16``, ``int8``, ``pq16`` or ``rq16`` (bytes a vector), ``dim64`` (the first 64 numbers), ``dim64-int8``.
     """
