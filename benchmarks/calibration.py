@@ -1,52 +1,70 @@
 """Do the verdicts keep their promises? Experiments with a known truth are simulated, judged, and counted.
 
-``python -m benchmarks.calibration [--experiments 1000] [--fit FOLDER] [--null FOLDER]`` writes results/calibration.json
-and results/calibration.md.
+``python -m benchmarks.calibration [--experiments 1000] [--fit FOLDER] [--null FOLDER] [--seed N]`` writes
+results/calibration.json and results/calibration.md. Sizes that are finished are kept in ``--cache``, so a stopped run
+goes on.
 
 A simulated score is ``difficulty[q] + seed[v, s] + query[v, q] + noise[v, s, q]``. The scatter of each part comes from
 an experiment's real trials (``--fit``; without it from the numbers below). Query and noise parts have a volatility for
 each query, for most queries hardly move between heads and a few move a lot, and the noise is zero half of the time, for
-ranks often do not change at all. Heads differ in how much their seeds scatter, by a factor drawn anew each time.
+ranks often do not change at all. Heads differ in how much their seeds scatter, by a factor drawn anew each time. The
+scenes of one size differ in their seeds' scatter alone, and share all other draws.
 
 Where no head differs, no variant may be called better in more than 5% of the experiments, and the intervals must cover
-zero in 93 to 97%. Where one head is better, it is counted how often it is found; by what the experiment says it could
-have shown, that must be about 80%. Beside it stands the plain two-level bootstrap of one difference.
+zero in 93 to 97%. Where one head is better, it is counted how often it is found; by what the experiments say on the
+average that they could have shown, that must be about 80%. Beside it stands the plain two-level bootstrap.
 
 ``--null`` judges real trials of one variant against each other: its seeds are dealt out as if to several variants.
 """
 
 import argparse
-import json
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
 from eval.report.load import load_experiment
 from eval.report.table import build_leaderboard
-from eval.verdicts import Scores, judge
+from eval.verdicts import ALPHA, Scores, judge
 from eval.verdicts.bootstrap import two_level_bootstrap
-from eval.verdicts.model import paired_levels
+from eval.verdicts.judge import smallest_shown, weigh
+from eval.verdicts.model import Levels, join_levels, paired_levels, take_apart
 from eval.verdicts.power import fit_design
+from experiment.folder import read_json, sha256_json, write_json, write_text
 
+FloatArray = NDArray[np.float64]
 Size = tuple[int, int, int]
 """Numbers of seeds, of queries of each data set, and of data sets."""
-SEEDS, QUERIES, DATASETS = (3, 5, 10), (50, 300, 1000), (1, 4, 13)
-SMALL = (SEEDS, (50, 300), (1, 4))
+
+CALIBRATION_VERSION = 2
+"""Rises when a change alters the simulated numbers or how they are judged."""
+
+SIZES: tuple[Size, ...] = tuple(product((3, 5, 10), (50, 200, 1000), (1, 3, 13)))
+VARIANTS = 7
+
+
+@dataclass(frozen=True)
+class Scene:
+    """How the seeds scatter: a factor for all heads, one more for one head, and the number of variants."""
+
+    seeds: float = 1.0
+    one_head: float = 1.0
+    variants: int = VARIANTS
+
+
 SCENES = {
-    "seeds as fitted": (1.0, 7, 1.0, (SEEDS, QUERIES, DATASETS)),
-    "seeds scatter three times as much": (3.0, 7, 1.0, SMALL),
-    "seeds do not scatter": (0.0, 7, 1.0, SMALL),
-    "one head's seeds scatter five times as much": (1.0, 7, 5.0, SMALL),
-    "only one variant beside the baseline": (1.0, 2, 1.0, SMALL),
+    "seeds as fitted": Scene(),
+    "seeds scatter three times as much": Scene(seeds=3.0),
+    "seeds do not scatter": Scene(seeds=0.0),
+    "one head's seeds scatter five times as much": Scene(one_head=5.0),
+    "only one variant beside the baseline": Scene(variants=2),
 }
-"""Factor on the scatter over seeds, number of variants, factor on one of them, and the sizes that are simulated."""
 HALF = float(stats.norm.ppf(0.75))
 """Half of all normal draws lie within this; they become zeros."""
 KEPT = float(np.sqrt(0.5 + 2 * HALF * stats.norm.pdf(HALF)))
@@ -56,7 +74,7 @@ HEADS_DIFFER = 0.7
 GAINS = (0.005, 0.01, 0.02)
 """Differences whose chance to be found is counted."""
 BOOTSTRAP_EVERY = 20
-"""The bootstrap, which is slow, judges every twentieth experiment."""
+"""The bootstrap, which is slow, judges every twentieth experiment of the first scene."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +87,6 @@ class Structure:
         noise_sd: Of the rest.
         volatility: Quantiles of the queries' volatility, as factors on the last two; their mean square is 1.
         source: Where the numbers come from.
-        variants: Number of variants, the baseline among them.
-        outlier: Factor on ``seed_sd`` of one variant that is not the baseline.
     """
 
     seed_sd: float
@@ -78,8 +94,6 @@ class Structure:
     noise_sd: float
     volatility: tuple[float, ...]
     source: str
-    variants: int = 7
-    outlier: float = 1.0
 
 
 def assumed_structure() -> Structure:
@@ -113,66 +127,150 @@ def fit_structure(folder: Path) -> Structure:
     )
 
 
-def simulate(structure: Structure, generator: np.random.Generator, size: Size) -> dict[str, Scores]:
-    """Draw one experiment in which no head differs."""
-    (seeds, queries, datasets), variants = size, structure.variants
-    scatter = structure.seed_sd * np.exp(HEADS_DIFFER * generator.standard_normal(variants) / 2)
-    scatter[1] *= structure.outlier
-    seed_part = scatter[:, None] * generator.standard_normal((variants, seeds))
-    tables: list[list[NDArray[np.float64]]] = [[] for _ in range(variants)]
+def draw_queries(structure: Structure, generator: np.random.Generator, size: Size) -> list[FloatArray]:
+    """Draw what queries do to scores: for each data set an array (variants, seeds, queries)."""
+    seeds, queries, datasets = size
+    tables = []
     for _ in range(datasets):
-        # A seed's effect is in part peculiar to the data set; the two parts add up to its variance on one data set.
-        own = scatter[:, None] * generator.standard_normal((variants, seeds))
         volatility = generator.choice(structure.volatility, size=queries)
-        query_part = structure.query_sd * volatility * generator.standard_normal((variants, 1, queries))
-        noise = generator.standard_normal((variants, seeds, queries))
-        noise[np.abs(noise) < HALF] = 0.0
-        noise *= structure.noise_sd / KEPT * volatility
-        scores = np.sqrt(0.5) * (seed_part + own)[..., None] + query_part + noise
-        for variant in range(variants):
-            tables[variant].append(scores[variant])
-    return {f"v{variant}": Scores(tuple(range(seeds)), tuple(tables[variant])) for variant in range(variants)}
+        query_part = structure.query_sd * volatility * generator.standard_normal((VARIANTS, 1, queries))
+        noise = generator.standard_normal((VARIANTS, seeds, queries), dtype=np.float32)
+        noise *= np.abs(noise) >= HALF
+        tables.append(query_part + structure.noise_sd / KEPT * volatility * noise)
+    return tables
 
 
-def null_cell(structure: Structure, size: Size, *, experiments: int, random: Sequence[int]) -> dict[str, Any]:
-    """Judge experiments in which no head differs."""
-    generator = np.random.default_rng([*random, 0])
-    covered = bootstrap_covered = bootstrapped = called = 0
-    foreseen = []
-    for number in range(experiments):
-        scores = simulate(structure, generator, size)
-        verdicts = judge(scores, "v0").values()
-        covered += sum(verdict.low <= 0 <= verdict.high for verdict in verdicts)
-        called += any(verdict.word == "better" for verdict in verdicts)
-        foreseen += [verdict.smallest_shown for verdict in verdicts if verdict.smallest_shown is not None]
-        if number % BOOTSTRAP_EVERY == 0:
-            pair = zip(scores["v1"].tables, scores["v0"].tables, strict=True)
-            low, high = two_level_bootstrap([a - b for a, b in pair], generator, draws=300)
-            bootstrapped += 1
-            bootstrap_covered += low <= 0 <= high
+def draw_seeds(structure: Structure, generator: np.random.Generator, size: Size) -> FloatArray:
+    """Draw what seeds do to scores, shape (data sets, variants, seeds).
+
+    A seed's effect is in part peculiar to the data set; the two parts add up to its variance on one data set.
+    """
+    seeds, _, datasets = size
+    scatter = structure.seed_sd * np.exp(HEADS_DIFFER * generator.standard_normal(VARIANTS) / 2)
+    everywhere = generator.standard_normal((1, VARIANTS, seeds))
+    own = generator.standard_normal((datasets, VARIANTS, seeds))
+    return np.asarray(np.sqrt(0.5) * scatter[:, None] * (everywhere + own))
+
+
+def in_scene(scene: Scene, shifts: FloatArray) -> FloatArray:
+    """Scale what seeds do as a scene has it, and keep its variants."""
+    factors = np.full(VARIANTS, scene.seeds)
+    factors[1] *= scene.one_head
+    return np.asarray(factors[:, None] * shifts)[:, : scene.variants]
+
+
+def as_scores(tables: Sequence[FloatArray], shifts: FloatArray) -> dict[str, Scores]:
+    """Put the draws together to the scores of each variant, the first of which is the baseline."""
+    seeds = tuple(range(shifts.shape[2]))
     return {
-        **dict(zip(("seeds", "queries", "datasets"), size, strict=True)),
-        "experiments": experiments,
-        "called_better": _share(called, experiments),
-        "coverage": _share(covered, experiments * (structure.variants - 1)),
-        "bootstrap_coverage": _share(bootstrap_covered, bootstrapped),
-        "could_have_shown": float(np.mean(foreseen)),
+        f"v{variant}": Scores(
+            seeds, tuple(table[variant] + shift[variant][:, None] for table, shift in zip(tables, shifts, strict=True))
+        )
+        for variant in range(shifts.shape[1])
     }
 
 
-def power_table(
-    structure: Structure, size: Size, shown: float, *, experiments: int, random: Sequence[int]
-) -> list[dict[str, float]]:
-    """Count how often one head that is better is found: by the usual gains, and by what could be shown."""
-    generator = np.random.default_rng([*random, 1])
-    gains = (*GAINS, shown)
-    found = dict.fromkeys(gains, 0)
-    for _ in range(experiments):
-        scores = simulate(structure, generator, size)
-        for gain in gains:
-            better = Scores(scores["v1"].seeds, tuple(table + gain for table in scores["v1"].tables))
-            found[gain] += judge(scores | {"v1": better}, "v0")["v1"].word == "better"
-    return [{"gain": gain, **_share(count, experiments)} for gain, count in found.items()]
+def as_levels(tables: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Take the differences to the baseline apart, for all variants at once; seeds' shifts only move the means."""
+    taken = [take_apart(table[1:] - table[:1]) for table in tables]
+    means, between, noise = (np.stack(part, axis=1) for part in zip(*taken, strict=True))
+    return means, between, noise
+
+
+def simulate(structure: Structure, size: Size, *, experiments: int, random: Sequence[int]) -> dict[str, Any]:
+    """Judge experiments in which no head differs, in every scene.
+
+    Returns:
+        For each scene the means, standard errors, degrees of freedom and corrected p-values, each of shape
+        (experiments, variants - 1), and for the first one what the bootstrap covered.
+    """
+    generator = np.random.default_rng(random)
+    seeds, queries, datasets = size
+    found: dict[str, list[FloatArray]] = {name: [] for name in SCENES}
+    bootstrap = []
+    for number in range(experiments):
+        tables, shifts = draw_queries(structure, generator, size), draw_seeds(structure, generator, size)
+        means, between, noise = as_levels(tables)
+        for name, scene in SCENES.items():
+            shift = in_scene(scene, shifts)
+            parts: list[Levels] = [
+                join_levels(means[i] + shift[:, i + 1] - shift[:, 0], between[i], noise[i], [queries] * datasets)
+                for i in range(scene.variants - 1)
+            ]
+            estimates, adjusted = weigh(parts)
+            rows = [(one.mean, one.standard_error, one.df, p) for one, p in zip(estimates, adjusted, strict=True)]
+            found[name].append(np.array(rows).T)
+        if number % BOOTSTRAP_EVERY == 0:
+            scores = as_scores(tables, in_scene(next(iter(SCENES.values())), shifts))
+            pair = zip(scores["v1"].tables, scores["v0"].tables, strict=True)
+            low, high = two_level_bootstrap([a - b for a, b in pair], generator, draws=300)
+            bootstrap.append(low <= 0 <= high)
+    return {"scenes": {name: np.stack(one, axis=1) for name, one in found.items()}, "bootstrap": bootstrap}
+
+
+def null_cell(scene: Scene, found: FloatArray) -> dict[str, Any]:
+    """Count what was called better, what the intervals covered, and what would have been found had a head been better.
+
+    Args:
+        scene: The scene.
+        found: Means, standard errors, degrees of freedom and corrected p-values, shape (4, experiments, variants - 1).
+    """
+    means, errors, dfs, adjusted = found
+    experiments, variants = means.shape
+    called = ((adjusted < ALPHA) & (means > 0)).any(axis=1).sum()
+    covered = np.abs(means) <= special.stdtrit(dfs, 0.975) * errors
+    foreseen = np.vectorize(smallest_shown)(errors, dfs, comparisons=variants)
+    stated = foreseen.mean(axis=0)
+    cell = {
+        "experiments": experiments,
+        "called_better": _share(int(called), experiments),
+        "coverage": _share(int(covered.sum()), covered.size),
+        "power": [{"gain": gain, "share": power(found, [gain] * variants)} for gain in GAINS],
+        "stated": {"mean": float(stated.mean()), "low": _quantile(foreseen, 0.1), "high": _quantile(foreseen, 0.9)},
+        "stated_power": power(found, stated),
+    }
+    if scene.one_head != 1:
+        cell["one_head_coverage"] = _share(int(covered[:, 0].sum()), experiments)
+    return cell
+
+
+def power(found: FloatArray, gains: Sequence[float] | FloatArray) -> float:
+    """Return how often a variant that is better by its gain is called so, the mean over the variants.
+
+    A gain moves the mean and nothing else, so the experiments without a difference serve for every gain.
+    """
+    means, errors, dfs, _ = found
+    p_values = 2 * special.stdtr(dfs, -np.abs(means) / errors)
+    count = means.shape[1]
+    hits = []
+    for variant, gain in enumerate(gains):
+        better = means[:, variant] + gain
+        mine = 2 * special.stdtr(dfs[:, variant], -np.abs(better) / errors[:, variant])
+        others = np.sort(np.delete(p_values, variant, axis=1), axis=1)
+        # Holm's procedure goes through the p-values from the least, and stops at the first that is too large.
+        place = (others < mine[:, None]).sum(axis=1)
+        passed = np.cumprod(others * (count - np.arange(count - 1)) < ALPHA, axis=1)
+        before = (np.arange(count - 1) < place[:, None]) & (passed == 0)
+        hits.append((mine * (count - place) < ALPHA) & ~before.any(axis=1) & (better > 0))
+    return float(np.mean(hits))
+
+
+def cells(structure: Structure, size: Size, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Return what was counted in each scene of one size, from the cache where it is finished."""
+    random = (options.seed, SIZES.index(size))
+    key = sha256_json([CALIBRATION_VERSION, asdict(structure), size, options.experiments, random])
+    path = options.cache / f"{key[:24]}.json"
+    if path.exists():
+        stored: dict[str, dict[str, Any]] = read_json(path)
+        return stored
+    drawn = simulate(structure, size, experiments=options.experiments, random=random)
+    counted = {
+        name: dict(zip(("seeds", "queries", "datasets"), size, strict=True)) | null_cell(scene, drawn["scenes"][name])
+        for name, scene in SCENES.items()
+    }
+    counted[next(iter(SCENES))]["bootstrap_coverage"] = _share(sum(drawn["bootstrap"]), len(drawn["bootstrap"]))
+    write_json(path, counted)
+    return counted
 
 
 def real_null(folder: Path, *, seeds: int, experiments: int, random: int) -> dict[str, Any]:
@@ -209,17 +307,20 @@ def markdown(result: dict[str, Any]) -> str:
     lines = [
         "# Calibration of the verdicts",
         "",
-        f"{structure['variants']} variants, {result['experiments']} simulated experiments a line; made by `python -m "
-        "benchmarks.calibration`, which says how. "
-        f"Scatter of a score: {structure['source']} (points: seed {100 * structure['seed_sd']:.2f}, query "
+        f"{result['experiments']} simulated experiments a line, random seed {result['seed']}; made by `python -m "
+        f"benchmarks.calibration`, which says how. {VARIANTS} variants where the title names no other number. Scatter of "
+        f"a score: {structure['source']} (points: seed {100 * structure['seed_sd']:.2f}, query "
         f"{100 * structure['query_sd']:.2f}, noise {100 * structure['noise_sd']:.2f}).",
         "",
+        "Any called better: at most 5% is promised. Intervals that cover: 93 to 97%. Finds that: how often a variant "
+        "that is better by what the experiments say on the average that they could have shown is called better; 80% "
+        "is promised. In brackets behind what could have been shown: the tenth and the ninetieth of 100 experiments.",
+        "",
+        *_extremes(result["cells"]),
+        "",
     ]
-    for name, cells in result["cells"].items():
-        header = ["seeds", "queries", "data sets", "any called better [95%]", "intervals that cover", "plain bootstrap"]
-        if "power" in cells[0]:
-            header += [*(f"finds {100 * gain:g}" for gain in GAINS), "could have shown, points", "finds that"]
-        lines += [f"## {name.capitalize()}", "", *_table(header, [_cell_texts(cell) for cell in cells]), ""]
+    for name, counted in result["cells"].items():
+        lines += [f"## {name.capitalize()}", "", *_table([_cell_texts(cell) for cell in counted]), ""]
     for null in result["real_null"]:
         lines += [
             f"Real null: {null['trials']} trials of {null['variant']} ({null['experiment']}) dealt out "
@@ -230,22 +331,40 @@ def markdown(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (header, ["---:"] * len(header), *rows)]
+def _extremes(counted: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+    """Say the worst of each promise over all scenes and sizes."""
+    every = [cell for one in counted.values() for cell in one]
+    called = max((cell["called_better"] for cell in every), key=lambda one: float(one["share"]))
+    coverage = [cell["coverage"]["share"] for cell in every]
+    stated = [cell["stated_power"] for cell in every]
+    yield f"Over all {len(every)} lines: any called better at most {_interval(called)}; intervals cover "
+    yield f"{_percent(min(coverage))} to {_percent(max(coverage))}; what could have been shown is found in "
+    yield f"{_percent(min(stated))} to {_percent(max(stated))}."
 
 
-def _cell_texts(cell: dict[str, Any]) -> list[str]:
-    called = cell["called_better"]
-    texts = [
-        *(str(cell[key]) for key in ("seeds", "queries", "datasets")),
-        f"{_percent(called['share'])} [{_percent(called['low'])}, {_percent(called['high'])}]",
-        _percent(cell["coverage"]["share"]),
-        _percent(cell["bootstrap_coverage"]["share"]),
-    ]
-    if "power" in cell:
-        *usual, shown = (_percent(one["share"]) for one in cell["power"])
-        texts += [*usual, f"{100 * cell['could_have_shown']:.2f}", shown]
-    return texts
+def _table(rows: Sequence[Mapping[str, str]]) -> list[str]:
+    header = list(rows[0])
+    return [f"| {' | '.join(cells)} |" for cells in (header, ["---:"] * len(header), *(row.values() for row in rows))]
+
+
+def _cell_texts(cell: dict[str, Any]) -> dict[str, str]:
+    stated = cell["stated"]
+    texts = {
+        "seeds": str(cell["seeds"]),
+        "queries": str(cell["queries"]),
+        "data sets": str(cell["datasets"]),
+        "any called better [95%]": _interval(cell["called_better"]),
+        "intervals that cover [95%]": _interval(cell["coverage"]),
+    }
+    if "one_head_coverage" in cell:
+        texts["those of that head"] = _percent(cell["one_head_coverage"]["share"])
+    if "bootstrap_coverage" in cell:
+        texts["plain bootstrap"] = _percent(cell["bootstrap_coverage"]["share"])
+    texts |= {f"finds {100 * one['gain']:g}": _percent(one["share"]) for one in cell["power"]}
+    return texts | {
+        "could have shown": f"{100 * stated['mean']:.2f} [{100 * stated['low']:.2f}, {100 * stated['high']:.2f}]",
+        "finds that": _percent(cell["stated_power"]),
+    }
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -258,35 +377,27 @@ def main(arguments: Sequence[str]) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the simulation")
     parser.add_argument("--output", type=Path, default=Path("results"), help="folder of the results")
+    parser.add_argument("--cache", type=Path, default=Path("outputs/calibration"), help="folder of finished sizes")
     options = parser.parse_args(arguments)
     structure = fit_structure(options.fit) if options.fit else assumed_structure()
+    counted = []
+    for size in SIZES:
+        counted.append(cells(structure, size, options))
+        first = counted[-1][next(iter(SCENES))]
+        print(*size, first["called_better"]["share"], first["coverage"]["share"], first["stated_power"], flush=True)
     result = {
         "experiments": options.experiments,
         "seed": options.seed,
         "structure": asdict(structure),
-        "cells": {name: list(_cells(structure, name, options)) for name in SCENES},
+        "cells": {name: [one[name] for one in counted] for name in SCENES},
         "real_null": [
             real_null(folder, seeds=seeds, experiments=options.experiments, random=options.seed)
             for folder in options.null
-            for seeds in (3, 5)
+            for seeds in (3, 5, 10)
         ],
     }
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "calibration.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    (options.output / "calibration.md").write_text(markdown(result), encoding="utf-8")
-
-
-def _cells(structure: Structure, name: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    scale, variants, outlier, sizes = SCENES[name]
-    scene = replace(structure, seed_sd=scale * structure.seed_sd, variants=variants, outlier=outlier)
-    for number, size in enumerate(product(*sizes)):
-        random = (options.seed, list(SCENES).index(name), number)
-        cell = null_cell(scene, size, experiments=options.experiments, random=random)
-        if name == next(iter(SCENES)):
-            few, shown = options.experiments // 10, cell["could_have_shown"]
-            cell["power"] = power_table(scene, size, shown, experiments=few, random=random)
-        print(name, *size, cell["called_better"], cell["coverage"]["share"], flush=True)
-        yield cell
+    write_json(options.output / "calibration.json", result)
+    write_text(options.output / "calibration.md", markdown(result))
 
 
 def _share(hits: int, total: int) -> dict[str, float]:
@@ -295,12 +406,20 @@ def _share(hits: int, total: int) -> dict[str, float]:
     return {"share": hits / total, "low": float(ends.low), "high": float(ends.high)}
 
 
-def _normalised(quantiles: NDArray[np.float64]) -> tuple[float, ...]:
+def _quantile(values: FloatArray, share: float) -> float:
+    return float(np.quantile(values, share))
+
+
+def _normalised(quantiles: FloatArray) -> tuple[float, ...]:
     return tuple(float(value) for value in quantiles / np.sqrt(np.mean(np.square(quantiles))))
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}%"
+
+
+def _interval(share: Mapping[str, float]) -> str:
+    return f"{_percent(share['share'])} [{_percent(share['low'])}, {_percent(share['high'])}]"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""``python -m eval``: evaluate an experiment, write its leaderboard, or score a run file."""
+"""``python -m eval``: evaluate an experiment or any checkpoint, write a leaderboard, or score a run file."""
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +12,14 @@ from experiment.cli import run_command
 __all__ = ["main"]
 
 USAGE = """python -m eval CONFIG-or-OUTPUT-FOLDER [key=value ...] [--dry-run]
+       python -m eval --model PATH-or-HUB-NAME [--model ...] --datasets DATASET ... [--output FOLDER] [key=value ...]
        python -m eval report OUTPUT-FOLDER
        python -m eval plan OUTPUT-FOLDER
        python -m eval compare OUTPUT-FOLDER OUTPUT-FOLDER ...
        python -m eval score RUN QRELS [--measures MEASURE ...]"""
+
+SETTING = re.compile(r"(eval\.\w+|cache|device|threads|trust_remote_code)=")
+"""How a setting begins that stands behind a list of data sets or measures."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -30,6 +35,8 @@ def main(arguments: Sequence[str]) -> None:
         {"report": main_report, "plan": main_plan, "compare": main_compare}[command](rest)
     elif command == "score":
         _score(rest)
+    elif any(argument.split("=")[0] == "--model" for argument in arguments):
+        _evaluate_checkpoints(arguments)
     else:
         _evaluate(arguments)
 
@@ -48,6 +55,7 @@ def _evaluate(arguments: Sequence[str]) -> None:
     from eval.evaluate import evaluate_experiment
     from eval.plan import print_plan
     from eval.report.cli import main_report
+    from eval.report.load import InconclusiveError
     from experiment.load import load_config, read_resolved
     from experiment.progress import Progress
 
@@ -62,7 +70,55 @@ def _evaluate(arguments: Sequence[str]) -> None:
         return
     with Progress() as progress:
         evaluate_experiment(config, progress)
-    main_report([str(config.output)])
+    try:
+        main_report([str(config.output)])
+    except InconclusiveError as error:
+        print(f"no leaderboard: {error}")
+
+
+def _evaluate_checkpoints(arguments: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m eval",
+        description="Evaluate multi-vector checkpoints of PyLate or sentence-transformers, each as it was made to be "
+        "used, and compare them query by query. Finished evaluations are not done again.",
+    )
+    parser.add_argument("--model", action="append", required=True, help="a folder or a hub name; may stand many times")
+    parser.add_argument(
+        "--datasets", nargs="+", required=True, help="as in a configuration; suite:beir, suite:nanobeir"
+    )
+    parser.add_argument("--measures", nargs="+", help="ir-measures expressions; the first is compared")
+    parser.add_argument("--index", help="auto, exact or a FAISS factory string")
+    parser.add_argument("--split", help="of all data sets; that by which models are compared if not given")
+    parser.add_argument("--host", help="the host that opens the checkpoints; the one that wrote each if not given")
+    parser.add_argument("--output", help="folder of the results; outputs/checkpoints if not given")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example eval.depth=1000 or device=cpu")
+    options = parser.parse_intermixed_args(arguments)
+
+    from eval.checkpoints import evaluate_checkpoints
+    from eval.report.checkpoints import print_checkpoints
+    from eval.report.cli import main_report
+    from eval.report.load import InconclusiveError
+    from experiment.load import checkpoints_config
+    from experiment.progress import Progress
+
+    # Words behind --datasets or --measures that are no data set and no measure are settings.
+    lists = {name: getattr(options, name) or [] for name in ("datasets", "measures")}
+    overrides = [*options.overrides, *(word for words in lists.values() for word in words if SETTING.match(word))]
+    lists = {name: [word for word in words if not SETTING.match(word)] for name, words in lists.items()}
+    split = {"split": options.split} if options.split else {}
+    datasets = [{"source": source, **split} if split else source for source in lists["datasets"]]
+    given = {"measures": lists["measures"] or None, "index": options.index}
+    settings = {"datasets": datasets, "references": [], **{key: value for key, value in given.items() if value}}
+    values = {"models": options.model, "output": options.output, "host": options.host, "eval": settings}
+    config = checkpoints_config({key: value for key, value in values.items() if value}, overrides)
+    with Progress() as progress:
+        evaluate_checkpoints(config, progress)
+    try:
+        print_checkpoints(config.output)
+        if len(config.models) > 1:
+            main_report([str(config.output)])
+    except InconclusiveError as error:
+        print(f"no leaderboard: {error}")
 
 
 def _score(arguments: Sequence[str]) -> None:

@@ -1,16 +1,13 @@
-"""BM25, the reference that every retrieval paper has: by bm25s, over the whole text of each document."""
+"""BM25, the reference that every retrieval paper has."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
-from eval.ranking import NOTHING, Ranking
+from eval.ranking import Ranking
+from experiment.bm25 import BM25_SETTINGS, bm25_search
 
 __all__ = ["BM25_SETTINGS", "bm25_rankings"]
-
-K1, B = 1.5, 0.75
-BM25_SETTINGS = f"bm25s, Lucene's variant, k1={K1}, b={B}, English stemmer and stop words"
 
 
 def bm25_rankings(
@@ -22,41 +19,6 @@ def bm25_rankings(
     own: np.ndarray,
     progress: Callable[[float], None] | None = None,
 ) -> list[Ranking]:
-    """Rank documents for queries by BM25 (Robertson and Zaragoza, 2009; variants: Kamphuis et al., 2020).
-
-    A document that shares no term with a query is not found. Scores are float32; documents of equal score stand by
-    falling priority.
-
-    Args:
-        queries: Texts.
-        documents: Texts.
-        depth: Documents wanted for each query.
-        priority: (n_documents,) int64, as in ``eval.ranking.Problem``.
-        own: (n_queries,) int64, as there.
-        progress: Called with the share of the queries that are answered since its last call.
-    """
-    import bm25s
-    import Stemmer
-
-    stemmer = Stemmer.Stemmer("english")
-
-    def terms(texts: Sequence[str], **options: Any) -> Any:
-        return bm25s.tokenize(list(texts), stopwords="en", stemmer=stemmer, show_progress=False, **options)
-
-    tokens = terms(documents)
-    if not any(len(document) for document in tokens.ids):
-        return [NOTHING] * len(queries)
-    index = bm25s.BM25(k1=K1, b=B, method="lucene")
-    index.index(tokens, show_progress=False)
-    rankings = []
-    for query, words in enumerate(terms(queries, return_ids=False)):
-        known = index.get_tokens_ids(words)
-        scores = index.get_scores_from_ids(known).astype(np.float32) if known else np.zeros(len(documents), np.float32)
-        if own[query] >= 0:
-            scores[own[query]] = 0
-        found = np.flatnonzero(scores > 0)
-        order = np.lexsort((-priority[found], -scores[found]))[:depth]
-        rankings.append(Ranking(found[order], scores[found[order]]))
-        if progress:
-            progress(1 / len(queries))
-    return rankings
+    """Rank documents for queries; see ``bm25_search``, and ``eval.ranking.Problem`` for ``priority`` and ``own``."""
+    found = bm25_search(queries, documents, depth=depth, priority=priority, own=own, progress=progress)
+    return [Ranking(*ranking) for ranking in found]

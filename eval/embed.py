@@ -40,7 +40,7 @@ class Encoding:
         device: Where.
         precision: Arithmetic of backbone and head: ``fp32``, ``bf16`` or ``fp16``.
         batch_tokens: Tokens that the backbone encodes at once.
-        cache: Folder of token states, which are kept, and of embeddings on their way.
+        cache: Folder of token states and checkpoints' embeddings, which are kept, and of embeddings on their way.
         trust_remote_code: Whether code that comes with a backbone may run.
     """
 
@@ -74,6 +74,8 @@ class Embedder:
     def embedded(self, subject: Subject) -> Iterator[tuple[TokenStore, TokenStore]]:
         """Give the embeddings of queries and of documents, float16 of norm 1; they are gone when the block ends.
 
+        Those of a subject that is ``kept`` stay in the cache.
+
         Raises:
             ProjheadsError: If the model cannot be opened, or gives embeddings that are not finite.
         """
@@ -81,7 +83,8 @@ class Embedder:
         if not subject.frozen:
             key = sha256_json([subject.host, subject.identity])
             yield self._encode(self._open(subject), cache / "embeddings" / key[:32], key, project=True)
-            shutil.rmtree(cache / "embeddings" / key[:32])
+            if not subject.kept:
+                shutil.rmtree(cache / "embeddings" / key[:32])
             return
         states = self._token_states(subject)
         head = nn.Identity() if subject.kind == "backbone" else read_head(subject.model)

@@ -1,4 +1,4 @@
-"""An experiment's evaluation: every trial and reference row on every data set, each written once."""
+"""Evaluation of trials, reference rows and checkpoints on every data set, each written once."""
 
 import time
 from collections.abc import Sequence
@@ -15,27 +15,29 @@ from eval.record import (
     evaluation_record,
     is_finished,
     missing_forms,
+    regroup,
     storage_entry,
     with_storage,
 )
 from eval.runs import Run, encode_id, make_run, write_run
-from eval.search import Answer, SearchSettings, check_search, describe, search, search_settings
+from eval.search import Answer, check_search, describe, search, search_settings
 from eval.storage import check_forms, stored_as
 from eval.subjects import Subject, list_references, list_trials
 from eval.texts import write_texts
 from experiment.claim import refuse_another
-from experiment.collections import Collection, open_collection
-from experiment.config import DatasetRef, ExperimentConfig
+from experiment.collections import Collection, open_collection, suite_notes
+from experiment.config import EvalConfig, EvalDatasetRef, ExperimentConfig
 from experiment.device import pick_device, resolve_precision
 from experiment.estimate import seconds_of_products
 from experiment.folder import ExperimentFolder, read_json, write_json, write_text
 from experiment.load import dump_config, read_resolved
+from experiment.lock import try_locked
 from experiment.progress import Progress, human_time
 from experiment.storage import StorageForm, parse_storage
 from experiment.token_store import TokenStore
 from projheads.errors import ProjheadsError
 
-__all__ = ["evaluate_experiment"]
+__all__ = ["evaluate_experiment", "evaluate_subjects"]
 
 SECONDS_PER_RANKING = 0.006
 """For the estimate: scoring a query's best documents again and ordering them, on one CPU core."""
@@ -51,8 +53,7 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress) -> None:
     if config.threads:
         torch.set_num_threads(config.threads)
     device = pick_device(config.device)
-    searching = search_settings(config.eval)
-    check_search(searching, config.heads.out_features)
+    check_search(search_settings(config.eval), config.heads.out_features)
     check_forms(config.eval.storage, config.heads.out_features)
     encoding = Encoding(
         device=device,
@@ -67,10 +68,38 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress) -> None:
         raise ProjheadsError(f"{config.output}: holds no finished trial; run python -m train on this experiment first")
     identities = BackboneIdentities()
     subjects = [*trials, *list_references(config, trials, identities, progress.say)]
+    evaluate_subjects(subjects, config.eval, encoding, folder, identities, progress)
+
+
+def evaluate_subjects(
+    subjects: Sequence[Subject],
+    settings: EvalConfig,
+    encoding: Encoding,
+    folder: ExperimentFolder,
+    identities: BackboneIdentities,
+    progress: Progress,
+) -> None:
+    """Evaluate on every data set those subjects that are not evaluated yet.
+
+    Two processes may do it at once: what one is at is passed over by the other until nothing else is left to do.
+
+    Args:
+        subjects: What is evaluated.
+        settings: On which data sets, and how.
+        encoding: How texts are encoded.
+        folder: Where the texts for the report lie.
+        identities: Remembers what it has hashed.
+        progress: Told what is done.
+
+    Raises:
+        ProjheadsError: If a data set or index cannot be used, or an evaluation failed; the others are done before that.
+    """
+    for note in suite_notes(ref.source for ref in settings.datasets):
+        progress.say(note)
     failed = []
-    for ref in config.eval.datasets:
-        collection = open_collection(ref.source, split=ref.split, cache=config.cache)
-        task = _Task(config, ref, collection, searching, encoding, identities, progress)
+    for ref in settings.datasets:
+        collection = open_collection(ref.source, split=ref.split, cache=encoding.cache)
+        task = _Task(settings, ref, collection, encoding, identities, progress)
         failed += task.evaluate(subjects)
         write_texts(folder.texts_json(ref.name), ref.name, collection, subjects)
     if failed:
@@ -92,25 +121,23 @@ def _open_folder(config: ExperimentConfig) -> ExperimentFolder:
 
 
 class _Task:
-    """One data set of an experiment, and how it is evaluated."""
+    """One data set, and how it is evaluated."""
 
     def __init__(
         self,
-        config: ExperimentConfig,
-        ref: DatasetRef,
+        settings: EvalConfig,
+        ref: EvalDatasetRef,
         collection: Collection,
-        searching: SearchSettings,
         encoding: Encoding,
         identities: BackboneIdentities,
         progress: Progress,
     ) -> None:
-        self._config = config
+        self._settings = settings
         self._ref = ref
         self._collection = collection
-        self._searching = searching
         self._encoding = encoding
         self._progress = progress
-        self._forms = [parse_storage(name) for name in config.eval.storage]
+        self._forms = [parse_storage(name) for name in settings.storage]
         self._query_ids, self._document_ids = list(collection.qrels), list(collection.corpus)
         self._queries = [collection.queries[name] for name in self._query_ids]
         self._documents = [document.passage for document in collection.corpus.values()]
@@ -122,9 +149,11 @@ class _Task:
     def evaluate(self, subjects: Sequence[Subject]) -> list[str]:
         """Evaluate the subjects that are not evaluated yet; return the names of those that failed."""
         name, say = self._ref.name, self._progress.say
-        settings, precision = self._config.eval, self._encoding.precision
+        settings, precision = self._settings, self._encoding.precision
         keys = {subject.folder: evaluation_key(subject, self._collection, settings, precision) for subject in subjects}
         pending = [subject for subject in subjects if not self._is_finished(subject, keys[subject.folder])]
+        for subject in subjects:
+            regroup(subject, self._ref)
         odd = "".join(f", {count} {what.replace('_', ' ')}" for what, count in self._collection.notes.items())
         say(f"{name}: {len(self._documents)} documents, {len(self._queries)} judged queries{odd}")
         finished = len(subjects) - len(pending)
@@ -133,14 +162,20 @@ class _Task:
             return []
         duration = human_time(self._estimate(pending))
         say(f"{name}: evaluations to do: {len(pending)}, finished already: {finished}; about {duration}")
-        failed = []
-        for number, subject in enumerate(pending, start=1):
-            where = f"{name} [{number}/{len(pending)}] {subject.name}"
-            try:
-                say(f"{where}: {self._evaluate(subject, keys[subject.folder])}")
-            except ProjheadsError as error:
-                say(f"{where}: FAILED: {error}")
-                failed.append(f"{subject.name} on {name}")
+        failed, queue = [], list(enumerate(pending, start=1))
+        for wait in (False, True):
+            taken = []
+            for number, subject in queue:
+                where, key = f"{name} [{number}/{len(pending)}] {subject.name}", keys[subject.folder]
+                with try_locked(subject.folder.path / "eval", wait=wait) as mine:
+                    if not mine:
+                        say(f"{where}: another process is at it, so it comes last")
+                        taken.append((number, subject))
+                    elif self._is_finished(subject, key):
+                        say(f"{where}: another process has done it meanwhile")
+                    else:
+                        failed += self._try(subject, key, where)
+            queue = taken
         return failed
 
     def _is_finished(self, subject: Subject, key: str) -> bool:
@@ -151,6 +186,15 @@ class _Task:
         if subject.kind != "model":
             return []
         return missing_forms(read_json(subject.folder.eval_json(self._ref.name)), self._forms)
+
+    def _try(self, subject: Subject, key: str, where: str) -> list[str]:
+        """Evaluate one subject; say and return what failed."""
+        try:
+            self._progress.say(f"{where}: {self._evaluate(subject, key)}")
+        except ProjheadsError as error:
+            self._progress.say(f"{where}: FAILED: {error}")
+            return [f"{subject.name} on {self._ref.name}"]
+        return []
 
     def _evaluate(self, subject: Subject, key: str) -> str:
         """Evaluate one subject and write its files; return what to tell of it."""
@@ -166,9 +210,9 @@ class _Task:
         return f"{told.removeprefix('; ')}, {human_time(time.perf_counter() - started)}"
 
     def _search(self, name: str, queries: TokenStore, documents: TokenStore) -> Answer:
-        problem = Problem(queries, documents, self._config.eval.depth, self._priority, self._own)
+        problem = Problem(queries, documents, self._settings.depth, self._priority, self._own)
         with self._progress.step(f"searching for {name}", 1) as advance:
-            return search(problem, self._searching, self._encoding.device, advance)
+            return search(problem, search_settings(self._settings), self._encoding.device, advance)
 
     def _write(
         self, subject: Subject, key: str, answer: Answer, embeddings: tuple[TokenStore, TokenStore] | None
@@ -197,7 +241,7 @@ class _Task:
 
     def _measured(self, answer: Answer) -> tuple[Run, dict[str, dict[str, float]]]:
         run = make_run(answer.rankings, self._query_ids, self._document_ids)
-        return run, measure_run(self._config.eval.measures, self._collection.qrels, run)
+        return run, measure_run(self._settings.measures, self._collection.qrels, run)
 
     def _bm25(self) -> Answer:
         started = time.perf_counter()
@@ -205,24 +249,26 @@ class _Task:
             rankings = bm25_rankings(
                 self._queries,
                 self._documents,
-                depth=self._config.eval.depth,
+                depth=self._settings.depth,
                 priority=self._priority,
                 own=self._own,
                 progress=advance,
             )
-        return Answer(rankings, describe("bm25", self._config.eval.depth), 0.0, time.perf_counter() - started, 0)
+        return Answer(rankings, describe("bm25", self._settings.depth), 0.0, time.perf_counter() - started, 0)
 
     def _estimate(self, pending: Sequence[Subject]) -> float:
         """Guess how long the pending evaluations take, in seconds; BM25 counts as nothing."""
         models = [subject for subject in pending if subject.kind != "bm25"]
         if not models:
             return 0.0
-        encode, queries, documents = self._embedder.estimate(models[0])
-        encodings = 1 if models[0].frozen else len(models)
-        products = sum(
-            (1 + len(self._forms)) * queries * documents * self._config.heads.out_features
-            + (queries + documents) * subject.multiply_adds
-            for subject in models
-        )
-        ranking = SECONDS_PER_RANKING * (1 + len(self._forms)) * len(models) * len(self._queries)
-        return encode * encodings + ranking + seconds_of_products(products, self._encoding.device)
+        seconds, products, searches = 0.0, 0.0, 1 + len(self._forms)
+        for family in dict.fromkeys(subject.family for subject in models):
+            members = [subject for subject in models if subject.family == family]
+            encode, queries, documents = self._embedder.estimate(members[0])
+            seconds += encode * (1 if members[0].frozen else len(members))
+            products += sum(
+                searches * queries * documents * subject.out_features + (queries + documents) * subject.multiply_adds
+                for subject in members
+            )
+        ranking = SECONDS_PER_RANKING * searches * len(models) * len(self._queries)
+        return seconds + ranking + seconds_of_products(products, self._encoding.device)

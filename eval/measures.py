@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from eval.runs import Qrels, Run
-from experiment.measures import parse_measure
+from experiment.measures import computable, parse_measure
+from projheads.errors import ProjheadsError
 
 __all__ = ["mean_of", "measure_run"]
 
@@ -25,21 +27,39 @@ def measure_run(names: Sequence[str], qrels: Qrels, run: Run) -> dict[str, dict[
         measure is undefined, counts 0.
 
     Raises:
-        ProjheadsError: If a measure is unknown.
+        ProjheadsError: If a measure is unknown, or cannot be computed of these queries.
     """
     import ir_measures
 
-    measures = [parse_measure(name) for name in names]
+    places = {query: str(place) for place, query in enumerate(qrels, start=1)}
+    # Some libraries take whole numbers alone as ids of queries, and read files that white space parts into columns.
+    documents: dict[str, str] = {}
+
+    def number(name: str) -> str:
+        return documents.setdefault(name, f"d{len(documents)}")
+
+    grades = {
+        places[query]: {number(document): grade for document, grade in judged.items()}
+        for query, judged in qrels.items()
+    }
     ranks = {
-        query: {document: float(-rank) for rank, (document, _) in enumerate(run[query])}
+        places[query]: {number(document): float(-rank) for rank, (document, _) in enumerate(run[query])}
         for query in qrels
         if run.get(query)
     }
-    values = {measure: dict.fromkeys(qrels, 0.0) for measure in measures}
-    for metric in ir_measures.iter_calc(measures, {query: dict(grades) for query, grades in qrels.items()}, ranks):
-        if math.isfinite(metric.value):
-            values[metric.measure][metric.query_id] = float(metric.value)
-    return {name: values[measure] for name, measure in zip(names, measures, strict=True)}
+    highest = max((grade for judged in qrels.values() for grade in judged.values()), default=0)
+    computed = {name: computable(parse_measure(name), highest) for name in names}
+    found: dict[Any, dict[str, float]] = {}
+    for name, measure in computed.items():
+        try:
+            metrics = list(ir_measures.iter_calc([measure], grades, ranks))
+        except ArithmeticError as error:
+            raise ProjheadsError(f"measure {name}: not defined for one of these queries ({error})") from None
+        found[measure] = {metric.query_id: float(metric.value) for metric in metrics if math.isfinite(metric.value)}
+    return {
+        name: {query: found[measure].get(place, 0.0) for query, place in places.items()}
+        for name, measure in computed.items()
+    }
 
 
 def mean_of(values: Mapping[str, float]) -> float:

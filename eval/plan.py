@@ -2,7 +2,7 @@
 
 from eval.search import check_search, search_settings
 from eval.storage import check_forms
-from experiment.collections import check_source
+from experiment.collections import check_source, suite_notes
 from experiment.config import ExperimentConfig
 from experiment.folder import ExperimentFolder
 
@@ -29,6 +29,8 @@ def print_plan(config: ExperimentConfig) -> None:
     )
     print(f"references: {', '.join(settings.references) or 'none'}; measures: {', '.join(settings.measures)}")
     print(f"index: {settings.index}; depth: {settings.depth}; storage: {', '.join(settings.storage) or 'fp16'}")
+    for note in suite_notes(dataset.source for dataset in settings.datasets):
+        print(note)
     for dataset in settings.datasets:
         there = sum(file.eval_json(dataset.name).exists() for file in finished)
         print(f"{dataset.name}: {there} of {len(finished)} finished trials have an evaluation")

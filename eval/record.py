@@ -8,12 +8,20 @@ from eval.search import Answer
 from eval.storage import STORAGE_VERSION
 from eval.subjects import Subject
 from experiment.collections import Collection
-from experiment.config import DatasetRef, EvalConfig
-from experiment.folder import SCHEMA_VERSION, read_json, sha256_json, versions
+from experiment.config import EvalConfig, EvalDatasetRef
+from experiment.folder import SCHEMA_VERSION, read_json, sha256_json, versions, write_json
 from experiment.storage import StorageForm
 from experiment.token_store import TokenStore
 
-__all__ = ["evaluation_key", "evaluation_record", "is_finished", "missing_forms", "storage_entry", "with_storage"]
+__all__ = [
+    "evaluation_key",
+    "evaluation_record",
+    "is_finished",
+    "missing_forms",
+    "regroup",
+    "storage_entry",
+    "with_storage",
+]
 
 EVALUATION_VERSION = 1
 """Raised when a change to the code changes what an evaluation computes; older evaluations are then made anew."""
@@ -98,9 +106,17 @@ def _storage_key(key: str, form: StorageForm) -> str:
     return sha256_json([STORAGE_VERSION, key, form.name])
 
 
+def regroup(subject: Subject, dataset: EvalDatasetRef) -> None:
+    """Bring an evaluation that is there up to date where its data set has come into a group, or left one."""
+    path = subject.folder.eval_json(dataset.name)
+    record = read_json(path) if path.exists() else None
+    if record is not None and record["dataset"].get("group") != dataset.group:
+        write_json(path, record | {"dataset": record["dataset"] | {"group": dataset.group}})
+
+
 def evaluation_record(
     key: str,
-    dataset: DatasetRef,
+    dataset: EvalDatasetRef,
     collection: Collection,
     answer: Answer,
     measures: Mapping[str, Mapping[str, float]],
@@ -125,6 +141,7 @@ def evaluation_record(
             "name": dataset.name,
             "source": dataset.source,
             "split": dataset.split,
+            "group": dataset.group,
             "hash": collection.hash,
             "documents": len(collection.corpus),
             "queries": len(collection.qrels),

@@ -5,6 +5,7 @@ some is written with each white-space character as its UTF-8 bytes in the form `
 the beginning of such a code becomes ``%25``. Every other id stands as it is. Reading undoes it.
 """
 
+import csv
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -37,6 +38,9 @@ WHITE_SPACE = (
 CODES = "|".join([*map(quote, WHITE_SPACE), "%25"])
 TO_ENCODE = re.compile(f"[{WHITE_SPACE}]|(?={CODES})%")
 TO_DECODE = re.compile(CODES)
+
+COLUMN = re.compile(r"[^ \t\v\f\r\n]+")
+"""Between columns trec_eval takes these characters; other white space may be a part of an id."""
 
 
 def encode_id(name: str) -> str:
@@ -80,7 +84,7 @@ def read_run(path: Path) -> Run:
     """
     found: dict[str, dict[str, float]] = {}
     for number, line in _lines(path):
-        columns = line.split()
+        columns = COLUMN.findall(line)
         if len(columns) != 6:
             raise ProjheadsError(f"{path} line {number}: a line of a run has 6 columns, this one has {len(columns)}")
         query, _, document, _, text, tag = columns
@@ -108,12 +112,13 @@ def read_qrels(path: Path) -> Qrels:
     """
     qrels: dict[str, dict[str, int]] = {}
     for number, line in _lines(path):
-        columns = line.split("\t") if line.count("\t") == 2 else line.split()
+        columns = _judgement(line)
         if len(columns) not in (3, 4):
-            raise ProjheadsError(f"{path} line {number}: a judgement has 3 columns (BEIR) or 4 (TREC)")
+            found = f"{len(columns)} column{'s' if len(columns) > 1 else ''}"
+            raise ProjheadsError(f"{path} line {number}: a judgement has 3 columns (BEIR) or 4 (TREC), not {found}")
         query, document, grade = columns[0], columns[-2], columns[-1]
-        if number == 1 and grade == "score":
-            continue
+        if number == 1 and len(columns) == 3 and not any(character.isdigit() for character in grade):
+            continue  # a header; what its columns are called differs
         value = _number(grade, f"{path} line {number}: the grade")
         if value != int(value):
             raise ProjheadsError(f'{path} line {number}: the grade "{grade}" is not a whole number')
@@ -121,6 +126,15 @@ def read_qrels(path: Path) -> Qrels:
     if not qrels:
         raise ProjheadsError(f"{path}: holds no judgement")
     return qrels
+
+
+def _judgement(line: str) -> list[str]:
+    """Part a line as BEIR's writer does, with tabs and its quotes, or as TREC's, with white space."""
+    if "\t" in line:
+        columns = next(csv.reader([line], delimiter="\t")) if '"' in line else line.split("\t")
+        if len(columns) == 3:
+            return columns
+    return COLUMN.findall(line)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

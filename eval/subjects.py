@@ -16,6 +16,7 @@ from experiment.folder import (
     sha256_json,
     write_json,
 )
+from experiment.lock import try_locked
 from experiment.save import save_model
 from projheads.build import build_head
 from projheads.hosts import load_host
@@ -36,6 +37,9 @@ class Subject:
         host: The host that opens it.
         frozen: Whether other subjects share its backbone, so that token states are worth keeping.
         multiply_adds: Of its head, for one token; for the estimate of the time.
+        out_features: Width of its token embeddings; for the estimate.
+        family: Subjects of one family take as long to encode as one another; for the estimate.
+        kept: Whether its embeddings stay in the cache, for another search or other measures.
     """
 
     name: str
@@ -46,6 +50,9 @@ class Subject:
     host: str
     frozen: bool
     multiply_adds: int = 0
+    out_features: int = 128
+    family: str = ""
+    kept: bool = False
 
 
 def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Subject]:
@@ -71,6 +78,7 @@ def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Su
                         host=trial["host"],
                         frozen=config.train.trainable == "head",
                         multiply_adds=trial["multiply_adds"],
+                        out_features=trial["out_features"],
                     )
                 )
     if missing:
@@ -114,10 +122,11 @@ def _pretrained(config: ExperimentConfig, host: str, files: TrialFolder, at_hand
     """Return a saved model that has the pretrained backbone: one at hand, or one made for it."""
     if at_hand:
         return at_hand[0].model
-    if not files.model.exists():
-        adapter, backbone = load_host(host), config.model.backbone
-        head = build_head(config.heads.baseline, adapter.backbone_width(backbone), config.heads.out_features)
-        save_model(adapter.create(backbone, head, config.model.settings()), files.model)
+    with try_locked(files.path, wait=True):
+        if not files.model.exists():
+            adapter, backbone = load_host(host), config.model.backbone
+            head = build_head(config.heads.baseline, adapter.backbone_width(backbone), config.heads.out_features)
+            save_model(adapter.create(backbone, head, config.model.settings()), files.model)
     return files.model
 
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +28,7 @@ __all__ = [
     "write_bytes",
     "write_folder",
     "write_json",
+    "write_parts",
     "write_text",
 ]
 
@@ -37,11 +38,16 @@ SCHEMA_VERSION = 1
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` whole or not at all, making the folder where it lies."""
+    write_parts(path, [data])
+
+
+def write_parts(path: Path, parts: Iterable[bytes]) -> None:
+    """Write ``parts`` to ``path``, one behind the other as they come, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -167,6 +173,11 @@ class ExperimentFolder:
     def experiment_yaml(self) -> Path:
         """The resolved configuration: every default written out."""
         return self.path / "experiment.yaml"
+
+    @property
+    def evaluation_yaml(self) -> Path:
+        """Which checkpoints were evaluated last, and how; only in a folder of checkpoints."""
+        return self.path / "evaluation.yaml"
 
     @property
     def report(self) -> Path:

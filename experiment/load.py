@@ -4,17 +4,19 @@ import copy
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from experiment.config import ExperimentConfig
+from experiment.config import CheckpointsConfig, ExperimentConfig
 from experiment.yaml12 import Lines, read_scalar, read_yaml
 from projheads.errors import ProjheadsError, did_you_mean, unknown_name
 
-__all__ = ["dump_config", "load_config", "read_resolved"]
+__all__ = ["checkpoints_config", "dump_config", "load_config", "read_resolved"]
+
+Schema = TypeVar("Schema", bound=BaseModel)
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
@@ -39,12 +41,27 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
     if not isinstance(values, dict):
         raise ProjheadsError(f"{path}: an experiment is a mapping of keys to values; see configs/quickstart.yaml")
     origin = dict.fromkeys(lines, str(path))
-    for override in overrides:
-        _set(values, override)
-        place = tuple(override.split("=", 1)[0].split("."))
-        origin = {key: name for key, name in origin.items() if key[: len(place)] != place}
-        origin[place] = f"command line, {override}"
-    return _validate(values, path, lines, origin)
+    values = copy.deepcopy(values)
+    _override(values, origin, overrides)
+    values.setdefault("name", path.stem)
+    values.setdefault("output", f"outputs/{values['name']}")
+    return _validate(ExperimentConfig, values, str(path), lines, origin)
+
+
+def checkpoints_config(values: dict[str, Any], overrides: Sequence[str] = ()) -> CheckpointsConfig:
+    """Make the configuration of an evaluation of checkpoints.
+
+    Args:
+        values: What the options of the command line say, in the form of the schema.
+        overrides: Values set over those, each as ``key.key=value`` with the value in YAML.
+
+    Raises:
+        ProjheadsError: If there are mistakes; one line for each.
+    """
+    origin: dict[tuple[str | int, ...], str] = {}
+    values = copy.deepcopy(values)
+    _override(values, origin, overrides)
+    return _validate(CheckpointsConfig, values, "command line", {}, origin)
 
 
 def read_resolved(folder: Path) -> ExperimentConfig:
@@ -59,7 +76,7 @@ def read_resolved(folder: Path) -> ExperimentConfig:
     return load_config(path)
 
 
-def dump_config(config: ExperimentConfig) -> str:
+def dump_config(config: ExperimentConfig | CheckpointsConfig) -> str:
     """Write a configuration as YAML with every default in place; ``load_config`` reads it back as an equal one."""
     values = config.model_dump(mode="json")
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
@@ -80,39 +97,46 @@ def _set(values: dict[str, Any], override: str) -> None:
     at[last] = read_scalar(text, f"command line, {override}")
 
 
-def _validate(values: dict[str, Any], path: Path, lines: Lines, origin: dict[Any, str]) -> ExperimentConfig:
-    values = copy.deepcopy(values)
-    values.setdefault("name", path.stem)
-    values.setdefault("output", f"outputs/{values['name']}")
+def _override(values: dict[str, Any], origin: dict[tuple[str | int, ...], str], overrides: Sequence[str]) -> None:
+    """Set values over others, and note for each where it comes from."""
+    for override in overrides:
+        _set(values, override)
+        place: tuple[str | int, ...] = tuple(override.split("=", 1)[0].split("."))
+        for key in [key for key in origin if key[: len(place)] == place]:
+            del origin[key]
+        origin[place] = f"command line, {override}"
+
+
+def _validate(schema: type[Schema], values: dict[str, Any], path: str, lines: Lines, origin: dict[Any, str]) -> Schema:
     try:
-        return ExperimentConfig.model_validate(values)
+        return schema.model_validate(values)
     except ValidationError as error:
         mistakes = error.errors()
         # A list whose items are wrong is also reported as too short: that is no mistake of its own.
         listed = [mistake for mistake in mistakes if mistake["type"] != "too_short" or mistake["input"] in ([], ())]
-        problems = [_line(mistake, path, lines, origin) for mistake in listed]
+        problems = [_line(schema, mistake, path, lines, origin) for mistake in listed]
         raise ProjheadsError("\n".join(dict.fromkeys(problems))) from None
 
 
-def _line(details: ErrorDetails, path: Path, lines: Lines, origin: dict[Any, str]) -> str:
+def _line(schema: type[BaseModel], details: ErrorDetails, path: str, lines: Lines, origin: dict[Any, str]) -> str:
     """Put one mistake into one line: file, line number, key, what is wrong, what was probably meant."""
-    place = _without_tags(details["loc"])
+    place = _without_tags(schema, details["loc"])
     known = next((place[:length] for length in range(len(place), 0, -1) if place[:length] in origin), None)
     if known is None:
-        where = f"{path}"
-    elif known in lines and origin[known] == str(path):
+        where = path
+    elif known in lines and origin[known] == path:
         where = f"{path}:{lines[known]}"
     else:
         where = origin[known]
     key = ".".join(str(part) for part in place)
-    return f"{where}: {key}: {_what(details)}" if key else f"{where}: {_what(details)}"
+    return f"{where}: {key}: {_what(schema, details)}" if key else f"{where}: {_what(schema, details)}"
 
 
-def _what(details: ErrorDetails) -> str:
+def _what(schema: type[BaseModel], details: ErrorDetails) -> str:
     kind, given = details["type"], details["input"]
     if kind == "extra_forbidden":
         *parents, name = (str(part) for part in details["loc"])
-        names = _fields(parents)
+        names = _fields(schema, parents)
         return f"unknown key; known here: {', '.join(names)}{did_you_mean(name, names)}"
     if kind == "union_tag_invalid":
         tags = re.findall(r"'([^']+)'", str(details["ctx"]["expected_tags"]))
@@ -131,20 +155,20 @@ def _what(details: ErrorDetails) -> str:
     return f"{message}, not {given!r}" if not isinstance(given, dict | list) else message
 
 
-def _fields(parents: Sequence[str]) -> list[str]:
+def _fields(schema: type[BaseModel], parents: Sequence[str]) -> list[str]:
     """List the keys of the section that a path leads to."""
-    section = [section for section, _ in _walk(parents)][-1]
+    section = [section for section, _ in _walk(schema, parents)][-1]
     return list(section.model_fields)
 
 
-def _without_tags(place: Sequence[int | str]) -> tuple[int | str, ...]:
+def _without_tags(schema: type[BaseModel], place: Sequence[int | str]) -> tuple[int | str, ...]:
     """Leave out of a mistake's place the names by which pydantic chose among the sections of a union."""
-    return tuple(part for part, (_, is_tag) in zip(place, list(_walk(place))[1:], strict=True) if not is_tag)
+    return tuple(part for part, (_, is_tag) in zip(place, list(_walk(schema, place))[1:], strict=True) if not is_tag)
 
 
-def _walk(place: Sequence[int | str]) -> Iterator[tuple[type[BaseModel], bool]]:
+def _walk(schema: type[BaseModel], place: Sequence[int | str]) -> Iterator[tuple[type[BaseModel], bool]]:
     """Follow a mistake's place: yield the section before its first part, and behind each whether the part was a tag."""
-    sections: list[type[BaseModel]] = [ExperimentConfig]
+    sections: list[type[BaseModel]] = [schema]
     yield sections[0], False
     for part in place:
         tagged = [section for section in sections if part in _names(section)] if len(sections) > 1 else []

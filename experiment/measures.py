@@ -5,7 +5,10 @@ from typing import Any
 
 from projheads.errors import ProjheadsError, UnknownNameError, did_you_mean
 
-__all__ = ["check_measures", "parse_measure"]
+__all__ = ["check_measures", "computable", "parse_measure"]
+
+
+PROBE = {"1": {"d": 1, "e": 0}}
 
 
 def check_measures(names: Iterable[str], *, depth: int) -> None:
@@ -48,10 +51,30 @@ def parse_measure(name: str) -> Any:
     if measure.params.get("cutoff", 1) < 1:
         raise ProjheadsError(f'measure "{name}": its cutoff must be at least 1')
     try:
-        ir_measures.calc_aggregate([measure], {"q": {"d": 1}}, {"q": {"d": 1.0}})
+        ir_measures.calc_aggregate([computable(measure, 1)], PROBE, {"1": {"d": 2.0, "e": 1.0}})
     except Exception as error:
         raise ProjheadsError(f'measure "{name}": no library that is installed here computes it') from error
     return measure
+
+
+def computable(measure: Any, highest_grade: int) -> Any:
+    """Return a measure of the same value that pytrec-eval computes unrounded, where there is one.
+
+    nDCG with exponential gains (Burges et al., Learning to rank using gradient descent, ICML 2005) is nDCG in which a
+    grade g gains 2^g - 1; the library that knows it by name needs Perl and rounds to five digits.
+
+    Args:
+        measure: The measure as it was parsed.
+        highest_grade: The highest grade of the judgements.
+    """
+    import ir_measures
+
+    if measure.NAME != "nDCG" or measure.params.get("dcg") != "exp-log2" or "gains" in measure.params:
+        return measure
+    others = {name: value for name, value in measure.params.items() if name not in ("dcg", "cutoff")}
+    gains = {grade: 2**grade - 1 for grade in range(highest_grade + 1)}
+    same = ir_measures.nDCG(gains=gains, **others)
+    return same @ measure.params["cutoff"] if "cutoff" in measure.params else same
 
 
 def _unknown(expression: str, known: Iterable[str]) -> UnknownNameError:

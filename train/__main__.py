@@ -1,4 +1,4 @@
-"""``python -m train CONFIG [key=value ...] [--dry-run]``: train every variant with every seed."""
+"""``python -m train``: train every variant of an experiment with every seed, or make the tuples for it."""
 
 import argparse
 import sys
@@ -11,15 +11,24 @@ from experiment.load import dump_config, load_config
 
 __all__ = ["main"]
 
+USAGE = """python -m train CONFIG [key=value ...] [--dry-run]
+       python -m train mine (CONFIG | --source SOURCE) --out FILE
+       python -m train teach FILE --model MODEL --out FILE"""
+
 
 def main(arguments: Sequence[str]) -> None:
-    """Read the command line, check the whole configuration, and train.
+    """Read the command line and do what it asks for; a configuration is checked as a whole before any work.
 
     Raises:
         ProjheadsError: If the configuration, the data or the output folder cannot be used.
     """
+    if arguments and arguments[0] in ("mine", "teach"):
+        from train.commands import main_mine, main_teach
+
+        {"mine": main_mine, "teach": main_teach}[arguments[0]](arguments[1:])
+        return
     parser = argparse.ArgumentParser(
-        prog="python -m train",
+        usage=USAGE,
         description="Train every variant of an experiment with every seed. Finished trials are not trained again.",
     )
     parser.add_argument("config", type=Path, help="the experiment's YAML")
@@ -29,10 +38,9 @@ def main(arguments: Sequence[str]) -> None:
     config = load_config(options.config, options.overrides)
     if options.dry_run:
         print(dump_config(config), end="")
-        for dataset in (config.train.data, *config.eval.datasets):
-            warning = check_source(dataset.source, cache=config.cache)
-            if warning:
-                print(f"warning: {warning}", file=sys.stderr)
+        evaluated = [check_source(dataset.source, cache=config.cache) for dataset in config.eval.datasets]
+        for warning in dict.fromkeys([*config.train.data.warnings(config.cache), *filter(None, evaluated)]):
+            print(f"warning: {warning}", file=sys.stderr)
         print(
             f"{options.config}: {len(config.heads.variants)} variants x {len(config.seeds)} seeds into {config.output}",
             file=sys.stderr,

@@ -101,7 +101,7 @@ def backward_batch(
             scores = maxsim_nway(query_tokens, documents_of, query_mask, document_mask.view(*shape, -1))
         if data.teacher_scores is not None:
             teacher = torch.from_numpy(data.teacher_scores[own]).to(device)
-        loss = loss_of(scores, ignore=ignore, teacher=teacher) * (len(own) / len(batch))
+        loss = loss_of(scores, n_ways=examples.shape[1] - 1, ignore=ignore, teacher=teacher) * (len(own) / len(batch))
         scaled: Tensor = scaler.scale(loss / settings.gradient_accumulation)
         query_gradient, gradient = torch.autograd.grad(scaled, (query_rows, document_rows))
         if loss_of.scope == "batch":

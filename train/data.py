@@ -1,16 +1,23 @@
 """What is trained on: read once for an experiment, a part held out, the same for every trial."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from experiment.collections import open_collection, training_pairs
-from experiment.config import DatasetRef, ExperimentConfig
+from experiment.collections import open_collection
+from experiment.collections.hub import parse_hub_name
+from experiment.config import ExperimentConfig
+from experiment.config.training_data import TrainDataConfig
 from experiment.folder import sha256_json
 from experiment.seeds import numpy_generator
 from projheads.errors import ProjheadsError
+from train.loss import make_loss
+from train.tuples import Tuples, pairs_of
+from train.tuples_file import read_tuples
+from train.tuples_hub import read_hub_tuples
 
 __all__ = ["TrainingData", "load_training_data", "order_of"]
 
@@ -33,8 +40,8 @@ class TrainingData:
         notes: Counts of what is odd in the collection.
     """
 
-    queries: list[str]
-    documents: list[str]
+    queries: Sequence[str]
+    documents: Sequence[str]
     examples: np.ndarray
     teacher_scores: np.ndarray | None
     validation: np.ndarray
@@ -63,55 +70,74 @@ class TrainingData:
         marks[np.arange(len(batch)), np.arange(len(batch)) * documents.shape[1]] = False
         return marks
 
-    def describe(self, source: DatasetRef) -> list[str]:
+    def describe(self, source: TrainDataConfig) -> list[str]:
         """Tell in one line how much there is to train on, and in another what is odd about it."""
+        n_ways = self.examples.shape[1] - 1
+        kind = "pairs" if n_ways == 1 else f"tuples of {n_ways} documents"
+        taught = "" if self.teacher_scores is None else " with teacher scores"
         lines = [
-            f"{source.source} ({source.split}): {len(self.examples)} training pairs of {len(self.queries)} queries and "
+            f"{source}: {len(self.examples)} training {kind}{taught}, of {len(self.queries)} queries and "
             f"{len(self.documents)} documents, {len(self.validation)} pairs held out"
         ]
         odd = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in self.notes.items() if count)
-        return [*lines, f"{source.source} ({source.split}) holds {odd}"] if odd else lines
+        return [*lines, f"{source} holds {odd}"] if odd else lines
 
 
 def load_training_data(config: ExperimentConfig) -> TrainingData:
-    """Read the training pairs and hold out whole documents for validation.
+    """Read the training examples and hold out whole documents for validation.
 
-    Which pairs are taken (``max_pairs``) and held out depends on the data alone, so that it is the same for every
-    variant and seed.
+    Which examples are taken (``max_pairs``) and held out depends on the data alone, so that it is the same for every
+    variant and seed. A tuple is held out with its first document: no held-out document is relevant in training, but it
+    may stand there as a negative of another query.
 
     Raises:
-        ProjheadsError: If too few pairs remain for one batch.
+        ProjheadsError: If the data can not be read, too few examples remain for one batch, or the loss needs teacher
+            scores that are not there.
     """
     settings = config.train
-    collection = open_collection(settings.data.source, split=settings.data.split, cache=config.cache)
-    named = training_pairs(collection)
-    generator = numpy_generator(0, "training pairs")
-    if settings.max_pairs is not None and len(named) > settings.max_pairs:
-        chosen = np.sort(generator.permutation(len(named))[: settings.max_pairs])
-        named = [named[index] for index in chosen]
-    query_ids = list(dict.fromkeys(query for query, _ in named))
-    document_ids = list(dict.fromkeys(document for _, document in named))
-    query_index = {name: index for index, name in enumerate(query_ids)}
-    document_index = {name: index for index, name in enumerate(document_ids)}
-    pairs = np.array([(query_index[query], document_index[document]) for query, document in named], dtype=np.int64)
-    pairs = pairs.reshape(-1, 2)
-    held_out = _held_out(pairs, settings.validation_pairs, generator)
-    training, validation = pairs[~held_out], pairs[held_out][: settings.validation_pairs]
-    if len(training) < settings.batch_size:
+    tuples, notes = _read(settings.data, config.cache)
+    if make_loss(settings.loss).needs_teacher and tuples.scores is None:
         raise ProjheadsError(
-            f"train.data: {settings.data.source} ({settings.data.split}) leaves {len(training)} training pairs, fewer "
-            f"than train.batch_size={settings.batch_size}; lower train.batch_size or train.validation_pairs"
+            f"train.loss: {settings.loss.name} needs teacher scores, and {settings.data.tuples} has none; "
+            "add them with `python -m train teach`, or take the loss contrastive"
+        )
+    generator = numpy_generator(0, "training pairs")
+    chosen = np.arange(len(tuples.rows))
+    if settings.max_pairs is not None and len(chosen) > settings.max_pairs:
+        chosen = np.sort(generator.permutation(len(chosen))[: settings.max_pairs])
+    tuples = tuples.take(chosen)
+    pairs = tuples.rows[:, :2]
+    held_out = _held_out(pairs, settings.validation_pairs, generator)
+    if int((~held_out).sum()) < settings.batch_size:
+        raise ProjheadsError(
+            f"train.data: {settings.data} leaves {int((~held_out).sum())} training examples, fewer than "
+            f"train.batch_size={settings.batch_size}; lower train.batch_size or train.validation_pairs"
         )
     return TrainingData(
-        queries=[collection.queries[name] for name in query_ids],
-        documents=[collection.corpus[name].passage for name in document_ids],
-        examples=training,
-        teacher_scores=None,
-        validation=validation,
-        relevant=_relevant(pairs),
-        hash=sha256_json([collection.hash, settings.max_pairs, settings.validation_pairs]),
-        notes=dict(collection.notes),
+        queries=tuples.queries,
+        documents=tuples.documents,
+        examples=tuples.rows[~held_out],
+        teacher_scores=None if tuples.scores is None else tuples.scores[~held_out],
+        validation=pairs[held_out][: settings.validation_pairs],
+        relevant=_relevant(np.concatenate([pairs, tuples.judged])),
+        hash=sha256_json([tuples.hash, settings.max_pairs, settings.validation_pairs]),
+        notes=notes,
     )
+
+
+def _read(data: TrainDataConfig, cache: Path) -> tuple[Tuples, dict[str, int]]:
+    """Read the examples, and what is odd about the collection that they are of."""
+    collection = open_collection(data.source, split=data.split, cache=cache) if data.source else None
+    notes = dict(collection.notes) if collection else {}
+    if data.tuples is not None and data.tuples.startswith("hf:"):
+        repo, part = parse_hub_name(data.tuples.removeprefix("hf:"))
+        return read_hub_tuples(repo, part, split=data.split, n_ways=data.n_ways), notes
+    if data.tuples is not None:
+        path = Path(data.tuples).expanduser()
+        return read_tuples(path, n_ways=data.n_ways, collection=collection), notes
+    if collection is None:
+        raise ProjheadsError("train.data: say where the examples come from: `source` or `tuples`")
+    return pairs_of(collection), notes
 
 
 def order_of(data: TrainingData, batch_size: int, steps: int, seed: int) -> Iterator[np.ndarray]:
@@ -128,12 +154,12 @@ def order_of(data: TrainingData, batch_size: int, steps: int, seed: int) -> Iter
         yield permutation[position * batch_size : (position + 1) * batch_size]
 
 
-def _relevant(pairs: np.ndarray) -> dict[int, list[int]]:
+def _relevant(pairs: np.ndarray) -> Mapping[int, list[int]]:
     """List the documents of each query of (n, 2) pairs."""
-    relevant = defaultdict(list)
+    relevant: defaultdict[int, list[int]] = defaultdict(list)
     for query, document in pairs.tolist():
         relevant[query].append(document)
-    return dict(relevant)
+    return relevant
 
 
 def _held_out(pairs: np.ndarray, wanted: int, generator: np.random.Generator) -> np.ndarray:

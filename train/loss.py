@@ -37,12 +37,15 @@ class Loss(Protocol):
         """See the class."""
         ...
 
-    def __call__(self, scores: Tensor, *, ignore: Tensor | None = None, teacher: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, scores: Tensor, *, n_ways: int = 1, ignore: Tensor | None = None, teacher: Tensor | None = None
+    ) -> Tensor:
         """Compute the loss.
 
         Args:
-            scores: MaxSim scores, (B, B * n_ways) or (B, n_ways) as ``scope`` says.
-            ignore: (B, B * n_ways) bool, True where a document of the batch is relevant for the query too and no
+            scores: MaxSim scores, (B, D) with D >= B * n_ways or (B, n_ways) as ``scope`` says.
+            n_ways: Documents of a query; for losses of scope ``batch``.
+            ignore: (B, D) bool, True where a document of the batch is relevant for the query too and no
                 negative; for losses of scope ``batch``.
             teacher: (B, n_ways) scores of the teacher; for losses that need them.
 
@@ -69,9 +72,11 @@ class Contrastive:
     scope: ClassVar[Literal["batch", "tuple"]] = "batch"
     needs_teacher: ClassVar[bool] = False
 
-    def __call__(self, scores: Tensor, *, ignore: Tensor | None = None, teacher: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, scores: Tensor, *, n_ways: int = 1, ignore: Tensor | None = None, teacher: Tensor | None = None
+    ) -> Tensor:
         """See ``Loss``; a query's first document is the relevant one."""
-        return contrastive_loss(scores, self.temperature, ignore)
+        return contrastive_loss(scores, self.temperature, ignore, n_ways=n_ways)
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,9 @@ class Distillation:
     scope: ClassVar[Literal["batch", "tuple"]] = "tuple"
     needs_teacher: ClassVar[bool] = True
 
-    def __call__(self, scores: Tensor, *, ignore: Tensor | None = None, teacher: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, scores: Tensor, *, n_ways: int = 1, ignore: Tensor | None = None, teacher: Tensor | None = None
+    ) -> Tensor:
         """See ``Loss``."""
         wanted = _normalize(_given(teacher, scores), self.teacher_normalization) / self.teacher_temperature
         logits = _normalize(scores, self.student_normalization) / self.temperature
@@ -126,23 +133,29 @@ class MarginMSE:
         """The loss has none."""
         return 1.0
 
-    def __call__(self, scores: Tensor, *, ignore: Tensor | None = None, teacher: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, scores: Tensor, *, n_ways: int = 1, ignore: Tensor | None = None, teacher: Tensor | None = None
+    ) -> Tensor:
         """See ``Loss``."""
         wanted = _given(teacher, scores)
         return functional.mse_loss(scores[:, :1] - scores[:, 1:], wanted[:, :1] - wanted[:, 1:])
 
 
-def contrastive_loss(scores: Tensor, temperature: float = 1.0, ignore: Tensor | None = None) -> Tensor:
+def contrastive_loss(
+    scores: Tensor, temperature: float = 1.0, ignore: Tensor | None = None, *, n_ways: int = 1
+) -> Tensor:
     """Cross-entropy of the relevant document against the other documents of the batch.
 
-    loss = -mean_i log( exp(s_i,in / t) / sum_j exp(s_ij / t) ), where n = D // B documents belong to each query, the
-    first of them relevant and the others hard negatives, and j runs over the documents that are not ignored.
+    loss = -mean_i log( exp(s_i,in / t) / sum_j exp(s_ij / t) ), where j runs over the documents that are not ignored.
+    Of the n = n_ways documents of query i, columns i n to i n + n - 1, the first is relevant and the others are hard
+    negatives.
     Source: InfoNCE, van den Oord et al. (2018), with in-batch and hard negatives as in Karpukhin et al. (2020).
 
     Args:
-        scores: (B, D) MaxSim of each query with each document, D >= B.
+        scores: (B, D) MaxSim of each query with each document, D >= B * n_ways.
         temperature: Divides the scores.
         ignore: (B, D) bool, True where a document is not used as a negative because it is relevant too.
+        n_ways: Documents of a query.
 
     Returns:
         The loss, a scalar.
@@ -150,7 +163,7 @@ def contrastive_loss(scores: Tensor, temperature: float = 1.0, ignore: Tensor | 
     logits = scores / temperature
     if ignore is not None:
         logits = logits.masked_fill(ignore, float("-inf"))
-    targets = torch.arange(len(scores), device=scores.device) * (scores.shape[1] // len(scores))
+    targets = torch.arange(len(scores), device=scores.device) * n_ways
     return functional.cross_entropy(logits, targets)
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 from experiment.config import ExperimentConfig
 from experiment.folder import sha256_json
 from experiment.progress import Progress, human_time
-from experiment.tokens import TokenStore, encode_tokens
+from experiment.tokens import TokenStore, encode_tokens, text_key
 from projheads import Head
 from projheads.hosts.base import HostModel
 from train.embed import Embedder, FrozenEmbedder, LiveEmbedder
@@ -122,7 +122,7 @@ def _keys(setting: Setting) -> list[str]:
     read: list[Any] = [setting.backbone_hash, config.model.model_dump(mode="json"), config.train.precision]
     if layers:
         read.append(f"top-{layers}")
-    return [sha256_json([*read, texts]) for texts in (data.queries, data.documents)]
+    return [sha256_json([*read, text_key(texts)]) for texts in (data.queries, data.documents)]
 
 
 def _folder(config: ExperimentConfig, key: str) -> Path:

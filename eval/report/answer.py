@@ -47,6 +47,7 @@ def notes(board: Leaderboard) -> list[str]:
         *_seed_notes(board),
         *_failure_notes(board),
         *_sanity_notes(board),
+        *_sweep_notes(board),
         *_data_notes(board),
     ]
 
@@ -132,12 +133,37 @@ def _data_notes(board: Leaderboard) -> list[str]:
         facts = [f"{value} {key.replace('_', ' ')}" for key, value in dataset.get("notes", {}).items() if value]
         evaluations = [trial.evaluations[name] for trial in trials if name in trial.evaluations]
         cut = evaluations[0].truncated if evaluations else {}
-        longer = [f"{count} {side}" for side, count in sorted(cut.items()) if count]
-        if longer:
-            facts.append(f"{_joined(longer)} longer than the model takes")
+        facts += [f"{count} {side} longer than {_limit(board, side)}" for side, count in sorted(cut.items()) if count]
         if facts:
             found.append(f"{name}: {_joined(facts)}.")
         found += _recall_note(name, [one.index.get("candidate_recall") for one in evaluations])
+    return found
+
+
+def _limit(board: Leaderboard, side: str) -> str:
+    name = {"queries": "query_length", "documents": "document_length"}.get(side, side)
+    length = board.experiment.lengths.get(side)
+    return name if length is None else f"{name}={length}"
+
+
+def _sweep_notes(board: Leaderboard) -> list[str]:
+    """Say how the points were chosen, and which lie at the edge of what was tried."""
+    chosen = [(row.label, row.costs.chosen) for row in board.rows if row.costs and row.costs.chosen]
+    if not chosen:
+        return []
+    first = chosen[0][1]
+    found = [
+        f"Each variant was trained at {_counted(first.points, 'point')} of the sweep and kept the best by "
+        f"{first.measure}; the queries of this report had no part in the choice."
+    ]
+    for label, one in chosen:
+        for key, (least, most) in one.at_edge.items():
+            found.append(
+                f"{label}: the chosen {key}={one.values[key]:g} lies at the edge of its grid ({least:g} to {most:g}), "
+                "so a value outside may be better; widen the grid before believing its rank."
+            )
+        if one.failed:
+            found.append(f"{label}: training failed at {one.failed} of {one.points} points of the sweep.")
     return found
 
 

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from eval.report.load import NothingToConclude
 from eval.report.plan import print_plan
 from eval.report.write import compare, print_leaderboard, write_report
 
@@ -20,7 +21,11 @@ def main_report(arguments: Sequence[str]) -> None:
         ProjheadsError: If there is nothing to report.
     """
     folder = _folder("report", "Write and print the leaderboard of an experiment from its result files.", arguments)
-    write_report(folder)
+    try:
+        write_report(folder)
+    except NothingToConclude as error:
+        print(f"no leaderboard: {error}")
+        return
     print_leaderboard(folder)
 
 
@@ -47,9 +52,10 @@ def main_compare(arguments: Sequence[str]) -> None:
     """
     parser = argparse.ArgumentParser(
         prog="python -m eval compare",
-        description="One leaderboard of two or more experiments; the first one's baseline is the baseline of all.",
+        description="One leaderboard of two or more experiments, or folders of checkpoints that eval --model wrote; "
+        "the first one's baseline is the baseline of all.",
     )
-    parser.add_argument("folders", type=Path, nargs="+", help="the experiments' folders, outputs/<experiment>")
+    parser.add_argument("folders", type=Path, nargs="+", help="outputs/<experiment>, outputs/checkpoints, ...")
     parser.add_argument("--output", type=Path, help="folder of the leaderboard; outputs/compare/<names> if not given")
     options = parser.parse_args(arguments)
     names = "-".join(folder.resolve().name for folder in options.folders)

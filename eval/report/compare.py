@@ -1,4 +1,4 @@
-"""Two or more experiments, possibly from different machines, as one."""
+"""Two or more experiments or folders of checkpoints, possibly from different machines, as one."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -38,7 +38,13 @@ def merge_experiments(paths: Sequence[Path]) -> Experiment:
     datasets = [name for name in candidates if name not in refusals]
     if not datasets:
         raise ProjheadsError(f"nothing in these experiments can be paired: {'; '.join(refusals.values())}")
-    names = _distinct_names(experiments)
+    # Where the experiments differ in a length, a note that names one would be wrong for the others.
+    lengths = {
+        side: length
+        for side, length in first.lengths.items()
+        if {one.lengths.get(side) for one in experiments} == {length}
+    }
+    names, seed = _distinct_names(experiments), _shared_seed(experiments)
     named = list(zip(names, experiments, strict=True))
     return Experiment(
         path=first.path,
@@ -48,7 +54,7 @@ def merge_experiments(paths: Sequence[Path]) -> Experiment:
         measures=tuple(name for name in first.measures if all(name in one.measures for one in experiments)),
         datasets=tuple(datasets),
         trials=tuple(
-            _renamed(trial, name, datasets, first=one is first) for name, one in named for trial in one.trials
+            _renamed(trial, name, datasets, seed, first=one is first) for name, one in named for trial in one.trials
         ),
         references=tuple(
             replace(reference, name=f"{name}: {reference.name}", evaluations=_only(reference.evaluations, datasets))
@@ -56,7 +62,8 @@ def merge_experiments(paths: Sequence[Path]) -> Experiment:
             for reference in one.references
         ),
         command=f"python -m eval compare {' '.join(shlex.quote(path.as_posix()) for path in paths)}",
-        remarks=tuple(refusals.values()),
+        remarks=tuple(dict.fromkeys([*refusals.values(), *(text for one in experiments for text in one.remarks)])),
+        lengths=lengths,
     )
 
 
@@ -92,8 +99,16 @@ def _distinct_names(experiments: Sequence[Experiment]) -> list[str]:
     return [one.path.as_posix() for one in experiments]
 
 
-def _renamed(trial: Trial, experiment: str, datasets: Sequence[str], *, first: bool) -> Trial:
+def _shared_seed(experiments: Sequence[Experiment]) -> int:
+    """Return the seed under which checkpoints, which have none, stand beside trials: one that the trials have."""
+    seeds = [trial.seed for one in experiments for trial in one.trials if "checkpoint" not in trial.record]
+    return seeds[0] if seeds else 0
+
+
+def _renamed(trial: Trial, experiment: str, datasets: Sequence[str], seed: int, *, first: bool) -> Trial:
     record = dict(trial.record) | {"label": f"{experiment}: {trial.label}"}
+    if "checkpoint" in record:
+        record["seed"] = seed
     record["is_baseline"] = bool(trial.record.get("is_baseline")) and first
     return replace(trial, record=record, evaluations=_only(trial.evaluations, datasets))
 

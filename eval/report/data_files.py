@@ -30,6 +30,7 @@ def json_value(board: Leaderboard) -> dict[str, Any]:
         "datasets": [dict(dataset) for dataset in board.datasets.values()],
         "rows": [_row_value(board, row) for row in board.rows],
         "shares": dataclasses.asdict(board.shares) if board.shares else None,
+        "sweep_shares": dataclasses.asdict(board.sweep) if board.sweep else None,
         "references": [_row_value(board, row) for row in board.references],
     }
 
@@ -58,6 +59,7 @@ def _row_value(board: Leaderboard, row: Row) -> dict[str, Any]:
         "dataset_verdicts": {name: dataclasses.asdict(verdict) for name, verdict in row.dataset_verdicts.items()},
         "costs": dataclasses.asdict(row.costs) if row.costs else None,
         "groups": list(board.letters.get(row.label, ())) if row.kind != "reference" else [],
+        "storage": [dataclasses.asdict(one) for one in row.stored],
         "failures": [{"seed": seed, "reason": reason} for seed, reason in row.failures],
     }
 
@@ -74,6 +76,11 @@ def _csv_line(board: Leaderboard, row: Row) -> dict[str, Any]:
     line["groups"] = " ".join(board.letters.get(row.label, ())) if row.kind != "reference" else None
     line |= _fields(row.costs, ("parameters", "multiply_adds", "folds", "train_s", "encode_per_s", "index_bytes"))
     line["learning_rates"] = " ".join(map(repr, row.costs.learning_rates)) if row.costs else None
+    line["chosen"] = row.costs.chosen.text() if row.costs and row.costs.chosen else None
+    for form in dict.fromkeys(one.form for other in board.rows for one in other.stored):
+        stored = next((one for one in row.stored if one.form == form), None)
+        line[f"{board.measure} {form}"] = stored.score if stored else None
+        line[f"index_bytes {form}"] = stored.index_bytes if stored else None
     return line
 
 

@@ -2,13 +2,16 @@
 
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import matplotlib
 from markupsafe import escape
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib import font_manager
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -24,6 +27,28 @@ PAGE_COLOURS = {
 }
 """What a page puts in the place of a colour, so that figures follow it into the dark."""
 
+FONTS = (
+    "DejaVu Sans",
+    *(
+        "Noto Sans",
+        "Noto Sans CJK SC",
+        "Noto Sans CJK JP",
+        "Noto Sans CJK KR",
+        "Noto Sans Devanagari",
+        "Noto Sans Thai",
+    ),
+    *(
+        "WenQuanYi Micro Hei",
+        "WenQuanYi Zen Hei",
+        "Arial Unicode MS",
+        "PingFang SC",
+        "Hiragino Sans",
+        "Apple SD Gothic Neo",
+    ),
+    *("Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "Nirmala UI", "Leelawadee UI"),
+)
+"""Fonts of figures: the one that matplotlib brings, and those of wide coverage that systems have."""
+
 SCALE = 1.75
 """Pixels of a page for one point of a figure, at most: the same for all, so that their letters are alike."""
 
@@ -35,7 +60,6 @@ STYLE: dict[Any, Any] = {
     "axes.titlesize": 10,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
-    "font.family": "DejaVu Sans",
     "font.size": 8,
     "savefig.facecolor": "none",
     "svg.fonttype": "none",
@@ -50,13 +74,58 @@ STYLE: dict[Any, Any] = {
 @contextmanager
 def style() -> Iterator[None]:
     """Draw in the style of the report; matplotlib's settings are as before afterwards."""
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context({**STYLE, "font.family": installed_fonts()}):
         yield
 
 
+@cache
+def installed_fonts() -> list[str]:
+    """Return those of ``FONTS`` that this machine has."""
+    found = {entry.name for entry in font_manager.fontManager.ttflist}
+    return [name for name in FONTS if name in found]
+
+
+@cache
+def _glyphs() -> frozenset[int]:
+    paths = [font_manager.findfont(name) for name in installed_fonts()]
+    return frozenset(code for path in paths for code in font_manager.get_font(path).get_charmap())
+
+
+def drawable(text: str) -> str:
+    r"""Write letters that no installed font has by their numbers, ``\u4e2d``, instead of as empty boxes."""
+    return "".join(
+        letter if ord(letter) in _glyphs() or letter.isspace() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
+class _Renderer(RendererAgg):
+    """Draws what can be drawn of a text; matplotlib itself would draw boxes for the rest."""
+
+    def draw_text(self, gc: Any, x: float, y: float, s: str, *rest: Any, **named: Any) -> None:
+        base: Any = super()
+        base.draw_text(gc, x, y, drawable(s), *rest, **named)
+
+    def get_text_width_height_descent(self, s: str, prop: Any, ismath: Any) -> Any:
+        base: Any = super()
+        return base.get_text_width_height_descent(drawable(s), prop, ismath)
+
+
+class _Canvas(FigureCanvasAgg):
+    def get_renderer(self) -> Any:
+        width, height = self.figure.bbox.size
+        key = (width, height, self.figure.dpi)
+        if getattr(self, "_made_for", None) != key:
+            make: Any = _Renderer
+            self.renderer, self._made_for = make(*key), key
+        return self.renderer
+
+
 def svg_bytes(figure: Figure) -> bytes:
-    """Return the figure as an SVG file, the same bytes every time."""
-    with style():
+    """Return the figure as an SVG file, the same bytes every time; its letters are text, drawn by who shows it."""
+    with style(), warnings.catch_warnings():
+        # A letter that no font here has is found, or not, among the fonts of who shows the file.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         FigureCanvasSVG(figure)
         target = io.BytesIO()
         figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight")
@@ -66,7 +135,7 @@ def svg_bytes(figure: Figure) -> bytes:
 def png_bytes(figure: Figure) -> bytes:
     """Return the figure as a PNG on white, 200 dots an inch."""
     with style():
-        FigureCanvasAgg(figure)
+        _Canvas(figure)
         target = io.BytesIO()
         figure.savefig(
             target, format="png", dpi=200, bbox_inches="tight", facecolor="white", metadata={"Software": None}

@@ -158,6 +158,38 @@ def curves(board: Leaderboard) -> Figure | None:
     return figure
 
 
+def storage(board: Leaderboard) -> Figure | None:
+    """Draw the measure of each variant against the bytes of its index, a point for each form of storage."""
+    rows = [row for row in board.rows if row.stored]
+    if not rows:
+        return None
+    best = next((row.label for row in rows if row.kind == "variant"), None)
+    figure, axes = _figure(WIDTH, 3.2)
+    for row in reversed(rows):
+        colour = {board.baseline: INK, best: BETTER}.get(row.label, NEUTRAL)
+        chosen = row.label in (board.baseline, best)
+        sizes = [one.index_bytes for one in row.stored]
+        style = {"linewidth": 1.6 if chosen else 0.7, "alpha": 1.0 if chosen else 0.5}
+        scores = [100 * one.score for one in row.stored]
+        axes.plot(sizes, scores, "o-", color=colour, markersize=4, label=_short(row.label) if chosen else None, **style)
+    named = next((row for row in rows if row.label == board.baseline), rows[0])
+    low = min(one.score for row in rows for one in row.stored)
+    for one in named.stored:
+        axes.annotate(
+            one.form, (one.index_bytes, 100 * low), xytext=(0, -12), textcoords="offset points", ha="center",
+            fontsize=7, annotation_clip=False,
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: fmt.bytes_text(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.margins(x=0.08, y=0.16)
+    axes.set_xlabel("bytes of the index, all data sets together")
+    axes.set_ylabel(f"{board.measure}, points")
+    axes.legend(frameon=False, loc="lower right")
+    return figure
+
+
 FIGURES: dict[str, Drawing] = {
     "forest": Drawing(
         "Differences to the baseline",
@@ -180,6 +212,11 @@ FIGURES: dict[str, Drawing] = {
         "The line joins the variants that none is both cheaper and better than. A hollow point folds to one matrix and "
         "costs what a linear head does once it is trained.",
         cost,
+    ),
+    "storage": Drawing(
+        "Storage against quality",
+        "Each point is a form in which the token vectors can be stored; thin grey lines are the other variants.",
+        storage,
     ),
     "curves": Drawing(
         "Training",

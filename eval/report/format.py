@@ -3,7 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from eval.report.table import Row
+from eval.report.storage import StoredForm
+from eval.report.table import Costs, Row
 from eval.verdicts import Verdict
 from eval.verdicts.power import Design
 
@@ -19,11 +20,13 @@ __all__ = [
     "missing",
     "points",
     "queries_needed",
+    "rates",
     "ratio",
     "seconds",
     "seeds_needed",
     "short_count",
     "shown",
+    "stored_change",
     "verdict_cell",
     "verdict_text",
     "visible",
@@ -70,6 +73,11 @@ def verdict_text(verdict: Verdict) -> str:
     return verdict.word
 
 
+def stored_change(stored: StoredForm) -> str:
+    """Write what a form of storage changes, with its interval: ``-0.12 [-0.30, +0.06]``."""
+    return f"{difference(stored.change)} {interval(*stored.interval)}" if stored.interval else difference(stored.change)
+
+
 def count(value: float) -> str:
     """Write a whole number with commas between thousands."""
     return f"{value:,.0f}"
@@ -80,8 +88,10 @@ def ratio(value: float) -> str:
     return f"{value:.1f}x" if value < 100 else f"{value:,.0f}x"
 
 
-def seconds(value: float) -> str:
-    """Write a time: ``8.1 s``, ``3 min 20 s``, ``2 h 5 min``."""
+def seconds(value: float | None) -> str:
+    """Write a time: ``8.1 s``, ``3 min 20 s``, ``2 h 5 min``; nothing for one that is not known."""
+    if value is None:
+        return ""
     if value < 59.95:
         return f"{value:.1f} s"
     whole = round(value)
@@ -145,6 +155,11 @@ def verdict_cell(row: Row) -> str:
     else:
         main = "" if not row.seeds else "shares no seed with the baseline"
     return "; ".join([*([main] if main else []), *missing(row)])
+
+
+def rates(costs: Costs) -> str:
+    """Write the learning rates of a variant's trials, and what else its sweep chose."""
+    return costs.chosen.text() if costs.chosen else ", ".join(f"{rate:g}" for rate in costs.learning_rates)
 
 
 def short_count(value: float) -> str:

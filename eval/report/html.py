@@ -54,6 +54,7 @@ def html_text(board: Leaderboard, drawn: Mapping[str, bytes]) -> str:
         shown=row,
         changed=changed_queries(board, row) if row else [],
         wanted=fmt.WANTED,
+        stored=[(row.label, one) for row in board.rows for one in row.stored],
         indexes={name: _index(board, name) for name in board.datasets},
         versions=_versions(board),
         hashes=_hashes(board),
@@ -87,7 +88,6 @@ def _cells(board: Leaderboard, row: Row) -> dict[str, Any]:
     if costs is None:
         cells += [("", None)] * 7
     else:
-        rates = ", ".join(f"{rate:g}" for rate in costs.learning_rates)
         folds = "yes" if costs.folds else "no"
         cells += [
             (fmt.count(costs.parameters), costs.parameters),
@@ -96,7 +96,7 @@ def _cells(board: Leaderboard, row: Row) -> dict[str, Any]:
             (fmt.seconds(costs.train_s), costs.train_s),
             ("" if costs.encode_per_s is None else fmt.count(costs.encode_per_s), costs.encode_per_s),
             ("" if costs.index_bytes is None else fmt.bytes_text(costs.index_bytes), costs.index_bytes),
-            (rates, costs.learning_rates[0] if costs.learning_rates else None),
+            (fmt.rates(costs), costs.learning_rates[0] if costs.learning_rates else None),
         ]
     return {
         "label": row.label,
@@ -108,8 +108,8 @@ def _cells(board: Leaderboard, row: Row) -> dict[str, Any]:
 
 
 def _breakable(label: str) -> Markup:
-    """Let a long label break behind its brackets and commas."""
-    return Markup("<wbr>").join(re.findall(r"[^(,]*[(,]?", fmt.visible(label)))
+    """Let a long label break behind its brackets, commas and the like."""
+    return Markup("<wbr>").join(re.findall(r"[^(,=:/_-]*[(,=:/_-]?", fmt.visible(label)))
 
 
 def _index(board: Leaderboard, dataset: str) -> str:

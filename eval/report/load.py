@@ -3,16 +3,22 @@
 import json
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from eval.report.groups import group_members, merge_groups
+from eval.runs import Run, read_run
 from experiment.folder import ExperimentFolder, TrialFolder, read_json
 from experiment.yaml12 import read_yaml
 from projheads.errors import ProjheadsError
 
-__all__ = ["Evaluation", "Experiment", "Reference", "Texts", "Trial", "load_experiment"]
+__all__ = ["Evaluation", "Experiment", "InconclusiveError", "Reference", "Texts", "Trial", "load_experiment"]
+
+
+class InconclusiveError(ProjheadsError):
+    """The results are there, but no comparison can be drawn from them."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +31,10 @@ class Evaluation:
         measures: For each measure the score of each query, unrounded.
         timings: Seconds of each phase.
         bytes: Sizes of what was kept.
-        truncated: Texts longer than the model takes, by side.
+        truncated: Texts longer than the length that the model is given, by side.
         run: Where the TREC run file lies.
+        storage: For each form in which the token vectors were stored, its bytes and its scores.
+        parts: For a data set of several collections (``eval.report.groups``), the evaluation of each by its name.
     """
 
     dataset: Mapping[str, Any]
@@ -36,6 +44,19 @@ class Evaluation:
     bytes: Mapping[str, int]
     truncated: Mapping[str, int]
     run: Path
+    storage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    parts: Mapping[str, "Evaluation"] = field(default_factory=dict)
+
+    def read_run(self) -> Run:
+        """Read the run file, or those of all parts; without what is not there."""
+        if self.parts:
+            runs = {name: part.read_run() for name, part in self.parts.items()}
+            return {
+                f"{name}/{query}": [(f"{name}/{document}", score) for document, score in found]
+                for name, run in runs.items()
+                for query, found in run.items()
+            }
+        return read_run(self.run) if self.run.exists() else {}
 
 
 @dataclass(frozen=True)
@@ -103,6 +124,7 @@ class Experiment:
         references: All reference rows.
         command: The command that makes it again.
         remarks: What was left out and why.
+        lengths: Tokens of a query and of a document, at most, by side; empty where they are not known.
     """
 
     path: Path
@@ -115,6 +137,7 @@ class Experiment:
     references: tuple[Reference, ...]
     command: str
     remarks: tuple[str, ...] = ()
+    lengths: Mapping[str, int] = field(default_factory=dict)
 
     def evaluations(self) -> list[Mapping[str, Evaluation]]:
         """Return the evaluations of every trial and reference, each by data set."""
@@ -122,6 +145,13 @@ class Experiment:
 
     def texts(self, dataset: str) -> Texts:
         """Read the texts of a data set; empty where none were kept."""
+        parts = next((one[dataset].parts for one in self.evaluations() if dataset in one), {})
+        if parts:
+            texts = {name: self.texts(name) for name in parts}
+            return Texts(
+                {f"{name}/{query}": text for name, one in texts.items() for query, text in one.queries.items()},
+                {f"{name}/{document}": text for name, one in texts.items() for document, text in one.documents.items()},
+            )
         path = ExperimentFolder(self.path).texts_json(dataset)
         if not path.exists():
             return Texts()
@@ -136,19 +166,33 @@ def load_experiment(path: Path) -> Experiment:
         ProjheadsError: If there is no trial, or a file is broken; the line names the file.
     """
     folder = ExperimentFolder(path)
+    config_text, config = _config(folder.evaluation_yaml if folder.evaluation_yaml.exists() else folder.experiment_yaml)
     trials = [_trial(trial) for trial in folder.trials()]
     if not trials:
         raise ProjheadsError(
             f"{path}: holds no trials (trials/<variant>/seed-<n>/trial.json); train the experiment first"
         )
     references = [_reference(reference) for reference in folder.references()]
-    config_text, config = _config(folder.experiment_yaml)
-    yaml = shlex.quote(folder.experiment_yaml.as_posix())
     heads, wanted = _section(config, "heads"), _section(config, "eval")
-    found = [one for evaluations in _all_evaluations(trials, references) for one in evaluations.values()]
-    order = [str(variant) for variant in heads.get("variants", [])]
+    asked = [dataset for dataset in wanted.get("datasets", []) if isinstance(dataset, dict)]
+    if "models" in config:
+        trials = _checkpoints(trials, config["models"], {dataset["name"] for dataset in asked})
     _distinct(trials, path)
+    order = [str(variant) for variant in heads.get("variants", [trial.label for trial in trials])]
     trials.sort(key=lambda trial: (_place(order, trial.label), trial.label, trial.seed))
+    everyone = _all_evaluations(trials, references)
+    members, few = group_members(everyone), _too_few(everyone)
+
+    def counted(evaluations: Mapping[str, Evaluation]) -> dict[str, Evaluation]:
+        merged = merge_groups(evaluations, members)
+        return {name: evaluation for name, evaluation in merged.items() if name not in few}
+
+    trials = [replace(trial, evaluations=counted(trial.evaluations)) for trial in trials]
+    references = [replace(reference, evaluations=counted(reference.evaluations)) for reference in references]
+    found = [one for evaluations in _all_evaluations(trials, references) for one in evaluations.values()]
+    remarks = [f"{name} is left out: {why}" for name, why in few.items()]
+    if few and not found:
+        raise InconclusiveError("; ".join(f"{name}: {why}" for name, why in few.items()))
     return Experiment(
         path=path,
         name=str(config.get("name", path.resolve().name)),
@@ -156,13 +200,56 @@ def load_experiment(path: Path) -> Experiment:
         config_text=config_text,
         measures=_ordered(wanted.get("measures", []), [name for one in found for name in one.measures]),
         datasets=_ordered(
-            [dataset["name"] for dataset in wanted.get("datasets", []) if isinstance(dataset, dict)],
+            [str(dataset.get("group") or dataset["name"]) for dataset in asked],
             [str(one.dataset["name"]) for one in found],
         ),
         trials=tuple(trials),
         references=tuple(references),
-        command=f"python -m train {yaml}\npython -m eval {yaml}",
+        command=_command(folder, config),
+        remarks=tuple(remarks),
+        lengths=_lengths(_section(config, "model")),
     )
+
+
+def _lengths(model: Mapping[str, Any]) -> dict[str, int]:
+    names = {"queries": "query_length", "documents": "document_length"}
+    return {side: int(model[name]) for side, name in names.items() if model.get(name) is not None}
+
+
+def _checkpoints(trials: Sequence[Trial], models: Sequence[str], datasets: Collection[str]) -> list[Trial]:
+    """Return the checkpoints that were asked for last, with the data sets asked for; the first is the baseline."""
+    chosen = []
+    for trial in sorted(trials, key=lambda trial: _place(models, str(trial.record.get("checkpoint")))):
+        name = trial.record.get("checkpoint")
+        if name in models:
+            record = dict(trial.record) | {"is_baseline": name == models[0]}
+            kept = {name: evaluation for name, evaluation in trial.evaluations.items() if name in datasets}
+            chosen.append(replace(trial, record=record, evaluations=kept))
+    return chosen
+
+
+def _too_few(everyone: Sequence[Mapping[str, Evaluation]]) -> dict[str, str]:
+    """Say of each data set with a single judged query why nothing can be concluded from it."""
+    return {
+        name: (
+            "it has one judged query, and one query says nothing about how far chance moves a score; "
+            f"the scores are in {evaluation.run.with_suffix('.json').name} of each trial"
+        )
+        for evaluations in reversed(everyone)
+        for name, evaluation in evaluations.items()
+        if len(next(iter(evaluation.measures.values()))) < 2 and not evaluation.dataset.get("group")
+    }
+
+
+def _command(folder: ExperimentFolder, config: Mapping[str, Any]) -> str:
+    """Return the command that makes the results again."""
+    if "models" not in config:
+        yaml = shlex.quote(folder.experiment_yaml.as_posix())
+        return f"python -m train {yaml}\npython -m eval {yaml}"
+    models = [f"--model {shlex.quote(str(model))}" for model in config["models"]]
+    datasets = [shlex.quote(str(dataset["source"])) for dataset in _section(config, "eval").get("datasets", [])]
+    output = shlex.quote(folder.path.as_posix())
+    return f"python -m eval {' '.join(models)} --datasets {' '.join(datasets)} --output {output}"
 
 
 def _all_evaluations(trials: Sequence[Trial], references: Sequence[Reference]) -> list[Mapping[str, Evaluation]]:
@@ -226,6 +313,7 @@ def _evaluations(folder: TrialFolder) -> dict[str, Evaluation]:
             bytes=record.get("bytes", {}),
             truncated=record.get("truncated", {}),
             run=folder.eval_run(name),
+            storage=record.get("storage", {}),
         )
     return found
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from eval.report import format as fmt
 from eval.report.answer import answer, notes
+from eval.report.storage import StoredForm
 from eval.report.table import Leaderboard, Row
 
 __all__ = ["escape", "markdown_text"]
@@ -30,6 +31,10 @@ def markdown_text(board: Leaderboard) -> str:
         header = ["variant", *map(escape, board.datasets)]
         rows = [[escape(row.label), *_dataset_cells(board, row)] for row in (*board.rows, *board.references)]
         lines += [f"## {escape(board.measure)} by data set", "", *_table(header, rows), ""]
+    if any(row.stored for row in board.rows):
+        header = ["variant", "stored as", "bytes a vector", "index", escape(board.measure), "change [95%]"]
+        rows = [_stored_cells(row.label, one) for row in board.rows for one in row.stored]
+        lines += ["## Storage against quality", "", *_table(header, rows), ""]
     remarks = notes(board)
     if remarks:
         lines += ["## Notes", "", *(f"- {escape(remark)}" for remark in remarks), ""]
@@ -52,6 +57,7 @@ def _header(board: Leaderboard) -> list[str]:
         "multiply-adds per token",
         "folds",
         "training",
+        "learning rate",
     ]
 
 
@@ -66,6 +72,7 @@ def _cells(board: Leaderboard, row: Row) -> list[str]:
         fmt.count(costs.multiply_adds) if costs else "",
         ("yes" if costs.folds else "no") if costs else "",
         fmt.seconds(costs.train_s) if costs else "",
+        escape(fmt.rates(costs)) if costs else "",
     ]
 
 
@@ -76,6 +83,17 @@ def _dataset_cells(board: Leaderboard, row: Row) -> list[str]:
         mark = f" ({fmt.difference(verdict.difference)})" if verdict else ""
         cells.append("" if mean is None else escape(f"{fmt.points(mean)}{mark}"))
     return cells
+
+
+def _stored_cells(label: str, one: StoredForm) -> list[str]:
+    return [
+        escape(label),
+        escape(one.form),
+        f"{one.bytes_per_vector:g}",
+        fmt.bytes_text(one.index_bytes),
+        fmt.points(one.score),
+        escape(fmt.stored_change(one)),
+    ]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.report.groups import query_weight
 from eval.report.load import Texts, Trial
 from eval.report.table import Leaderboard, Row
-from eval.runs import read_run
 
 __all__ = ["DatasetQueries", "Document", "QueryChange", "changed_queries", "shown_variant"]
 
@@ -97,6 +97,7 @@ def _changed(
     gained = [int(place) for place in order[:SHOWN] if change[place] > 0]
     lost = [int(place) for place in order[::-1][:SHOWN] if change[place] < 0]
     chosen = {ids[place] for place in gained + lost}
+    weights = {query: query_weight(board.datasets[dataset], query) for query in chosen}
     baseline_top, variant_top = (_top_documents(trial, dataset, chosen, texts) for trial in trials)
 
     def shown(place: int) -> QueryChange:
@@ -104,8 +105,8 @@ def _changed(
         return QueryChange(
             id=query,
             text=texts.queries.get(query, ""),
-            baseline=float(before[place]),
-            variant=float(after[place]),
+            baseline=float(before[place]) / weights[query],
+            variant=float(after[place]) / weights[query],
             baseline_top=baseline_top.get(query, ()),
             variant_top=variant_top.get(query, ()),
         )
@@ -121,8 +122,7 @@ def _changed(
 
 
 def _top_documents(trial: Trial, dataset: str, queries: Iterable[str], texts: Texts) -> dict[str, tuple[Document, ...]]:
-    path = trial.evaluations[dataset].run
-    run = read_run(path) if path.exists() else {}
+    run = trial.evaluations[dataset].read_run()
     return {
         query: tuple(Document(name, texts.documents.get(name, "")) for name, _ in run[query][:TOP])
         for query in queries

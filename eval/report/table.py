@@ -8,6 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from eval.report.load import Evaluation, Experiment, Reference, Trial
+from eval.report.storage import StoredForm, stored_forms
+from eval.report.sweep import Chosen, SweepShares, chosen_point, sweep_shares
 from eval.verdicts import Scores, Verdict, judge
 from eval.verdicts.model import paired_levels
 from eval.verdicts.pairs import Pairs, Shares, compare_all, group_letters, variance_shares
@@ -25,19 +27,21 @@ class Costs:
         parameters: Parameters of the head.
         multiply_adds: Multiply-adds of the head for one token, as trained.
         folds: Whether the head folds to one matrix, and then costs what a linear head does.
-        train_s: Seconds of training.
+        train_s: Seconds of training; None where it was not measured.
         encode_per_s: Texts encoded a second, queries and documents together; None where it was not measured.
         index_bytes: Bytes of the index, all data sets together; None where there is none.
         learning_rates: The learning rates that its trials were trained with.
+        chosen: The point of the sweep that they were trained at; None without a sweep.
     """
 
     parameters: int
     multiply_adds: int
     folds: bool
-    train_s: float
+    train_s: float | None
     encode_per_s: float | None
     index_bytes: int | None
     learning_rates: tuple[float, ...]
+    chosen: Chosen | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,7 @@ class Row:
         dataset_verdicts: The same on each data set alone.
         costs: None for a reference, and for a variant of which no trial finished.
         failures: Seed and reason of each trial that does not count.
+        stored: Scores and bytes by form of storage, the largest first; empty where none was tried.
     """
 
     label: str
@@ -65,6 +70,7 @@ class Row:
     dataset_verdicts: Mapping[str, Verdict]
     costs: Costs | None
     failures: tuple[tuple[int, str], ...]
+    stored: tuple[StoredForm, ...] = ()
 
     def by_seed(self, measure: str) -> tuple[float, ...]:
         """Return each seed's mean over data sets."""
@@ -96,6 +102,7 @@ class Leaderboard:
         queries: The ids of each data set's judged queries, in the order of ``scores``.
         letters: Of each variant with enough seeds; two that share a letter cannot be told apart.
         shares: What moves a score; None where too little was trained to say.
+        sweep: What the learning rate and the seed move in the sweep's own scores; None without a sweep.
         design: The scatter from which larger experiments are foreseen; None likewise.
     """
 
@@ -109,6 +116,7 @@ class Leaderboard:
     queries: Mapping[str, tuple[str, ...]]
     letters: Mapping[str, tuple[str, ...]]
     shares: Shares | None
+    sweep: SweepShares | None
     design: Design | None
 
     @property
@@ -147,6 +155,7 @@ def build_leaderboard(experiment: Experiment) -> Leaderboard:
             dataset_verdicts={name: by_dataset[name][label] for name in by_dataset if label in by_dataset[name]},
             costs=_costs(complete[label]) if complete[label] else None,
             failures=tuple((one.seed, why) for one in groups[label] if (why := _missing(one, experiment))),
+            stored=stored_forms(complete[label], measure, scores[label], queries) if complete[label] else (),
         )
         for label in labels
     ]
@@ -161,6 +170,7 @@ def build_leaderboard(experiment: Experiment) -> Leaderboard:
         queries=queries,
         letters=group_letters(pairs, verdicts, baseline),
         shares=_shares(experiment, scores, pairs),
+        sweep=sweep_shares(experiment.trials),
         design=_design(scores, baseline),
     )
 
@@ -284,15 +294,17 @@ def _costs(trials: Sequence[Trial]) -> Costs:
     encode_s = sum(one.timings.get("encode_s", 0.0) for one in evaluations)
     texts = sum(one.dataset.get("documents", 0) + one.dataset.get("queries", 0) for one in evaluations)
     index_bytes = [sum(one.bytes.get("index", 0) for one in trial.evaluations.values()) for trial in trials]
+    train_s = [trial.record["timings"]["train_s"] for trial in trials if "train_s" in trial.record["timings"]]
     rates = {float(trial.record["learning_rate"]) for trial in trials if trial.record.get("learning_rate") is not None}
     return Costs(
         parameters=int(first["parameters"]),
         multiply_adds=int(first["multiply_adds"]),
         folds=bool(first["folds"]),
-        train_s=float(np.mean([trial.record["timings"]["train_s"] for trial in trials])),
+        train_s=float(np.mean(train_s)) if train_s else None,
         encode_per_s=texts / encode_s if encode_s > 0 else None,
         index_bytes=round(float(np.mean(index_bytes))) or None,
         learning_rates=tuple(sorted(rates)),
+        chosen=chosen_point(trials),
     )
 
 

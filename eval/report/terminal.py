@@ -1,6 +1,7 @@
 """The leaderboard in a terminal: the answer, a table that fits 80 columns, and where the page lies."""
 
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -14,6 +15,9 @@ from eval.report.table import Leaderboard, Row
 __all__ = ["print_board"]
 
 GAP, VERDICT, VERDICT_WIDTH = 2, 3, 13
+BREAKS = ("(,:", "=", "/", r"\-_.")
+"""Behind what a label may be broken, best places first."""
+
 STYLES = {"better": "green", "worse": "red", "no difference shown": "dim", "too few seeds": "yellow"}
 
 
@@ -75,10 +79,19 @@ def _cells(board: Leaderboard, row: Row) -> list[str]:
 
 
 def _wrapped(label: str, width: int) -> str:
-    """Break a long label behind its brackets and commas, so that its parts stay readable."""
+    """Break a long label where it may be broken, so that its parts stay readable."""
     lines = [""]
-    for part in re.findall(r"[^(,]*[(,] ?|[^(,]+", label):
-        if lines[-1] and len(lines[-1] + part.rstrip()) > width:
+    for piece in _pieces(label, width - 1, BREAKS):
+        if lines[-1].strip() and len(lines[-1] + piece.rstrip()) > width:
             lines.append(" ")
-        lines[-1] += part
+        lines[-1] += piece
     return "\n".join(lines)
+
+
+def _pieces(text: str, width: int, breaks: Sequence[str]) -> Iterator[str]:
+    """Cut a text behind the first kind of break, and what is still too long behind the next kinds."""
+    if len(text.rstrip()) <= width or not breaks:
+        yield text
+        return
+    for piece in re.findall(rf"[^{breaks[0]}]*[{breaks[0]}] *|[^{breaks[0]}]+", text):
+        yield from _pieces(piece, width, breaks[1:])

@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
-from eval.verdicts.model import Scores, borrow, estimate, paired_levels
+from eval.verdicts.model import Estimate, Levels, Scores, borrow, estimate, paired_levels
 
-__all__ = ["ALPHA", "MINIMUM_SEEDS", "POWER", "Verdict", "Word", "holm", "judge", "smallest_shown"]
+__all__ = ["ALPHA", "MINIMUM_SEEDS", "POWER", "Verdict", "Word", "holm", "judge", "smallest_shown", "weigh"]
 
 Word = Literal["better", "worse", "no difference shown", "too few seeds"]
 
@@ -69,18 +69,13 @@ def judge(scores: Mapping[str, Scores], baseline: str) -> dict[str, Verdict]:
     """
     names = [name for name in scores if name != baseline]
     parts = [paired_levels(scores[name], scores[baseline]) for name in names]
-    borrowed = borrow([part.seed_variance for part in parts], [part.seeds for part in parts])
-    estimates = [estimate(part, *seed_level) for part, seed_level in zip(parts, borrowed, strict=True)]
-    p_values = [one.p_value() for one in estimates]
-    # A verdict is refused for too few seeds, not counted among the comparisons that the correction is for.
-    judged = [index for index, part in enumerate(parts) if part.seeds >= MINIMUM_SEEDS]
-    adjusted = dict(zip(judged, holm([p_values[index] for index in judged]), strict=True))
+    estimates, adjusted = weigh(parts)
+    judged = max(1, sum(part.seeds >= MINIMUM_SEEDS for part in parts))
     scatter = _own_scatter(scores)
     verdicts = {}
     for index, name in enumerate(names):
         part, one = parts[index], estimates[index]
         low, high = one.interval()
-        corrected = adjusted.get(index, 1.0)
         many = part.seeds > 1
         verdicts[name] = Verdict(
             difference=one.mean,
@@ -88,16 +83,34 @@ def judge(scores: Mapping[str, Scores], baseline: str) -> dict[str, Verdict]:
             high=high,
             standard_error=one.standard_error,
             df=one.df,
-            p_value=p_values[index],
-            adjusted_p=corrected,
-            smallest_shown=smallest_shown(one.standard_error, one.df, comparisons=max(1, len(judged)))
-            if many
-            else None,
+            p_value=one.p_value(),
+            adjusted_p=adjusted[index],
+            smallest_shown=smallest_shown(one.standard_error, one.df, comparisons=judged) if many else None,
             beats=_beats(one.mean, one.standard_error, scatter[name], scatter[baseline]) if many else None,
             seeds=part.seeds,
-            word=_word(one.mean, corrected, part.seeds),
+            word=_word(one.mean, adjusted[index], part.seeds),
         )
     return verdicts
+
+
+def weigh(parts: Sequence[Levels]) -> tuple[list[Estimate], list[float]]:
+    """Estimate each variant's difference to the baseline, and correct its p-value for their number.
+
+    A verdict is refused for too few seeds, not counted among the comparisons that the correction is for.
+
+    Args:
+        parts: The variants' paired differences.
+
+    Returns:
+        The estimates, and the corrected p-values, 1 for those with too few seeds.
+    """
+    borrowed = borrow([part.seed_variance for part in parts], [part.seeds for part in parts])
+    estimates = [estimate(part, *seed_level) for part, seed_level in zip(parts, borrowed, strict=True)]
+    judged = [index for index, part in enumerate(parts) if part.seeds >= MINIMUM_SEEDS]
+    adjusted = [1.0] * len(parts)
+    for index, p_value in zip(judged, holm([estimates[index].p_value() for index in judged]), strict=True):
+        adjusted[index] = p_value
+    return estimates, adjusted
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -20,7 +20,7 @@ from the other variants of the same experiment, as gene-expression studies with 
 and empirical Bayes methods, Statistical Applications in Genetics and Molecular Biology 3, 2004): each variance is
 averaged with the mean of the others', and that mean never counts for more than ``BORROWED`` degrees of freedom, which
 keeps the result honest where heads differ in how much their seeds scatter. A variant that scatters more than the others
-allow keeps its own variance.
+allow keeps its own variance, and one that scatters far more lends nothing to the others.
 
 The degrees of freedom of the sum are the mean, harmonic and weighted by the parts, of those of its parts. That is a
 little more careful than Satterthwaite's formula, whose answer is far too high when the seeds' part came out small by
@@ -38,7 +38,18 @@ from scipy import special
 
 from projheads.errors import ProjheadsError
 
-__all__ = ["BORROWED", "Estimate", "Levels", "Scores", "borrow", "estimate", "levels", "paired_levels"]
+__all__ = [
+    "BORROWED",
+    "Estimate",
+    "Levels",
+    "Scores",
+    "borrow",
+    "estimate",
+    "join_levels",
+    "levels",
+    "paired_levels",
+    "take_apart",
+]
 
 FloatArray = NDArray[np.float64]
 
@@ -49,6 +60,10 @@ with a standard deviation of about 0.5 in their logarithm are worth this many (t
 UNLIKE = 0.2
 """A variant whose scatter over seeds would be that large in at most this share of cases, were it like the others',
 keeps its own: what is averaged away there would make luck look like a difference."""
+
+STRANGE = 0.01
+"""A variant whose scatter over seeds would be that large in at most this share of cases lends none to the others: one
+head whose training goes astray must not make every other head's scatter look large."""
 
 OUTLYING = 5.0
 """A variance counts among the others' for at most this many times the median one."""
@@ -152,27 +167,52 @@ def levels(tables: Sequence[FloatArray]) -> Levels:
     Returns:
         The levels; see the module's text for the model.
     """
-    count = len(tables)
-    seeds = tables[0].shape[0]
-    seed_means = np.mean([table.mean(axis=1) for table in tables], axis=0)
-    between = np.empty(count)  # variance of each data set's mean through queries, noise included
-    noise = np.zeros(count)
-    for index, table in enumerate(tables):
-        queries = table.shape[1]
-        query_means = table.mean(axis=0)
-        between[index] = query_means.var(ddof=1) / queries
-        if seeds > 1:
-            within = (table - query_means).ravel()
-            over_seeds = queries * np.square(table.mean(axis=1) - query_means.mean()).sum()
-            residual = max(0.0, float(within @ within - over_seeds))  # never below zero through rounding
-            noise[index] = residual / ((seeds - 1) * (queries - 1)) / (seeds * queries)
-    dfs = np.array([table.shape[1] - 1 for table in tables])
+    taken = [take_apart(table) for table in tables]
+    seed_means, between, noise = (np.array(part) for part in zip(*taken, strict=True))
+    return join_levels(seed_means, between, noise, [table.shape[1] for table in tables])
+
+
+def take_apart(table: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Take per-query values of one data set apart.
+
+    Args:
+        table: Shape (..., seeds, queries).
+
+    Returns:
+        The per-seed means, shape (..., seeds); the variance of the mean through queries, noise included; and the part
+        of it that is noise, 0 with one seed; both of shape (...).
+    """
+    seeds, queries = table.shape[-2:]
+    seed_means = table.mean(axis=-1)
+    query_means = table.mean(axis=-2)
+    between = query_means.var(axis=-1, ddof=1) / queries
+    if seeds == 1:
+        return seed_means, between, np.zeros_like(between)
+    within = table - query_means[..., None, :]
+    over_seeds = queries * np.square(seed_means - seed_means.mean(axis=-1, keepdims=True)).sum(axis=-1)
+    # Never below zero through rounding.
+    residual = np.maximum(0.0, np.einsum("...sq,...sq->...", within, within) - over_seeds)
+    return seed_means, between, residual / ((seeds - 1) * (queries - 1)) / (seeds * queries)
+
+
+def join_levels(seed_means: FloatArray, between: FloatArray, noise: FloatArray, queries: Sequence[int]) -> Levels:
+    """Put what ``take_apart`` gave for each data set together.
+
+    Args:
+        seed_means: Shape (data sets, seeds).
+        between: Shape (data sets,).
+        noise: Shape (data sets,).
+        queries: Number of queries of each data set.
+    """
+    count, seeds = seed_means.shape
+    means = seed_means.mean(axis=0)
+    dfs = np.array(queries) - 1
     query_df = between.sum() ** 2 / np.sum(between**2 / dfs) if between.any() else dfs.sum()
     return Levels(
-        mean=float(seed_means.mean()),
+        mean=float(means.mean()),
         seeds=seeds,
-        queries=tuple(table.shape[1] for table in tables),
-        seed_variance=float(seed_means.var(ddof=1)) if seeds > 1 else 0.0,
+        queries=tuple(queries),
+        seed_variance=float(means.var(ddof=1)) if seeds > 1 else 0.0,
         query_part=max(0.0, float(between.sum() - noise.sum()) / count**2),
         query_df=float(query_df),
         noise_part=float(noise.sum()) / count**2,
@@ -190,22 +230,38 @@ def borrow(variances: Sequence[float], seeds: Sequence[int]) -> list[tuple[float
         For each variant its variance and the degrees of freedom that it is worth (0 with one seed).
     """
     own, dfs = np.array(variances, dtype=np.float64), np.array(seeds, dtype=np.float64) - 1
-    givers = int((dfs > 0).sum())
-    if givers < 2:
+    givers = dfs > 0
+    if givers.sum() < 2:
         return list(zip(own.tolist(), dfs.tolist(), strict=True))
-    # One head whose training went astray must not make every other head's scatter look large.
-    given = dfs * np.minimum(own, OUTLYING * np.median(own[dfs > 0]))
+    given = np.minimum(own, OUTLYING * np.median(own[givers]))
+    everybody = [_others(given, dfs, givers, index) for index in range(len(own))]
+    like = [_like(*one, STRANGE) for one in zip(own, dfs, everybody, strict=True)]
+    lenders = givers & np.array(like)
     result = []
-    for variance, df, mine in zip(own.tolist(), dfs.tolist(), given.tolist(), strict=True):
-        others_df = float(dfs.sum()) - df
-        others = (float(given.sum()) - mine) / others_df
-        # Variances of differences that share a variant correlate by 1/4, so they count for less than their number.
-        lent = 1 / (1 / BORROWED + (1 + 0.25 * (givers - 2)) / others_df)
-        if df < 1 or variance > others * special.fdtri(df, lent, 1 - UNLIKE):
-            result.append((variance, df))
-        else:
-            result.append(((df * variance + lent * others) / (df + lent), df + lent))
+    for index, (variance, df) in enumerate(zip(own.tolist(), dfs.tolist(), strict=True)):
+        others = _others(given, dfs, lenders, index)
+        if _like(variance, df, others, UNLIKE):
+            variance, df = (df * variance + others[1] * others[0]) / (df + others[1]), df + others[1]
+        result.append((variance, df))
     return result
+
+
+def _others(given: FloatArray, dfs: FloatArray, lenders: NDArray[np.bool_], index: int) -> tuple[float, float]:
+    """Return the mean variance of the other lenders, and the degrees of freedom that it counts for."""
+    others = lenders.copy()
+    others[index] = False
+    if not others.any():
+        return 0.0, 0.0
+    total = dfs[others].sum()
+    # Variances of differences that share a variant correlate by 1/4, so they count for less than their number.
+    lent = 1 / (1 / BORROWED + (1 + 0.25 * (others.sum() - 1)) / total)
+    return float(dfs[others] @ given[others] / total), float(lent)
+
+
+def _like(variance: float, df: float, others: tuple[float, float], share: float) -> bool:
+    """Return whether a variance could be one of the others: larger ones would come in more than ``share`` of cases."""
+    mean, lent = others
+    return df > 0 and lent > 0 and bool(variance <= mean * special.fdtri(df, lent, 1 - share))
 
 
 def estimate(part: Levels, seed_variance: float, seed_df: float) -> Estimate:

@@ -2,6 +2,16 @@
 
 from experiment.collections.beir_folder import write_beir_folder
 from experiment.collections.model import Collection, Document, training_pairs
-from experiment.collections.sources import check_source, open_collection
+from experiment.collections.sources import check_source, official_split, open_collection
+from experiment.collections.suites import suite_notes
 
-__all__ = ["Collection", "Document", "check_source", "open_collection", "training_pairs", "write_beir_folder"]
+__all__ = [
+    "Collection",
+    "Document",
+    "check_source",
+    "official_split",
+    "open_collection",
+    "suite_notes",
+    "training_pairs",
+    "write_beir_folder",
+]

@@ -6,9 +6,10 @@ from pathlib import Path
 from experiment.collections.beir_folder import is_beir_folder, read_beir_folder
 from experiment.collections.model import Collection
 from experiment.folder import write_folder
+from experiment.lock import locked
 from projheads.errors import ProjheadsError, unknown_name
 
-__all__ = ["beir_folder", "list_beir", "open_beir"]
+__all__ = ["ARCHIVES", "CQADUPSTACK", "beir_folder", "beir_split", "list_beir", "open_beir"]
 
 URL = "https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets/{}.zip"
 
@@ -28,28 +29,34 @@ CQADUPSTACK = (
 )
 """The parts of CQADupStack: one archive, twelve collections."""
 
-ARCHIVES = (
-    "arguana",
-    "climate-fever",
-    "dbpedia-entity",
-    "fever",
-    "fiqa",
-    "hotpotqa",
-    "msmarco",
-    "nfcorpus",
-    "nq",
-    "quora",
-    "scidocs",
-    "scifact",
-    "trec-covid",
-    "webis-touche2020",
-)
-"""The archives that hold one collection each. BEIR's four collections under licence are not among them."""
+ARCHIVES = {
+    "arguana": "test",
+    "climate-fever": "test",
+    "dbpedia-entity": "test",
+    "fever": "test",
+    "fiqa": "test",
+    "hotpotqa": "test",
+    "msmarco": "dev",
+    "nfcorpus": "test",
+    "nq": "test",
+    "quora": "test",
+    "scidocs": "test",
+    "scifact": "test",
+    "trec-covid": "test",
+    "webis-touche2020": "test",
+}
+"""The archives that hold one collection each, and the split that BEIR reports: ``test``, but of MS MARCO ``dev``, for
+its ``test`` is TREC's Deep Learning track of 2019. BEIR's four collections under licence are not among them."""
 
 
 def list_beir() -> list[str]:
     """List the names that may stand after ``beir:``."""
     return sorted([*ARCHIVES, *(f"cqadupstack/{part}" for part in CQADUPSTACK)])
+
+
+def beir_split(name: str) -> str:
+    """Return the split of a collection that BEIR reports."""
+    return ARCHIVES.get(name, "test")
 
 
 def beir_folder(name: str, cache: Path) -> Path:
@@ -69,9 +76,11 @@ def open_beir(name: str, *, split: str, cache: Path) -> Collection:
     Raises:
         ProjheadsError: If there is no such collection or split, or no network.
     """
-    folder = beir_folder(name, cache)
+    folder, archive = beir_folder(name, cache), name.split("/")[0]
     if not is_beir_folder(folder):
-        _download(name.split("/")[0], cache / "beir")
+        with locked(cache / "beir" / archive):
+            if not is_beir_folder(folder):  # another process may have brought it meanwhile
+                _download(archive, cache / "beir")
     return read_beir_folder(folder, split=split, name=name)
 
 

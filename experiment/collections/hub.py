@@ -19,7 +19,7 @@ from experiment.collections.model import Collection, Judgement, make_collection
 from experiment.collections.records import Records, read_documents, read_grade, read_queries
 from projheads.errors import ProjheadsError
 
-__all__ = ["in_hub_cache", "open_hub", "parse_hub_name"]
+__all__ = ["in_hub_cache", "open_hub", "parse_hub_name", "told_in_one_line"]
 
 Splits = Mapping[str, Any]
 """The splits of one table: name to rows, which are dictionaries."""
@@ -55,7 +55,7 @@ def open_hub(repo: str, *, split: str, config: str | None = None) -> Collection:
     Raises:
         ProjheadsError: If the hub can not be reached, the repository or split is not there, or the layout is another.
     """
-    with _told_in_one_line(repo):
+    with told_in_one_line(repo):
         prefix = f"{config}-" if config else ""
         corpus = _load_table(repo, f"{prefix}corpus", split)
         queries = _load_table(repo, f"{prefix}queries", split)
@@ -121,7 +121,8 @@ def _read_qrels(source: str, table: Any) -> Iterator[Judgement]:
 
 
 @contextmanager
-def _told_in_one_line(repo: str) -> Iterator[None]:
+def told_in_one_line(repo: str) -> Iterator[None]:
+    """Turn what goes wrong with a data set of the hub in the block into one line."""
     import httpx
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
     from huggingface_hub.utils import logging as hub_logging

@@ -17,6 +17,7 @@ from experiment.collections.docstrings import package_root, read_docstrings
 from experiment.collections.model import Collection, Document
 from experiment.collections.near_duplicates import NearDuplicates
 from experiment.folder import sha256_file, sha256_json, versions, write_folder, write_text
+from experiment.lock import locked
 from projheads.errors import ProjheadsError, unknown_name
 
 __all__ = ["open_pydocs", "pydocs_folder"]
@@ -62,7 +63,9 @@ def open_pydocs(*, split: str, cache: Path) -> Collection:
         raise unknown_name("split of pydocs", split, PACKAGES)
     folder = pydocs_folder(cache)
     if not folder.is_dir():
-        _make(folder)
+        with locked(folder):
+            if not folder.is_dir():  # another process may have made it meanwhile
+                _make(folder)
     return read_beir_folder(folder / split, split=split, name="pydocs")
 
 

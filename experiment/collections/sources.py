@@ -3,13 +3,15 @@
 from pathlib import Path
 
 from experiment.collections.beir_folder import is_beir_folder, read_beir_folder
-from experiment.collections.beir_hub import beir_folder, list_beir, open_beir
+from experiment.collections.beir_hub import beir_folder, beir_split, list_beir, open_beir
 from experiment.collections.hub import in_hub_cache, open_hub, parse_hub_name
 from experiment.collections.model import Collection
+from experiment.collections.nano_beir import NANO_BEIR, NANO_SPLIT, in_nano_cache, open_nano
 from experiment.collections.pydocs import open_pydocs, pydocs_folder
+from experiment.collections.suites import list_suites
 from projheads.errors import ProjheadsError, UnknownNameError, did_you_mean
 
-__all__ = ["DEFAULT_CACHE", "check_source", "open_collection"]
+__all__ = ["DEFAULT_CACHE", "check_source", "official_split", "open_collection"]
 
 DEFAULT_CACHE = Path("outputs/.cache")
 """Where downloads and ``pydocs`` are kept when nothing else is said."""
@@ -19,7 +21,8 @@ def open_collection(source: str, *, split: str, cache: Path | None = None) -> Co
     """Open one split of a collection.
 
     Args:
-        source: ``pydocs``, ``beir:<name>``, ``hf:<owner>/<name>[/<config>]``, or the path of a folder in BEIR layout.
+        source: ``pydocs``, ``beir:<name>``, ``nano:<name>``, ``hf:<owner>/<name>[/<config>]``, or the path of a folder
+            in BEIR layout.
         split: The split whose queries and judgements are wanted.
         cache: Folder for what is downloaded or made; ``outputs/.cache`` by default. The hub keeps its own cache.
 
@@ -33,6 +36,8 @@ def open_collection(source: str, *, split: str, cache: Path | None = None) -> Co
         return open_pydocs(split=split, cache=cache)
     if scheme == "beir":
         return open_beir(name, split=split, cache=cache)
+    if scheme == "nano":
+        return open_nano(name, split=split)
     if scheme == "hf":
         repo, config = parse_hub_name(name)
         return open_hub(repo, split=split, config=config)
@@ -55,6 +60,8 @@ def check_source(source: str, *, cache: Path | None = None) -> str | None:
     if scheme == "beir":
         folder = beir_folder(name, cache or DEFAULT_CACHE)
         return None if is_beir_folder(folder) else f"{source}: not on this disk yet; it is downloaded when it is needed"
+    if scheme == "nano":
+        return None if in_nano_cache(name) else f"{source}: not on this disk yet; it is fetched when it is needed"
     if scheme == "hf":
         repo, _ = parse_hub_name(name)
         return None if in_hub_cache(repo) else f"{source}: not on this disk yet; it is fetched when it is needed"
@@ -65,8 +72,18 @@ def check_source(source: str, *, cache: Path | None = None) -> str | None:
         raise ProjheadsError(f"{source}: not a folder in BEIR layout: it has no corpus.jsonl")
     if "/" in source and not colon:
         return f"{source}: there is no such folder yet"
-    known = ["pydocs", *(f"beir:{name}" for name in list_beir())]
+    suites = [f"suite:{name}" for name in list_suites()]
+    likely = ["pydocs", *(f"beir:{name}" for name in list_beir())]
+    meant = did_you_mean(source, likely) or did_you_mean(source, [*(f"nano:{name}" for name in NANO_BEIR), *suites])
     raise UnknownNameError(
-        f'unknown dataset "{source}"; known: pydocs, beir:<name>, hf:<owner>/<name>, a folder in BEIR layout'
-        f"{did_you_mean(source, known)}"
+        f'unknown dataset "{source}"; known: pydocs, beir:<name>, nano:<name>, hf:<owner>/<name>, '
+        f"{', '.join(suites)}, a folder in BEIR layout{meant}"
     )
+
+
+def official_split(source: str) -> str:
+    """Return the split of a source by which models are compared."""
+    scheme, _, name = source.partition(":")
+    if scheme == "nano":
+        return NANO_SPLIT
+    return beir_split(name) if scheme == "beir" else "test"

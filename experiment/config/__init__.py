@@ -4,7 +4,8 @@ A file states only what differs from the defaults below. ``load_config`` checks 
 every mistake with its line; ``dump_config`` writes the configuration with every default in place.
 """
 
-from experiment.config.dataset import DatasetRef
+from experiment.config.checkpoints import CheckpointsConfig
+from experiment.config.dataset import DatasetRef, EvalDatasetRef
 from experiment.config.eval import EvalConfig
 from experiment.config.experiment import ExperimentConfig
 from experiment.config.heads import HeadsConfig
@@ -13,9 +14,11 @@ from experiment.config.model import ModelConfig
 from experiment.config.train import OptimizerConfig, TrainConfig
 
 __all__ = [
+    "CheckpointsConfig",
     "ContrastiveConfig",
     "DatasetRef",
     "EvalConfig",
+    "EvalDatasetRef",
     "ExperimentConfig",
     "HeadsConfig",
     "KLConfig",

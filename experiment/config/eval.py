@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from experiment.config.dataset import DatasetRef, EvalDataset
+from experiment.config.dataset import EvalDataset, EvalDatasetRef, expand_suites
 from experiment.config.fields import Count, Precision, Section
 from experiment.measures import check_measures
 from experiment.storage import parse_storage
@@ -16,7 +16,7 @@ class EvalConfig(Section):
     """How every trial is evaluated.
 
     Attributes:
-        datasets: Collections to search.
+        datasets: Collections to search; ``{suite: beir}`` and ``{suite: nanobeir}`` stand for all of theirs.
         index: ``exact`` scores every document, a FAISS factory string builds that index over the token vectors,
             ``auto`` chooses by the size of the corpus.
         nprobe: Lists that an inverted-file index visits; None for a sixteenth of them, at least 8.
@@ -33,7 +33,7 @@ class EvalConfig(Section):
             ``fp16``, ``int8``, ``pq16`` or ``rq16`` (bytes a vector), ``dim64`` (the first 64 numbers), ``dim64-int8``.
     """
 
-    datasets: Annotated[tuple[EvalDataset, ...], Field(min_length=1)]
+    datasets: Annotated[tuple[EvalDataset, ...], Field(min_length=1), AfterValidator(expand_suites)]
     index: str = "auto"
     nprobe: Count | None = None
     candidates_per_token: Count = 256
@@ -47,11 +47,13 @@ class EvalConfig(Section):
 
     @field_validator("datasets")
     @classmethod
-    def _distinct(cls, datasets: tuple[DatasetRef, ...]) -> tuple[DatasetRef, ...]:
+    def _distinct(cls, datasets: tuple[EvalDatasetRef, ...]) -> tuple[EvalDatasetRef, ...]:
         names = [dataset.name for dataset in datasets]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f'two data sets are called "{name}"; give one of them another `name`')
+        for group in {dataset.group for dataset in datasets} & set(names):
+            raise ValueError(f'a data set and a group are called "{group}"; give the data set another `name`')
         return datasets
 
     @field_validator("depth")

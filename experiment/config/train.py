@@ -4,9 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StrictBool, StrictInt, model_validator
 
-from experiment.config.dataset import TrainDataset
 from experiment.config.fields import Count, Fraction, NonNegative, Positive, Precision, Section
 from experiment.config.loss import ContrastiveConfig, Loss
+from experiment.config.training_data import TrainData
 
 __all__ = ["OptimizerConfig", "Tracker", "TrainConfig"]
 
@@ -43,13 +43,13 @@ class TrainConfig(Section):
     """How every trial is trained.
 
     Attributes:
-        data: Where the (query, relevant document) pairs come from.
+        data: Where the examples come from: pairs of a query and a relevant document, or tuples with hard negatives.
         trainable: ``head`` freezes the backbone, whose token states are then computed once for all trials;
             ``top-<k>`` trains the head and the last k layers, and what the layers below compute is computed once;
             ``all`` trains everything.
-        epochs: Passes over the training pairs; ``max_steps`` ends them earlier.
+        epochs: Passes over the examples; ``max_steps`` ends them earlier.
         max_steps: Upper bound of optimiser steps; None for no bound.
-        max_pairs: Upper bound of training pairs, drawn once for the experiment; None for all of them.
+        max_pairs: Upper bound of the examples, pairs or tuples, drawn once for the experiment; None for all of them.
         batch_size: Examples whose documents are each other's negatives.
         gradient_accumulation: Batches whose gradients make one step.
         mini_batch_size: Texts that are embedded at once: memory is bounded by them and no longer by the batch, for one
@@ -73,7 +73,7 @@ class TrainConfig(Section):
         trackers: Where the lines of train.jsonl are shown as well, through accelerate.
     """
 
-    data: TrainDataset
+    data: TrainData
     trainable: Annotated[str, Field(pattern=r"^(head|top-[1-9][0-9]*|all)$")] = "head"
     epochs: Count = 1
     max_steps: Count | None = None
@@ -99,6 +99,11 @@ class TrainConfig(Section):
     def _consistent(self) -> Self:
         if self.gradient_checkpointing and self.trainable == "head":
             raise ValueError("gradient_checkpointing is for a backbone that is trained; set trainable too, or leave it")
+        if not isinstance(self.loss, ContrastiveConfig) and self.data.tuples is None:
+            raise ValueError(
+                f"the loss {self.loss.name} needs teacher scores, which the pairs of a collection do not have; give "
+                "train.data.tuples, or take the loss contrastive"
+            )
         return self
 
     @property

@@ -39,6 +39,10 @@ class Plan:
     notes: dict[str, int] = field(default_factory=lambda: {"empty_documents": 2, "duplicate_judgements": 0})
     description: str = "Which head is best?"
     texts: dict[str, str] | None = None
+    storage: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """By form of storage: bytes of a vector, and how much it takes off every score."""
+    sweep: dict | None = None
+    """What trial.json says of the sweep, for every trial."""
 
 
 def slug(label: str) -> str:
@@ -59,7 +63,8 @@ def make_experiment(path: Path, plan: Plan | None = None, *, random: int = 0) ->
         for seed in plan.seeds:
             trial = folder.trial(slug(label), seed)
             error = plan.failed.get((label, seed))
-            write_json(trial.trial_json, trial_record(label, seed, place, error))
+            record = trial_record(label, seed, place, error)
+            write_json(trial.trial_json, record | ({"sweep": plan.sweep} if plan.sweep else {}))
             if error:
                 continue
             write_text(trial.train_jsonl, steps(seed, place))
@@ -80,6 +85,7 @@ def make_experiment(path: Path, plan: Plan | None = None, *, random: int = 0) ->
         "name": path.name,
         "description": plan.description,
         "seeds": list(plan.seeds),
+        "model": {"query_length": 32, "document_length": 64},
         "heads": {"baseline": labels[0], "variants": labels},
         "eval": {"datasets": [{"name": name} for name in plan.datasets], "measures": list(MEASURES)},
     }
@@ -168,7 +174,8 @@ def write_eval(folder, dataset: str, values: np.ndarray, plan: Plan) -> None:
             "bytes": {"token_vectors": 10**6, "index": 0},
             "versions": {"projheads": "0.1.0"},
             "truncated": {"queries": 0, "documents": 12},
-        },
+        }
+        | ({"storage": storage_entries(per_query, plan)} if plan.storage else {}),
     )
     lines = [
         f"q{i} Q0 d{(i + rank) % 10} {rank + 1} {10.0 - rank} projheads"
@@ -176,6 +183,37 @@ def write_eval(folder, dataset: str, values: np.ndarray, plan: Plan) -> None:
         for rank in range(3)
     ]
     write_text(folder.eval_run(dataset), "\n".join(lines) + "\n")
+
+
+def storage_entries(per_query: dict[str, float], plan: Plan) -> dict:
+    entries = {}
+    for form, (size, loss) in plan.storage.items():
+        scores = {query: score - loss for query, score in per_query.items()}
+        mean = sum(scores.values()) / len(scores)
+        entries[form] = {
+            "key": _hash(form),
+            "bytes_per_vector": size,
+            "index_bytes": 1000 * size,
+            "measures": dict.fromkeys(MEASURES, mean),
+            "per_query": scores,
+        }
+    return entries
+
+
+def sweep_record(scores: dict[float, list[float | None]], *, measure: str = "nDCG@10 on 128 held-out pairs") -> dict:
+    """What train/sweep.py writes of a sweep of the learning rate: by rate, the score of each seed."""
+    whole = {rate: one for rate, one in scores.items() if None not in one}
+    chosen = max(whole, key=lambda rate: sum(whole[rate]))
+    return {
+        "measure": measure,
+        "grid": {"optimizer.head_lr": list(scores)},
+        "chosen": {"optimizer.head_lr": chosen},
+        "at_edge": ["optimizer.head_lr"] if chosen in (min(scores), max(scores)) else [],
+        "points": [
+            {"values": {"optimizer.head_lr": rate}, "seeds": {str(seed): score for seed, score in enumerate(one)}}
+            for rate, one in scores.items()
+        ],
+    }
 
 
 def _hash(text: str) -> str:

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,10 @@ from eval.evaluate import evaluate_experiment
 from eval.runs import encode_id, read_run
 from experiment.cli import run_command
 from experiment.collections import open_collection
+from experiment.collections.beir_hub import CQADUPSTACK
 from experiment.folder import ExperimentFolder
 from experiment.load import load_config
+from experiment.lock import try_locked
 from experiment.progress import Progress
 from projheads.errors import ProjheadsError
 from projheads.hosts.checkpoint import load_head, save_head
@@ -149,6 +152,154 @@ def test_what_an_evaluation_tells(miniature):
     assert record["bytes"]["index"] > 0
     assert all(seconds >= 0 for seconds in record["timings"].values())
     assert "torch" in record["versions"]
+
+
+def test_every_oddity_of_the_data_is_counted_told_and_survived(miniature, capsys):
+    with (miniature.collection / "qrels" / "test.tsv").open("a", encoding="utf-8") as file:
+        file.write("5\tfiller-4\t1\n")
+    evaluate(miniature.config())
+    record = json.loads(miniature.folder.trial("linear", 0).eval_json("odd").read_text())
+    counts = {
+        "contradicting_judgements": 1,
+        "empty_documents": 1,
+        "empty_queries": 1,
+        "graded_judgements": 3,
+        "ids_with_spaces": 4,
+        "judgements_of_missing_documents": 1,
+        "judgements_of_missing_queries": 1,
+        "negative_judgements": 1,
+        "queries_without_judgements": 1,
+        "repeated_judgements": 1,
+    }
+    assert record["dataset"]["notes"] == counts
+    assert record["truncated"]["documents"] == 1  # the text of 100 000 words
+    told = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("odd: 31 documents"))
+    assert all(f"{count} {what.replace('_', ' ')}" in told for what, count in counts.items())
+    run = read_run(miniature.folder.trial("linear", 0).eval_run("odd"))
+    assert {"1", "01", "tab\there", "é😀", "100%20", "d 2", "empty", "long"} <= {
+        name for found in run.values() for name, _ in found
+    }
+
+
+def test_a_single_judged_query_is_evaluated_and_nothing_is_concluded_from_it(miniature, capsys):
+    (miniature.collection / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\t1\t1\n")
+    assert run_command(main, [str(miniature.yaml)]) == 0
+    assert "no leaderboard: odd: it has one judged query" in capsys.readouterr().out
+    assert len(results(miniature.folder)) == 8
+    assert run_command(main, ["report", str(miniature.folder.path)]) == 2
+    assert "it has one judged query" in capsys.readouterr().err
+
+
+def test_a_data_set_with_a_single_judged_query_is_left_out_beside_others(miniature, capsys):
+    shutil.copytree(miniature.collection, miniature.collection.with_name("single"))
+    qrels = miniature.collection.with_name("single") / "qrels" / "test.tsv"
+    qrels.write_text("query-id\tcorpus-id\tscore\nq1\t1\t1\n")
+    both = f"eval.datasets=[{miniature.collection}, {miniature.collection.with_name('single')}]"
+    assert run_command(main, [str(miniature.yaml), both]) == 0
+    assert "single is left out: it has one judged query" in " ".join(capsys.readouterr().out.split())
+    assert len(results(miniature.folder, "single")) == 8
+    board = json.loads((miniature.folder.report / "leaderboard.json").read_text())
+    assert [dataset["name"] for dataset in board["datasets"]] == ["odd"]
+
+
+def test_what_another_process_is_at_comes_last_and_is_not_repeated(miniature, capsys, monkeypatch):
+    evaluate(miniature.config())
+    whole = results(miniature.folder)
+    theirs = miniature.folder.trial("linear", 0)
+    done = {file: file.read_bytes() for file in (theirs.path / "eval").iterdir()}
+    for files in evaluated(miniature).values():
+        shutil.rmtree(files.path / "eval")
+    say = Progress.say
+    with ExitStack() as other_process:
+        assert other_process.enter_context(try_locked(theirs.path / "eval", wait=False))
+
+        def heard(progress, line):
+            say(progress, line)
+            if "untrained seed 1: nDCG" in line:  # the last of those that are free
+                for file, content in done.items():
+                    file.write_bytes(content)
+                other_process.close()
+
+        monkeypatch.setattr(Progress, "say", heard)
+        capsys.readouterr()
+        evaluate(miniature.config())
+    lines = capsys.readouterr().out.splitlines()
+    assert "odd [1/8] linear seed 0: another process is at it, so it comes last" in lines
+    assert lines[-1] == "odd [1/8] linear seed 0: another process has done it meanwhile"
+    assert results(miniature.folder) == whole
+
+
+AT_ONCE = """
+import runpy, sys
+from types import SimpleNamespace
+import eval.embed
+test, conftest, yaml = sys.argv[1:]
+host = SimpleNamespace(load=runpy.run_path(conftest)["load_fake"])
+eval.embed.load_host = lambda name: host
+module = runpy.run_path(test)
+module["evaluate"](module["load_config"](module["Path"](yaml)))
+"""
+
+
+def test_two_processes_at_once_do_each_evaluation_once(miniature):
+    evaluate(miniature.config())
+    alone = results(miniature.folder)
+    for files in evaluated(miniature).values():
+        shutil.rmtree(files.path / "eval")
+    shutil.rmtree(miniature.config().cache)
+    command = [sys.executable, "-c", AT_ONCE, __file__, str(Path(__file__).with_name("conftest.py"))]
+    processes = [
+        subprocess.Popen(
+            [*command, str(miniature.yaml)],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    told = ""
+    for process in processes:
+        out, error = process.communicate()
+        assert process.returncode == 0, error
+        told += out
+    for name in ("linear seed 0", 'ffn(activation="gelu") seed 1', "bm25", "backbone", "untrained seed 1"):
+        assert told.count(f"{name}: nDCG@10") == 1
+    assert results(miniature.folder) == alone
+
+
+def test_cqadupstack_is_searched_forum_by_forum_and_counts_as_one(miniature, capsys):
+    cache = miniature.config().cache
+    for place, part in enumerate(CQADUPSTACK):
+        folder = cache / "beir" / "cqadupstack" / part  # as the archive of BEIR unpacks
+        shutil.copytree(miniature.collection, folder)
+        with (folder / "corpus.jsonl").open("a") as file:
+            file.write(json.dumps({"_id": f"of {part}", "text": "trees " * place}) + "\n")
+    datasets = f"eval.datasets=[{{suite: cqadupstack}}, {miniature.collection}]"
+    assert run_command(main, [str(miniature.yaml), datasets, "eval.references=[]", "seeds=[0]"]) == 0
+    assert "twelve forums" in capsys.readouterr().out
+    trial = miniature.folder.trial("linear", 0)
+    records = [json.loads(trial.eval_json(f"cqadupstack-{part}").read_text()) for part in CQADUPSTACK]
+    assert len({record["dataset"]["hash"] for record in records}) == 12
+    assert {record["dataset"]["group"] for record in records} == {"cqadupstack"}
+    board = json.loads((miniature.folder.report / "leaderboard.json").read_text())
+    assert [dataset["name"] for dataset in board["datasets"]] == ["cqadupstack", "odd"]
+    alone = json.loads(trial.eval_json("odd").read_text())["means"]["nDCG@10"]
+    scores = next(row["scores"]["nDCG@10"] for row in board["rows"] if row["label"] == "linear")
+    assert scores["cqadupstack"][0] == pytest.approx(np.mean([record["means"]["nDCG@10"] for record in records]))
+    assert scores["odd"][0] == pytest.approx(alone)
+    assert load_config(miniature.folder.experiment_yaml).eval.datasets[-1].name == "odd"
+
+
+def test_a_collection_that_comes_into_a_group_is_not_evaluated_again(miniature, capsys):
+    evaluate(miniature.config())
+    first = results(miniature.folder)
+    evaluate(miniature.config(f"eval.datasets=[{{source: {miniature.collection}, group: forums}}]"))
+    assert "odd: all 8 evaluations are finished already" in capsys.readouterr().out
+    second = results(miniature.folder)
+    assert {record["dataset"]["group"] for record, _ in first.values()} == {None}
+    assert {record["dataset"]["group"] for record, _ in second.values()} == {"forums"}
+    assert [run for _, run in first.values()] == [run for _, run in second.values()]
 
 
 def test_reference_rows_say_what_they_are(miniature):

@@ -20,7 +20,7 @@ TEXTS = [
     "Paris, the capital of France!",
     "where is the red dog; what is blue?",
     ". . .",
-    "rain " * 300,
+    "rain " * 100_000,
     "sun",
     "Ünïcode 漢字 \u00a0 tab\there",
 ]

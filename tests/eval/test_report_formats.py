@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from eval.report import format as fmt
-from eval.report import print_leaderboard, write_report
+from eval.report import print_leaderboard, terminal, write_report
 from eval.report.load import load_experiment
 from eval.report.table import build_leaderboard
 from tests.eval.report_factory import Plan, make_experiment
@@ -66,6 +66,23 @@ def test_the_terminal_table_fits_80_columns_and_names_the_page(folder, monkeypat
     assert not any("…" in line for line in lines)
     assert "residual" in text.getvalue()
     assert "bm25" in text.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("label", "lines"),
+    [
+        ("linear", ["linear"]),
+        ('ffn(activation="identity")', ["ffn(activation=", ' "identity")']),
+        ('residual(inner=glu(activation="silu"))', ["residual(inner=glu(", ' activation="silu"))']),
+        ("quickstart: upscaled(residual=true)", ["quickstart: ", " upscaled(", " residual=true)"]),
+        ("sentence-transformers/all-MiniLM-L6-v2", ["sentence-", " transformers/", " all-MiniLM-L6-v2"]),
+    ],
+)
+def test_long_names_are_broken_where_their_parts_end(label, lines):
+    wrapped = terminal._wrapped(label, 20)
+    assert wrapped.split("\n") == lines
+    assert max(len(line.rstrip()) for line in lines) <= 20
+    assert wrapped.replace("\n ", "") == label
 
 
 def test_the_terminal_obeys_nothing_that_stands_in_a_result_file(tmp_path):

@@ -13,7 +13,7 @@ from eval.report.figures import FIGURES
 from eval.report.html import html_text
 from eval.report.load import load_experiment
 from eval.report.table import build_leaderboard
-from tests.eval.report_factory import HOSTILE, Plan, make_experiment
+from tests.eval.report_factory import HOSTILE, Plan, make_experiment, sweep_record
 
 SCREENSHOTS = Path(__file__).parents[2] / "outputs" / "screenshots"
 PHONE, DESKTOP = (390, 844), (1280, 900)
@@ -52,6 +52,8 @@ def page(tmp_path_factory):
         failed={("ffn(depth=2)", 1): f"the loss was NaN at step 12 {HOSTILE}"},
         description=HOSTILE,
         texts={"query": f"which head {HOSTILE}", "document": f"a document {HOSTILE}"},
+        storage={"fp16": (256, 0.0), "int8": (132, 0.001), "pq16": (16, 0.02)},
+        sweep=sweep_record({0.0003: [0.4, 0.42, 0.38], 0.001: [0.5, 0.51, 0.49]}),
     )
     return write_report(make_experiment(tmp_path_factory.mktemp("page") / "small", plan))
 
@@ -156,7 +158,7 @@ def test_the_page_is_as_wide_as_the_screen_and_its_figures_are_drawn(browser, pa
         "return [...document.querySelectorAll('figure svg')].map(svg => svg.getBoundingClientRect())"
         ".map(box => [box.width, box.height])"
     )
-    assert len(boxes) == 5
+    assert len(boxes) == 6
     assert all(width > 200 and height > 60 for width, height in boxes)
     height = browser.execute_script("return document.documentElement.scrollHeight")
     browser.execute_cdp_cmd(
@@ -173,7 +175,7 @@ def test_letters_in_figures_do_not_lie_on_each_other(browser, page):
     overlaps = browser.execute_script(
         """
         const found = [];
-        for (const name of ["forest", "seeds", "cost", "curves"]) {
+        for (const name of ["forest", "seeds", "cost", "storage", "curves"]) {
           const texts = [...document.querySelectorAll(`#figure-${name} svg text`)];
           const boxes = texts.map((t) => t.getBoundingClientRect());
           for (let i = 0; i < boxes.length; i++) for (let j = 0; j < i; j++) {
@@ -228,6 +230,7 @@ def test_a_page_of_60_variants_13_data_sets_and_10_seeds_stays_small(tmp_path, m
         datasets=tuple(f"nano-data-set-{i}" for i in range(13)),
         queries=6,
         texts={"query": "a query of a usual length", "document": "300 letters " * 25},
+        storage={form: (size, 0.001) for form, size in (("fp16", 256), ("int8", 132), ("pq32", 32), ("pq16", 16))},
     )
     experiment = load_experiment(make_experiment(tmp_path / "large", plan))
     trials = tuple(

@@ -115,7 +115,7 @@ def test_a_baseline_below_its_own_initialisation_is_noted(tmp_path):
 
 
 def test_notes_count_what_is_odd_in_the_data(tmp_path):
-    assert "pydocs: 2 empty documents and 12 documents longer than the model takes." in notes(
+    assert "pydocs: 2 empty documents and 12 documents longer than document_length=64." in notes(
         board_of(tmp_path / "x", Plan())
     )
 

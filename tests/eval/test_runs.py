@@ -7,10 +7,12 @@ from beir.retrieval.evaluation import EvaluateRetrieval
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eval.__main__ import main
 from eval.measures import mean_of, measure_run
 from eval.ranking import Ranking
 from eval.runs import decode_id, encode_id, make_run, read_qrels, read_run, write_run
 from eval.score import score_run
+from experiment.cli import run_command
 from projheads.errors import ProjheadsError
 
 ODD = st.text(alphabet="ab0%259A8CE \t\n\u00a0\u2028\x85é😀", min_size=1, max_size=12)
@@ -227,3 +229,104 @@ def test_score_tells_what_is_missing(tmp_path):
 def test_score_of_an_unknown_measure_is_one_clear_line(tmp_path):
     with pytest.raises(ProjheadsError, match='unknown measure "ndgc@10"'):
         score_run(tmp_path / "a.run", tmp_path / "qrels.tsv", ["ndgc@10"])
+
+
+ODD_IDS = ["d 1", "tab\there", "100%20", "é😀", "\u00a0", "007", '"quoted"', "-1"]
+
+
+def odd_judgements():
+    generator = np.random.default_rng(4)
+    qrels, run = {}, {}
+    for query in ["q 1", "é", "12", "a\tb"]:
+        qrels[query] = {name: int(generator.integers(-1, 4)) for name in generator.permutation(ODD_IDS)[:6].tolist()}
+        qrels[query][ODD_IDS[0]] = 3
+        run[query] = [(name, float(-place)) for place, name in enumerate(generator.permutation(ODD_IDS).tolist())]
+    return qrels, run
+
+
+def by_hand(qrels, run, query, depth, gain):
+    found = [gain(qrels[query].get(name, 0)) for name, _ in run[query][:depth]]
+    ideal = sorted((gain(grade) for grade in qrels[query].values()), reverse=True)[:depth]
+    first, second = (sum(value / np.log2(place + 2) for place, value in enumerate(values)) for values in (found, ideal))
+    return first / second
+
+
+def test_ndcg_with_exponential_gains_is_the_formula_unrounded_and_that_of_ranx():
+    qrels, run = odd_judgements()
+    name = "nDCG(dcg='exp-log2')@5"
+    values = measure_run([name, "nDCG@5"], qrels, run)
+    for measure, gain in ((name, lambda grade: 2.0 ** max(grade, 0) - 1), ("nDCG@5", lambda grade: max(grade, 0))):
+        expected = {query: by_hand(qrels, run, query, 5, gain) for query in qrels}
+        assert values[measure] == pytest.approx(expected, abs=1e-12)
+    ranx = pytest.importorskip("ranx")
+    positive = {query: {name: grade for name, grade in judged.items() if grade > 0} for query, judged in qrels.items()}
+    theirs = ranx.evaluate(
+        ranx.Qrels(positive), ranx.Run({query: dict(found) for query, found in run.items()}), "ndcg_burges@5"
+    )
+    assert mean_of(values[name]) == pytest.approx(theirs, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    "measure", ["AP", "Judged@10", "P(rel=2)@5", "Success@5", "Bpref", "Rprec", "infAP", "RR(rel=2)"]
+)
+def test_measures_do_not_depend_on_how_ids_are_spelled(measure):
+    qrels, run = odd_judgements()
+    plain = {name: f"d{place}" for place, name in enumerate(ODD_IDS)}
+    queries = {name: f"q{place}" for place, name in enumerate(qrels)}
+    expected = measure_run(
+        [measure],
+        {queries[query]: {plain[name]: grade for name, grade in judged.items()} for query, judged in qrels.items()},
+        {queries[query]: [(plain[name], score) for name, score in found] for query, found in run.items()},
+    )[measure]
+    values = measure_run([measure], qrels, run)[measure]
+    assert values == {query: expected[queries[query]] for query in qrels}
+    assert any(values.values())
+
+
+def test_a_measure_that_is_not_defined_for_a_query_is_one_clear_line():
+    with pytest.raises(ProjheadsError, match="measure Accuracy: not defined for one of these queries"):
+        measure_run(["Accuracy"], {"q": {"a": 1, "b": 1}}, {"q": [("a", 1.0), ("b", 0.5)]})
+
+
+def test_trec_eval_reads_a_written_run_of_odd_ids_and_finds_the_same(tmp_path):
+    qrels, run = odd_judgements()
+    write_run(tmp_path / "a.run", run)
+    with (tmp_path / "a.run").open(encoding="utf-8") as file:
+        theirs = pytrec_eval.parse_run(file)
+    encoded = {encode_id(q): {encode_id(d): grade for d, grade in judged.items()} for q, judged in qrels.items()}
+    found = pytrec_eval.RelevanceEvaluator(encoded, {"ndcg_cut_5", "map", "bpref"}).evaluate(theirs)
+    values = measure_run(["nDCG@5", "AP", "Bpref"], qrels, run)
+    for ours, other in {"nDCG@5": "ndcg_cut_5", "AP": "map", "Bpref": "bpref"}.items():
+        assert values[ours] == pytest.approx({query: found[encode_id(query)][other] for query in qrels}, abs=1e-12)
+
+
+def test_odd_files_of_other_programs_are_read(tmp_path):
+    (tmp_path / "beir.tsv").write_text('\ufeffqid\tdocid\trel\nq 1\t"tab\there"\t2\nq 1\té😀\t1\n007\t7\t-1\n', "utf-8")
+    assert read_qrels(tmp_path / "beir.tsv") == {"q 1": {"tab\there": 2, "é😀": 1}, "007": {"7": -1}}
+    (tmp_path / "trec.txt").write_text('q\t0\td\u00a01\t2\r\nq 0  "d"   1\n', "utf-8")
+    assert read_qrels(tmp_path / "trec.txt") == {"q": {"d\u00a01": 2, '"d"': 1}}
+    (tmp_path / "a.run").write_text("007\tQ0\td\u00a01\t1\t2.5\tx\n 7 Q0 é😀 1 1e-3 x \r\n", "utf-8")
+    assert read_run(tmp_path / "a.run") == {"007": [("d\u00a01", 2.5)], "7": [("é😀", 0.001)]}
+
+
+@pytest.mark.parametrize(
+    "name, text, line",
+    [
+        ("a.run", "q Q0 a 1 2.0 x\nq Q0 b 2 1.0\n", "a.run line 2: a line of a run has 6 columns, this one has 5"),
+        ("a.run", "q Q0 a 1 high x\n", 'a.run line 1: the score "high" is no number'),
+        (
+            "qrels",
+            "query-id\tcorpus-id\tscore\nq\td\n",
+            "qrels line 2: a judgement has 3 columns (BEIR) or 4 (TREC), not 2",
+        ),
+        ("qrels", "q 0 d\u00a01 1\nq\n", "qrels line 2: a judgement has 3 columns (BEIR) or 4 (TREC), not 1 column"),
+    ],
+)
+def test_score_tells_file_and_line_of_what_is_broken(tmp_path, name, text, line, capsys):
+    (tmp_path / "a.run").write_text("q Q0 a 1 2.0 x\n")
+    (tmp_path / "qrels").write_text("q 0 a 1\n")
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert run_command(main, ["score", str(tmp_path / "a.run"), str(tmp_path / "qrels")]) == 2
+    error = capsys.readouterr().err
+    assert line in error
+    assert error.count("\n") == 1

@@ -133,9 +133,15 @@ def test_borrowing_averages_with_the_others_and_never_takes_more_than_its_limit(
 def test_a_variant_that_scatters_far_more_keeps_its_own_variance_and_spoils_no_other():
     wild, *calm = borrow([1000.0, 1.0, 1.0, 1.0, 1.0], [4] * 5)
     assert wild == (1000.0, 3.0)
-    others = (1.0 * 3 + 5.0) / 4
-    lent = 1 / (1 / BORROWED + 1.75 / 12)
-    assert calm == [pytest.approx(((3 * 1.0 + lent * others) / (3 + lent), 3 + lent))] * 4
+    lent = 1 / (1 / BORROWED + 1.5 / 9)
+    assert calm == [pytest.approx((1.0, 3 + lent))] * 4
+
+
+def test_a_variant_that_scatters_somewhat_more_lends_at_most_the_outlying_share():
+    first, *_ = borrow([1.0, 1.0, 1.0, 6.0], [3] * 4)
+    others = (1.0 + 1.0 + 5.0) / 3
+    lent = 1 / (1 / BORROWED + 1.5 / 6)
+    assert first == pytest.approx(((2 * 1.0 + lent * others) / (2 + lent), 2 + lent))
 
 
 def test_holm_gives_the_values_of_rs_p_adjust():

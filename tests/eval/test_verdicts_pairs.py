@@ -123,15 +123,45 @@ def test_what_a_plan_asks_for_is_enough_and_nothing_less_is():
 
 def test_calibration_in_small_keeps_its_promises_and_gives_the_same_numbers_again():
     structure = calibration.assumed_structure()
-    cells = [calibration.null_cell(structure, (3, 50, 1), experiments=150, random=(0, 0)) for _ in range(2)]
-    assert cells[0] == cells[1]
-    assert cells[0]["called_better"]["share"] <= 0.08
-    assert 0.90 <= cells[0]["coverage"]["share"] <= 0.99
-    shown = cells[0]["could_have_shown"]
-    power = calibration.power_table(structure, (3, 50, 1), shown, experiments=100, random=(0, 0))
-    shares = [one["share"] for one in power]
-    assert shares == sorted(shares)
-    assert 0.6 <= shares[-1] <= 0.95
+    drawn = [calibration.simulate(structure, (3, 50, 1), experiments=200, random=(0, 0)) for _ in range(2)]
+    for name, scene in calibration.SCENES.items():
+        cells = [calibration.null_cell(scene, one["scenes"][name]) for one in drawn]
+        assert cells[0] == cells[1]
+        assert cells[0]["called_better"]["share"] <= 0.08
+        assert 0.90 <= cells[0]["coverage"]["share"] <= 0.99
+        shares = [one["share"] for one in cells[0]["power"]]
+        assert shares == sorted(shares)
+        assert 0.7 <= cells[0]["stated_power"] <= 0.9
+
+
+@pytest.mark.parametrize("name", calibration.SCENES)
+def test_calibration_judges_as_the_report_does(name):
+    structure, size = calibration.assumed_structure(), (3, 20, 2)
+    found = calibration.simulate(structure, size, experiments=1, random=(7,))["scenes"][name]
+    generator = np.random.default_rng((7,))
+    tables = calibration.draw_queries(structure, generator, size)
+    shifts = calibration.draw_seeds(structure, generator, size)
+    scores = calibration.as_scores(tables, calibration.in_scene(calibration.SCENES[name], shifts))
+    verdicts = list(judge(scores, "v0").values())
+    expected = [[one.difference, one.standard_error, one.df, one.adjusted_p] for one in verdicts]
+    assert found[:, 0].T.tolist() == [pytest.approx(row) for row in expected]
+
+
+def test_the_calibrations_power_counts_what_judging_the_better_variant_again_would():
+    structure, size, gain, experiments = calibration.assumed_structure(), (4, 30, 1), 0.05, 25
+    found = calibration.simulate(structure, size, experiments=experiments, random=(1,))["scenes"]["seeds as fitted"]
+    generator, hits = np.random.default_rng((1,)), []
+    for number in range(experiments):
+        tables = calibration.draw_queries(structure, generator, size)
+        shifts = calibration.draw_seeds(structure, generator, size)
+        scores = calibration.as_scores(tables, shifts)
+        for name in list(scores)[1:]:
+            better = Scores(scores[name].seeds, tuple(table + gain for table in scores[name].tables))
+            hits.append(judge(scores | {name: better}, "v0")[name].word == "better")
+        if number % calibration.BOOTSTRAP_EVERY == 0:
+            calibration.two_level_bootstrap([scores["v1"].tables[0] - scores["v0"].tables[0]], generator, draws=300)
+    assert 0 < sum(hits) < len(hits)
+    assert calibration.power(found, [gain] * 6) == pytest.approx(np.mean(hits))
 
 
 def test_calibration_takes_the_scatter_from_trials(tmp_path):

@@ -3,12 +3,22 @@
 import io
 import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from experiment.collections import Document, beir_hub, check_source, open_collection, sources, write_beir_folder
+from experiment.collections import (
+    Document,
+    beir_hub,
+    check_source,
+    open_collection,
+    pydocs,
+    sources,
+    write_beir_folder,
+)
+from experiment.folder import write_folder
 from projheads.errors import ProjheadsError, UnknownNameError
 
 
@@ -77,16 +87,21 @@ def test_the_default_cache_is_used(tmp_path, monkeypatch):
     assert open_collection("beir:scifact", split="test").name == "scifact"
 
 
+asked = []
+"""What the server was asked for since it was started."""
+
+
 @pytest.fixture
 def beir_server(tmp_path, monkeypatch):
     """A server of archives as BEIR's; yields the folder that it serves."""
 
     class Silent(SimpleHTTPRequestHandler):
         def log_message(self, *args):
-            pass
+            asked.append(args)
 
     root = tmp_path / "served"
     root.mkdir()
+    asked.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(root)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(beir_hub, "URL", f"http://127.0.0.1:{server.server_port}/{{}}.zip")
@@ -120,6 +135,39 @@ def test_a_beir_collection_is_downloaded_once(beir_server, tmp_path):
     assert open_collection("beir:scifact", split="test", cache=cache) == collection
 
 
+def at_once(count, call):
+    """Call from threads that begin together; locks of files keep threads apart as they do processes."""
+    barrier = threading.Barrier(count)
+
+    def begin(_):
+        barrier.wait()
+        return call()
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(begin, range(count)))
+
+
+def test_who_asks_for_one_collection_at_once_gets_one_download(beir_server, tmp_path):
+    serve(beir_server, "scifact", "scifact")
+    found = at_once(4, lambda: open_collection("beir:scifact", split="test", cache=tmp_path / "cache"))
+    assert all(collection == found[0] for collection in found)
+    assert len(asked) == 1
+
+
+def test_who_asks_for_pydocs_at_once_makes_it_once(tmp_path, monkeypatch):
+    made = []
+
+    def make(folder):
+        made.append(folder)
+        with write_folder(folder) as temporary:
+            tiny(temporary / "test")
+
+    monkeypatch.setattr(pydocs, "_make", make)
+    found = at_once(4, lambda: open_collection("pydocs", split="test", cache=tmp_path))
+    assert {collection.hash for collection in found} == {found[0].hash}
+    assert len(made) == 1
+
+
 def test_the_parts_of_cqadupstack_come_in_one_archive(beir_server, tmp_path):
     serve(beir_server, "cqadupstack", "cqadupstack/tex", "cqadupstack/gis")
     assert open_collection("beir:cqadupstack/tex", split="test", cache=tmp_path / "cache").name == "cqadupstack/tex"
@@ -130,7 +178,7 @@ def test_the_parts_of_cqadupstack_come_in_one_archive(beir_server, tmp_path):
 def test_an_answer_that_is_no_archive_leaves_nothing(beir_server, tmp_path):
     with pytest.raises(ProjheadsError, match="gave no zip archive"):
         open_collection("beir:scifact", split="test", cache=tmp_path / "cache")
-    assert list((tmp_path / "cache").rglob("*.*")) == []
+    assert [path.name for path in (tmp_path / "cache").rglob("*.*")] == [".scifact.lock"]
     serve(beir_server, "scifact", "scifact")
     assert open_collection("beir:scifact", split="test", cache=tmp_path / "cache").queries == {"q1": "query"}
 
@@ -140,4 +188,4 @@ def test_no_network_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(ProjheadsError, match="can not be reached") as error:
         open_collection("beir:scifact", split="test", cache=tmp_path)
     assert "\n" not in str(error.value)
-    assert [path.name for path in tmp_path.rglob("*")] == ["beir"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["beir", ".scifact.lock"]

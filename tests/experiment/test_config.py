@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from experiment.collections import Document, write_beir_folder
+from experiment.config import ContrastiveConfig, KLConfig
 from experiment.load import dump_config, load_config, read_resolved
 from projheads.errors import ProjheadsError
 from projheads.spec import HeadSpec
@@ -76,7 +77,7 @@ eval:
     assert sorted(told) == ["try.yaml:1", "try.yaml:10", "try.yaml:3", "try.yaml:6", "try.yaml:7"]
     assert 'did you mean "ffn"' in told["try.yaml:3"]
     assert 'did you mean "batch_size"' in told["try.yaml:6"]
-    assert "'fp32' or 'bf16'" in told["try.yaml:7"]
+    assert "'fp16', not 'fp8'" in told["try.yaml:7"]
     assert 'did you mean "nDCG"' in told["try.yaml:10"]
 
 
@@ -138,3 +139,30 @@ def test_a_folder_as_data_set(load, tmp_path):
     assert config.eval.datasets[0].name == "my-set"
     config = load(GOOD, f"eval.datasets=[{{source: '{folder}', split: dev, name: mine}}]")
     assert (config.eval.datasets[0].split, config.eval.datasets[0].name) == ("dev", "mine")
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("train.loss=kll", 'train.loss: unknown loss "kll"; known: contrastive, kl, margin-mse; did you mean "kl"?'),
+        (
+            "train.loss.temprature=2",
+            'train.loss.temprature: unknown key; known here: name, temperature; did you mean "t',
+        ),
+        ("train.loss={name: margin-mse, temperature: 2}", "train.loss.temperature: unknown key; known here: name"),
+        ("train.loss={name: kl, teacher_normalization: minmax}", "not 'minmax'; did you mean \"min-max\"?"),
+        ("train.loss.temperature=0", "train.loss.temperature: input should be greater than 0, not 0"),
+        ("train.loss=3", "train.loss: "),
+    ],
+)
+def test_a_loss_has_its_own_options_only(load, override, line):
+    (told,) = problems(load, GOOD, override)
+    assert told.startswith(f"command line, {override}: ")
+    assert line in told
+
+
+def test_a_loss_is_its_name_or_its_options(load):
+    tuples = "train.data={tuples: a.jsonl}"
+    assert load(GOOD, "train.loss.temperature=0.1").train.loss == ContrastiveConfig(temperature=0.1)
+    assert load(GOOD, tuples, "train.loss=kl").train.loss == KLConfig(name="kl")
+    assert load(GOOD, tuples, "train.loss={name: kl, temperature: 2}").train.loss.temperature == 2

@@ -7,7 +7,20 @@ from projheads.errors import ProjheadsError, UnknownNameError
 
 
 @pytest.mark.parametrize(
-    "name", ["nDCG@10", "R@100", "RR@10", "MRR@10", "AP", "P(rel=2)@5", "Success@1", "nDCG", "Judged@10"]
+    "name",
+    [
+        "nDCG@10",
+        "R@100",
+        "RR@10",
+        "MRR@10",
+        "AP",
+        "P(rel=2)@5",
+        "Success@1",
+        "nDCG",
+        "Judged@10",
+        "Bpref",
+        "nDCG(dcg='exp-log2')@10",
+    ],
 )
 def test_measures_that_can_be_computed_are_accepted(name):
     check_measures([name], depth=100)

@@ -11,7 +11,7 @@ from train.embed import FrozenEmbedder
 @pytest.fixture
 def settings():
     def settings(**options):
-        return TrainConfig(data="pydocs", **{"batch_size": 8, "validations": 1, "log_every": 1} | options)
+        return TrainConfig(**{"data": "pydocs", "batch_size": 8, "validations": 1, "log_every": 1} | options)
 
     return settings
 

@@ -44,7 +44,7 @@ def test_a_part_of_the_pairs(config):
 
 
 def test_too_few_pairs_for_a_batch(config):
-    with pytest.raises(ProjheadsError, match=r"leaves [67] training pairs, fewer than train.batch_size=8"):
+    with pytest.raises(ProjheadsError, match=r"leaves [67] training examples, fewer than train.batch_size=8"):
         load_training_data(config("train.max_pairs=8", "train.validation_pairs=1"))
 
 

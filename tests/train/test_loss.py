@@ -1,9 +1,12 @@
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.special import log_softmax, softmax
 
-from train.loss import contrastive_loss, pair_accuracy
+from experiment.config import ContrastiveConfig, KLConfig, MarginMSEConfig
+from train.loss import contrastive_loss, make_loss, pair_accuracy
 
 
 def test_contrastive_loss_is_the_formula():
@@ -14,12 +17,72 @@ def test_contrastive_loss_is_the_formula():
     assert float(contrastive_loss(scores, 0.5, ignore)) == pytest.approx((first + second) / 2, abs=1e-12)
 
 
+def test_hard_negatives_stand_between_the_relevant_documents():
+    scores = np.random.default_rng(0).normal(size=(4, 12))
+    expected = -log_softmax(scores / 0.3, axis=1)[np.arange(4), np.arange(4) * 3].mean()
+    loss = make_loss(ContrastiveConfig(temperature=0.3))
+    assert (loss.scope, loss.needs_teacher) == ("batch", False)
+    assert float(loss(torch.tensor(scores), n_ways=3)) == pytest.approx(expected, abs=1e-12)
+    # Documents of other processes stand behind: they are negatives like others.
+    assert float(loss(torch.tensor(scores[:2]), n_ways=3)) == pytest.approx(
+        -log_softmax(scores[:2] / 0.3, axis=1)[[0, 1], [0, 3]].mean(), abs=1e-12
+    )
+
+
 def test_an_ignored_document_gets_no_gradient():
     scores = torch.zeros(2, 2, requires_grad=True)
     contrastive_loss(scores, ignore=torch.tensor([[False, True], [False, False]])).backward()
     assert scores.grad is not None
     assert scores.grad[0].tolist() == [0.0, 0.0]
     assert scores.grad[1].tolist() == [0.25, -0.25]
+
+
+NORMALIZE = {
+    "none": lambda x: x,
+    "min-max": lambda x: (x - x.min(1, keepdims=True)) / (x.max(1, keepdims=True) - x.min(1, keepdims=True)),
+    "z": lambda x: (x - x.mean(1, keepdims=True)) / x.std(1, keepdims=True),
+}
+
+
+@pytest.mark.parametrize("student", NORMALIZE)
+@pytest.mark.parametrize("teacher", NORMALIZE)
+def test_kl_is_the_formula(student, teacher):
+    generator = np.random.default_rng(1)
+    scores, taught = generator.normal(size=(2, 5, 4)) * 3
+    p = softmax(NORMALIZE[teacher](taught) / 0.7, axis=1)
+    q = softmax(NORMALIZE[student](scores) / 2.5, axis=1)
+    expected = 2.5**2 * (p * np.log(p / q)).sum(1).mean()
+    loss = make_loss(
+        KLConfig(
+            name="kl",
+            temperature=2.5,
+            teacher_temperature=0.7,
+            student_normalization=student,
+            teacher_normalization=teacher,
+        )
+    )
+    assert (loss.scope, loss.needs_teacher) == ("tuple", True)
+    found = float(loss(torch.tensor(scores), teacher=torch.tensor(taught)))
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("how", ["min-max", "z"])
+def test_equal_scores_are_a_uniform_teacher_and_finite(how):
+    loss = make_loss(KLConfig(name="kl", teacher_normalization=how, student_normalization=how))
+    scores = torch.full((2, 3), 5.0, requires_grad=True)
+    value = loss(scores, teacher=torch.full((2, 3), 7.0))
+    value.backward()
+    assert value.item() == pytest.approx(0, abs=1e-6)
+    assert scores.grad.isfinite().all()
+
+
+def test_margin_mse_is_the_formula():
+    scores = torch.tensor([[5.0, 3.0, 1.0], [2.0, 2.0, 0.0]])
+    teacher = torch.tensor([[1.0, 0.5, 0.0], [3.0, 1.0, 2.0]])
+    expected = np.mean([(2 - 0.5) ** 2, (4 - 1) ** 2, (0 - 2) ** 2, (2 - 1) ** 2])
+    loss = make_loss(MarginMSEConfig(name="margin-mse"))
+    assert (loss.scope, loss.needs_teacher, loss.temperature) == ("tuple", True, 1.0)
+    assert float(loss(scores, teacher=teacher)) == pytest.approx(expected)
 
 
 def test_accuracy_counts_a_tie_as_lost():

@@ -150,7 +150,7 @@ def test_a_head_that_wastes_dimensions_is_warned_of(folder, backbone, capsys):
 
 def test_a_configuration_that_failed_can_be_mended_in_its_folder(folder, backbone):
     folder(backbone)
-    with pytest.raises(ProjheadsError, match="leaves 28 training pairs"):
+    with pytest.raises(ProjheadsError, match="leaves 28 training examples"):
         train("train.batch_size=32", "seeds=[0]")
     assert len(train("seeds=[0]").trials()) == 2
 

@@ -1,0 +1,62 @@
+"""BM25 by bm25s, over the whole text of each document: a reference, and where hard negatives come from."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["BM25_SETTINGS", "bm25_search"]
+
+K1, B = 1.5, 0.75
+BM25_SETTINGS = f"bm25s, Lucene's variant, k1={K1}, b={B}, English stemmer and stop words"
+
+
+def bm25_search(
+    queries: Sequence[str],
+    documents: Sequence[str],
+    *,
+    depth: int,
+    priority: np.ndarray,
+    own: np.ndarray,
+    progress: Callable[[float], None] | None = None,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Rank documents for queries by BM25 (Robertson and Zaragoza, 2009; variants: Kamphuis et al., 2020).
+
+    A document that shares no term with a query is not found. Scores are float32; documents of equal score stand by
+    falling priority.
+
+    Args:
+        queries: Texts.
+        documents: Texts.
+        depth: Documents wanted for each query.
+        priority: (n_documents,) int64; of documents of equal score the one of higher priority stands first.
+        own: (n_queries,) int64, a document that is not found for the query; -1 for none.
+        progress: Called with the share of the queries that are answered since its last call.
+
+    Yields:
+        For each query the documents found (n,) int64, best first, and their scores (n,) float32.
+    """
+    import bm25s
+    import Stemmer
+
+    stemmer = Stemmer.Stemmer("english")
+
+    def terms(texts: Sequence[str], **options: Any) -> Any:
+        return bm25s.tokenize(list(texts), stopwords="en", stemmer=stemmer, show_progress=False, **options)
+
+    tokens = terms(documents)
+    if not any(len(document) for document in tokens.ids):
+        yield from ((np.zeros(0, np.int64), np.zeros(0, np.float32)) for _ in queries)
+        return
+    index = bm25s.BM25(k1=K1, b=B, method="lucene")
+    index.index(tokens, show_progress=False)
+    for query, words in enumerate(terms(queries, return_ids=False)):
+        known = index.get_tokens_ids(words)
+        scores = index.get_scores_from_ids(known).astype(np.float32) if known else np.zeros(len(documents), np.float32)
+        if own[query] >= 0:
+            scores[own[query]] = 0
+        found = np.flatnonzero(scores > 0)
+        order = np.lexsort((-priority[found], -scores[found]))[:depth]
+        yield found[order], scores[found[order]]
+        if progress:
+            progress(1 / len(queries))

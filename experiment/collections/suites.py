@@ -1,0 +1,63 @@
+"""Suites: many collections under one name, as the field reports them.
+
+``beir`` holds what is public of BEIR (Thakur et al., 2021, arXiv:2104.08663), with the split that BEIR reports: 15 data
+sets, of which CQADupStack consists of twelve collections, each searched alone, whose mean counts as one data set.
+"""
+
+from collections.abc import Collection, Iterable
+
+from experiment.collections.beir_hub import ARCHIVES, CQADUPSTACK
+from experiment.collections.nano_beir import NANO_BEIR
+from projheads.errors import unknown_name
+
+__all__ = ["list_suites", "suite_group", "suite_notes", "suite_sources"]
+
+_FORUMS = tuple(f"beir:cqadupstack/{part}" for part in CQADUPSTACK)
+
+SUITES = {
+    "beir": (*(f"beir:{name}" for name in ARCHIVES), *_FORUMS),
+    "cqadupstack": _FORUMS,
+    "nanobeir": tuple(f"nano:{name}" for name in NANO_BEIR),
+}
+
+NOTES = {
+    "beir": (
+        "suite beir: 15 data sets, the twelve forums of CQADupStack counting as one; split test, of MS MARCO dev; "
+        "left out are the four that are not public: BioASQ, Signal-1M, TREC-NEWS, Robust04"
+    ),
+    "cqadupstack": "CQADupStack: twelve forums, each searched alone, whose mean counts as one data set",
+    "nanobeir": "suite nanobeir: all 13 data sets of NanoBEIR, none left out",
+}
+
+
+def list_suites() -> list[str]:
+    """List the names of the suites."""
+    return sorted(SUITES)
+
+
+def suite_sources(name: str) -> tuple[str, ...]:
+    """Return the sources of a suite's collections.
+
+    Raises:
+        ProjheadsError: If there is no such suite.
+    """
+    if name not in SUITES:
+        raise unknown_name("suite", name, SUITES)
+    return SUITES[name]
+
+
+def suite_group(source: str) -> str | None:
+    """Return the name of the data set that a suite's collection is a part of, or None where it is one by itself."""
+    return "cqadupstack" if source in _FORUMS else None
+
+
+def suite_notes(sources: Iterable[str]) -> list[str]:
+    """Say of each suite that is whole among some sources what it holds and what is left out of it."""
+    there = set(sources)
+    whole = [name for name in SUITES if there.issuperset(SUITES[name])]
+    return [NOTES[name] for name in whole if not any(_within(name, other) for other in whole)]
+
+
+def _within(name: str, other: str) -> bool:
+    smaller: Collection[str] = SUITES[name]
+    return name != other and set(smaller) < set(SUITES[other])

@@ -1,0 +1,140 @@
+"""Queries with documents of their own: what every source of training examples is read into."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import overload
+
+import numpy as np
+
+from experiment.collections import Collection, training_pairs
+
+__all__ = ["Picked", "Tuples", "content_hash", "pairs_of"]
+
+
+CHUNK = 4096
+"""Texts that are read from a column at once."""
+
+
+class Picked(Sequence[str]):
+    """Some texts of a long column in another order, read when they are asked for.
+
+    Args:
+        read: Returns the texts at some places (n,) of the column.
+        indices: (n,) the places.
+    """
+
+    def __init__(self, read: Callable[[np.ndarray], list[str]], indices: np.ndarray) -> None:
+        self._read, self._indices = read, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        """Return the text at a place, or the texts of a slice."""
+        if isinstance(index, slice):
+            return self._read(self._indices[index])
+        return self._read(self._indices[[index]])[0]
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), CHUNK):
+            yield from self[start : start + CHUNK]
+
+    def pick(self, indices: np.ndarray) -> "Picked":
+        """Pick of what is picked."""
+        return Picked(self._read, self._indices[indices])
+
+
+@dataclass(frozen=True)
+class Tuples:
+    """Queries with documents of their own, by indices into the texts.
+
+    Attributes:
+        queries: Query texts.
+        documents: Document texts.
+        rows: (n, 1 + n_ways) int64: a query, then its documents; the first of them is relevant.
+        scores: (n, n_ways) float32, the teacher's score of each document; None without a teacher.
+        judged: (m, 2) int64, more (query, document) of which is known that the document is relevant.
+        hash: Content hash of what the rows were made of.
+    """
+
+    queries: Sequence[str]
+    documents: Sequence[str]
+    rows: np.ndarray
+    scores: np.ndarray | None
+    judged: np.ndarray
+    hash: str
+
+    def take(self, chosen: np.ndarray) -> "Tuples":
+        """Keep some rows, and of the texts those that stand in them, in the order of their first use."""
+        rows = self.rows[chosen]
+        queries, query_places = _first_use(rows[:, 0])
+        documents, document_places = _first_use(rows[:, 1:].ravel())
+        new_query, new_document = _inverse(queries, len(self.queries)), _inverse(documents, len(self.documents))
+        judged = np.stack([new_query[self.judged[:, 0]], new_document[self.judged[:, 1]]], axis=1)
+        return replace(
+            self,
+            queries=_pick(self.queries, queries),
+            documents=_pick(self.documents, documents),
+            rows=np.concatenate([query_places[:, None], document_places.reshape(len(rows), -1)], axis=1),
+            scores=None if self.scores is None else self.scores[chosen],
+            judged=judged[(judged >= 0).all(axis=1)],
+        )
+
+
+def pairs_of(collection: Collection) -> Tuples:
+    """Read the pairs of a collection: tuples with one document each."""
+    named = training_pairs(collection)
+    queries = {name: index for index, name in enumerate(dict.fromkeys(query for query, _ in named))}
+    documents = {name: index for index, name in enumerate(dict.fromkeys(document for _, document in named))}
+    rows = np.array([(queries[query], documents[document]) for query, document in named], np.int64).reshape(-1, 2)
+    return Tuples(
+        queries=[collection.queries[name] for name in queries],
+        documents=[collection.corpus[name].passage for name in documents],
+        rows=rows,
+        scores=None,
+        judged=rows[:0],
+        hash=collection.hash,
+    )
+
+
+def content_hash(
+    queries: Sequence[str], documents: Sequence[str], rows: np.ndarray, scores: np.ndarray | None, judged: np.ndarray
+) -> str:
+    """Hash tuples by their texts, which documents stand with which query, and the scores."""
+    digest = hashlib.sha256()
+    for texts in (queries, documents):
+        digest.update(b"%d;" % len(texts))
+        for text in texts:
+            data = text.encode("utf-8", "surrogatepass")
+            digest.update(b"%d:" % len(data))
+            digest.update(data)
+    for array, kind in ((rows, "<i8"), (scores, "<f4"), (judged, "<i8")):
+        if array is not None:
+            digest.update(str(array.shape).encode())
+            digest.update(np.ascontiguousarray(array, kind).data)
+    return digest.hexdigest()
+
+
+def _first_use(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct values in the order of their first use, and the place among them of every value."""
+    distinct, first, places = np.unique(values, return_index=True, return_inverse=True)
+    order = np.argsort(first, kind="stable")
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    return distinct[order], rank[places]
+
+
+def _inverse(kept: np.ndarray, count: int) -> np.ndarray:
+    """Return the new index of each of ``count`` old ones, -1 for those that are not kept."""
+    new = np.full(count, -1, np.int64)
+    new[kept] = np.arange(len(kept))
+    return new
+
+
+def _pick(texts: Sequence[str], indices: np.ndarray) -> Sequence[str]:
+    return texts.pick(indices) if isinstance(texts, Picked) else [texts[int(index)] for index in indices]
