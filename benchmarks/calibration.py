@@ -185,7 +185,7 @@ def simulate(structure: Structure, size: Size, *, experiments: int, random: Sequ
         (experiments, variants - 1), and for the first one what the bootstrap covered.
     """
     generator = np.random.default_rng(random)
-    seeds, queries, datasets = size
+    _, queries, datasets = size
     found: dict[str, list[FloatArray]] = {name: [] for name in SCENES}
     bootstrap = []
     for number in range(experiments):
@@ -308,8 +308,8 @@ def markdown(result: dict[str, Any]) -> str:
         "# Calibration of the verdicts",
         "",
         f"{result['experiments']} simulated experiments a line, random seed {result['seed']}; made by `python -m "
-        f"benchmarks.calibration`, which says how. {VARIANTS} variants where the title names no other number. Scatter of "
-        f"a score: {structure['source']} (points: seed {100 * structure['seed_sd']:.2f}, query "
+        f"benchmarks.calibration`, which says how. {VARIANTS} variants where the title names no other number. Scatter "
+        f"of a score: {structure['source']} (points: seed {100 * structure['seed_sd']:.2f}, query "
         f"{100 * structure['query_sd']:.2f}, noise {100 * structure['noise_sd']:.2f}).",
         "",
         "Any called better: at most 5% is promised. Intervals that cover: 93 to 97%. Finds that: how often a variant "

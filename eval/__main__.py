@@ -11,7 +11,7 @@ from experiment.cli import run_command
 
 __all__ = ["main"]
 
-USAGE = """python -m eval CONFIG-or-OUTPUT-FOLDER [key=value ...] [--dry-run]
+USAGE = """python -m eval CONFIG-or-OUTPUT-FOLDER [key=value ...] [--dry-run] [--executor ray]
        python -m eval --model PATH-or-HUB-NAME [--model ...] --datasets DATASET ... [--output FOLDER] [key=value ...]
        python -m eval report OUTPUT-FOLDER
        python -m eval plan OUTPUT-FOLDER
@@ -42,6 +42,8 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _evaluate(arguments: Sequence[str]) -> None:
+    from experiment.executor import add_executor_options, open_executor
+
     parser = argparse.ArgumentParser(
         usage=USAGE,
         description="Evaluate the finished trials and the reference rows of an experiment, and write its leaderboard. "
@@ -50,6 +52,7 @@ def _evaluate(arguments: Sequence[str]) -> None:
     parser.add_argument("experiment", type=Path, help="the experiment's YAML, or its output folder")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example eval.index=exact")
     parser.add_argument("--dry-run", action="store_true", help="check everything and say what would be done")
+    add_executor_options(parser)
     options = parser.parse_intermixed_args(arguments)
 
     from eval.evaluate import evaluate_experiment
@@ -68,8 +71,8 @@ def _evaluate(arguments: Sequence[str]) -> None:
     if options.dry_run:
         print_plan(config)
         return
-    with Progress() as progress:
-        evaluate_experiment(config, progress)
+    with open_executor(options) as executor, Progress() as progress:
+        evaluate_experiment(config, progress, executor)
     try:
         main_report([str(config.output)])
     except InconclusiveError as error:

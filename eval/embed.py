@@ -112,6 +112,15 @@ class Embedder:
             tokens.append(sample.tokens * len(texts))
         return seconds, tokens[0], tokens[1]
 
+    def share_states(self, subject: Subject) -> None:
+        """Have the token states of a subject's backbone in the cache, where other subjects share it.
+
+        Raises:
+            ProjheadsError: If the model cannot be opened, or gives token states that are not finite.
+        """
+        if subject.frozen:
+            self._token_states(subject)
+
     def _token_states(self, subject: Subject) -> tuple[TokenStore, TokenStore]:
         """Return the backbone's token states, kept in the cache for every subject and experiment that shares it."""
         folder = self._state_folder(subject)

@@ -1,7 +1,11 @@
 """Evaluation of trials, reference rows and checkpoints on every data set, each written once."""
 
+import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -29,10 +33,11 @@ from experiment.collections import Collection, open_collection, suite_notes
 from experiment.config import EvalConfig, EvalDatasetRef, ExperimentConfig
 from experiment.device import pick_device, resolve_precision
 from experiment.estimate import seconds_of_products
+from experiment.executor import Executor, LocalExecutor
 from experiment.folder import ExperimentFolder, read_json, write_json, write_text
 from experiment.load import dump_config, read_resolved
 from experiment.lock import try_locked
-from experiment.progress import Progress, human_time
+from experiment.progress import Advance, Progress, human_time
 from experiment.storage import StorageForm, parse_storage
 from experiment.token_store import TokenStore
 from projheads.errors import ProjheadsError
@@ -43,8 +48,13 @@ SECONDS_PER_RANKING = 0.006
 """For the estimate: scoring a query's best documents again and ordering them, on one CPU core."""
 
 
-def evaluate_experiment(config: ExperimentConfig, progress: Progress) -> None:
+def evaluate_experiment(config: ExperimentConfig, progress: Progress, executor: Executor | None = None) -> None:
     """Evaluate what is not evaluated yet: finished trials and reference rows, on every data set.
+
+    Args:
+        config: The experiment.
+        progress: Where to tell what is done.
+        executor: Where models are evaluated; None for this process.
 
     Raises:
         ProjheadsError: If nothing is trained, the folder holds another experiment, a data set or index cannot be used,
@@ -68,7 +78,7 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress) -> None:
         raise ProjheadsError(f"{config.output}: holds no finished trial; run python -m train on this experiment first")
     identities = BackboneIdentities()
     subjects = [*trials, *list_references(config, trials, identities, progress.say)]
-    evaluate_subjects(subjects, config.eval, encoding, folder, identities, progress)
+    evaluate_subjects(subjects, config.eval, encoding, folder, identities, progress, executor)
 
 
 def evaluate_subjects(
@@ -78,6 +88,7 @@ def evaluate_subjects(
     folder: ExperimentFolder,
     identities: BackboneIdentities,
     progress: Progress,
+    executor: Executor | None = None,
 ) -> None:
     """Evaluate on every data set those subjects that are not evaluated yet.
 
@@ -90,6 +101,7 @@ def evaluate_subjects(
         folder: Where the texts for the report lie.
         identities: Remembers what it has hashed.
         progress: Told what is done.
+        executor: Where models are evaluated; None for this process.
 
     Raises:
         ProjheadsError: If a data set or index cannot be used, or an evaluation failed; the others are done before that.
@@ -100,7 +112,7 @@ def evaluate_subjects(
     for ref in settings.datasets:
         collection = open_collection(ref.source, split=ref.split, cache=encoding.cache)
         task = _Task(settings, ref, collection, encoding, identities, progress)
-        failed += task.evaluate(subjects)
+        failed += task.evaluate(subjects, executor or LocalExecutor())
         write_texts(folder.texts_json(ref.name), ref.name, collection, subjects)
     if failed:
         raise ProjheadsError(f"evaluations that failed: {', '.join(failed)}; the others are done")
@@ -120,6 +132,10 @@ def _open_folder(config: ExperimentConfig) -> ExperimentFolder:
     return folder
 
 
+class _TakenError(ProjheadsError):
+    """Another process is evaluating this."""
+
+
 class _Task:
     """One data set, and how it is evaluated."""
 
@@ -131,8 +147,11 @@ class _Task:
         encoding: Encoding,
         identities: BackboneIdentities,
         progress: Progress,
+        *,
+        waits: bool = False,
     ) -> None:
         self._settings = settings
+        self._waits = waits
         self._ref = ref
         self._collection = collection
         self._encoding = encoding
@@ -141,17 +160,37 @@ class _Task:
         self._query_ids, self._document_ids = list(collection.qrels), list(collection.corpus)
         self._queries = [collection.queries[name] for name in self._query_ids]
         self._documents = [document.passage for document in collection.corpus.values()]
-        self._embedder = Embedder(self._queries, self._documents, encoding, identities, progress)
+        self._embedder = Embedder(self._queries, self._documents, self._encoding, identities, progress)
         # Documents of equal score stand in the order of their ids as the run file has them.
         self._priority = priorities([encode_id(name) for name in self._document_ids])
         self._own = own_documents(self._query_ids, self._document_ids)
 
-    def evaluate(self, subjects: Sequence[Subject]) -> list[str]:
+    @property
+    def device(self) -> torch.device:
+        """The device that it computes on."""
+        return self._encoding.device
+
+    def __call__(self, subject: Subject, /, progress: Progress, advance: Advance) -> str:
+        """Evaluate one subject and write its files; return what to tell of it."""
+        key = self._key(subject)
+        with try_locked(subject.folder.path / "eval", wait=self._waits) as mine:
+            if not mine:
+                raise _TakenError("another process is at it, so it comes last")
+            if self._is_finished(subject):
+                told = "another process has done it meanwhile"
+            else:
+                told = self._evaluate(subject, key)
+        advance(1)
+        return told
+
+    def recipe(self) -> "Callable[[], _Task]":
+        """Return a function that can be pickled and makes such a task in another process."""
+        return partial(_open_task, self._settings, self._ref, self._encoding, self._collection.hash)
+
+    def evaluate(self, subjects: Sequence[Subject], executor: Executor) -> list[str]:
         """Evaluate the subjects that are not evaluated yet; return the names of those that failed."""
         name, say = self._ref.name, self._progress.say
-        settings, precision = self._settings, self._encoding.precision
-        keys = {subject.folder: evaluation_key(subject, self._collection, settings, precision) for subject in subjects}
-        pending = [subject for subject in subjects if not self._is_finished(subject, keys[subject.folder])]
+        pending = [subject for subject in subjects if not self._is_finished(subject)]
         for subject in subjects:
             regroup(subject, self._ref)
         odd = "".join(f", {count} {what.replace('_', ' ')}" for what, count in self._collection.notes.items())
@@ -162,24 +201,26 @@ class _Task:
             return []
         duration = human_time(self._estimate(pending))
         say(f"{name}: evaluations to do: {len(pending)}, finished already: {finished}; about {duration}")
-        failed, queue = [], list(enumerate(pending, start=1))
-        for wait in (False, True):
-            taken = []
-            for number, subject in queue:
-                where, key = f"{name} [{number}/{len(pending)}] {subject.name}", keys[subject.folder]
-                with try_locked(subject.folder.path / "eval", wait=wait) as mine:
-                    if not mine:
-                        say(f"{where}: another process is at it, so it comes last")
-                        taken.append((number, subject))
-                    elif self._is_finished(subject, key):
-                        say(f"{where}: another process has done it meanwhile")
-                    else:
-                        failed += self._try(subject, key, where)
-            queue = taken
+        self._share_states(pending)
+        failed, queue, done = [], pending, 0
+        with self._progress.step(f"evaluations on {name}", len(pending)) as advance:
+            for self._waits in (False, True):
+                taken = []
+                for subject, outcome in executor.map(self, queue, self._progress, advance):
+                    if isinstance(outcome, _TakenError):
+                        taken.append(subject)
+                        say(f"{name} {subject.name}: {outcome}")
+                        continue
+                    if isinstance(outcome, ProjheadsError):
+                        failed.append(f"{subject.name} on {name}")
+                        outcome = f"FAILED: {outcome}"
+                    done += 1
+                    say(f"{name} [{done}/{len(pending)}] {subject.name}: {outcome}")
+                queue = taken
         return failed
 
-    def _is_finished(self, subject: Subject, key: str) -> bool:
-        return is_finished(subject, self._ref.name, key) and not self._missing(subject)
+    def _is_finished(self, subject: Subject) -> bool:
+        return is_finished(subject, self._ref.name, self._key(subject)) and not self._missing(subject)
 
     def _missing(self, subject: Subject) -> list[StorageForm]:
         """Return the forms of storage in which a subject is not evaluated yet."""
@@ -187,14 +228,15 @@ class _Task:
             return []
         return missing_forms(read_json(subject.folder.eval_json(self._ref.name)), self._forms)
 
-    def _try(self, subject: Subject, key: str, where: str) -> list[str]:
-        """Evaluate one subject; say and return what failed."""
-        try:
-            self._progress.say(f"{where}: {self._evaluate(subject, key)}")
-        except ProjheadsError as error:
-            self._progress.say(f"{where}: FAILED: {error}")
-            return [f"{subject.name} on {self._ref.name}"]
-        return []
+    def _key(self, subject: Subject) -> str:
+        return evaluation_key(subject, self._collection, self._settings, self._encoding.precision)
+
+    def _share_states(self, subjects: Sequence[Subject]) -> None:
+        """Have the token states of frozen backbones in the cache, before processes ask for them at the same time."""
+        for subject in subjects:
+            # A model that cannot be opened is told of when it is evaluated.
+            with suppress(ProjheadsError):
+                self._embedder.share_states(subject)
 
     def _evaluate(self, subject: Subject, key: str) -> str:
         """Evaluate one subject and write its files; return what to tell of it."""
@@ -272,3 +314,16 @@ class _Task:
             )
         ranking = SECONDS_PER_RANKING * searches * len(models) * len(self._queries)
         return seconds + ranking + seconds_of_products(products, self._encoding.device)
+
+
+def _open_task(settings: EvalConfig, ref: EvalDatasetRef, encoding: Encoding, collection_hash: str) -> _Task:
+    """Make a task in another process, from the same files.
+
+    Raises:
+        ProjheadsError: If this machine has another data set by that name.
+    """
+    collection = open_collection(ref.source, split=ref.split, cache=encoding.cache)
+    if collection.hash != collection_hash:
+        raise ProjheadsError(f"{ref.source}: has other bytes on {platform.node()} than on the machine of the command")
+    encoding = replace(encoding, device=pick_device(encoding.device.type))
+    return _Task(settings, ref, collection, encoding, BackboneIdentities(), Progress(quiet=True), waits=True)

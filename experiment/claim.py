@@ -21,6 +21,7 @@ MAY_CHANGE = (
     "device",
     "threads",
     "heads.variants",
+    "sweep",
     "eval",
     "train.log_every",
     "train.checkpoint_every",

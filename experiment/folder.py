@@ -192,6 +192,14 @@ class ExperimentFolder:
         """Return the folder of one trial."""
         return TrialFolder(self.path / "trials" / slug / f"seed-{seed}")
 
+    def candidate(self, slug: str, point: str, seed: int) -> TrialFolder:
+        """Return the folder of one trial of a sweep, by the name of its point."""
+        return TrialFolder(self.path / "sweep" / slug / point / f"seed-{seed}")
+
+    def models(self) -> list[Path]:
+        """List the saved models, in the order of their names."""
+        return sorted([*self.path.glob("*/*/seed-*/model"), *self.path.glob("sweep/*/*/seed-*/model")])
+
     def reference(self, name: str, seed: int = 0) -> TrialFolder:
         """Return the folder of one reference row."""
         return TrialFolder(self.path / "references" / name / f"seed-{seed}")

@@ -7,11 +7,13 @@ from pathlib import Path
 
 from experiment.cli import run_command
 from experiment.collections import check_source
+from experiment.config import grid_points
+from experiment.executor import add_executor_options, open_executor
 from experiment.load import dump_config, load_config
 
 __all__ = ["main"]
 
-USAGE = """python -m train CONFIG [key=value ...] [--dry-run]
+USAGE = """python -m train CONFIG [key=value ...] [--dry-run] [--executor ray]
        python -m train mine (CONFIG | --source SOURCE) --out FILE
        python -m train teach FILE --model MODEL --out FILE"""
 
@@ -34,6 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("config", type=Path, help="the experiment's YAML")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example train.batch_size=16")
     parser.add_argument("--dry-run", action="store_true", help="check everything and print the resolved YAML")
+    add_executor_options(parser)
     options = parser.parse_args(arguments)
     config = load_config(options.config, options.overrides)
     if options.dry_run:
@@ -41,14 +44,18 @@ def main(arguments: Sequence[str]) -> None:
         evaluated = [check_source(dataset.source, cache=config.cache) for dataset in config.eval.datasets]
         for warning in dict.fromkeys([*config.train.data.warnings(config.cache), *filter(None, evaluated)]):
             print(f"warning: {warning}", file=sys.stderr)
+        points = len(grid_points(config.sweep, config.train))
+        swept = f" x {points} points of the sweep" if config.sweep else ""
         print(
-            f"{options.config}: {len(config.heads.variants)} variants x {len(config.seeds)} seeds into {config.output}",
+            f"{options.config}: {len(config.heads.variants)} variants{swept} x {len(config.seeds)} seeds "
+            f"into {config.output}",
             file=sys.stderr,
         )
         return
     from train.run import run_training
 
-    run_training(config)
+    with open_executor(options) as executor:
+        run_training(config, executor)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from projheads.scoring import maxsim, maxsim_nway
 from train.data import TrainingData
 from train.embed import Embedder, pad
 from train.loss import Loss
+from train.matryoshka import prefixes
 from train.processes import Processes
 
 __all__ = ["backward_batch"]
@@ -51,6 +52,7 @@ def backward_batch(
     data: TrainingData,
     batch: np.ndarray,
     *,
+    widths: Sequence[int] = (),
     seed: int,
     stream: tuple[str | int, ...],
     scaler: GradScaler,
@@ -65,6 +67,7 @@ def backward_batch(
         embed: Gives token embeddings.
         data: What is trained on.
         batch: (B,) rows of ``data.examples``, the same in every process.
+        widths: Widths of the token embeddings that the loss is averaged over; none for the full one alone.
         seed: The trial's seed.
         stream: Names the batch within the seed's dropout stream.
         scaler: Scales the loss in fp16.
@@ -94,14 +97,18 @@ def backward_batch(
         ignore = teacher = None
         if loss_of.scope == "batch":
             ignore = torch.from_numpy(data.false_negatives(data.examples[turned])[: len(own)]).to(device)
-            scores = maxsim(query_tokens, document_tokens, query_mask, document_mask)
-        else:
-            shape = (len(own), examples.shape[1] - 1)
-            documents_of = document_tokens.view(*shape, *document_tokens.shape[1:])
-            scores = maxsim_nway(query_tokens, documents_of, query_mask, document_mask.view(*shape, -1))
         if data.teacher_scores is not None:
             teacher = torch.from_numpy(data.teacher_scores[own]).to(device)
-        loss = loss_of(scores, n_ways=examples.shape[1] - 1, ignore=ignore, teacher=teacher) * (len(own) / len(batch))
+        shape = (len(own), examples.shape[1] - 1)
+        losses = []
+        for some_queries, some_documents in prefixes(query_tokens, document_tokens, widths):
+            if loss_of.scope == "batch":
+                scores = maxsim(some_queries, some_documents, query_mask, document_mask)
+            else:
+                documents_of = some_documents.view(*shape, *some_documents.shape[1:])
+                scores = maxsim_nway(some_queries, documents_of, query_mask, document_mask.view(*shape, -1))
+            losses.append(loss_of(scores, n_ways=examples.shape[1] - 1, ignore=ignore, teacher=teacher))
+        loss = torch.stack(losses).mean() * (len(own) / len(batch))
         scaled: Tensor = scaler.scale(loss / settings.gradient_accumulation)
         query_gradient, gradient = torch.autograd.grad(scaled, (query_rows, document_rows))
         if loss_of.scope == "batch":

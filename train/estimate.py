@@ -6,10 +6,11 @@ from experiment.collections import check_source, open_collection
 from experiment.config import ExperimentConfig
 from experiment.estimate import TextSample, sample_texts, seconds_of_products
 from experiment.progress import human_time
-from projheads import HeadSpec, build_head, head_cost
+from projheads import build_head, head_cost
 from projheads.hosts.base import HostModel
-from train.data import TrainingData
+from train.setting import Setting
 from train.trial import count_steps
+from train.trials import Trial
 
 __all__ = ["estimate_line"]
 
@@ -17,37 +18,35 @@ FORWARD_AND_BACKWARD = 3.0
 """Work of both passes in units of the forward pass."""
 
 
-def estimate_line(
-    config: ExperimentConfig, model: HostModel, data: TrainingData, pending: Sequence[HeadSpec], *, encoded: bool
-) -> str:
+def estimate_line(setting: Setting, pending: Sequence[Trial], *, encoded: bool) -> str:
     """Measure this machine for a moment and tell roughly what the experiment will take.
 
     Args:
-        config: The experiment.
-        model: The model with its pretrained backbone.
-        data: What is trained on.
-        pending: The head of each trial that is still to be trained.
+        setting: What the trials share.
+        pending: The trials that are still to be trained.
         encoded: Whether the token states of the training texts are there already.
     """
+    config, model, data = setting.config, setting.model, setting.data
     precision = config.train.precision
     queries = sample_texts(model, data.queries, is_query=True, precision=precision)
     documents = sample_texts(model, data.documents, is_query=False, precision=precision)
-    costs = [
-        head_cost(build_head(spec, model.in_features, config.heads.out_features)).multiply_adds for spec in pending
-    ]
-    seen = count_steps(config.train, len(data.examples)) * config.train.batch_size
     n_ways = data.examples.shape[1] - 1
     example_tokens = queries.tokens + n_ways * documents.tokens
-    similarities = seen * queries.tokens * config.train.batch_size * n_ways * documents.tokens
-    products = sum(
-        FORWARD_AND_BACKWARD * seen * example_tokens * cost + similarities * config.heads.out_features for cost in costs
-    )
+    products, seen, costs = 0.0, 0, {}
+    for trial in pending:
+        batch = trial.settings.batch_size
+        examples = count_steps(trial.settings, len(data.examples)) * batch * trial.settings.gradient_accumulation
+        head = build_head(trial.spec, model.in_features, config.heads.out_features)
+        cost = costs[trial.spec.slug, trial.seed] = head_cost(head).multiply_adds
+        similarities = examples * queries.tokens * batch * n_ways * documents.tokens
+        products += FORWARD_AND_BACKWARD * examples * example_tokens * cost + similarities * sum(config.heads.widths)
+        seen += examples
     encoding, training = 0.0, seconds_of_products(products, model.device)
     if config.train.trainable == "all":
-        training += FORWARD_AND_BACKWARD * len(pending) * seen * (queries.seconds + n_ways * documents.seconds)
+        training += FORWARD_AND_BACKWARD * seen * (queries.seconds + n_ways * documents.seconds)
     elif not encoded:
         encoding = len(data.queries) * queries.seconds + len(data.documents) * documents.seconds
-    evaluation = _evaluation_s(config, model, queries, documents, costs)
+    evaluation = _evaluation_s(config, model, queries, documents, list(costs.values()))
     parts = [f"{human_time(encoding)} for the backbone's token states"] if encoding else []
     parts += [f"{human_time(training)} for training", f"{human_time(evaluation)} for the evaluation that follows"]
     return f"this will take roughly {human_time(encoding + training + evaluation)}: {', '.join(parts)}"

@@ -16,7 +16,7 @@ from train.tuples_file import parse_row, read_about
 
 __all__ = ["teach"]
 
-WINDOW = 4096
+WINDOW = 512
 """Texts, or pairs of texts, between two points from which an interrupted command goes on."""
 
 

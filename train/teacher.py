@@ -13,6 +13,7 @@ from experiment.fingerprint import weights_hash
 from experiment.folder import read_json
 from projheads.errors import ProjheadsError
 from projheads.hosts.backbone import cannot_open, resolve_backbone
+from projheads.hosts.common import quiet
 
 __all__ = ["Teacher", "kind_of_teacher", "open_teacher"]
 
@@ -106,7 +107,8 @@ def open_teacher(name: str, *, device: str, batch_size: int) -> Teacher:
         from sentence_transformers import CrossEncoder, SentenceTransformer
 
         opened = CrossEncoder if kind == "CrossEncoder" else SentenceTransformer
-        native = opened(str(folder), device=where)
+        with quiet():
+            native = opened(str(folder), device=where)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise cannot_open("teacher", name, error) from error
     if kind == "CrossEncoder" and native.num_labels != 1:

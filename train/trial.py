@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from typing import Any
@@ -24,10 +24,14 @@ from train.data import TrainingData, order_of
 from train.embed import Embedder, pad
 from train.failures import TrainingFailedError
 from train.loss import contrastive_loss, make_loss, pair_accuracy
+from train.ndcg import held_out_ndcg
 from train.optimization import add_gradient_noise, make_optimizers, set_learning_rates
 from train.processes import Processes
 
-__all__ = ["TrialRecord", "count_steps", "train_trial", "validate"]
+__all__ = ["MEASURE", "TrialRecord", "count_steps", "train_trial", "validate"]
+
+MEASURE = "nDCG@10"
+"""What a sweep chooses by, as ``validate`` names it."""
 
 
 @dataclass
@@ -37,7 +41,8 @@ class TrialRecord:
     Attributes:
         lines: The lines of train.jsonl.
         losses: The loss of each step.
-        validation: ``loss`` and ``accuracy`` on the held-out pairs after the last step; None without held-out pairs.
+        validation: ``loss``, ``accuracy`` and ``nDCG@10`` on the held-out pairs after the last step; None without
+            held-out pairs.
         seconds: Time of the training steps, without validation.
         examples_per_s: Pairs or tuples trained on in a second.
     """
@@ -58,7 +63,7 @@ class TrialRecord:
         """Tell the trial in a few words."""
         held_out = ""
         if self.validation:
-            held_out = f", held-out loss {self.validation['loss']:.3f} accuracy {self.validation['accuracy']:.3f}"
+            held_out = f", held-out loss {self.validation['loss']:.3f} {MEASURE} {self.validation[MEASURE]:.3f}"
         return f"loss {self.loss:.3f}{held_out}, {self.seconds:.1f} s, {self.examples_per_s:.0f} examples/s"
 
 
@@ -76,6 +81,7 @@ def train_trial(
     data: TrainingData,
     seed: int,
     *,
+    widths: Sequence[int] = (),
     on_step: Callable[[int, TrialRecord], None] = lambda step, record: None,
     on_line: Callable[[dict[str, Any]], None] = lambda line: None,
     checkpoint: Checkpoint | None = None,
@@ -90,6 +96,7 @@ def train_trial(
         embed: Gives the token embeddings of a batch.
         data: What is trained on.
         seed: Decides the order of the data, the dropout and the noise.
+        widths: Widths of the token embeddings that the loss is averaged over; none for the full one alone.
         on_step: Called after each step with its number, from 1, and with what was measured so far.
         on_line: Called with each new line of train.jsonl.
         checkpoint: Where points are kept from which the trial goes on; None for a trial without.
@@ -126,7 +133,7 @@ def train_trial(
         for part, batch in enumerate(np.split(examples, settings.gradient_accumulation)):
             loss += backward_batch(
                 settings, loss_of, head, embed, data, batch,
-                seed=seed, stream=("dropout", step, part), scaler=scaler, processes=processes,
+                widths=widths, seed=seed, stream=("dropout", step, part), scaler=scaler, processes=processes,
             )  # fmt: skip
         with record_function("optimizer"):
             processes.sum_up([loss, *(parameter.grad for parameter in parameters if parameter.grad is not None)])
@@ -175,7 +182,8 @@ def validate(
 
     Returns:
         ``loss``: the contrastive loss with all held-out documents as one batch, at the temperature of the loss that
-        is trained with; ``accuracy``: the share of queries whose relevant document comes first.
+        is trained with; ``accuracy``: the share of queries whose relevant document comes first; ``nDCG@10``: with
+        the held-out documents as the corpus.
     """
     device = next(head.parameters()).device
     trained.eval()
@@ -192,4 +200,5 @@ def validate(
     return {
         "loss": float(contrastive_loss(scores, make_loss(settings.loss).temperature, ignore)),
         "accuracy": pair_accuracy(scores, ignore),
+        MEASURE: held_out_ndcg(scores, data.validation, data.relevant),
     }

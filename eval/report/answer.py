@@ -156,12 +156,16 @@ def _sweep_notes(board: Leaderboard) -> list[str]:
         f"Each variant was trained at {_counted(first.points, 'point')} of the sweep and kept the best by "
         f"{first.measure}; the queries of this report had no part in the choice."
     ]
+    edges: dict[str, list[str]] = {}
     for label, one in chosen:
         for key, (least, most) in one.at_edge.items():
-            found.append(
-                f"{label}: the chosen {key}={one.values[key]:g} lies at the edge of its grid ({least:g} to {most:g}), "
-                "so a value outside may be better; widen the grid before believing its rank."
-            )
+            where = f"the chosen {key}={one.values[key]:g} lies at the edge of the grid ({least:g} to {most:g})"
+            edges.setdefault(where, []).append(label)
+    for where, labels in edges.items():
+        found.append(
+            f"{_joined(labels)}: {where}, so a value outside it may be better. Widen the grid before relying on this."
+        )
+    for label, one in chosen:
         if one.failed:
             found.append(f"{label}: training failed at {one.failed} of {one.points} points of the sweep.")
     return found

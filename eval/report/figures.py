@@ -186,7 +186,7 @@ def storage(board: Leaderboard) -> Figure | None:
     axes.margins(x=0.08, y=0.16)
     axes.set_xlabel("bytes of the index, all data sets together")
     axes.set_ylabel(f"{board.measure}, points")
-    axes.legend(frameon=False, loc="lower right")
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0)
     return figure
 
 

@@ -11,6 +11,7 @@ from eval.verdicts.power import Design
 __all__ = [
     "WANTED",
     "bytes_text",
+    "chance",
     "change",
     "count",
     "difference",
@@ -64,6 +65,11 @@ def interval(low: float, high: float) -> str:
 def change(verdict: Verdict) -> str:
     """Write a verdict's difference with its interval: ``+1.30 [+0.70, +1.90]``."""
     return f"{difference(verdict.difference)} {interval(verdict.low, verdict.high)}"
+
+
+def chance(share: float) -> str:
+    """Write a probability that is itself estimated: never as a certainty."""
+    return ">99%" if share > 0.99 else "<1%" if share < 0.01 else f"{100 * share:.0f}%"
 
 
 def verdict_text(verdict: Verdict) -> str:

@@ -82,7 +82,7 @@ def _cells(board: Leaderboard, row: Row) -> dict[str, Any]:
         (change, verdict.difference if verdict else None),
         (fmt.verdict_cell(row), fmt.verdict_cell(row)),
         (letters, letters or None),
-        ("" if beats is None else f"{100 * beats:.0f}%", beats),
+        ("" if beats is None else fmt.chance(beats), beats),
         *((fmt.mean_and_spread(row.mean(measure), None), row.mean(measure)) for measure in others),
     ]
     if costs is None:
@@ -109,7 +109,7 @@ def _cells(board: Leaderboard, row: Row) -> dict[str, Any]:
 
 def _breakable(label: str) -> Markup:
     """Let a long label break behind its brackets, commas and the like."""
-    return Markup("<wbr>").join(re.findall(r"[^(,=:/_-]*[(,=:/_-]?", fmt.visible(label)))
+    return Markup("<wbr>").join(re.findall(r"[^(,:/]*[(,:/]?", fmt.visible(label)))
 
 
 def _index(board: Leaderboard, dataset: str) -> str:

@@ -11,6 +11,7 @@ from experiment.config.experiment import ExperimentConfig
 from experiment.config.heads import HeadsConfig
 from experiment.config.loss import ContrastiveConfig, KLConfig, MarginMSEConfig
 from experiment.config.model import ModelConfig
+from experiment.config.sweep import Grid, Point, grid_points
 from experiment.config.train import OptimizerConfig, TrainConfig
 
 __all__ = [
@@ -20,10 +21,13 @@ __all__ = [
     "EvalConfig",
     "EvalDatasetRef",
     "ExperimentConfig",
+    "Grid",
     "HeadsConfig",
     "KLConfig",
     "MarginMSEConfig",
     "ModelConfig",
     "OptimizerConfig",
+    "Point",
     "TrainConfig",
+    "grid_points",
 ]

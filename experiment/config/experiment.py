@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StrictInt, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, ValidationInfo, field_validator
 
 from experiment.config.eval import EvalConfig
 from experiment.config.fields import Count, Section, safe_name
 from experiment.config.heads import HeadsConfig
 from experiment.config.model import ModelConfig
+from experiment.config.sweep import Grid, check_grid, flat_grid
 from experiment.config.train import TrainConfig
 
 __all__ = ["ExperimentConfig"]
@@ -28,6 +29,9 @@ class ExperimentConfig(Section):
         model: The backbone.
         heads: The heads.
         train: The training.
+        sweep: Settings of ``train`` by their path, each with the values that every variant is tried with, for example
+            ``{optimizer.head_lr: [3e-4, 1e-3]}``; a variant keeps the combination of the best nDCG@10 on the held-out
+            pairs.
         eval: The evaluation.
     """
 
@@ -41,6 +45,7 @@ class ExperimentConfig(Section):
     model: ModelConfig = ModelConfig()
     heads: HeadsConfig
     train: TrainConfig
+    sweep: Annotated[Grid, BeforeValidator(flat_grid), Field(default_factory=dict)]
     eval: EvalConfig
 
     @field_validator("seeds")
@@ -49,3 +54,8 @@ class ExperimentConfig(Section):
         if len(set(seeds)) < len(seeds):
             raise ValueError("a seed stands twice; keep one of them")
         return seeds
+
+    @field_validator("sweep")
+    @classmethod
+    def _sweepable(cls, sweep: Grid, info: ValidationInfo) -> Grid:
+        return check_grid(sweep, info.data["train"]) if "train" in info.data else sweep

@@ -1,8 +1,16 @@
 """The section ``heads`` of an experiment's YAML."""
 
+import itertools
 from typing import Annotated, Any, Self
 
-from pydantic import Field, GetCoreSchemaHandler, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import core_schema
 
 from experiment.config.fields import Count, Section
@@ -21,6 +29,17 @@ def _spec(value: Any) -> HeadSpec:
     return check_spec(value)
 
 
+def _is_falling(widths: list[Any]) -> bool:
+    numbers = all(type(width) is int and width >= 1 for width in widths)
+    return numbers and bool(widths) and all(wide > narrow for wide, narrow in itertools.pairwise(widths))
+
+
+def _one_width(value: Any) -> Any:
+    if isinstance(value, list):
+        raise ValueError(f"write one width, or falling widths such as [128, 64, 32]; got {value!r}")
+    return value
+
+
 class _SpecAsText:
     """Tells pydantic that a head is read from its text form and written as it."""
 
@@ -37,16 +56,40 @@ class HeadsConfig(Section):
     """The heads that are compared.
 
     Attributes:
-        out_features: Width of a token embedding.
+        out_features: Width of a token embedding. Falling widths such as ``[128, 64, 32]`` train every head so that its
+            first 64 and its first 32 values are embeddings too; the first is the full width, and ``matryoshka`` keeps
+            the others.
+        matryoshka: The narrower widths.
         init: Initialisation scheme of every head; see ``projheads.init.list_inits``.
         baseline: The variant that the others are compared with, as it stands in ``variants``.
         variants: The heads, each as a spec such as ``ffn(depth=2, activation="gelu")`` or a preset's name.
     """
 
-    out_features: Count = 128
+    out_features: Annotated[Count, BeforeValidator(_one_width)] = 128
+    matryoshka: tuple[Count, ...] = ()
     init: str = "torch"
     baseline: Spec = HeadSpec("linear")
     variants: Annotated[tuple[Spec, ...], Field(min_length=1)]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """All widths of a token embedding that are trained, the full one first."""
+        return (self.out_features, *self.matryoshka)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_widths(cls, section: Any) -> Any:
+        widths = section.get("out_features") if isinstance(section, dict) else None
+        if isinstance(widths, list) and "matryoshka" not in section and _is_falling(widths):
+            return {**section, "out_features": widths[0], "matryoshka": widths[1:]}
+        return section
+
+    @field_validator("matryoshka")
+    @classmethod
+    def _falling(cls, narrower: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        if "out_features" in info.data and not _is_falling([info.data["out_features"], *narrower]):
+            raise ValueError(f"widths fall from heads.out_features={info.data['out_features']} on, not {narrower}")
+        return narrower
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -8,7 +8,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from eval.report import latex, markdown, write_report
+from eval.report import drawing, latex, markdown, write_report
+from eval.report.cli import main_report
 from tests.eval.report_factory import HOSTILE, Plan, make_experiment
 
 LABEL = 'ffn(activation="$x_1$ \\input{a} <b>&amp; **x** | \u4e2d")'
@@ -111,3 +112,21 @@ def test_the_page_holds_no_markup_of_the_hostile_text(report):
     assert "<img" not in text
     assert text.count("<script>") == 1
     assert "&lt;script&gt;document" in text
+
+
+def test_letters_that_no_font_has_are_written_by_their_numbers_and_no_box_is_drawn(monkeypatch):
+    monkeypatch.setattr(drawing, "_glyphs", lambda: frozenset(map(ord, "abc\N{HEBREW LETTER ALEF}")))
+    assert drawing.drawable("a\u4e2d \N{HEBREW LETTER ALEF}") == "a\\u4e2d \N{HEBREW LETTER ALEF}"
+
+
+def test_figures_warn_of_no_missing_letter(tmp_path, recwarn):
+    effects = {"linear": 0.0, "ffn(\u4e2d\u6587)": 0.1, "\u05e9\u05dc\u05d5\u05dd": 0.0}
+    report = write_report(make_experiment(tmp_path / "x", Plan(effects=effects, queries=5))).parent
+    assert not [str(one.message) for one in recwarn if "missing from font" in str(one.message)]
+    assert "ffn(\u4e2d\u6587)" in (report / "figures/forest.svg").read_text()
+
+
+def test_a_data_set_of_one_query_is_said_and_not_an_error(tmp_path, capsys):
+    main_report([str(make_experiment(tmp_path / "x", Plan(queries=1)))])
+    assert "one query says nothing about how far chance moves a score" in capsys.readouterr().out
+    assert not (tmp_path / "x/report").exists()

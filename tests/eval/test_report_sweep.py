@@ -27,7 +27,7 @@ def test_a_choice_at_the_edge_is_a_warning(tmp_path):
     sweep = sweep_record({0.001: [0.4, 0.4], 0.003: [0.5, 0.5]})
     board = build_leaderboard(load_experiment(make_experiment(tmp_path / "x", Plan(sweep=sweep))))
     assert board.baseline_row.costs.chosen.text() == "0.003 (edge of the grid)"
-    assert any("optimizer.head_lr=0.003 lies at the edge of its grid (0.001 to 0.003)" in note for note in notes(board))
+    assert any("optimizer.head_lr=0.003 lies at the edge of the grid (0.001 to 0.003)" in note for note in notes(board))
     page = write_report(tmp_path / "x").read_text()
     assert "0.003 (edge of the grid)" in page
     assert "in the sweep's own score: nDCG@10 on 128 held-out pairs" in page

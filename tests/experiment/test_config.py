@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from experiment.collections import Document, write_beir_folder
-from experiment.config import ContrastiveConfig, KLConfig
+from experiment.config import ContrastiveConfig, KLConfig, grid_points
 from experiment.load import dump_config, load_config, read_resolved
 from projheads.errors import ProjheadsError
 from projheads.spec import HeadSpec
@@ -166,3 +166,68 @@ def test_a_loss_is_its_name_or_its_options(load):
     assert load(GOOD, "train.loss.temperature=0.1").train.loss == ContrastiveConfig(temperature=0.1)
     assert load(GOOD, tuples, "train.loss=kl").train.loss == KLConfig(name="kl")
     assert load(GOOD, tuples, "train.loss={name: kl, temperature: 2}").train.loss.temperature == 2
+
+
+def test_a_sweep_is_read_as_the_training_section_reads_it(load):
+    config = load(GOOD + "sweep:\n  optimizer.head_weight_decay: [0, 1e-2]\n  max_grad_norm: [null, 1]\n")
+    assert config.sweep == {"optimizer.head_weight_decay": (0.0, 0.01), "max_grad_norm": (None, 1.0)}
+    points = grid_points(config.sweep, config.train)
+    assert [(point.settings.optimizer.head_weight_decay, point.settings.max_grad_norm) for point in points] == [
+        (0.0, None), (0.0, 1.0), (0.01, None), (0.01, 1.0)
+    ]  # fmt: skip
+    assert len({point.slug for point in points}) == 4
+    assert points[2].slug == "optimizer.head_weight_decay=0.01-max_grad_norm=null"
+    assert load(GOOD, "sweep.optimizer.head_lr=[1e-5]").sweep == {"optimizer.head_lr": (1e-5,)}
+    assert load(GOOD).sweep == {}
+
+
+def test_every_mistake_of_a_sweep_has_its_line(load):
+    lines = problems(
+        load,
+        GOOD
+        + """\
+sweep:
+  optimizer.head_lr:
+    - 1e-3
+    - fast
+  optimizer.head_weight_decy: [0]
+  batch_size: [1]
+  schedule: [linear, linear]
+  data: [pydocs]
+  loss.temperature: []
+""",
+    )
+    told = dict(line.split(": ", 1) for line in lines)
+    assert sorted(told, key=len) == [
+        "try.yaml:10",
+        "try.yaml:11",
+        "try.yaml:12",
+        "try.yaml:13",
+        "try.yaml:14",
+        "try.yaml:15",
+    ]
+    assert "valid number" in told["try.yaml:10"]
+    assert 'did you mean "optimizer.head_weight_decay"' in told["try.yaml:11"]
+    assert "greater than or equal to 2" in told["try.yaml:12"]
+    assert "stands twice" in told["try.yaml:13"]
+    assert "cannot be swept" in told["try.yaml:14"]
+    assert "no value to try" in told["try.yaml:15"]
+
+
+@pytest.mark.parametrize("off", ["validation_pairs", "validations"])
+def test_a_sweep_needs_held_out_pairs(load, off):
+    (line,) = problems(load, GOOD, "sweep.loss.temperature=[1, 2]", f"train.{off}=0")
+    assert f"train.{off} is 0" in line
+
+
+def test_widths_of_a_token_embedding(load, tmp_path):
+    config = load(GOOD, "heads.out_features=[128, 64, 32]")
+    assert (config.heads.out_features, config.heads.widths) == (128, (128, 64, 32))
+    (tmp_path / "experiment.yaml").write_text(dump_config(config))
+    assert read_resolved(tmp_path) == config
+    assert load(GOOD).heads.widths == (128,)
+    for wrong in ("[]", "[64, 64]", "[64, 128]", "[64, true]", "[64, 0]"):
+        (line,) = problems(load, GOOD, f"heads.out_features={wrong}")
+        assert "falling widths such as [128, 64, 32]" in line
+    (line,) = problems(load, GOOD, "heads.matryoshka=[256]")
+    assert "widths fall from heads.out_features=128 on" in line

@@ -2,10 +2,25 @@ import numpy as np
 import pytest
 import torch
 
+from experiment.collections import Document, write_beir_folder
 from experiment.config import TrainConfig
 from experiment.tokens import TokenStore
 from train.data import TrainingData
 from train.embed import FrozenEmbedder
+
+NOUNS = ["cat", "dog", "bird", "paris", "france", "rain", "sun", "mat"]
+VERBS = ["sat", "run", "walk", "is"]
+
+YAML = """\
+output: out
+cache: cache
+seeds: [0, 1]
+device: cpu
+model: {{backbone: {backbone}, query_length: 12, document_length: 16}}
+heads: {{out_features: 8, variants: [linear, ffn(depth=2)]}}
+train: {{data: {data}, batch_size: 4, validation_pairs: 4, log_every: 2}}
+eval: {{datasets: [{data}]}}
+"""
 
 
 @pytest.fixture
@@ -40,3 +55,20 @@ def problem():
         notes={},
     )
     return data, FrozenEmbedder(packed(64, 16, 1), packed(64, 16, 2), torch.device("cpu"))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder with `try.yaml` in it."""
+
+    def make(backbone):
+        monkeypatch.chdir(tmp_path)
+        words = [(noun, verb) for noun in NOUNS for verb in VERBS]
+        corpus = [Document(f"d{i}", noun, f"the {noun} {verb} on a mat") for i, (noun, verb) in enumerate(words)]
+        queries = {f"q{i}": f"what {verb} the {noun}" for i, (noun, verb) in enumerate(words)}
+        qrels = {f"q{i}": {f"d{i}": 1} for i in range(len(words))}
+        write_beir_folder(tmp_path / "set", corpus, queries, {"train": qrels, "test": qrels})
+        (tmp_path / "try.yaml").write_text(YAML.format(backbone=backbone, data=tmp_path / "set"))
+        return tmp_path
+
+    return make

@@ -16,7 +16,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from experiment.cli import run_command
-from experiment.collections import Document, write_beir_folder
 from experiment.fingerprint import weights_hash
 from experiment.folder import ExperimentFolder, sha256_file
 from experiment.load import load_config
@@ -27,36 +26,6 @@ from train.run import run_training
 from train.trial import train_trial
 
 ROOT = Path(__file__).parents[2]
-NOUNS = ["cat", "dog", "bird", "paris", "france", "rain", "sun", "mat"]
-VERBS = ["sat", "run", "walk", "is"]
-
-YAML = """\
-output: out
-cache: cache
-seeds: [0, 1]
-device: cpu
-model: {{backbone: {backbone}, query_length: 12, document_length: 16}}
-heads: {{out_features: 8, variants: [linear, ffn(depth=2)]}}
-train: {{data: {data}, batch_size: 4, validation_pairs: 4, log_every: 2}}
-eval: {{datasets: [{data}]}}
-"""
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A working folder with `try.yaml` in it."""
-
-    def make(backbone):
-        monkeypatch.chdir(tmp_path)
-        words = [(noun, verb) for noun in NOUNS for verb in VERBS]
-        corpus = [Document(f"d{i}", noun, f"the {noun} {verb} on a mat") for i, (noun, verb) in enumerate(words)]
-        queries = {f"q{i}": f"what {verb} the {noun}" for i, (noun, verb) in enumerate(words)}
-        qrels = {f"q{i}": {f"d{i}": 1} for i in range(len(words))}
-        write_beir_folder(tmp_path / "set", corpus, queries, {"train": qrels, "test": qrels})
-        (tmp_path / "try.yaml").write_text(YAML.format(backbone=backbone, data=tmp_path / "set"))
-        return tmp_path
-
-    return make
 
 
 def train(*overrides):
@@ -85,7 +54,7 @@ def test_an_experiment_leaves_what_the_design_says(folder, backbone, capsys):
         lines = [json.loads(line) for line in trial.train_jsonl.read_text().splitlines()]
         assert [line["step"] for line in lines if "loss" in line] == [1, 2, 4, 6, 7]
         assert about["weights_hash"] == weights_hash(trial.model)
-        assert about["validation"].keys() == {"loss", "accuracy"}
+        assert about["validation"].keys() == {"loss", "accuracy", "nDCG@10"}
     assert len({trial["weights_hash"] for trial in trials}) == 4
     assert {reference.path.parent.name for reference in experiment.references()} == {"untrained"}
     assert load_config(experiment.experiment_yaml) == load_config(Path("try.yaml"))

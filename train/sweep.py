@@ -1,0 +1,191 @@
+"""The sweep: every variant is trained at every point of a grid, and keeps the one that is best on held-out pairs.
+
+A comparison in which one head happens to suit the learning rate better than another says little about the heads. The
+point is chosen for each variant by the mean over its seeds of nDCG@10 on the held-out training pairs, never by a test
+query. The trials of all points lie in ``sweep/<variant>/<point>/seed-<n>``; those of the chosen point are shared with
+``trials/<variant>/seed-<n>``, where evaluation finds them.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from experiment.config import Point, grid_points
+from experiment.folder import ExperimentFolder, TrialFolder, write_folder, write_json, write_text
+from projheads import HeadSpec
+from projheads.errors import ProjheadsError
+from train.setting import Setting
+from train.trial import MEASURE, count_steps
+from train.trials import Trial, make_trial
+
+__all__ = ["Sweep", "list_sweep"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the sweep of a variant came to.
+
+    Attributes:
+        point: The chosen point; None where training failed at every point.
+        mean: Its mean over the seeds; None where there is none.
+        record: The sweep as it stands in trial.json.
+    """
+
+    point: Point | None
+    mean: float | None
+    record: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The sweep of one variant.
+
+    Attributes:
+        setting: What all trials share.
+        spec: The variant.
+        trials: A trial for each point and seed.
+    """
+
+    setting: Setting
+    spec: HeadSpec
+    trials: Sequence[Trial]
+
+    @property
+    def points(self) -> list[Point]:
+        """The points, in the order of the grid."""
+        return list({trial.point.slug: trial.point for trial in self.trials if trial.point}.values())
+
+    def at(self, point: Point) -> list[Trial]:
+        """Return the trials of a point, one a seed."""
+        return [trial for trial in self.trials if trial.point and trial.point.slug == point.slug]
+
+    def choose(self) -> Choice:
+        """Choose the point with the highest mean over the seeds; of equal ones the first, and none that failed."""
+        points, means = [], {}
+        for point in self.points:
+            scores, reasons = {}, {}
+            for trial in self.at(point):
+                scores[str(trial.seed)], reason = _score(trial)
+                if reason is not None:
+                    reasons[str(trial.seed)] = reason
+            points.append({"values": dict(point.values), "seeds": scores} | ({"reasons": reasons} if reasons else {}))
+            good = [score for score in scores.values() if score is not None]
+            if len(good) == len(scores):
+                means[point.slug] = sum(good) / len(good)
+        grid = self.setting.config.sweep
+        chosen = max(self.points, key=lambda point: means.get(point.slug, -1.0)) if means else None
+        record = {
+            "measure": f"{MEASURE} on {len(self.setting.data.validation)} held-out pairs",
+            "grid": {key: list(values) for key, values in grid.items()},
+            "chosen": dict(chosen.values) if chosen else None,
+            "at_edge": _at_edge(chosen.values, grid) if chosen else [],
+            "points": points,
+        }
+        return Choice(chosen, means[chosen.slug] if chosen else None, record)
+
+    def without_model(self, choice: Choice) -> list[Trial]:
+        """List the chosen trials whose models were deleted when another point was better, for fewer seeds."""
+        trials = self.at(choice.point) if choice.point else []
+        return [trial for trial in trials if not trial.folder.model.exists()]
+
+    def delete_losers(self) -> None:
+        """Delete the models of the points that were not chosen, where each holds a trained backbone of its own."""
+        if self.setting.config.train.trainable == "head":
+            return
+        point = self.choose().point
+        for trial in self.trials:
+            if point is None or (trial.point and trial.point.slug != point.slug):
+                shutil.rmtree(trial.folder.model, ignore_errors=True)
+
+    def publish(self, choice: Choice, folder: ExperimentFolder) -> str:
+        """Write the variant's trials: those of the chosen point, or failed ones; return what to tell of it."""
+        point = choice.point or self.points[0]
+        for trial in self.at(point):
+            record = trial.folder.read_trial()
+            if record is None:
+                raise ProjheadsError(f"{trial.folder.path}: is gone; run the same command again")
+            if choice.point is None:
+                reasons = [reason for one in choice.record["points"] for reason in one.get("reasons", {}).values()]
+                record |= {
+                    "status": "failed",
+                    "error": f"training failed at every point of the sweep; {reasons[0]}",
+                    "weights_hash": None,
+                    "train": None,
+                }
+            _publish(trial, record | {"sweep": choice.record}, folder.trial(self.spec.slug, trial.seed))
+        if choice.point is None:
+            return "FAILED at every point of the sweep"
+        edge = choice.record["at_edge"]
+        warning = f"; warning: at the edge of its grid: {', '.join(edge)}" if edge else ""
+        return f"{choice.point} is best with {choice.record['measure']} of {choice.mean:.4f}{warning}"
+
+
+def list_sweep(setting: Setting, folder: ExperimentFolder) -> list[Sweep]:
+    """List the sweep of each variant.
+
+    Raises:
+        ProjheadsError: If there are too few examples for one step at some point.
+    """
+    config = setting.config
+    points = grid_points(config.sweep, config.train)
+    for point in points:
+        if not count_steps(point.settings, len(setting.data.examples)):
+            raise ProjheadsError(
+                f"sweep: the {len(setting.data.examples)} examples of train.data are fewer than one step at {point} "
+                "takes; lower it"
+            )
+    return [
+        Sweep(
+            setting,
+            spec,
+            [
+                make_trial(setting, spec, seed, folder.candidate(spec.slug, point.slug, seed), point.settings, point)
+                for point in points
+                for seed in config.seeds
+            ],
+        )
+        for spec in config.heads.variants
+    ]
+
+
+def _score(trial: Trial) -> tuple[float | None, str | None]:
+    """Return a trial's measure on the held-out pairs, or why there is none."""
+    record = trial.folder.read_trial()
+    if record is None:
+        return None, "not trained"
+    if record["status"] != "finished":
+        return None, str(record["error"])
+    return float(record["validation"][MEASURE]), None
+
+
+def _at_edge(chosen: Mapping[str, Any], grid: dict[str, tuple[Any, ...]]) -> list[str]:
+    """List the keys whose chosen value is the smallest or the largest of several numbers."""
+    ordered = [
+        key
+        for key, values in grid.items()
+        if len(values) >= 2 and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    ]
+    return [key for key in ordered if chosen[key] in (min(grid[key]), max(grid[key]))]
+
+
+def _publish(trial: Trial, record: dict[str, Any], to: TrialFolder) -> None:
+    """Write a chosen trial where evaluation finds it; its files are shared, and nothing is written again."""
+    finished = record["status"] == "finished"
+    if to.read_trial() == record and to.model.exists() == finished:
+        return
+    to.trial_json.unlink(missing_ok=True)
+    if finished:
+        write_text(to.train_jsonl, trial.folder.train_jsonl.read_text(encoding="utf-8"))
+        with write_folder(to.model) as temporary:
+            shutil.copytree(trial.folder.model, temporary, copy_function=_link, dirs_exist_ok=True)
+    write_json(to.trial_json, record)
+
+
+def _link(source: str, target: str) -> None:
+    """Share a file by a hard link, or copy it where the file system has none."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
