@@ -21,7 +21,15 @@ from eval.threads import over_threads
 from experiment.token_store import TokenStore
 from projheads.errors import ProjheadsError
 
-__all__ = ["TokenIndex", "build_index", "check_factory", "faiss_search"]
+__all__ = [
+    "TokenIndex",
+    "build_index",
+    "check_factory",
+    "faiss_library",
+    "faiss_search",
+    "faiss_threads",
+    "written_bytes",
+]
 
 ADD_ROWS = 2**16
 """Token vectors that are handed to FAISS at once, in float32."""
@@ -56,16 +64,19 @@ class TokenIndex:
     @property
     def bytes(self) -> int:
         """Size of the index when written to a file."""
-        faiss = _faiss()
-        size = 0
+        return written_bytes(faiss_library().index_gpu_to_cpu(self.index) if self.on_gpu else self.index)
 
-        def count(block: bytes) -> None:
-            nonlocal size
-            size += len(block)
 
-        index = faiss.index_gpu_to_cpu(self.index) if self.on_gpu else self.index
-        faiss.write_index(index, faiss.PyCallbackIOWriter(count))
-        return size
+def written_bytes(index: Any) -> int:
+    """Return the size of a ``faiss.Index`` on the CPU when written to a file."""
+    faiss, size = faiss_library(), 0
+
+    def count(block: bytes) -> None:
+        nonlocal size
+        size += len(block)
+
+    faiss.write_index(index, faiss.PyCallbackIOWriter(count))
+    return size
 
 
 def check_factory(factory: str, width: int, nprobe: int | None) -> None:
@@ -96,7 +107,7 @@ def build_index(store: TokenStore, factory: str, nprobe: int | None, device: tor
     index, nprobe = _empty_index(factory, store.width, nprobe)
     index, on_gpu = _to_gpu(index, device)
     largest_norm = 0.0
-    with _threads(1 if re.search("HNSW|NSG", factory) else torch.get_num_threads()):
+    with faiss_threads(1 if re.search("HNSW|NSG", factory) else torch.get_num_threads()):
         try:
             if not index.is_trained:
                 index.train(_sample(store, index))
@@ -114,6 +125,7 @@ def faiss_search(
     index: TokenIndex,
     *,
     candidates_per_token: int,
+    max_candidates: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> list[Ranking]:
     """Rank the documents of each query's candidates by exact MaxSim.
@@ -122,6 +134,7 @@ def faiss_search(
         problem: Queries, corpus and depth.
         index: The index over the corpus.
         candidates_per_token: Token vectors that the index returns for each query token.
+        max_candidates: Documents of a query that are scored, those of the best approximate scores; None for all.
         progress: Called with the share of the queries that are answered since its last call.
 
     Returns:
@@ -132,20 +145,23 @@ def faiss_search(
     errors = rounding_errors(problem, np.arange(len(problem.queries)), index.largest_norm)
     most = min(candidates_per_token, len(problem.documents.vectors), GPU_MOST_HITS if index.on_gpu else 2**31)
 
-    def answer(query: int, hits: np.ndarray) -> Ranking:
+    def answer(query: int, similarities: np.ndarray, hits: np.ndarray) -> Ranking:
         documents = _documents(problem, query, hits)
+        if max_candidates is not None and len(documents) > max_candidates:
+            approximate = _approximate_scores(problem, documents, similarities, hits)
+            documents = np.sort(documents[np.argsort(-approximate, kind="stable")[:max_candidates]])
         if len(documents) > problem.depth:
-            scores = maxsim_of(problem, query, documents, torch.float32)
+            scores = maxsim_of(problem, query, documents)
             documents = documents[shortlist(scores, problem.depth, errors[query])]
         return rank(problem, query, documents) if len(documents) else NOTHING
 
     rankings: list[Ranking] = []
     for queries in _batches(lengths, max(1, HITS // max(1, most))):
         rows = np.concatenate([problem.queries[query] for query in queries]).astype(np.float32)
-        with _threads(torch.get_num_threads()):
-            hits = index.index.search(rows, most)[1] if most and len(rows) else np.zeros((len(rows), 0), np.int64)
-        split = np.split(hits, np.cumsum(lengths[queries])[:-1])
-        rankings += over_threads(lambda item: answer(*item), zip(queries, split, strict=True))
+        with faiss_threads(torch.get_num_threads()):
+            found = index.index.search(rows, most) if most and len(rows) else _no_hits(len(rows))
+        similarities, hits = (np.split(part, np.cumsum(lengths[queries])[:-1]) for part in found)
+        rankings += over_threads(lambda item: answer(*item), zip(queries, similarities, hits, strict=True))
         report(len(queries) / len(problem.queries))
     return rankings
 
@@ -155,6 +171,27 @@ def _documents(problem: Problem, query: int, hits: np.ndarray) -> np.ndarray:
     rows = np.unique(hits[hits >= 0])
     documents = np.unique(np.searchsorted(problem.documents.offsets, rows, side="right") - 1)
     return np.asarray(documents[documents != problem.own[query]])
+
+
+def _approximate_scores(
+    problem: Problem, documents: np.ndarray, similarities: np.ndarray, hits: np.ndarray
+) -> np.ndarray:
+    """Guess MaxSim of documents (n,), ascending, from the hits (L, k) of a query's tokens alone, (n,).
+
+    A document without a hit for a token gets the similarity of that token's worst hit, the most that it can have (as
+    in XTR, Lee et al., 2023).
+    """
+    owners = np.searchsorted(problem.documents.offsets, hits, side="right") - 1
+    known = (hits >= 0) & np.isin(owners, documents)
+    token, _ = np.nonzero(known)
+    worst = np.where(hits >= 0, similarities, np.inf).min(axis=1, initial=np.inf)
+    best = np.repeat(np.where(np.isfinite(worst), worst, 0.0)[:, None], len(documents), axis=1)
+    np.maximum.at(best, (token, np.searchsorted(documents, owners[known])), similarities[known])
+    return np.asarray(best.sum(axis=0))
+
+
+def _no_hits(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros((rows, 0), np.float32), np.zeros((rows, 0), np.int64)
 
 
 def _batches(lengths: np.ndarray, rows: int) -> Iterator[list[int]]:
@@ -172,7 +209,7 @@ def _batches(lengths: np.ndarray, rows: int) -> Iterator[list[int]]:
 
 
 def _empty_index(factory: str, width: int, nprobe: int | None) -> tuple[Any, int | None]:
-    faiss = _faiss()
+    faiss = faiss_library()
     try:
         index = faiss.index_factory(width, factory, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
@@ -189,7 +226,7 @@ def _empty_index(factory: str, width: int, nprobe: int | None) -> tuple[Any, int
 
 
 def _sample(store: TokenStore, index: Any) -> np.ndarray:
-    inverted = _faiss().try_extract_index_ivf(index)
+    inverted = faiss_library().try_extract_index_ivf(index)
     wanted = max(TRAINING_ROWS, TRAINING_ROWS_PER_LIST * inverted.nlist if inverted else 0)
     total = len(store.vectors)
     chosen = np.random.default_rng(0).choice(total, wanted, replace=False) if total > wanted else np.arange(total)
@@ -197,7 +234,7 @@ def _sample(store: TokenStore, index: Any) -> np.ndarray:
 
 
 def _to_gpu(index: Any, device: torch.device) -> tuple[Any, bool]:
-    faiss = _faiss()
+    faiss = faiss_library()
     if device.type != "cuda" or not faiss.get_num_gpus():
         return index, False
     resources = faiss.StandardGpuResources()
@@ -211,8 +248,9 @@ def _to_gpu(index: Any, device: torch.device) -> tuple[Any, bool]:
 
 
 @contextmanager
-def _threads(number: int) -> Iterator[None]:
-    faiss = _faiss()
+def faiss_threads(number: int) -> Iterator[None]:
+    """Let FAISS use this many threads while the block runs."""
+    faiss = faiss_library()
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(number)
     try:
@@ -221,11 +259,18 @@ def _threads(number: int) -> Iterator[None]:
         faiss.omp_set_num_threads(before)
 
 
-def _faiss() -> Any:
+def faiss_library() -> Any:
+    """Import FAISS.
+
+    Raises:
+        ProjheadsError: If it is not installed.
+    """
     try:
         import faiss
     except ImportError:
-        raise ProjheadsError("eval.index: FAISS is not installed; install faiss-cpu, or take index: exact") from None
+        raise ProjheadsError(
+            "FAISS is not installed; install faiss-cpu, or take eval.index: exact and of eval.storage only fp16 and dim"
+        ) from None
     return faiss
 
 

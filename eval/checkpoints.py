@@ -16,7 +16,7 @@ from torch import nn
 from eval.embed import Encoding
 from eval.evaluate import evaluate_subjects
 from eval.model_files import BackboneIdentities
-from eval.search import SearchSettings, check_search
+from eval.search import check_search, search_settings
 from eval.subjects import Subject
 from experiment.config import CheckpointsConfig
 from experiment.device import pick_device, resolve_precision
@@ -50,7 +50,7 @@ def evaluate_checkpoints(config: CheckpointsConfig, progress: Progress) -> None:
     if folder.experiment_yaml.exists():
         raise ProjheadsError(f"{config.output}: holds an experiment; give the checkpoints another --output")
     device = pick_device(config.device)
-    searching = SearchSettings(config.eval.index, config.eval.nprobe, config.eval.candidates_per_token)
+    searching = search_settings(config.eval)
     encoding = Encoding(
         device=device,
         precision=resolve_precision(config.eval.precision, device),

@@ -15,10 +15,19 @@ from eval.embed import Embedder, Encoding
 from eval.measures import mean_of, measure_run
 from eval.model_files import BackboneIdentities, read_head
 from eval.ranking import Problem, own_documents, priorities
-from eval.record import evaluation_key, evaluation_record, is_finished, regroup
-from eval.runs import encode_id, make_run, write_run
-from eval.search import Answer, SearchSettings, check_search, describe, search
+from eval.record import (
+    evaluation_key,
+    evaluation_record,
+    is_finished,
+    missing_forms,
+    regroup,
+    storage_entry,
+    with_storage,
+)
+from eval.runs import Run, encode_id, make_run, write_run
+from eval.search import Answer, check_search, describe, search, search_settings
 from eval.stand_in import stand_in_states
+from eval.storage import check_forms, stored_as
 from eval.subjects import Subject, list_references, list_trials
 from eval.texts import write_texts
 from experiment.claim import refuse_another
@@ -27,10 +36,11 @@ from experiment.config import EvalConfig, EvalDatasetRef, ExperimentConfig
 from experiment.device import pick_device, resolve_precision
 from experiment.estimate import seconds_of_products
 from experiment.executor import Executor, LocalExecutor
-from experiment.folder import ExperimentFolder, write_json, write_text
+from experiment.folder import ExperimentFolder, read_json, write_json, write_text
 from experiment.load import dump_config, read_resolved
 from experiment.lock import try_locked
 from experiment.progress import Advance, Progress, human_time
+from experiment.storage import StorageForm, parse_storage
 from experiment.token_store import TokenStore
 from projheads import linearise
 from projheads.errors import ProjheadsError
@@ -56,7 +66,8 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress, executor: 
     if config.threads:
         torch.set_num_threads(config.threads)
     device = pick_device(config.device)
-    check_search(_searching(config.eval), config.heads.out_features)
+    check_search(search_settings(config.eval), config.heads.out_features)
+    check_forms(config.eval.storage, config.heads.out_features)
     encoding = Encoding(
         device=device,
         precision=resolve_precision(config.eval.precision, device),
@@ -110,10 +121,6 @@ def evaluate_subjects(
         raise ProjheadsError(f"evaluations that failed: {', '.join(failed)}; the others are done")
 
 
-def _searching(settings: EvalConfig) -> SearchSettings:
-    return SearchSettings(settings.index, settings.nprobe, settings.candidates_per_token)
-
-
 def _open_folder(config: ExperimentConfig) -> ExperimentFolder:
     """Check that the folder holds this experiment, and bring its experiment.yaml up to date.
 
@@ -152,6 +159,7 @@ class _Task:
         self._collection = collection
         self._encoding = encoding
         self._progress = progress
+        self._forms = [parse_storage(name) for name in settings.storage]
         self._query_ids, self._document_ids = list(collection.qrels), list(collection.corpus)
         self._queries = [collection.queries[name] for name in self._query_ids]
         self._documents = [document.passage for document in collection.corpus.values()]
@@ -171,7 +179,7 @@ class _Task:
         with try_locked(subject.folder.path / "eval", wait=self._waits) as mine:
             if not mine:
                 raise _TakenError("another process is at it, so it comes last")
-            if is_finished(subject, self._ref.name, key):
+            if self._is_finished(subject):
                 told = "another process has done it meanwhile"
             else:
                 told = self._evaluate(subject, key)
@@ -185,7 +193,7 @@ class _Task:
     def evaluate(self, subjects: Sequence[Subject], executor: Executor) -> list[str]:
         """Evaluate the subjects that are not evaluated yet; return the names of those that failed."""
         name, say = self._ref.name, self._progress.say
-        pending = [subject for subject in subjects if not is_finished(subject, name, self._key(subject))]
+        pending = [subject for subject in subjects if not self._is_finished(subject)]
         for subject in subjects:
             regroup(subject, self._ref)
         odd = "".join(f", {count} {what.replace('_', ' ')}" for what, count in self._collection.notes.items())
@@ -214,6 +222,15 @@ class _Task:
                 queue = taken
         return failed
 
+    def _is_finished(self, subject: Subject) -> bool:
+        return is_finished(subject, self._ref.name, self._key(subject)) and not self._missing(subject)
+
+    def _missing(self, subject: Subject) -> list[StorageForm]:
+        """Return the forms of storage in which a subject is not evaluated yet."""
+        if subject.kind != "model":
+            return []
+        return missing_forms(read_json(subject.folder.eval_json(self._ref.name)), self._forms)
+
     def _key(self, subject: Subject) -> str:
         return evaluation_key(subject, self._collection, self._settings, self._encoding.precision)
 
@@ -227,26 +244,51 @@ class _Task:
     def _evaluate(self, subject: Subject, key: str) -> str:
         """Evaluate one subject and write its files; return what to tell of it."""
         started = time.perf_counter()
-        embeddings: tuple[TokenStore, TokenStore] | None = None
         if subject.kind == "bm25":
-            answer = self._bm25()
+            told = self._write(subject, key, self._bm25(), None)
         else:
             with self._embedder.embedded(subject) as embeddings:
-                answer = self._search(embeddings, subject.name)
-        run = make_run(answer.rankings, self._query_ids, self._document_ids)
-        measures = measure_run(self._settings.measures, self._collection.qrels, run)
+                told = ""
+                if not is_finished(subject, self._ref.name, key):
+                    told = self._write(subject, key, self._search(subject.name, *embeddings), embeddings)
+                told += "".join(self._evaluate_stored(subject, form, *embeddings) for form in self._missing(subject))
+        return f"{told.removeprefix('; ')}, {human_time(time.perf_counter() - started)}"
+
+    def _search(self, name: str, queries: TokenStore, documents: TokenStore) -> Answer:
+        problem = Problem(queries, documents, self._settings.depth, self._priority, self._own)
+        with self._progress.step(f"searching for {name}", 1) as advance:
+            return search(problem, search_settings(self._settings), self._encoding.device, advance)
+
+    def _write(
+        self, subject: Subject, key: str, answer: Answer, embeddings: tuple[TokenStore, TokenStore] | None
+    ) -> str:
+        """Measure an answer and write the files of its evaluation; return what to tell of it."""
+        run, measures = self._measured(answer)
         wanted = self._settings.linearise and subject.has_stand_in
         linearised = self._linearised(subject) if wanted else None
         record = evaluation_record(key, self._ref, self._collection, answer, measures, embeddings, linearised)
         write_run(subject.folder.eval_run(self._ref.name), run)
         write_json(subject.folder.eval_json(self._ref.name), record)
-        scores = ", ".join(f"{measure} {value:.4f}" for measure, value in record["means"].items())
-        return f"{scores} ({answer}, {human_time(time.perf_counter() - started)})"
+        return ", ".join(f"{measure} {value:.4f}" for measure, value in record["means"].items()) + f" ({answer})"
 
-    def _search(self, embeddings: tuple[TokenStore, TokenStore], name: str) -> Answer:
-        problem = Problem(*embeddings, self._settings.depth, self._priority, self._own)
-        with self._progress.step(f"searching for {name}", 1) as advance:
-            return search(problem, _searching(self._settings), self._encoding.device, advance)
+    def _evaluate_stored(self, subject: Subject, form: StorageForm, queries: TokenStore, documents: TokenStore) -> str:
+        """Evaluate a subject in a form of storage and add it to the file; return what to tell of it."""
+        path = subject.folder.eval_json(self._ref.name)
+        record = read_json(path)
+        with stored_as(form, queries, documents, self._encoding.cache) as stored:
+            if stored.documents is documents:  # As they are already: nothing is searched again.
+                measures = record["measures"]
+            else:
+                answer = self._search(f"{subject.name} as {form.name}", stored.queries, stored.documents)
+                measures = self._measured(answer)[1]
+            entry = storage_entry(record, form, measures, stored.bytes_per_vector, stored.index_bytes)
+        write_json(path, with_storage(record, {form.name: entry}, self._forms))
+        measure, value = next(iter(entry["measures"].items()))
+        return f"; {form.name} {measure} {value:.4f}"
+
+    def _measured(self, answer: Answer) -> tuple[Run, dict[str, dict[str, float]]]:
+        run = make_run(answer.rankings, self._query_ids, self._document_ids)
+        return run, measure_run(self._settings.measures, self._collection.qrels, run)
 
     def _linearised(self, subject: Subject) -> dict[str, Any]:
         """Fit the linear stand-in of a subject's head, search with it, and describe both."""
@@ -254,9 +296,8 @@ class _Task:
         states, fitted_on = stand_in_states(*self._embedder.token_states(subject), self._document_ids, judged)
         fit = linearise(read_head(subject.model), states)
         with self._embedder.projected(subject, fit.linear) as embeddings:
-            answer = self._search(embeddings, f"the linear stand-in of {subject.name}")
-        run = make_run(answer.rankings, self._query_ids, self._document_ids)
-        measures = measure_run(self._settings.measures, self._collection.qrels, run)
+            answer = self._search(f"the linear stand-in of {subject.name}", *embeddings)
+        measures = self._measured(answer)[1]
         return {
             "r2": fit.r2,
             "mean_cosine": fit.mean_cosine,
@@ -284,18 +325,19 @@ class _Task:
         models = [subject for subject in pending if subject.kind != "bm25"]
         if not models:
             return 0.0
-        seconds, products = 0.0, 0.0
+        seconds, products, searches = 0.0, 0.0, 1 + len(self._forms)
         for family in dict.fromkeys(subject.family for subject in models):
             members = [subject for subject in models if subject.family == family]
             encode, queries, documents = self._embedder.estimate(members[0])
             seconds += encode * (1 if members[0].frozen else len(members))
             products += sum(
-                queries * documents * subject.out_features + (queries + documents) * subject.multiply_adds
+                searches * queries * documents * subject.out_features + (queries + documents) * subject.multiply_adds
                 for subject in members
             )
             if self._settings.linearise:
                 products += queries * documents * sum(member.out_features for member in members if member.has_stand_in)
-        searches = len(models) + sum(subject.has_stand_in for subject in models if self._settings.linearise)
+        searches *= len(models)
+        searches += sum(subject.has_stand_in for subject in models if self._settings.linearise)
         ranking = SECONDS_PER_RANKING * searches * len(self._queries)
         return seconds + ranking + seconds_of_products(products, self._encoding.device)
 

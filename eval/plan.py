@@ -1,6 +1,7 @@
 """What an evaluation would do, told without doing it: no data is opened, no network is used."""
 
-from eval.search import SearchSettings, check_search
+from eval.search import check_search, search_settings
+from eval.storage import check_forms
 from experiment.collections import check_source, suite_notes
 from experiment.config import ExperimentConfig
 from experiment.folder import ExperimentFolder
@@ -15,9 +16,8 @@ def print_plan(config: ExperimentConfig) -> None:
         ProjheadsError: If the index or a data set cannot be.
     """
     settings = config.eval
-    check_search(
-        SearchSettings(settings.index, settings.nprobe, settings.candidates_per_token), config.heads.out_features
-    )
+    check_search(search_settings(settings), config.heads.out_features)
+    check_forms(settings.storage, config.heads.out_features)
     folder = ExperimentFolder(config.output)
     files = [folder.trial(spec.slug, seed) for spec in config.heads.variants for seed in config.seeds]
     trials = [(file, file.read_trial()) for file in files]
@@ -28,7 +28,7 @@ def print_plan(config: ExperimentConfig) -> None:
         f"{len(trials) - len(finished) - failed} not trained yet"
     )
     print(f"references: {', '.join(settings.references) or 'none'}; measures: {', '.join(settings.measures)}")
-    print(f"index: {settings.index}; depth: {settings.depth}")
+    print(f"index: {settings.index}; depth: {settings.depth}; storage: {', '.join(settings.storage) or 'fp16'}")
     for note in suite_notes(dataset.source for dataset in settings.datasets):
         print(note)
     for dataset in settings.datasets:

@@ -1,17 +1,27 @@
 """The JSON that stands for one evaluation: what was measured, on what, and what it took."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eval.measures import mean_of
 from eval.search import Answer
+from eval.storage import STORAGE_VERSION
 from eval.subjects import Subject
 from experiment.collections import Collection
 from experiment.config import EvalConfig, EvalDatasetRef
 from experiment.folder import SCHEMA_VERSION, read_json, sha256_json, versions, write_json
+from experiment.storage import StorageForm
 from experiment.token_store import TokenStore
 
-__all__ = ["evaluation_key", "evaluation_record", "is_finished", "regroup"]
+__all__ = [
+    "evaluation_key",
+    "evaluation_record",
+    "is_finished",
+    "missing_forms",
+    "regroup",
+    "storage_entry",
+    "with_storage",
+]
 
 EVALUATION_VERSION = 1
 """Raised when a change to the code changes what an evaluation computes; older evaluations are then made anew."""
@@ -45,8 +55,11 @@ def evaluation_key(subject: Subject, collection: Collection, settings: EvalConfi
         return sha256_json(shared)
     if settings.linearise and subject.has_stand_in:
         shared["linearised"] = STAND_IN_VERSION
-    approximate = settings.index != "exact"
-    index = [settings.index, *([settings.nprobe, settings.candidates_per_token] if approximate else [])]
+    index: list[Any] = [settings.index]
+    if settings.index != "exact":
+        index += [settings.nprobe, settings.candidates_per_token]
+        # Left out where there is none, so that evaluations from before it was an option stay valid.
+        index += [] if settings.max_candidates is None else [settings.max_candidates]
     return sha256_json(shared | {"index": index, "precision": precision})
 
 
@@ -54,6 +67,48 @@ def is_finished(subject: Subject, dataset: str, key: str) -> bool:
     """Tell whether this very evaluation lies on the disk, whole."""
     record = subject.folder.eval_json(dataset)
     return record.exists() and subject.folder.eval_run(dataset).exists() and read_json(record).get("key") == key
+
+
+def missing_forms(record: Mapping[str, Any], forms: Sequence[StorageForm]) -> list[StorageForm]:
+    """Return the forms of storage that an evaluation has no entry of, or one that was computed otherwise."""
+    entries = record.get("storage", {})
+    return [form for form in forms if entries.get(form.name, {}).get("key") != _storage_key(record["key"], form)]
+
+
+def storage_entry(
+    record: Mapping[str, Any],
+    form: StorageForm,
+    measures: Mapping[str, Mapping[str, float]],
+    bytes_per_vector: int,
+    index_bytes: int,
+) -> dict[str, Any]:
+    """Put the evaluation of a stored form into the form of an item of ``storage`` in ``eval/<dataset>.json``.
+
+    Args:
+        record: The evaluation that it belongs to.
+        form: The form.
+        measures: Scores by measure and query id, of which those of the first measure are kept.
+        bytes_per_vector: Of a document's token vector.
+        index_bytes: Of all documents' codes, and of what is needed to read them.
+    """
+    return {
+        "key": _storage_key(record["key"], form),
+        "bytes_per_vector": bytes_per_vector,
+        "index_bytes": index_bytes,
+        "measures": {name: mean_of(values) for name, values in measures.items()},
+        "per_query": next(iter(measures.values())),
+    }
+
+
+def with_storage(record: Mapping[str, Any], entries: Mapping[str, Any], forms: Sequence[StorageForm]) -> dict[str, Any]:
+    """Add entries of stored forms to an evaluation, in the order of the configuration, others behind."""
+    found = {**record.get("storage", {}), **entries}
+    order = [form.name for form in forms if form.name in found]
+    return {**record, "storage": {name: found[name] for name in dict.fromkeys([*order, *found])}}
+
+
+def _storage_key(key: str, form: StorageForm) -> str:
+    return sha256_json([STORAGE_VERSION, key, form.name])
 
 
 def regroup(subject: Subject, dataset: EvalDatasetRef) -> None:

@@ -12,8 +12,18 @@ import torch
 from eval.approximate import build_index, check_factory, faiss_search
 from eval.exact import exact_search
 from eval.ranking import Problem, Ranking
+from experiment.config import EvalConfig
 
-__all__ = ["EXACT_MULTIPLY_ADDS", "Answer", "SearchSettings", "check_search", "choose_index", "describe", "search"]
+__all__ = [
+    "EXACT_MULTIPLY_ADDS",
+    "Answer",
+    "SearchSettings",
+    "check_search",
+    "choose_index",
+    "describe",
+    "search",
+    "search_settings",
+]
 
 EXACT_MULTIPLY_ADDS = 10**13
 """``auto`` searches exactly up to this many multiply-adds (query tokens x document tokens x width), two minutes on two
@@ -30,6 +40,12 @@ class SearchSettings:
     index: str
     nprobe: int | None
     candidates_per_token: int
+    max_candidates: int | None = None
+
+
+def search_settings(config: EvalConfig) -> SearchSettings:
+    """Take what a search asks for out of the configuration."""
+    return SearchSettings(config.index, config.nprobe, config.candidates_per_token, config.max_candidates)
 
 
 @dataclass(frozen=True)
@@ -59,7 +75,7 @@ class Answer:
 
 def describe(kind: str, depth: int, **settings: Any) -> dict[str, Any]:
     """Describe a search as an evaluation's JSON does; what a kind of search does not have is null."""
-    empty = dict.fromkeys(("factory", "nprobe", "candidates_per_token", "candidate_recall"))
+    empty = dict.fromkeys(("factory", "nprobe", "candidates_per_token", "max_candidates", "candidate_recall"))
     return {"kind": kind, "depth": depth, **empty, **settings}
 
 
@@ -104,7 +120,13 @@ def search(
         return Answer(rankings, describe("exact", problem.depth), 0.0, time.perf_counter() - started, 0)
     index = build_index(problem.documents, chosen, settings.nprobe, device)
     built = time.perf_counter()
-    rankings = faiss_search(problem, index, candidates_per_token=settings.candidates_per_token, progress=progress)
+    rankings = faiss_search(
+        problem,
+        index,
+        candidates_per_token=settings.candidates_per_token,
+        max_candidates=settings.max_candidates,
+        progress=progress,
+    )
     answered = time.perf_counter()
     about = describe(
         "faiss",
@@ -112,6 +134,7 @@ def search(
         factory=chosen,
         nprobe=index.nprobe,
         candidates_per_token=settings.candidates_per_token,
+        max_candidates=settings.max_candidates,
         candidate_recall=_candidate_recall(problem, rankings, device),
     )
     return Answer(rankings, about, built - started, answered - built, index.bytes)

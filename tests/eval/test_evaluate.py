@@ -616,6 +616,7 @@ def score_without_tab(files, collection):
         (["eval.measures=[nDGC@10]"], 'unknown measure "nDGC@10"'),
         (["eval.depht=10"], 'did you mean "depth"?'),
         (["eval.depth=5"], "raise eval.depth"),
+        (["eval.max_candidates=19"], "raise max_candidates"),
         (["eval.index=IVF0x"], 'eval.index "IVF0x": could not parse'),
     ],
 )

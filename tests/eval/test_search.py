@@ -14,11 +14,12 @@ import eval.approximate as approximate_module
 import eval.exact as exact_module
 import eval.search as search_module
 from eval.approximate import build_index, faiss_search
-from eval.exact import exact_search
+from eval.exact import choose_first_pass, exact_search
 from eval.ranking import Problem, own_documents, priorities, shortlist
 from eval.search import SearchSettings, check_search, choose_index, search
 from experiment.token_store import TokenStore, offsets_of
 from projheads.errors import ProjheadsError
+from projheads.scoring import maxsim
 
 CPU = torch.device("cpu")
 
@@ -102,6 +103,63 @@ def test_the_number_of_threads_changes_nothing(threads):
         assert as_pairs(exact_search(problem, device=CPU)) == by_hand(problem, query_ids, document_ids)
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("depth", [1, 10])
+@pytest.mark.parametrize("first_pass", ["bf16", "fused"])
+def test_how_the_first_pass_multiplies_changes_nothing(seed, depth, first_pass, monkeypatch):
+    def on_the_cpu(queries, documents, *, backend):
+        assert backend == "fused"
+        assert queries.dtype == documents.dtype == torch.float16
+        return maxsim(queries, documents, backend="reference")
+
+    monkeypatch.setattr(exact_module, "maxsim", on_the_cpu)
+    monkeypatch.setattr(exact_module, "TILE_ON_CPU", (7, 30))
+    monkeypatch.setattr(exact_module, "WINDOW_BYTES", 2**13)
+    problem, query_ids, document_ids = random_problem(seed, documents=300, copies=60, depth=depth)
+    found = exact_search(problem, device=CPU, first_pass=first_pass)
+    assert as_pairs(found) == by_hand(problem, query_ids, document_ids)
+
+
+def test_what_bf16_leaves_open_is_decided_in_float32(monkeypatch):
+    passes = []
+    real = exact_module._first_pass
+
+    def watched(problem, queries, kept, device, how, progress):
+        passes.append((how, len(queries)))
+        return real(problem, queries, kept, device, how, progress)
+
+    monkeypatch.setattr(exact_module, "_first_pass", watched)
+    generator = np.random.default_rng(0)
+    rows = generator.standard_normal(8) + 0.02 * generator.standard_normal((400, 1, 8))
+    rows /= np.linalg.norm(rows, axis=2, keepdims=True)
+    ids = [str(number) for number in range(400)]
+    problem = make_problem(make_store([rows[0]], 8), make_store(list(rows), 8), ["q"], ids, depth=5)
+    assert as_pairs(exact_search(problem, device=CPU, first_pass="bf16")) == by_hand(problem, ["q"], ids)
+    assert passes == [("bf16", 1), ("fp32", 1)]
+
+
+def test_errors_of_the_first_pass_are_bounded():
+    problem, query_ids, document_ids = random_problem(1, documents=200, copies=0, width=64, depth=200)
+    exact = [dict(pairs) for pairs in by_hand(problem, query_ids, document_ids)]
+    lengths = problem.queries.lengths
+    queries = np.argsort(-lengths, kind="stable")[: int((lengths > 0).sum())]
+    shares = []
+    for how in ("fp32", "bf16"):
+        scores, documents, errors, _ = exact_module._first_pass(problem, queries, 190, CPU, how, lambda share: None)
+        for row, query in enumerate(queries):
+            off = max(abs(score - exact[query][name]) for score, name in zip(scores[row], documents[row], strict=True))
+            shares.append(off / errors[row])
+    assert 0.05 < max(shares) <= 1
+
+
+@pytest.mark.parametrize("native, chosen", [(True, "bf16"), (False, "fp32")])
+def test_the_first_pass_is_in_bf16_where_the_processor_multiplies_it(monkeypatch, native, chosen):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": native})
+    problem, _, _ = random_problem(1)
+    assert choose_first_pass(CPU, problem.documents) == chosen
+    assert choose_first_pass(torch.device("mps"), problem.documents) == "fp32"
 
 
 def test_a_score_is_the_exact_rational_number_rounded_once():
@@ -262,6 +320,7 @@ def test_what_was_searched_is_told():
         "factory": None,
         "nprobe": None,
         "candidates_per_token": None,
+        "max_candidates": None,
         "candidate_recall": None,
     }
     assert exact.index_bytes == 0
@@ -352,3 +411,34 @@ def test_exact_search_runs_where_faiss_is_not_installed(monkeypatch):
         assert as_pairs(answer.rankings) == by_hand(problem, query_ids, document_ids)
     with pytest.raises(ProjheadsError, match="FAISS is not installed"):
         check_search(SearchSettings("Flat", None, 8), width=16)
+
+
+def test_the_cap_keeps_the_candidates_of_the_best_approximate_scores():
+    problem, query_ids, document_ids = random_problem(3, documents=60, depth=100)
+    index = build_index(problem.documents, "Flat", None, CPU)
+    similarities = problem.queries.vectors.astype(np.float64) @ problem.documents.vectors.astype(np.float64).T
+    owner = np.repeat(np.arange(60), problem.documents.lengths)
+    exact = by_hand(problem, query_ids, document_ids)
+    capped = as_pairs(faiss_search(problem, index, candidates_per_token=12, max_candidates=5))
+    for query, answer in enumerate(capped):
+        rows = similarities[problem.queries.offsets[query] : problem.queries.offsets[query + 1]]
+        guessed = {}
+        for document in {int(owner[row]) for token in rows for row in np.argsort(-token)[:12]}:
+            guessed[document] = 0.0
+            for token in rows:
+                hits = np.argsort(-token)[:12]
+                own = [token[row] for row in hits if owner[row] == document]
+                guessed[document] += max(own) if own else token[hits[-1]]
+        guessed.pop(int(problem.own[query]), None)
+        kept = sorted(guessed, key=lambda document: -guessed[document])[:5]
+        assert answer == [pair for pair in exact[query] if pair[0] in kept]
+        assert len(answer) == min(5, len(guessed))
+
+
+def test_a_cap_that_nothing_reaches_changes_nothing():
+    problem, _, _ = random_problem(4, documents=60)
+    index = build_index(problem.documents, "IVF8,SQ8", None, CPU)
+    free = as_pairs(faiss_search(problem, index, candidates_per_token=5))
+    assert as_pairs(faiss_search(problem, index, candidates_per_token=5, max_candidates=60)) == free
+    told = search(problem, SearchSettings("Flat", None, 5, 60), CPU).index
+    assert told["max_candidates"] == 60

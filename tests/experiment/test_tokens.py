@@ -263,3 +263,31 @@ def test_the_key_of_texts_tells_where_one_ends():
     assert text_key(["ab", "c"]) != text_key(["a", "bc"])
     assert text_key(["ab", "c"]) != text_key(["c", "ab"])
     assert text_key(["ab", "c"]) == text_key(("ab", "c"))
+
+
+def print_peak_of_encoding(folder, texts):
+    model = FakeModel()
+    model.in_features, model.native.table = 1024, nn.Embedding(64, 1024)
+    encode_tokens(model, ["alpha beta gamma delta epsilon"] * texts, is_query=False, project=False, folder=folder)
+    # Not getrusage, whose peak begins with that of the process that started this one.
+    print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+
+
+PEAK_IN_A_NEW_PROCESS = """
+import runpy, sys
+from pathlib import Path
+test, folder, texts = sys.argv[1:]
+runpy.run_path(test)["print_peak_of_encoding"](Path(folder), int(texts))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the peak of a process")
+def test_memory_does_not_grow_with_the_number_of_texts(tmp_path):
+    peaks = []
+    for texts in (1_000, 8_000):
+        command = [sys.executable, "-c", PEAK_IN_A_NEW_PROCESS, __file__, str(tmp_path / str(texts)), str(texts)]
+        process = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True)
+        peaks.append(1024 * int(process.stdout))
+    added = (tmp_path / "8000" / "vectors.bin").stat().st_size - (tmp_path / "1000" / "vectors.bin").stat().st_size
+    assert added == 7_000 * 7 * 1024 * 2
+    assert peaks[1] - peaks[0] < added / 3

@@ -1,0 +1,85 @@
+"""How fast evaluation is, each part against others in one run: encode, search, growth, experiment.
+
+``python -m benchmarks.eval encode search growth experiment [--documents 1000]`` measures the parts that are named, all
+of them where none is, and writes results/eval-cpu.json; parts that are not measured stay as they are in it. SciFact's
+texts are read from a folder in BEIR layout. With sentence-transformers installed in place of PyLate, ``encode`` is
+measured against that.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.eval_data import Texts, scifact, write_vectors
+from benchmarks.eval_encode import measure_encoding
+from benchmarks.eval_experiment import measure_experiment
+from benchmarks.eval_growth import draw_growth, measure_growth
+from benchmarks.eval_search import PEERS, measure_search
+from experiment.cli import run_command
+from experiment.device import describe_device
+from experiment.folder import SCHEMA_VERSION, read_json, sha256_json, versions, write_json
+from projheads.hosts import available_hosts
+
+__all__ = ["main"]
+
+PARTS = ("encode", "search", "growth", "experiment")
+PACKAGES = ("torch", "transformers", "pylate", "sentence-transformers", "fast-plaid", "faiss-cpu", "voyager", "scann")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure the parts that are named and write them into the result file."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.eval", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all where none is named")
+    parser.add_argument("--documents", type=int, default=5183, help="documents of SciFact, the judged ones among them")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of what is measured turn by turn")
+    parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS), help="whom to search against")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[10**5, 10**6, 10**7], help="token vectors of growth")
+    parser.add_argument("--limit", type=float, default=600, help="seconds beyond which a method is left out of growth")
+    parser.add_argument("--pylate-evaluations", type=int, default=3, help="evaluations with PyLate that are measured")
+    parser.add_argument("--scifact", type=Path, default=Path(".data/scifact"))
+    parser.add_argument("--cache", type=Path, default=Path("outputs/.cache/benchmarks"))
+    parser.add_argument("--output", type=Path, default=Path("results/eval-cpu.json"))
+    options = parser.parse_args(arguments)
+    unknown = set(options.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    texts, host = scifact(options.scifact, options.documents), available_hosts()[0]
+    for part in options.parts or PARTS:
+        name = f"encode-{host}" if part == "encode" else part
+        _save(options.output, name, _measure(part, texts, host, options), arguments)
+
+
+def _measure(part: str, texts: Texts, host: str, options: argparse.Namespace) -> dict[str, Any]:
+    if part == "encode":
+        return measure_encoding(texts, host, options.rounds)
+    if part == "experiment":
+        return measure_experiment(texts, options.pylate_evaluations)
+    folder = options.cache / sha256_json([texts.document_ids, host])[:16]
+    write_vectors(texts, folder, host)
+    if part == "search":
+        return measure_search(texts, folder, options.rounds, options.peers)
+    growth = measure_growth(folder, options.sizes, options.limit)
+    draw_growth(growth, options.output.with_name("eval-growth"))
+    return growth
+
+
+def _save(path: Path, part: str, result: dict[str, Any], arguments: Sequence[str]) -> None:
+    """Write a part into the result file, beside those that are there."""
+    parts = read_json(path)["parts"] if path.exists() else {}
+    about = {
+        "command": f"python -m benchmarks.eval {' '.join(arguments)}".rstrip(),
+        "device": describe_device(torch.device("cpu")),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "versions": versions({name: name for name in PACKAGES}),
+    }
+    parts[part] = about | result
+    write_json(path, {"schema_version": SCHEMA_VERSION, "parts": parts})
+    print(f"{part}: written to {path}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, sys.argv[1:]))

@@ -1,0 +1,124 @@
+"""What the parts of ``benchmarks.eval`` share: SciFact's texts, token vectors, a process for each measurement."""
+
+import multiprocessing
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from eval.measures import measure_run
+from eval.ranking import Problem, own_documents, priorities
+from experiment.collections import open_collection
+from experiment.token_store import TokenStore
+from experiment.tokens import encode_tokens
+from projheads.build import build_head
+from projheads.errors import ProjheadsError
+from projheads.hosts import load_host
+from projheads.hosts.base import EncodingSettings, HostModel
+
+__all__ = ["DEPTH", "Texts", "in_child", "make_model", "ndcg", "open_problem", "scifact", "write_vectors"]
+
+BACKBONE, WIDTH, DEPTH = "sentence-transformers/all-MiniLM-L6-v2", 128, 100
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Queries and documents of SciFact, or of a part of it that holds every judged document."""
+
+    query_ids: list[str]
+    queries: list[str]
+    document_ids: list[str]
+    documents: list[str]
+    qrels: dict[str, dict[str, int]]
+
+
+def scifact(folder: Path, documents: int) -> Texts:
+    """Read the test queries of SciFact and its judged documents, and the first others up to ``documents`` in all.
+
+    Raises:
+        ProjheadsError: If the folder holds no collection in BEIR layout.
+    """
+    if not (folder / "corpus.jsonl").exists():
+        raise ProjheadsError(f"{folder}: holds no collection in BEIR layout; give SciFact's folder with --scifact")
+    collection = open_collection(str(folder), split="test")
+    judged = {name for grades in collection.qrels.values() for name in grades}
+    others = [name for name in collection.corpus if name not in judged]
+    chosen = judged | set(others[: max(0, documents - len(judged))])
+    names = [name for name in collection.corpus if name in chosen]
+    return Texts(
+        list(collection.qrels),
+        [collection.queries[name] for name in collection.qrels],
+        names,
+        [collection.corpus[name].passage for name in names],
+        {query: dict(grades) for query, grades in collection.qrels.items()},
+    )
+
+
+def make_model(host: str, spec: str = "linear", seed: int = 0) -> HostModel:
+    """Make MiniLM with an untrained head."""
+    adapter = load_host(host)
+    head = build_head(spec, adapter.backbone_width(BACKBONE), WIDTH, generator=torch.Generator().manual_seed(seed))
+    model: HostModel = adapter.create(BACKBONE, head, EncodingSettings())
+    return model
+
+
+def write_vectors(texts: Texts, folder: Path, host: str) -> None:
+    """Encode texts once and write their token vectors and ids where ``open_problem`` finds them."""
+    if (folder / "documents-offsets.npy").exists():
+        return
+    model = make_model(host)
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "priority.npy", priorities(texts.document_ids))
+    np.save(folder / "own.npy", own_documents(texts.query_ids, texts.document_ids))
+    for side, some in (("queries", texts.queries), ("documents", texts.documents)):
+        place = folder / f"{side}-store"
+        store = encode_tokens(model, some, is_query=side == "queries", project=True, folder=place, batch_tokens=2048)
+        np.save(folder / f"{side}.npy", store.vectors)
+        np.save(folder / f"{side}-offsets.npy", store.offsets)
+
+
+def open_problem(folder: Path) -> Problem:
+    """Open the vectors of a folder as a search for the best ``DEPTH`` documents; documents stay on the disk."""
+    queries, documents = (
+        TokenStore(np.load(folder / f"{side}.npy", mmap_mode="r"), np.load(folder / f"{side}-offsets.npy"))
+        for side in ("queries", "documents")
+    )
+    return Problem(queries, documents, DEPTH, np.load(folder / "priority.npy"), np.load(folder / "own.npy"))
+
+
+def ndcg(texts: Texts, found: list[list[int]]) -> float:
+    """Return nDCG@10 of the documents' places that were found for each query, best first."""
+    run = {
+        query: [(texts.document_ids[place], float(-rank)) for rank, place in enumerate(places)]
+        for query, places in zip(texts.query_ids, found, strict=True)
+    }
+    values = measure_run(["nDCG@10"], texts.qrels, run)["nDCG@10"]
+    return sum(values.values()) / len(values)
+
+
+def in_child(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """Run a measurement in a process of its own; add how much memory it took beyond that of the bare process."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_measured, function, *arguments).result()
+
+
+def _measured(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    torch.ones(8, 8) @ torch.ones(8, 8)
+    before, started = _resident("VmRSS"), time.perf_counter()
+    result = function(*arguments)
+    seconds = time.perf_counter() - started
+    # Not getrusage, whose peak begins with that of the parent.
+    peak = _resident("VmHWM")
+    return {**result, "wall_s": seconds, "memory_bytes": peak - before if before and peak else None}
+
+
+def _resident(name: str) -> int:
+    """Read how much memory this process has now (VmRSS) or had at its peak (VmHWM); 0 where no Linux tells."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)

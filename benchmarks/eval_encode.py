@@ -1,0 +1,92 @@
+"""Documents a second: ``encode_tokens`` against the host's own ``encode``, on the same texts with the same model."""
+
+import math
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from benchmarks.eval_data import Texts, make_model
+from experiment.device import autocast, resolve_precision
+from experiment.tokens import encode_tokens
+from projheads.hosts.base import HostModel
+
+__all__ = ["measure_encoding"]
+
+BATCHES = (2048, 8192)
+"""Tokens that are encoded at once; the second is the default of ``eval.batch_tokens``."""
+
+LAYERS, HIDDEN, INNER = 6, 384, 1536
+
+
+def measure_encoding(texts: Texts, host: str, rounds: int) -> dict[str, Any]:
+    """Encode documents by the host and by us, turn by turn; the fastest round of each counts.
+
+    The host encodes in its own batches of 32 texts; ours go to a store on the disk, as in an evaluation.
+    """
+    model, device = make_model(host), torch.device("cpu")
+    precisions = dict.fromkeys(["fp32", resolve_precision("auto", device)])
+    seconds: dict[str, float] = {}
+    model.encode(texts.documents[:32], is_query=False)
+    theirs: list[np.ndarray] = []
+    for _ in range(rounds):
+        for precision in precisions:
+            started = time.perf_counter()
+            with autocast(device, precision):
+                encoded = model.encode(texts.documents, is_query=False)
+            theirs = encoded if precision == "fp32" else theirs
+            _keep_least(seconds, f"host {precision}", started)
+            for batch in BATCHES:
+                with tempfile.TemporaryDirectory() as folder:
+                    started = time.perf_counter()
+                    _encode(model, texts, precision, batch, Path(folder))
+                    _keep_least(seconds, f"ours {precision}, batches of {batch} tokens", started)
+    ours = encode_tokens(model, texts.documents[:100], is_query=False, project=True, dtype="float32")
+    tokens = sum(len(rows) for rows in theirs)
+    floor = _seconds_of_products(tokens)
+    return {
+        "host": host,
+        "documents": len(texts.documents),
+        "token_vectors": tokens,
+        "rounds": rounds,
+        "seconds": seconds,
+        "documents_per_second": {name: len(texts.documents) / taken for name, taken in seconds.items()},
+        "times_faster_than_host_fp32": {name: seconds["host fp32"] / taken for name, taken in seconds.items()},
+        "seconds_of_the_bare_products_fp32": floor,
+        "largest_possible_ratio_fp32": seconds["host fp32"] / floor,
+        "largest_difference": float(np.abs(ours.vectors - np.concatenate(theirs[:100])).max()),
+    }
+
+
+def _encode(model: HostModel, texts: Texts, precision: str, batch: int, folder: Path) -> None:
+    encode_tokens(
+        model,
+        texts.documents,
+        is_query=False,
+        project=True,
+        precision=precision,
+        folder=folder / "store",
+        batch_tokens=batch,
+    )
+
+
+def _keep_least(seconds: dict[str, float], name: str, started: float) -> None:
+    seconds[name] = min(seconds.get(name, math.inf), time.perf_counter() - started)
+
+
+def _seconds_of_products(tokens: int) -> float:
+    """Time the linear layers of the backbone, and nothing else, for so many tokens: no encoder is faster in fp32."""
+    rows = torch.randn(2048, HIDDEN)
+    square, wide, narrow = torch.randn(HIDDEN, HIDDEN), torch.randn(INNER, HIDDEN), torch.randn(HIDDEN, INNER)
+    best = math.inf
+    for _ in range(5):
+        started = time.perf_counter()
+        for _ in range(4):
+            F.linear(rows, square)
+        F.linear(F.linear(rows, wide), narrow)
+        best = min(best, time.perf_counter() - started)
+    return best * LAYERS * tokens / len(rows)

@@ -1,0 +1,152 @@
+"""Time and memory of each search as the corpus grows: real token vectors first, clustered ones made from them after."""
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.eval_data import DEPTH, in_child
+from eval.approximate import build_index, faiss_search
+from eval.exact import exact_search
+from eval.ranking import Problem
+from experiment.token_store import TokenStore, offsets_of
+
+__all__ = ["draw_growth", "measure_growth"]
+
+QUERIES, DOCUMENT_LENGTH, SPREAD = 20, 150, 0.5
+MEMORY = 24 * 10**9
+PASSAGES, PASSAGE_LENGTH = 8_841_823, 70
+"""MS MARCO's passages, and token vectors of one: about 56 words, [CLS], the prefix and [SEP], punctuation left out."""
+
+BLOCK = 2**18
+
+
+def measure_growth(folder: Path, sizes: list[int], limit_s: float) -> dict[str, Any]:
+    """Measure exact, IVF, IVF-PQ and HNSW search at each size; one that would take longer than the limit is left out.
+
+    How long it would take is guessed from the size before, in proportion to the vectors.
+    """
+    rows: list[dict[str, Any]] = []
+    seconds: dict[str, tuple[int, float]] = {}
+    with tempfile.TemporaryDirectory() as place:
+        for size in sizes:
+            made = in_child(_write_corpus, folder, Path(place), size)
+            for method in ("exact", "IVF", "IVF-PQ", "HNSW"):
+                row: dict[str, Any] = {"vectors": size, "real_vectors": made["real"], "method": method}
+                before, taken = seconds.get(method, (size, 0.0))
+                guess = taken * size / before
+                if guess > limit_s:
+                    row["left_out"] = f"would take about {guess:.0f} s"
+                else:
+                    row |= in_child(_search, folder, Path(place), size, _factory(method, size))
+                    seconds[method] = size, row["wall_s"]
+                rows.append(row)
+                print(row, flush=True)
+    return {"queries": QUERIES, "rows": rows, "arithmetic": _arithmetic(rows)}
+
+
+def _factory(method: str, size: int) -> str:
+    lists = 2 ** int(np.log2(4 * np.sqrt(size)))
+    return {
+        "exact": "exact",
+        "IVF": f"IVF{lists},SQfp16",
+        "IVF-PQ": f"IVF{lists},PQ32np",
+        "HNSW": "HNSW32,SQfp16",
+    }[method]
+
+
+def _write_corpus(folder: Path, place: Path, size: int) -> dict[str, Any]:
+    """Write ``size`` token vectors, float16 of norm 1: those of the folder, then noisy copies of random ones."""
+    real = np.load(folder / "documents.npy", mmap_mode="r")
+    generator, width = np.random.default_rng(0), real.shape[1]
+    with (place / f"{size}.bin").open("wb") as file:
+        file.write(real[:size].tobytes())
+        for first in range(len(real), size, BLOCK):
+            count = min(BLOCK, size - first)
+            rows = real[generator.integers(len(real), size=count)].astype(np.float32)
+            rows += SPREAD / np.sqrt(width) * generator.standard_normal(rows.shape, dtype=np.float32)
+            file.write((rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16).tobytes())
+    return {"real": min(size, len(real))}
+
+
+def _search(folder: Path, place: Path, size: int, factory: str) -> dict[str, Any]:
+    queries = TokenStore(np.load(folder / "queries.npy"), np.load(folder / "queries-offsets.npy"))
+    some = TokenStore(queries.vectors[: queries.offsets[QUERIES]], queries.offsets[: QUERIES + 1])
+    vectors = np.memmap(place / f"{size}.bin", np.float16, "r").reshape(size, queries.width)
+    lengths = np.full(-(-size // DOCUMENT_LENGTH), DOCUMENT_LENGTH)
+    lengths[-1] = size - lengths[:-1].sum()
+    documents = TokenStore(vectors, offsets_of(lengths))
+    problem = Problem(some, documents, DEPTH, np.arange(len(documents)), np.full(QUERIES, -1))
+    device, started = torch.device("cpu"), time.perf_counter()
+    if factory == "exact":
+        exact_search(problem, device=device)
+        return {"factory": factory, "index_s": 0.0, "search_s": time.perf_counter() - started, "index_bytes": 0}
+    index = build_index(documents, factory, None, device)
+    built = time.perf_counter()
+    faiss_search(problem, index, candidates_per_token=64, max_candidates=200)
+    searched = time.perf_counter()
+    return {
+        "factory": factory,
+        "nprobe": index.nprobe,
+        "index_s": built - started,
+        "search_s": searched - built,
+        "index_bytes": index.bytes,
+    }
+
+
+def _arithmetic(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Tell what 24 GB carry, from the bytes that an index takes a vector, and what MS MARCO's passages take."""
+    measured = [row for row in rows if "left_out" not in row]
+    largest = {row["method"]: row for row in measured}
+    bytes_per_vector = {
+        method: (row["index_bytes"] / row["vectors"] if row["index_bytes"] else 256.0)
+        for method, row in largest.items()
+    }
+    total = PASSAGES * PASSAGE_LENGTH
+    return {
+        "memory_bytes": MEMORY,
+        "bytes_per_vector": bytes_per_vector,
+        "vectors_in_memory": {method: int(MEMORY / size) for method, size in bytes_per_vector.items()},
+        "documents_of_150_vectors_in_memory": {
+            method: int(MEMORY / size / DOCUMENT_LENGTH) for method, size in bytes_per_vector.items()
+        },
+        "ms_marco": {
+            "passages": PASSAGES,
+            "vectors_a_passage": PASSAGE_LENGTH,
+            "vectors": total,
+            "bytes": {method: int(total * size) for method, size in bytes_per_vector.items()},
+            "stored_bytes": {"fp16": total * 256, "int8": total * 128, "dim64": total * 128, "pq16": total * 16},
+        },
+        "remarks": [
+            "exact search keeps its 256 bytes a vector on the disk and 256 MiB of them in memory at once",
+            "an index lies in memory; the fp16 vectors that it proposes are read from the disk",
+        ],
+    }
+
+
+def draw_growth(growth: dict[str, Any], path: Path) -> None:
+    """Draw seconds and memory over the number of vectors, as PNG and SVG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "projheads"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
+    panels = (("index_s", "seconds to index"), ("search_s", "seconds to search"), ("memory_bytes", "memory in GB"))
+    for axis, (key, label) in zip(axes, panels, strict=True):
+        for method in dict.fromkeys(row["method"] for row in growth["rows"]):
+            points = [row for row in growth["rows"] if row["method"] == method and row.get(key)]
+            values = [row[key] / (1e9 if key == "memory_bytes" else 1) for row in points]
+            if points:
+                axis.plot([row["vectors"] for row in points], values, marker="o", label=method)
+        axis.set(xscale="log", yscale="log", xlabel="token vectors", title=label)
+        axis.grid(alpha=0.3)
+    axes[1].legend()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path.with_suffix(".png"), dpi=110, metadata={"Software": None})
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
+    pyplot.close(figure)

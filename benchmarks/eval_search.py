@@ -1,0 +1,237 @@
+"""Index and search on SciFact's token vectors: ours, bare matrix products of the same size, and other people's."""
+
+import importlib.util
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import eval.approximate as approximate
+from benchmarks.eval_data import DEPTH, Texts, in_child, ndcg, open_problem
+from eval.exact import TILE_ON_CPU, FirstPass, exact_search
+from eval.ranking import Problem, Ranking
+from eval.threads import over_threads
+from experiment.device import resolve_precision
+
+__all__ = ["PEERS", "SETTINGS", "approximate_search", "measure_search"]
+
+SETTINGS = (
+    ("IVF1024,SQfp16", 16, 32, 100),
+    ("IVF1024,SQfp16", 32, 64, 100),
+    ("IVF2048,SQfp16", 32, 64, 200),
+    ("IVF1024,PQ32np", 32, 128, 200),
+    ("HNSW32,SQfp16", None, 64, 100),
+)
+"""Index, lists that are visited, neighbours of a query token, documents that are scored."""
+
+
+def measure_search(texts: Texts, folder: Path, rounds: int, peers: list[str]) -> dict[str, Any]:
+    """Measure every way to search the vectors of a folder, each in a process of its own."""
+    problem = open_problem(folder)
+    exact = in_child(exact_beside_products, folder, rounds)
+    exact_quality = ndcg(texts, exact.pop("found"))
+    methods: dict[str, Any] = {"exact": {**exact, "ndcg@10": exact_quality, "multiply_adds": problem.multiply_adds}}
+    for factory, nprobe, neighbours, cap in SETTINGS:
+        name = f"{factory} nprobe={nprobe} candidates_per_token={neighbours} max_candidates={cap}"
+        result = in_child(approximate_search, folder, factory, nprobe, neighbours, cap)
+        result["ndcg@10"] = ndcg(texts, result.pop("found"))
+        result["share_of_exact_multiplications"] = result["search_multiply_adds"] / problem.multiply_adds
+        methods[name] = result
+        print(f"{name}: {_line(result)}", flush=True)
+    for name in peers:
+        module, function = PEERS[name]
+        if importlib.util.find_spec(module) is None:
+            methods[name] = {"skipped": f"{module} is not installed"}
+            continue
+        result = in_child(function, folder)
+        result["ndcg@10"] = ndcg(texts, result.pop("found"))
+        methods[name] = result
+        print(f"{name}: {_line(result)}", flush=True)
+    loop = in_child(plain_loop, folder)
+    methods["plain PyTorch loop"] = {**loop, "ndcg@10": ndcg(texts, loop.pop("found"))}
+    return {
+        "documents": len(texts.documents),
+        "document_vectors": len(problem.documents.vectors),
+        "queries": len(texts.queries),
+        "query_vectors": len(problem.queries.vectors),
+        "rounds_of_exact": rounds,
+        "methods": methods,
+    }
+
+
+def exact_beside_products(folder: Path, rounds: int) -> dict[str, Any]:
+    """Search exactly and multiply the same matrices, turn by turn; the fastest round of each counts."""
+    problem, device = open_problem(folder), torch.device("cpu")
+    best: dict[str, float] = {}
+    dtypes: dict[FirstPass, torch.dtype] = {"fp32": torch.float32}
+    if resolve_precision("auto", device) == "bf16":
+        dtypes["bf16"] = torch.bfloat16
+    rankings: list[Ranking] = []
+    for _ in range(rounds):
+        for precision, dtype in dtypes.items():
+            started = time.perf_counter()
+            rankings = exact_search(problem, device=device, first_pass=precision)
+            best[f"search_s {precision}"] = min(
+                best.get(f"search_s {precision}", math.inf), time.perf_counter() - started
+            )
+            for layout, seconds in _products(problem, dtype).items():
+                name = f"bare_products_s {precision}, {layout}"
+                best[name] = min(best.get(name, math.inf), seconds)
+    ratios = {
+        f"times_bare_products {precision}": best[f"search_s {precision}"]
+        / min(seconds for name, seconds in best.items() if name.startswith(f"bare_products_s {precision}"))
+        for precision in dtypes
+    }
+    return {**best, **ratios, "index_s": 0.0, "search_s": best["search_s fp32"], "found": _places(rankings)}
+
+
+def _products(problem: Problem, dtype: torch.dtype) -> dict[str, float]:
+    """Multiply all query vectors with all document vectors into a buffer, as large products and as small tiles."""
+    queries = torch.tensor(problem.queries.vectors).to(dtype)
+    documents = torch.tensor(problem.documents.vectors).to(dtype)
+    buffer = torch.zeros(len(queries) * 4096, dtype=dtype)
+    started = time.perf_counter()
+    for block in torch.split(documents, 4096):
+        torch.mm(queries, block.T, out=buffer[: len(queries) * len(block)].view(len(queries), len(block)))
+    large = time.perf_counter() - started
+
+    def tile(block: torch.Tensor) -> None:
+        out = torch.empty(TILE_ON_CPU[0], len(block), dtype=dtype)
+        for rows in torch.split(queries, TILE_ON_CPU[0]):
+            torch.mm(rows, block.T, out=out[: len(rows)])
+
+    started = time.perf_counter()
+    over_threads(tile, torch.split(documents, TILE_ON_CPU[1]))
+    return {"large": large, "tiles": time.perf_counter() - started}
+
+
+def approximate_search(
+    folder: Path, factory: str, nprobe: int | None, neighbours: int, cap: int | None
+) -> dict[str, Any]:
+    """Build a FAISS index and search it as an evaluation does; count multiplications in a second, untimed search."""
+    problem = open_problem(folder)
+    started = time.perf_counter()
+    index = approximate.build_index(problem.documents, factory, nprobe, torch.device("cpu"))
+    built = time.perf_counter()
+    found = approximate.faiss_search(problem, index, candidates_per_token=neighbours, max_candidates=cap)
+    searched = time.perf_counter()
+    with _counted(problem, index) as count:
+        approximate.faiss_search(problem, index, candidates_per_token=neighbours, max_candidates=cap)
+    return {
+        "index_s": built - started,
+        "search_s": searched - built,
+        "index_bytes": index.bytes,
+        "search_multiply_adds": count[0],
+        "found": _places(found),
+    }
+
+
+@contextmanager
+def _counted(problem: Problem, index: approximate.TokenIndex) -> Iterator[list[int]]:
+    """Count the multiply-adds of searches while the block runs: centroids, visited vectors, scored documents."""
+    faiss, count, width = approximate.faiss_library(), [0], problem.documents.width
+    inverted, graph = faiss.cvar.indexIVF_stats, faiss.cvar.hnsw_stats
+    inverted.reset()
+    graph.reset()
+    names = vars(approximate)
+    real = {name: names[name] for name in ("maxsim_of", "rank")}
+
+    def counting(function: Any) -> Any:
+        def counted(problem: Problem, query: int, documents: np.ndarray) -> Any:
+            count[0] += int(problem.queries.lengths[query] * problem.documents.lengths[documents].sum()) * width
+            return function(problem, query, documents)
+
+        return counted
+
+    names.update({name: counting(function) for name, function in real.items()})
+    try:
+        yield count
+    finally:
+        names.update(real)
+    lists = faiss.try_extract_index_ivf(index.index)
+    centroids = lists.nlist * len(problem.queries.vectors) if lists else 0
+    count[0] += (centroids + inverted.ndis + graph.ndis) * width
+
+
+def plaid(folder: Path) -> dict[str, Any]:
+    """PyLate's PLAID, which is fast-plaid, with its defaults."""
+    from pylate import indexes
+
+    with tempfile.TemporaryDirectory() as place:
+        return _pylate(folder, indexes.PLAID(place, "plaid", override=True, show_progress=False, device="cpu"))
+
+
+def voyager(folder: Path) -> dict[str, Any]:
+    """PyLate's Voyager, with its defaults."""
+    from pylate import indexes
+
+    with tempfile.TemporaryDirectory() as place:
+        return _pylate(folder, indexes.Voyager(place, "voyager", override=True))
+
+
+def scann(folder: Path) -> dict[str, Any]:
+    """PyLate's ScaNN, with its defaults."""
+    from pylate import indexes
+
+    with tempfile.TemporaryDirectory() as place:
+        return _pylate(folder, indexes.ScaNN(place, "scann", override=True))
+
+
+def _pylate(folder: Path, index: Any) -> dict[str, Any]:
+    from pylate import retrieve
+
+    problem = open_problem(folder)
+    documents = [problem.documents[place].astype(np.float32) for place in range(len(problem.documents))]
+    queries = [problem.queries[place].astype(np.float32) for place in range(len(problem.queries))]
+    started = time.perf_counter()
+    index.add_documents(documents_ids=[str(place) for place in range(len(documents))], documents_embeddings=documents)
+    built = time.perf_counter()
+    found = retrieve.ColBERT(index=index).retrieve(queries_embeddings=queries, k=DEPTH)
+    searched = time.perf_counter()
+    places = [
+        [int(one["id"]) for one in row if int(one["id"]) != own] for row, own in zip(found, problem.own, strict=True)
+    ]
+    return {"index_s": built - started, "search_s": searched - built, "found": places}
+
+
+def plain_loop(folder: Path) -> dict[str, Any]:
+    """The loop that everybody writes: each query against padded blocks of documents."""
+    problem = open_problem(folder)
+    started = time.perf_counter()
+    longest = int(problem.documents.lengths.max())
+    scores = torch.full((len(problem.queries), len(problem.documents)), -torch.inf)
+    for first in range(0, len(problem.documents), 512):
+        block = range(first, min(first + 512, len(problem.documents)))
+        padded, mask = torch.zeros(len(block), longest, problem.documents.width), torch.zeros(len(block), longest)
+        for row, place in enumerate(block):
+            rows = torch.tensor(problem.documents[place]).float()
+            padded[row, : len(rows)], mask[row, : len(rows)] = rows, 1
+        for query in range(len(problem.queries)):
+            rows = torch.tensor(problem.queries[query]).float()
+            similarities = torch.einsum("qd,nld->nql", rows, padded).masked_fill(mask[:, None] == 0, -torch.inf)
+            scores[query, block.start : block.stop] = similarities.amax(2).sum(1)
+    scores[np.flatnonzero(problem.own >= 0), problem.own[problem.own >= 0]] = -torch.inf
+    found = scores.topk(min(DEPTH, scores.shape[1])).indices.tolist()
+    return {"index_s": 0.0, "search_s": time.perf_counter() - started, "found": found}
+
+
+def _places(rankings: list[Ranking]) -> list[list[int]]:
+    return [found.documents.tolist() for found in rankings]
+
+
+def _line(result: dict[str, Any]) -> str:
+    return f"index {result['index_s']:.1f} s, search {result['search_s']:.1f} s, nDCG@10 {result['ndcg@10']:.4f}"
+
+
+PEERS: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
+    "plaid": ("fast_plaid", plaid),
+    "voyager": ("voyager", voyager),
+    "scann": ("scann", scann),
+}
+"""By name: the package that it needs, and how it is measured."""
