@@ -61,7 +61,6 @@ def _evaluate(arguments: Sequence[str]) -> None:
     from eval.evaluate import evaluate_experiment
     from eval.plan import print_plan
     from eval.report.cli import main_report
-    from eval.report.load import InconclusiveError
     from experiment.load import load_config, override_heads, read_resolved
     from experiment.progress import Progress
 
@@ -76,10 +75,7 @@ def _evaluate(arguments: Sequence[str]) -> None:
         return
     with open_executor(options) as executor, Progress() as progress:
         evaluate_experiment(config, progress, executor)
-    try:
-        main_report([str(config.output)])
-    except InconclusiveError as error:
-        print(f"no leaderboard: {error}")
+    main_report([str(config.output)])
 
 
 def _evaluate_checkpoints(arguments: Sequence[str]) -> None:
