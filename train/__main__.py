@@ -10,6 +10,7 @@ from experiment.collections import check_source
 from experiment.config import grid_points
 from experiment.executor import add_executor_options, open_executor
 from experiment.load import dump_config, load_config, override_heads
+from train.trackers import check_trackers
 
 __all__ = ["main"]
 
@@ -40,9 +41,9 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--heads", type=Path, action="append", default=[], metavar="FILE", help="a Python file that registers heads"
     )
-    add_executor_options(parser)
     options = parser.parse_intermixed_args(arguments)
     config = load_config(options.config, [*override_heads(options.heads), *options.overrides])
+    check_trackers(config.train.trackers)
     if options.dry_run:
         print(dump_config(config), end="")
         evaluated = [check_source(dataset.source, cache=config.cache) for dataset in config.eval.datasets]

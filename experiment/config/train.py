@@ -57,7 +57,8 @@ class TrainConfig(Section):
             the batch at once.
         gradient_checkpointing: Whether the backbone's activations are computed again in the backward pass, which
             takes less memory and more time; the numbers stay the same.
-        compile: Whether torch.compile makes the kernels of backbone and head; numbers change in the last bits.
+        compile: Whether torch.compile makes the kernels of backbone and head; numbers change in the last bits, and
+            dropout is drawn otherwise.
         loss: The loss and its options; a bare string is its name.
         optimizer: Optimiser and learning rates.
         schedule: How the learning rate falls after the warm-up.

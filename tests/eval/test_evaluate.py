@@ -224,8 +224,8 @@ def test_what_another_process_is_at_comes_last_and_is_not_repeated(miniature, ca
         capsys.readouterr()
         evaluate(miniature.config())
     lines = capsys.readouterr().out.splitlines()
-    assert "odd [1/8] linear seed 0: another process is at it, so it comes last" in lines
-    assert lines[-1] == "odd [1/8] linear seed 0: another process has done it meanwhile"
+    assert "odd linear seed 0: another process is at it, so it comes last" in lines
+    assert lines[-1] == "odd [8/8] linear seed 0: another process has done it meanwhile"
     assert results(miniature.folder) == whole
 
 

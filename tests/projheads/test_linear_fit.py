@@ -63,6 +63,7 @@ def test_no_other_matrix_fits_better():
 
 def test_a_bias_follows_an_output_that_does_not_start_at_zero():
     head = nn.Sequential(nn.Linear(24, 16), nn.GELU())
+    nn.init.constant_(head[0].bias, 2.0)
     fits = [linearise(head, tokens(2000), bias=bias) for bias in (False, True)]
     assert fits[1].r2 > fits[0].r2
     assert fits[0].linear.bias is None

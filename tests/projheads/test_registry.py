@@ -106,6 +106,8 @@ def test_a_file_of_heads_can_be_imported(tmp_path):
     file.write_text(NEW_HEAD)
     assert registry.import_head_file(file) == ["twice"]
     assert build_head("twice(factor=3)", 8, 4).factor == 3.0
+    assert registry.import_head_file(file) == ["twice"]
+    file.write_text(NEW_HEAD + "\n# changed\n")
     with pytest.raises(ProjheadsError, match=r'"twice".* taken by projheads_head_file_mine\.Twice'):
         registry.import_head_file(file)
     for content, message in [

@@ -283,7 +283,7 @@ def test_a_full_memory_or_disk_fails_the_trial_and_the_others_go_on(folder, back
         return original(*arguments, **options)
 
     original = train_trial
-    monkeypatch.setattr("train.run.train_trial", fail)
+    monkeypatch.setattr("train.trials.train_trial", fail)
     experiment = train()
     told = capsys.readouterr().out
     assert told.count("FAILED") == 2

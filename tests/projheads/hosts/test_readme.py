@@ -16,7 +16,7 @@ TEXTS = ["the cat sat on a mat", "what is red?"]
 
 def test_the_snippet_that_swaps_a_head(backbone, tmp_path, monkeypatch):
     pytest.importorskip("pylate")
-    section = README.read_text(encoding="utf-8").partition("### Swap the head of a model that works")[2]
+    section = README.read_text(encoding="utf-8").partition("## Use a head in your own code")[2]
     snippet = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
     monkeypatch.chdir(tmp_path)
     host = load_host("pylate")
@@ -24,9 +24,12 @@ def test_the_snippet_that_swaps_a_head(backbone, tmp_path, monkeypatch):
         str(backbone), build_head("linear", 32, 8), EncodingSettings(query_length=12, document_length=24)
     )
     folder = re.search(r'ColBERT\("(.*?)"\)', snippet)[1]
-    model.save(tmp_path / folder)
-    exec(compile(snippet, str(README), "exec"), {})
-    swapped = host.load("upgraded")
-    assert str(swapped.head.spec) == 'ffn(activation="gelu")'
+    model.save(tmp_path / "trained")
+    snippet = snippet.replace(folder, "trained")
+    names = {}
+    exec(compile(snippet, str(README), "exec"), names)
+    swapped = host.PylateModel(names["model"])
+    assert str(swapped.head.spec) == "lateon"
+    assert names["layer"].weight.shape == (8, 32)
     for ours, theirs in zip(swapped.encode(TEXTS, is_query=False), model.encode(TEXTS, is_query=False), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
