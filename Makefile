@@ -23,10 +23,10 @@ quickstart: $(VENV)/.quickstart
 test: test-pylate test-sentence-transformers
 
 test-pylate: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 test-sentence-transformers: $(VENV_ST)/.test
-	$(BIN_ST)/python -m pytest $(TESTS_ST)
+	OMP_NUM_THREADS=1 $(BIN_ST)/python -m pytest -n 2 $(TESTS_ST)
 
 # The peers' own tests with our heads in the place of their Dense.
 peers: $(VENV)/.dev $(VENV_ST)/.test
