@@ -17,6 +17,21 @@ nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv > "$results
 # MaxSim: fused, blocked and reference against each other, in time and peak memory.
 "$python" -m benchmarks.maxsim --device cuda --output "$results/maxsim-cuda.json"
 
+# Full training in bf16: examples a second, share of the bare products' speed, peak memory; fused or not, compiled or not.
+for batch in 32 128 512 1024; do
+    for options in "" "--unfused" "--compile"; do
+        "$python" -m benchmarks.train --measure ours --device cuda --precision bf16 --data "$data" --batch "$batch" \
+            --steps 10 --backbone "$backbone" $options | tail -1 |
+            sed "s/^{/{\"batch\": $batch, \"options\": \"$options\", /" >> "$results/train-cuda.jsonl" ||
+            echo "{\"batch\": $batch, \"options\": \"$options\", \"failed\": true}" >> "$results/train-cuda.jsonl"
+    done
+done
+# Against the trainer of the host, which needs datasets.
+if "$python" -c "import datasets" 2>/dev/null; then
+    "$python" -m benchmarks.train --device cuda --precision bf16 --data "$data" --batch 32 --batch 128 \
+        --backbone "$backbone" --output "$results/train-cuda.json"
+fi
+
 # The fused kernels and the adapters on the card.
 "$python" -m pytest tests/projheads/test_scoring.py tests/projheads/hosts -q -p no:cacheprovider | tee "$results/tests.txt"
 

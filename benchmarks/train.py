@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from torch import nn
 
+import train.batch
 from experiment.collections import open_collection, training_pairs
 from experiment.config import OptimizerConfig, TrainConfig
 from experiment.device import describe_device, peak_memory, pick_device, reset_peak_memory
@@ -32,6 +34,7 @@ from projheads import build_head
 from projheads.errors import ProjheadsError
 from projheads.hosts import load_host
 from projheads.hosts.base import EncodingSettings, HostModel
+from projheads.scoring import maxsim
 from train.data import TrainingData, order_of
 from train.embed import LiveEmbedder
 from train.texts import tokenise_once
@@ -57,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", action="store_true", help="let our trainer compile the model")
+    parser.add_argument("--unfused", action="store_true", help="keep our trainer from fused MaxSim kernels")
     parser.add_argument("--mini-batch", type=int, help="GradCache for our trainer, in pieces of that many texts")
     parser.add_argument("--output", type=Path, help="the result's JSON file; the curves go beside it")
     parser.add_argument("--measure", choices=("ours", "host", "parts"), help=argparse.SUPPRESS)
@@ -107,6 +111,7 @@ def _compare(options: argparse.Namespace, data: str, batch: int) -> dict[str, An
         "peak_memory_bytes": {name: run["peak_memory_bytes"] for name, run in best.items()},
         "memory_of_training_bytes": {name: run["memory_of_training_bytes"] for name, run in best.items()},
         "memory_ratio": best["ours"]["peak_memory_bytes"] / best["host"]["peak_memory_bytes"],
+        "share_of_bare_products": best["ours"]["share_of_bare_products"],
         "losses": {name: run["losses"] for name, run in best.items()},
         "largest_difference_of_losses": max(
             abs(a - b) for a, b in zip(best["ours"]["losses"], best["host"]["losses"], strict=True)
@@ -147,8 +152,8 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
             module.p = 0.0
     reset_peak_memory(device)
     before = peak_memory(device)
-    train = {"ours": _train_ours, "host": _train_with_host, "parts": _parts}[options.measure]
-    result = train(options, model, queries, documents)
+    measure = {"ours": _train_ours, "host": _train_with_host, "parts": _parts}[options.measure]
+    result = measure(options, model, queries, documents)
     peak = peak_memory(device)
     return result | {"peak_memory_bytes": peak, "memory_of_training_bytes": peak - before}
 
@@ -202,6 +207,8 @@ def _train_ours(
         model, tokenise_once(model, queries, is_query=True), tokenise_once(model, documents, is_query=False)
     )
     tokenised = time.perf_counter() - started
+    if options.unfused:
+        setattr(train.batch, "maxsim", partial(maxsim, backend="blocked"))  # noqa: B010
     if options.compile:
         next(iter(model.native.children())).compile(dynamic=True)
         model.head.compile(dynamic=True)
@@ -219,7 +226,31 @@ def _train_ours(
         "examples_per_s": options.steps * batch / seconds,
         "losses": record.losses,
         "tokenise_s": tokenised,
+        "share_of_bare_products": _multiply_adds(model, embed, options.steps / (options.steps + WARM_UP))
+        / seconds
+        / _bare_products(options),
     }
+
+
+def _multiply_adds(model: HostModel, embed: LiveEmbedder, counted: float) -> float:
+    """Count the multiply-adds of the matrices in the counted share of the steps; attention and MaxSim are left out."""
+    inner = [module.weight.numel() for module in model.native.modules() if isinstance(module, nn.Linear)]
+    tokens = embed.queries.lengths.sum() + embed.documents.lengths.sum()
+    return float(3 * sum(inner) * tokens * counted)
+
+
+def _bare_products(options: argparse.Namespace) -> float:
+    """Measure a bare matrix product of the same precision: multiply-adds a second."""
+    device = pick_device(options.device)
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[options.precision]
+    size = 8192 if device.type == "cuda" else 1024
+    left, right = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(2))
+    times = []
+    for _ in range(7):
+        started = time.perf_counter()
+        float((left @ right)[0, 0])
+        times.append(time.perf_counter() - started)
+    return float(size**3 / min(times))
 
 
 def _data(queries: list[str], documents: list[str], places: np.ndarray) -> TrainingData:
