@@ -55,6 +55,9 @@ def open_trackers(
         kind = LOGGER_TYPE_TO_CLASS[name]
         if name == "tensorboard":
             trackers.append(kind(run_name=name, logging_dir=str(folder)))
+        elif name == "wandb":
+            folder.mkdir(parents=True, exist_ok=True)
+            trackers.append(kind(run_name=config.name, name=trial, dir=str(folder)))
         else:
             trackers.append(kind(run_name=config.name, name=trial))
         trackers[-1].start()
