@@ -97,8 +97,8 @@ def _seed_notes(board: Leaderboard) -> list[str]:
 def _pairing_notes(board: Leaderboard) -> list[str]:
     """Say where a difference is not that of the two means beside it, for they are over more seeds."""
     return [
-        f"{row.label}: its mean is over {_counted(len(row.seeds), 'seed')}, its difference to {board.baseline} over the "
-        f"{row.verdict.seeds} that both have, so it is not the difference of the two means."
+        f"{row.label}: its mean is over {_counted(len(row.seeds), 'seed')}, its difference to {board.baseline} over "
+        f"the {row.verdict.seeds} that both have, so it is not the difference of the two means."
         for row in board.rows
         if row.verdict is not None and row.verdict.seeds < max(len(row.seeds), len(board.baseline_row.seeds))
     ]
