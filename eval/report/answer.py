@@ -45,6 +45,7 @@ def notes(board: Leaderboard) -> list[str]:
     return [
         *board.experiment.remarks,
         *_seed_notes(board),
+        *_pairing_notes(board),
         *_failure_notes(board),
         *_sanity_notes(board),
         *_sweep_notes(board),
@@ -91,6 +92,16 @@ def _seed_notes(board: Leaderboard) -> list[str]:
     if seeds < MINIMUM_SEEDS:
         return [f"{_counted(seeds, 'seed')}: too few for verdicts. Train at least {MINIMUM_SEEDS}."]
     return []
+
+
+def _pairing_notes(board: Leaderboard) -> list[str]:
+    """Say where a difference is not that of the two means beside it, for they are over more seeds."""
+    return [
+        f"{row.label}: its mean is over {_counted(len(row.seeds), 'seed')}, its difference to {board.baseline} over "
+        f"the {row.verdict.seeds} that both have, so it is not the difference of the two means."
+        for row in board.rows
+        if row.verdict is not None and row.verdict.seeds < max(len(row.seeds), len(board.baseline_row.seeds))
+    ]
 
 
 def _failure_notes(board: Leaderboard) -> list[str]:

@@ -75,6 +75,10 @@ def test_failed_trials_stand_in_the_table_with_their_reason(tmp_path):
     assert row.seeds == (0, 2)
     assert row.verdict.word == "too few seeds"
     assert "ffn(depth=2), seed 1, does not count: the loss was NaN at step 12" in notes(board)
+    assert (
+        "ffn(depth=2): its mean is over 2 seeds, its difference to linear over the 2 that both have, so it is not the "
+        "difference of the two means."
+    ) in notes(board)
 
 
 def test_trials_that_fail_for_one_reason_share_a_note(tmp_path):
