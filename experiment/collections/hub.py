@@ -8,6 +8,7 @@ hold them, for a data set ``hf:<repo>`` and for ``hf:<repo>/<config>`` (one lang
 - qrels: ``qrels``, ``default``, or the repository ``<repo>-qrels``; with a config ``<config>-qrels`` or ``<config>``
 """
 
+import importlib.util
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -123,7 +124,6 @@ def _read_qrels(source: str, table: Any) -> Iterator[Judgement]:
 @contextmanager
 def told_in_one_line(repo: str) -> Iterator[None]:
     """Turn what goes wrong with a data set of the hub in the block into one line."""
-    import httpx
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
     from huggingface_hub.utils import logging as hub_logging
 
@@ -131,7 +131,7 @@ def told_in_one_line(repo: str) -> Iterator[None]:
     hub_logging.set_verbosity(logging.ERROR)
     try:
         yield
-    except (ConnectionError, httpx.TransportError):
+    except (ConnectionError, *_transport_errors()):
         raise ProjheadsError(
             f"hf:{repo}: the hub can not be reached and the data set is not in its cache; "
             "connect once to fetch it, or give a folder in BEIR layout"
@@ -144,3 +144,9 @@ def told_in_one_line(repo: str) -> Iterator[None]:
         raise ProjheadsError(f"hf:{repo}: {str(error.__cause__ or error).splitlines()[0]}") from None
     finally:
         hub_logging.set_verbosity(verbosity)
+
+
+def _transport_errors() -> list[type[Exception]]:
+    """List how the HTTP library tells that the network is away: huggingface_hub takes httpx, from version 2 on httpx2."""
+    there = [name for name in ("httpx", "httpx2") if importlib.util.find_spec(name)]
+    return [importlib.import_module(name).TransportError for name in there]
