@@ -131,7 +131,7 @@ def told_in_one_line(repo: str) -> Iterator[None]:
     hub_logging.set_verbosity(logging.ERROR)
     try:
         yield
-    except (ConnectionError, *_transport_errors()):
+    except (*_transport_errors(), ConnectionError):
         raise ProjheadsError(
             f"hf:{repo}: the hub can not be reached and the data set is not in its cache; "
             "connect once to fetch it, or give a folder in BEIR layout"
@@ -146,7 +146,7 @@ def told_in_one_line(repo: str) -> Iterator[None]:
         hub_logging.set_verbosity(verbosity)
 
 
-def _transport_errors() -> list[type[Exception]]:
-    """List how the HTTP library tells that the network is away: huggingface_hub takes httpx, from version 2 on httpx2."""
+def _transport_errors() -> tuple[type[Exception], ...]:
+    """Return how the HTTP library of huggingface_hub (httpx, from version 2 on httpx2) tells of a lost network."""
     there = [name for name in ("httpx", "httpx2") if importlib.util.find_spec(name)]
-    return [importlib.import_module(name).TransportError for name in there]
+    return tuple(importlib.import_module(name).TransportError for name in there)
