@@ -131,7 +131,7 @@ def told_in_one_line(repo: str) -> Iterator[None]:
     hub_logging.set_verbosity(logging.ERROR)
     try:
         yield
-    except (*_transport_errors(), ConnectionError):
+    except _network_errors():
         raise ProjheadsError(
             f"hf:{repo}: the hub can not be reached and the data set is not in its cache; "
             "connect once to fetch it, or give a folder in BEIR layout"
@@ -146,7 +146,7 @@ def told_in_one_line(repo: str) -> Iterator[None]:
         hub_logging.set_verbosity(verbosity)
 
 
-def _transport_errors() -> tuple[type[Exception], ...]:
-    """Return how the HTTP library of huggingface_hub (httpx, from version 2 on httpx2) tells of a lost network."""
+def _network_errors() -> tuple[type[Exception], ...]:
+    """Return what tells of a lost network: huggingface_hub has it from httpx, from version 2 on from httpx2."""
     there = [name for name in ("httpx", "httpx2") if importlib.util.find_spec(name)]
-    return tuple(importlib.import_module(name).TransportError for name in there)
+    return (ConnectionError, *(importlib.import_module(name).TransportError for name in there))
