@@ -339,7 +339,8 @@ def _train_with_host(
         loss = host_losses.MultiVectorMultipleNegativesRankingLoss(model.native)
         extra = {}
         # Its trainer sets no prefix before a text unless it is told to, though its encode does.
-        common["prompts"] = {"query": model.native.prompts["query"], "positive": model.native.prompts["document"]}
+        prompts: Any = model.native.prompts
+        common["prompts"] = {"query": prompts["query"], "positive": prompts["document"]}
         kinds = (MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments)
         name = "sentence-transformers"
     forward = loss.forward
