@@ -3,7 +3,9 @@ import torch
 from torch import nn
 
 from projheads import build_head
+from projheads.scoring import maxsim
 from train.checkpoint import Checkpoint
+from train.data import order_of
 from train.embed import pad
 from train.failures import TrainingFailedError
 from train.trial import count_steps, train_trial, validate
@@ -100,16 +102,14 @@ def test_accumulated_batches_make_one_step_of_their_mean(settings, problem):
         settings(batch_size=4, gradient_accumulation=3, max_steps=1, max_grad_norm=None), together, None, embed, data, 5
     )
     alone = []
-    order = next(iter(__import__("train.data", fromlist=["order_of"]).order_of(data, 12, 1, 5)))
+    order = next(iter(order_of(data, 12, 1, 5)))
     for part in range(3):
         head = linear()
         rows = data.examples[order[4 * part : 4 * part + 4]]
         queries, documents = (pad(*embed(head, rows[:, side], is_query=side == 0)) for side in (0, 1))
-        from projheads.scoring import maxsim
-
         scores = maxsim(queries[0], documents[0], queries[1], documents[1])
         nn.functional.cross_entropy(scores, torch.arange(4)).backward()
-        alone.append(head.weight.grad if hasattr(head, "weight") else next(head.parameters()).grad)
+        alone.append(next(head.parameters()).grad)
     head = linear()
     parameter = next(head.parameters())
     parameter.grad = sum(alone) / 3
