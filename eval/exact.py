@@ -199,7 +199,7 @@ def _score_window(chunks: list[Tensor], window: "_Window", tile_rows: int, how: 
                 scores[row : row + len(chunk), tile] = maxsim(chunk, texts, backend="fused")
                 row += len(chunk)
             return
-        # Kept by the thread: fresh memory costs as much as a tenth of the products that are written into it.
+        # Kept by the thread, so that no block asks the system for memory anew.
         if len(getattr(own, "buffer", ())) < most * len(vectors):
             own.buffer = torch.empty(most * len(vectors), device=device, dtype=vectors.dtype)
         for chunk in chunks:

@@ -16,7 +16,7 @@ from train.texts import TokenisedTexts
 __all__ = ["Embedder", "FrozenEmbedder", "LiveEmbedder", "by_length", "pad"]
 
 PASS_TOKENS = {"cpu": 48, "cuda": 8192, "mps": 1024}
-"""Padding tokens that cost about as much as one more forward pass; measured on the CPU, estimated elsewhere."""
+"""Padding tokens that cost about as much as one more forward pass: estimates, which move time and no result."""
 
 
 class Embedder(Protocol):

@@ -40,7 +40,7 @@ def failures_told() -> Iterator[None]:
             raise
         where = f" at {error.filename}" if error.filename else ""
         raise TrainingFailedError(
-            f"the disk is full{where}; make room, and the same command trains this trial again"
+            f"the disk is full{where}; make room, and the same command goes on with this trial"
         ) from error
 
 

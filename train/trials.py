@@ -173,7 +173,8 @@ class Trainer:
                 failure = str(error)
         if processes.main:
             write_json(trial.folder.trial_json, _describe(setting, trial, head, record, failure))
-            checkpoint.remove()
+            if failure is None:
+                checkpoint.remove()
         processes.wait()
         return f"FAILED: {failure}" if failure else str(record)
 

@@ -7,20 +7,9 @@ from typing import Any
 from projheads.errors import ProjheadsError
 from projheads.hosts import available_hosts
 from projheads.hosts.checkpoint import read_modules
+from projheads.hosts.layout import MODULES_FILE, written_by
 
 __all__ = ["detect_host"]
-
-_WRITTEN_BY = {
-    "pylate": ("pylate.", "projheads.hosts.pylate."),
-    "sentence-transformers": (
-        "sentence_transformers.multi_vector_encoder.",
-        "projheads.hosts.sentence_transformers.",
-    ),
-}
-"""How the class names of a host's own modules begin, in modules.json."""
-
-_MODEL_TYPES = {"ColBERT": "pylate", "MultiVectorEncoder": "sentence-transformers"}
-"""What config_sentence_transformers.json calls a model, and the host that does."""
 
 
 def detect_host(folder: Path) -> str:
@@ -41,18 +30,14 @@ def detect_host(folder: Path) -> str:
 
 def _writer(folder: Path) -> str:
     config = _read_object(folder / "config.json")
-    if not (folder / "modules.json").is_file():
+    if not (folder / MODULES_FILE).is_file():
         if "HF_ColBERT" in (config.get("architectures") or []):
             return "pylate"
         what = "a bare backbone without a projection" if config else "no model: it has neither modules.json nor config"
         raise ProjheadsError(f'checkpoint "{folder}": is {what}; give a multi-vector checkpoint')
-    types = [module.type for module in read_modules(folder / "modules.json")]
-    for host, beginnings in _WRITTEN_BY.items():
-        if any(kind.startswith(beginnings) for kind in types):
-            return host
-    about = _read_object(folder / "config_sentence_transformers.json")
-    if about.get("model_type") in _MODEL_TYPES:
-        return _MODEL_TYPES[str(about["model_type"])]
+    if host := written_by(folder):
+        return host
+    types = [module.type for module in read_modules(folder / MODULES_FILE)]
     names = [kind.rpartition(".")[2] for kind in types]
     if "Pooling" in names:
         raise ProjheadsError(

@@ -42,6 +42,9 @@ OUR_PROJECTIONS = {
     "projheads.hosts.pylate.Projection": "pylate",
     "projheads.hosts.sentence_transformers.Projection": "sentence-transformers",
 }
+_OWN_MODULES = {"pylate.": "pylate", "sentence_transformers.multi_vector_encoder.": "sentence-transformers"}
+"""How the class names of what only one host has begin."""
+
 _MODEL_TYPES = {"ColBERT": "pylate", "MultiVectorEncoder": "sentence-transformers"}
 
 
@@ -52,8 +55,9 @@ def written_by(folder: Path) -> str | None:
     for entry in read_modules(folder / MODULES_FILE):
         if entry.type in OUR_PROJECTIONS:
             return OUR_PROJECTIONS[entry.type]
-        if entry.type.startswith("pylate."):
-            return "pylate"
+        for beginning, host in _OWN_MODULES.items():
+            if entry.type.startswith(beginning):
+                return host
     settings = read_json(folder / SETTINGS_FILE) if (folder / SETTINGS_FILE).is_file() else {}
     return _MODEL_TYPES.get(str(settings.get("model_type")))
 

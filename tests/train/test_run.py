@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from experiment.cli import run_command
 from experiment.fingerprint import weights_hash
@@ -288,9 +288,37 @@ def test_a_full_memory_or_disk_fails_the_trial_and_the_others_go_on(folder, back
     told = capsys.readouterr().out
     assert told.count("FAILED") == 2
     assert "FAILED: the device is out of memory; lower train.batch_size" in told
-    assert "FAILED: the disk is full at x; make room, and the same command trains this trial again" in told
+    assert "FAILED: the disk is full at x; make room, and the same command goes on with this trial" in told
     assert sorted(trial.read_trial()["status"] for trial in experiment.trials()) == ["failed"] * 2 + ["finished"] * 2
     assert {trial.read_trial()["status"] for trial in train().trials()} == {"finished"}
+
+
+def test_a_trial_that_a_full_disk_ended_goes_on_from_its_last_point(folder, backbone, monkeypatch):
+    folder(backbone)
+    options = ("seeds=[0]", "heads.variants=[linear]", "train.checkpoint_every=2")
+    whole = hashes(train(*options, "output=never-stopped"))
+    saved, starts = [], []
+
+    def full(tensors, path):
+        saved.append(path)
+        if len(saved) == 2:
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        save_file(tensors, path)
+
+    def watched(*arguments, on_step, **named):
+        return train_trial(
+            *arguments, on_step=lambda step, record: starts.append(step) or on_step(step, record), **named
+        )
+
+    with monkeypatch.context() as patch:
+        patch.setattr("train.checkpoint.save_file", full)
+        (trial,) = train(*options).trials()
+    assert "the disk is full" in trial.read_trial()["error"]
+    assert [point.name for point in trial.checkpoint.glob("step-*")] == ["step-2"]
+    monkeypatch.setattr("train.trials.train_trial", watched)
+    assert hashes(train(*options)) == whole
+    assert starts[0] == 2
+    assert not trial.checkpoint.exists()
 
 
 def test_a_trial_killed_in_its_middle_goes_on_from_its_last_point(folder, backbone):
