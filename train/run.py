@@ -65,6 +65,12 @@ def _train_all(
         write_untrained(setting, folder)
     sweeps = list_sweep(setting, folder) if config.sweep else []
     trials = [trial for sweep in sweeps for trial in sweep.trials] or list_trials(setting, folder)
+    smallest = min(trial.settings.batch_size for trial in trials)
+    if smallest < processes.count:
+        raise ProjheadsError(
+            f"train.batch_size: {smallest} examples cannot be shared among {processes.count} processes; raise it, or "
+            "start fewer"
+        )
     pending = [trial for trial in trials if not trial.finished]
     processes.wait()
     progress.say(_tell(setting, trials, pending, sweeps))

@@ -16,13 +16,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from experiment.cli import run_command
+from experiment.executor import LocalExecutor
 from experiment.fingerprint import weights_hash
 from experiment.folder import ExperimentFolder, sha256_file
 from experiment.load import load_config
+from experiment.progress import Progress
 from projheads.errors import ProjheadsError
 from projheads.hosts import load_host
 from train.__main__ import main
-from train.run import run_training
+from train.data import load_training_data
+from train.processes import Processes
+from train.run import _train_all, run_training
+from train.setting import prepare
 from train.trial import train_trial
 
 ROOT = Path(__file__).parents[2]
@@ -249,6 +254,14 @@ def test_two_processes_train_as_one_does(folder, without_dropout, regime):
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("2 trials (2 variants x 1 seeds)") == 1
     assert_same_training(ExperimentFolder(Path("out")), train(*options, "output=alone"), 2e-4)
+
+
+def test_a_batch_smaller_than_the_processes_is_one_line(folder, backbone):
+    folder(backbone)
+    config = load_config(Path("try.yaml"), ["eval.references=[]"])
+    setting = prepare(config, load_training_data(config))
+    with pytest.raises(ProjheadsError, match=r"train\.batch_size: 4 examples cannot be shared among 5 processes"):
+        _train_all(setting, ExperimentFolder(Path("out")), Processes(1, 5), LocalExecutor(), Progress(quiet=True))
 
 
 def test_the_last_layers_are_trained_from_stored_states_as_without(folder, without_dropout, monkeypatch):
