@@ -77,7 +77,7 @@ def write_vectors(texts: Texts, folder: Path, host: str) -> None:
     np.save(folder / "own.npy", own_documents(texts.query_ids, texts.document_ids))
     for side, some in (("queries", texts.queries), ("documents", texts.documents)):
         place = folder / f"{side}-store"
-        store = encode_tokens(model, some, is_query=side == "queries", project=True, folder=place, batch_tokens=2048)
+        store = encode_tokens(model, some, is_query=side == "queries", project=True, folder=place)
         np.save(folder / f"{side}.npy", store.vectors)
         np.save(folder / f"{side}-offsets.npy", store.offsets)
 

@@ -41,9 +41,7 @@ def measure_experiment(texts: Texts, pylate_evaluations: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as place:
         started = time.perf_counter()
         stores = [
-            encode_tokens(
-                model, some, is_query=side == "queries", project=False, folder=Path(place, side), batch_tokens=2048
-            )
+            encode_tokens(model, some, is_query=side == "queries", project=False, folder=Path(place, side))
             for side, some in (("queries", texts.queries), ("documents", texts.documents))
         ]
         encoded = time.perf_counter()

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from eval.ranking import NOTHING, Problem, Ranking, maxsim_of, rank, rounding_errors, shortlist
-from eval.threads import over_threads
+from experiment.threads import over_threads
 from experiment.token_store import TokenStore
 from projheads.errors import ProjheadsError
 

@@ -39,14 +39,14 @@ class Encoding:
     Attributes:
         device: Where.
         precision: Arithmetic of backbone and head: ``fp32``, ``bf16`` or ``fp16``.
-        batch_tokens: Tokens that the backbone encodes at once.
+        batch_tokens: Tokens of a batch; None for what suits the device.
         cache: Folder of token states and checkpoints' embeddings, which are kept, and of embeddings on their way.
         trust_remote_code: Whether code that comes with a backbone may run.
     """
 
     device: torch.device
     precision: str
-    batch_tokens: int
+    batch_tokens: int | None
     cache: Path
     trust_remote_code: bool
 

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from eval.ranking import NOTHING, Problem, Ranking, maxsim_of, rank, rounding_errors, shortlist
-from eval.threads import over_threads
 from experiment.device import resolve_precision
+from experiment.threads import over_threads
 from experiment.token_store import TokenStore
 from projheads.errors import ProjheadsError
 from projheads.scoring import maxsim

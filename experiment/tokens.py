@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,13 +17,14 @@ from torch import Tensor
 
 from experiment.device import autocast
 from experiment.folder import sha256_json
+from experiment.threads import over_threads
 from experiment.token_store import LENGTH, Filled, StoreFolder, TokenStore, offsets_of
 from projheads.errors import ProjheadsError
 from projheads.hosts.base import HostModel
 
 __all__ = ["TokenStore", "encode_tokens", "text_key"]
 
-ENCODING_VERSION = 1
+ENCODING_VERSION = 2
 """Raised when the same model and texts would give other bytes, so that older stores are made anew."""
 
 WINDOW = 4096
@@ -30,6 +32,12 @@ WINDOW = 4096
 
 CHUNK = 256
 """Texts that are tokenised at once."""
+
+BATCH_TOKENS_ON_CPU = 1024
+"""Enough for a matrix product to be as fast as larger ones, and few enough for what lies between two to stay in the
+caches."""
+
+BATCH_TOKENS_ELSEWHERE = 16384
 
 
 def text_key(texts: Sequence[str]) -> str:
@@ -52,15 +60,15 @@ def encode_tokens(
     dtype: Literal["float16", "float32"] = "float16",
     folder: Path | None = None,
     key: str = "",
-    batch_tokens: int = 8192,
+    batch_tokens: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> TokenStore:
     """Encode texts into the vectors of their scoring tokens.
 
     With a folder, memory is bounded whatever the number of texts: it holds the tokens of a window and the vectors of a
     batch. A store that was cut off is completed, with the same bytes as one that was never stopped. The same model,
-    texts and arguments give the same bytes on the CPU. Two processes that ask for the same folder take turns, and the
-    second finds the work done.
+    texts and arguments give the same bytes on the CPU, whatever the number of threads: each encodes a batch of its own.
+    Two processes that ask for the same folder take turns, and the second finds the work done.
 
     Args:
         model: The model; its modules are in evaluation mode meanwhile.
@@ -73,13 +81,16 @@ def encode_tokens(
         folder: Where the store lies or shall lie; None keeps it in memory.
         key: What the vectors depend on beside the texts and the arguments here: the weights, and how the model reads
             texts. A store in ``folder`` with another key is replaced.
-        batch_tokens: Tokens, padding included, that the backbone encodes at once; a longer text goes alone.
+        batch_tokens: Tokens of a batch, padding included; a longer text goes alone. None for 1 024 on the CPU, where
+            every thread has such a batch, and 16 384 elsewhere.
         progress: Called with the number of texts that have come to be ready since its last call.
 
     Raises:
         ProjheadsError: If a vector is not finite or does not fit ``dtype``; nothing is clipped.
     """
     width = model.out_features if project else model.in_features
+    if batch_tokens is None:
+        batch_tokens = BATCH_TOKENS_ON_CPU if model.device.type == "cpu" else BATCH_TOKENS_ELSEWHERE
     encoder = _Encoder(model, is_query, project, precision, dtype, batch_tokens, progress or (lambda count: None))
     if folder is None:
         vectors, lengths = io.BytesIO(), io.BytesIO()
@@ -119,7 +130,7 @@ class _Encoder:
         commit: Callable[[Filled], None],
     ) -> Filled:
         """Encode what is missing, window by window, behind what is there already."""
-        with _evaluation_mode(self.model), torch.no_grad():
+        with _evaluation_mode(self.model):
             for start in range(filled.texts, len(texts), WINDOW):
                 started = time.perf_counter()
                 window = texts[start : start + WINDOW]
@@ -140,14 +151,24 @@ class _Encoder:
         counts = np.zeros(len(texts), LENGTH)
         for batch in batches:
             counts[batch.texts] = batch.scoring.sum(1).numpy()
-        first_rows = first_row + offsets_of(counts)
-        for batch in batches:
-            rows = self._encode(batch)
-            for text, part in zip(batch.texts, torch.split(rows, counts[batch.texts].tolist()), strict=True):
-                stored = self._stored(part, f"text {first_text + text}")
-                vectors.seek(int(first_rows[text]) * stored.itemsize * rows.shape[1])
-                vectors.write(stored.tobytes())
-            self.progress(len(batch.texts))
+        first_rows, writing = first_row + offsets_of(counts), threading.Lock()
+
+        def write(batch: _Batch) -> None:
+            parts = torch.split(self._encode(batch), counts[batch.texts].tolist())
+            stored = [
+                self._stored(part, f"text {first_text + text}") for text, part in zip(batch.texts, parts, strict=True)
+            ]
+            with writing:
+                for text, rows in zip(batch.texts, stored, strict=True):
+                    vectors.seek(int(first_rows[text]) * rows.itemsize * rows.shape[1])
+                    vectors.write(rows.tobytes())
+                self.progress(len(batch.texts))
+
+        if self.model.device.type == "cpu":
+            over_threads(write, batches)
+        else:
+            for batch in batches:
+                write(batch)
         return counts
 
     def _batches(self, texts: Sequence[str]) -> Iterator["_Batch"]:
@@ -166,6 +187,7 @@ class _Encoder:
                 cut = {name: value[rows, :longest] for name, value in tokens.items()}
                 yield _Batch(chunk[rows.numpy()], cut, scoring[rows, :longest])
 
+    @torch.no_grad()  # Here, for it holds in one thread only.
     def _encode(self, batch: "_Batch") -> Tensor:
         """Return the vectors (n_rows, width) of a batch's scoring tokens, text after text, float32 on the CPU."""
         device = self.model.device

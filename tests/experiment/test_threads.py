@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from eval.threads import over_threads
+from experiment.threads import over_threads
 
 
 @pytest.fixture(params=[1, 3])
