@@ -1,7 +1,7 @@
 """How fast evaluation is, each part against others in one run: encode, search, growth, experiment.
 
 ``python -m benchmarks.eval encode search growth experiment [--documents 1000]`` measures the parts that are named, all
-of them where none is, and writes results/eval-cpu.json; parts that are not measured stay as they are in it. SciFact's
+of them where none is, and writes results/eval-cpu.json and .md; parts that are not measured stay as they are. SciFact's
 texts are read from a folder in BEIR layout. With sentence-transformers installed in place of PyLate, ``encode`` is
 measured against that.
 """
@@ -19,9 +19,10 @@ from benchmarks.eval_encode import measure_encoding
 from benchmarks.eval_experiment import measure_experiment
 from benchmarks.eval_growth import draw_growth, measure_growth
 from benchmarks.eval_search import PEERS, measure_search
+from benchmarks.eval_table import markdown
 from experiment.cli import run_command
 from experiment.device import describe_device
-from experiment.folder import SCHEMA_VERSION, read_json, sha256_json, versions, write_json
+from experiment.folder import SCHEMA_VERSION, read_json, sha256_json, versions, write_json, write_text
 from projheads.hosts import available_hosts
 
 __all__ = ["main"]
@@ -78,6 +79,7 @@ def _save(path: Path, part: str, result: dict[str, Any], arguments: Sequence[str
     }
     parts[part] = about | result
     write_json(path, {"schema_version": SCHEMA_VERSION, "parts": parts})
+    write_text(path.with_suffix(".md"), markdown(parts))
     print(f"{part}: written to {path}")
 
 

@@ -30,22 +30,27 @@ def measure_growth(folder: Path, sizes: list[int], limit_s: float) -> dict[str, 
     How long it would take is guessed from the size before, in proportion to the vectors.
     """
     rows: list[dict[str, Any]] = []
-    seconds: dict[str, tuple[int, float]] = {}
+    before: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as place:
         for size in sizes:
-            made = in_child(_write_corpus, folder, Path(place), size)
+            made, exact = in_child(_write_corpus, folder, Path(place), size), None
             for method in ("exact", "IVF", "IVF-PQ", "HNSW"):
                 row: dict[str, Any] = {"vectors": size, "real_vectors": made["real"], "method": method}
-                before, taken = seconds.get(method, (size, 0.0))
-                guess = taken * size / before
+                guess = before[method]["wall_s"] * size / before[method]["vectors"] if method in before else 0.0
                 if guess > limit_s:
                     row["left_out"] = f"would take about {guess:.0f} s"
                 else:
                     row |= in_child(_search, folder, Path(place), size, _factory(method, size))
-                    seconds[method] = size, row["wall_s"]
+                    before[method], found = row, row.pop("found")
+                    exact = found if method == "exact" else exact
+                    row["recall_at_100"] = _recall(exact, found) if exact else None
                 rows.append(row)
                 print(row, flush=True)
     return {"queries": QUERIES, "rows": rows, "arithmetic": _arithmetic(rows)}
+
+
+def _recall(exact: list[np.ndarray], found: list[np.ndarray]) -> float:
+    return float(np.mean([np.isin(*pair).mean() for pair in zip(exact, found, strict=True)]))
 
 
 def _factory(method: str, size: int) -> str:
@@ -82,11 +87,13 @@ def _search(folder: Path, place: Path, size: int, factory: str) -> dict[str, Any
     problem = Problem(some, documents, DEPTH, np.arange(len(documents)), np.full(QUERIES, -1))
     device, started = torch.device("cpu"), time.perf_counter()
     if factory == "exact":
-        exact_search(problem, device=device)
-        return {"factory": factory, "index_s": 0.0, "search_s": time.perf_counter() - started, "index_bytes": 0}
+        rankings = exact_search(problem, device=device)
+        searched = time.perf_counter()
+        found = [ranking.documents for ranking in rankings]
+        return {"factory": factory, "index_s": 0.0, "search_s": searched - started, "index_bytes": 0, "found": found}
     index = build_index(documents, factory, None, device)
     built = time.perf_counter()
-    faiss_search(problem, index, candidates_per_token=64, max_candidates=200)
+    rankings = faiss_search(problem, index, candidates_per_token=64, max_candidates=200)
     searched = time.perf_counter()
     return {
         "factory": factory,
@@ -94,6 +101,7 @@ def _search(folder: Path, place: Path, size: int, factory: str) -> dict[str, Any
         "index_s": built - started,
         "search_s": searched - built,
         "index_bytes": index.bytes,
+        "found": [ranking.documents for ranking in rankings],
     }
 
 
@@ -136,11 +144,15 @@ def draw_growth(growth: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
-    panels = (("index_s", "seconds to index"), ("search_s", "seconds to search"), ("memory_bytes", "memory in GB"))
+    panels = (
+        ("index_s", "seconds to index"),
+        ("search_s", "seconds to search"),
+        ("anonymous_bytes", "memory in GB, mapped files left out"),
+    )
     for axis, (key, label) in zip(axes, panels, strict=True):
         for method in dict.fromkeys(row["method"] for row in growth["rows"]):
             points = [row for row in growth["rows"] if row["method"] == method and row.get(key)]
-            values = [row[key] / (1e9 if key == "memory_bytes" else 1) for row in points]
+            values = [row[key] / (1e9 if key == "anonymous_bytes" else 1) for row in points]
             if points:
                 axis.plot([row["vectors"] for row in points], values, marker="o", label=method)
         axis.set(xscale="log", yscale="log", xlabel="token vectors", title=label)

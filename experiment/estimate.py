@@ -11,7 +11,7 @@ from projheads.hosts.base import HostModel
 
 __all__ = ["TextSample", "sample_texts", "seconds_of_products"]
 
-TEXTS = 24
+TEXTS, TEXTS_PER_THREAD = 24, 8
 PRODUCT = (4096, 384, 384)
 SHARE_OF_PEAK = 0.5
 """Share of a bare matrix product's speed that a training step or a search reaches as a whole."""
@@ -39,7 +39,7 @@ def sample_texts(model: HostModel, texts: Sequence[str], *, is_query: bool, prec
         is_query: Whether they are queries.
         precision: Arithmetic of the backbone: ``fp32``, ``bf16`` or ``fp16``.
     """
-    count = min(TEXTS, len(texts))
+    count = min(max(TEXTS, TEXTS_PER_THREAD * torch.get_num_threads()), len(texts))
     chosen = [texts[place * len(texts) // count] for place in range(count)]
 
     def encode(some: Sequence[str]) -> int:

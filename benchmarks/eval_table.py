@@ -1,0 +1,139 @@
+"""The results of ``benchmarks.eval`` as Markdown, each number beside what it is measured against."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = ["markdown"]
+
+
+def markdown(parts: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the tables of the parts that were measured."""
+    writers = {"encode": _encoding, "search": _search, "growth": _growth, "experiment": _experiment}
+    blocks = ["# Evaluation, measured on a CPU"]
+    for name, part in parts.items():
+        versions = ", ".join(f"{package} {version}" for package, version in part["versions"].items())
+        made = f"`{part['command']}`: {part['device']}, {part['instructions']}; {versions}."
+        blocks += [*writers[name.split("-")[0]](part), made]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _encoding(part: Mapping[str, Any]) -> list[str]:
+    fields = ("seconds", "documents_per_second", "times_faster_than_host_fp32")
+    rows = [[name, *(f"{part[field][name]:.2f}" for field in fields)] for name in part["seconds"]]
+    return [
+        f"## Encoding, against {part['host']}",
+        f"{part['documents']} documents of SciFact; embeddings differ by at most {part['largest_difference']:.1g}. "
+        f"The backbone's bare matrix products take {part['seconds_of_the_bare_products_fp32']:.1f} s: "
+        f"no encoder is more than {part['largest_possible_ratio_fp32']:.2f} times as fast as the host in fp32.",
+        _table(["", "seconds", "documents a second", "times the host's speed"], rows),
+    ]
+
+
+def _search(part: Mapping[str, Any]) -> list[str]:
+    methods: Mapping[str, Any] = part["methods"]
+    exact, measured = methods["exact"], {name: row for name, row in methods.items() if "skipped" not in row}
+    plaid = _total(methods["plaid"]) if "plaid" in measured else None
+    rows = []
+    for name, row in measured.items():
+        share = 1.0 if name == "exact" else row.get("share_of_exact_multiplications")
+        rows.append(
+            [
+                f"`{name}`",
+                f"{row['index_s']:.1f}",
+                f"{row['search_s']:.1f}",
+                f"{plaid / _total(row):.1f}" if plaid else "",
+                _size(row["memory_bytes"]),
+                f"{row['ndcg@10']:.4f}",
+                f"{row['ndcg@10'] - exact['ndcg@10']:+.4f}",
+                "" if share is None else f"{100 * share:.1f}%",
+            ]
+        )
+    bare = min(seconds for name, seconds in exact.items() if name.startswith("bare_products_s fp32"))
+    skipped = "".join(f" {name}: {row['skipped']}." for name, row in methods.items() if "skipped" in row)
+    return [
+        "## Index and search",
+        f"{part['queries']} queries ({part['query_vectors']} token vectors) of SciFact against {part['documents']} "
+        f"documents ({part['document_vectors']} token vectors), for 100 documents each. Exact search takes "
+        f"{exact['times_bare_products fp32']:.2f} times as long as the bare matrix products ({bare:.1f} s, fp32, the "
+        f"faster of large ones and of tiles, measured in turns with it). Memory is the peak beyond the bare process, "
+        f"mapped files included.{skipped}",
+        _table(
+            [
+                "",
+                "index s",
+                "search s",
+                "times PLAID's speed",
+                "nDCG@10",
+                "against exact",
+                "multiplications of exact's",
+            ],
+            rows,
+        ),
+    ]
+
+
+def _growth(part: Mapping[str, Any]) -> list[str]:
+    sums = part["arithmetic"]
+    marco = sums["ms_marco"]
+    stored = ", ".join(f"{form} {_size(size)}" for form, size in marco["stored_bytes"].items())
+    carried = [
+        [
+            method,
+            f"{size:.1f}",
+            f"{sums['vectors_in_memory'][method]:,}",
+            f"{sums['documents_of_150_vectors_in_memory'][method]:,}",
+            _size(marco["bytes"][method]),
+        ]
+        for method, size in sums["bytes_per_vector"].items()
+    ]
+    return [
+        "## Growth",
+        f"{part['queries']} queries; real token vectors as far as there are, then noisy copies of them. Memory is what "
+        "the search takes beyond the bare process, mapped files left out. Recall is of exact search's best 100.",
+        "![Seconds and memory over the number of token vectors](eval-growth.png)",
+        _table(
+            ["token vectors", "method", "index s", "search s", "index", "memory", "recall@100"],
+            [[f"{row['vectors']:,}", row["method"], *_grown(row)] for row in part["rows"]],
+        ),
+        f"What {sums['memory_bytes'] / 1e9:.0f} GB carry, at the bytes a vector of the largest that was measured, and "
+        f"what MS MARCO's {marco['passages']:,} passages of {marco['vectors_a_passage']} token vectors each would take "
+        f"({marco['vectors'] / 1e6:.0f} million; stored as {stored}). {'; '.join(sums['remarks'])}.",
+        _table(["method", "bytes a vector", "vectors", "documents of 150 vectors", "MS MARCO"], carried),
+    ]
+
+
+def _grown(row: Mapping[str, Any]) -> list[str]:
+    if "left_out" in row:
+        return [row["left_out"], "", "", "", ""]
+    recall = "" if row["recall_at_100"] is None else f"{row['recall_at_100']:.3f}"
+    sizes = (_size(row[name]) for name in ("index_bytes", "anonymous_bytes"))
+    return [f"{row['index_s']:.1f}", f"{row['search_s']:.2f}", *sizes, recall]
+
+
+def _experiment(part: Mapping[str, Any]) -> list[str]:
+    blocks = [
+        "## A whole experiment's evaluation",
+        f"{part['evaluations']} heads on one frozen backbone, {part['queries']} queries, {part['documents']} "
+        f"documents, by exact search: {part['ours_s']:.0f} s, of which {part['ours_encoding_s']:.0f} s to encode the "
+        f"texts once and {part['ours_seconds_an_evaluation']:.1f} s for each head.",
+    ]
+    if part["pylate_s_extrapolated"]:
+        each = ", ".join(f"{seconds:.0f}" for seconds in part["pylate_seconds_an_evaluation"])
+        blocks.append(
+            f"{part['pylate_evaluations_measured']} of them with PyLate (encode, PLAID, retrieve) took {each} s each: "
+            f"all would take {part['pylate_s_extrapolated']:.0f} s, {part['times_faster']:.1f} times as long."
+        )
+    return blocks
+
+
+def _total(row: Mapping[str, Any]) -> float:
+    return float(row["index_s"] + row["search_s"])
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
