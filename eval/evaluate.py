@@ -176,9 +176,10 @@ class _Task:
     def __call__(self, subject: Subject, /, progress: Progress, advance: Advance) -> str:
         """Evaluate one subject and write its files; return what to tell of it."""
         key = self._key(subject)
-        with try_locked(subject.folder.path / "eval", wait=self._waits) as mine:
+        with try_locked(subject.folder.evaluations, wait=self._waits) as mine:
             if not mine:
                 raise _TakenError("another process is at it, so it comes last")
+            subject.folder.remove_leftovers()
             if self._is_finished(subject):
                 told = "another process has done it meanwhile"
             else:

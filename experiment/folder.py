@@ -152,11 +152,20 @@ class TrialFolder:
 
     def eval_json(self, dataset: str) -> Path:
         """Per-query measures on a data set, by the name that the configuration gives it."""
-        return self.path / "eval" / f"{dataset}.json"
+        return self.evaluations / f"{dataset}.json"
 
     def eval_run(self, dataset: str) -> Path:
         """The TREC run file on a data set."""
-        return self.path / "eval" / f"{dataset}.run"
+        return self.evaluations / f"{dataset}.run"
+
+    @property
+    def evaluations(self) -> Path:
+        """Folder of the evaluations on all data sets."""
+        return self.path / "eval"
+
+    def remove_leftovers(self) -> None:
+        """Delete what a killed evaluation left half-written; call it only while no other one works here."""
+        _remove_leftovers(self.evaluations.glob(LEFTOVERS))
 
     def read_trial(self) -> dict[str, Any] | None:
         """Return trial.json, or None where the trial was not finished."""
@@ -205,12 +214,15 @@ class ExperimentFolder:
         return TrialFolder(self.path / "references" / name / f"seed-{seed}")
 
     def remove_leftovers(self) -> None:
-        """Delete what a killed process left half-written; call it only while no other process works here."""
-        for leftover in self.path.rglob(".*.tmp"):
-            if leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink(missing_ok=True)
+        """Delete what a killed training left half-written; call it only while no other one works here.
+
+        What evaluations and reports write is left alone: they may be at it.
+        """
+        _remove_leftovers(
+            found
+            for found in self.path.rglob(LEFTOVERS)
+            if found.parent.name != "eval" and found.parent not in (self.report, self.path / "texts")
+        )
 
     def trials(self) -> list[TrialFolder]:
         """List the trials with a trial.json, in the order of their names."""
@@ -230,6 +242,18 @@ def versions(packages: Mapping[str, str]) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+LEFTOVERS = ".*.tmp"
+"""What is being written, or was left so; as ``_temporary`` calls it."""
+
+
+def _remove_leftovers(paths: Iterable[Path]) -> None:
+    for path in list(paths):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _temporary(path: Path) -> Path:

@@ -98,6 +98,20 @@ def test_leftovers_of_a_killed_process_are_removed(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["experiment.yaml", "trials"]
 
 
+def test_training_leaves_alone_what_evaluations_write_and_they_remove_their_own(tmp_path):
+    folder = ExperimentFolder(tmp_path)
+    trial = folder.trial("linear", 0)
+    others = [folder.report / ".index.html.7.tmp", folder.texts_json("a").with_name(".a.json.7.tmp")]
+    own = trial.evaluations / ".a.run.7.tmp"
+    for path in (*others, own):
+        path.parent.mkdir(parents=True)
+        path.write_text("half")
+    folder.remove_leftovers()
+    assert own.exists()
+    trial.remove_leftovers()
+    assert sorted(tmp_path.rglob(".*.tmp")) == sorted(others)
+
+
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
