@@ -106,6 +106,7 @@ def _cells(board: Leaderboard, row: Row) -> dict[str, Any]:
     return {
         "label": row.label,
         "about": row.about,
+        "verdict": fmt.verdict_cell(row),
         "kind": row.kind,
         "word": (verdict.word if verdict else row.kind).replace(" ", "-"),
         "cells": [{"text": text, "value": "" if value is None else value} for text, value in cells],

@@ -170,6 +170,20 @@ def test_the_page_is_as_wide_as_the_screen_and_its_figures_are_drawn(browser, pa
     assert browser.save_screenshot(str(SCREENSHOTS / f"leaderboard-{name}.png"))
 
 
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_every_verdict_is_read_without_scrolling_and_stands_once(browser, page, size):
+    open_page(browser, page, size)
+    texts, columns = browser.execute_script(
+        "return ['.said', 'td.verdict'].map(kind => [...document.querySelectorAll(`#table tbody ${kind}`)]"
+        ".filter(one => one.offsetParent && one.textContent)"
+        ".map(one => [one.textContent, one.getBoundingClientRect().right]))"
+    )
+    shown, hidden = (texts, columns) if size == PHONE else (columns, texts)
+    assert not hidden
+    assert len(shown) == 7
+    assert all(text and right <= size[0] for text, right in shown)
+
+
 def test_letters_in_figures_do_not_lie_on_each_other(browser, page):
     open_page(browser, page, DESKTOP)
     overlaps = browser.execute_script(
