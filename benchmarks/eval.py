@@ -3,7 +3,7 @@
 ``python -m benchmarks.eval encode search growth experiment [--documents 1000]`` measures the parts that are named, all
 of them where none is, and writes results/eval-cpu.json and .md; parts that are not measured stay as they are. SciFact's
 texts are read from a folder in BEIR layout. With sentence-transformers installed in place of PyLate, ``encode`` is
-measured against that.
+measured against that. ``encode`` and the exact search of ``search`` can be measured on a GPU too.
 """
 
 import argparse
@@ -14,14 +14,14 @@ from typing import Any
 
 import torch
 
-from benchmarks.eval_data import Texts, scifact, write_vectors
+from benchmarks.eval_data import BACKBONE, Texts, make_model, scifact, write_vectors
 from benchmarks.eval_encode import measure_encoding
 from benchmarks.eval_experiment import measure_experiment
 from benchmarks.eval_growth import draw_growth, measure_growth
 from benchmarks.eval_search import PEERS, measure_search
 from benchmarks.eval_table import markdown
 from experiment.cli import run_command
-from experiment.device import describe_device
+from experiment.device import describe_device, pick_device
 from experiment.folder import SCHEMA_VERSION, read_json, sha256_json, versions, write_json, write_text
 from projheads.hosts import available_hosts
 
@@ -35,6 +35,8 @@ def main(arguments: Sequence[str]) -> None:
     """Measure the parts that are named and write them into the result file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.eval", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all where none is named")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; growth and experiment are of the CPU")
+    parser.add_argument("--backbone", default=BACKBONE, help="a folder or a hub name")
     parser.add_argument("--documents", type=int, default=5183, help="documents of SciFact, the judged ones among them")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of what is measured turn by turn")
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS), help="whom to search against")
@@ -43,37 +45,45 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--pylate-evaluations", type=int, default=3, help="evaluations with PyLate that are measured")
     parser.add_argument("--scifact", type=Path, default=Path(".data/scifact"))
     parser.add_argument("--cache", type=Path, default=Path("outputs/.cache/benchmarks"))
-    parser.add_argument("--output", type=Path, default=Path("results/eval-cpu.json"))
+    parser.add_argument("--output", type=Path, help="results/eval-<device>.json if not given")
     options = parser.parse_args(arguments)
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    device = pick_device(options.device)
+    parts = options.parts or (PARTS if device.type == "cpu" else PARTS[:2])
+    if device.type != "cpu" and not set(parts) <= set(PARTS[:2]):
+        parser.error(f"of {', '.join(PARTS)} only {' and '.join(PARTS[:2])} can be measured on {device}")
+    output = options.output or Path(f"results/eval-{device.type}.json")
     texts, host = scifact(options.scifact, options.documents), available_hosts()[0]
-    for part in options.parts or PARTS:
-        name = f"encode-{host}" if part == "encode" else part
-        _save(options.output, name, _measure(part, texts, host, options), arguments)
+    for part in parts:
+        result = _measure(part, texts, host, device, output, options)
+        _save(output, f"encode-{host}" if part == "encode" else part, device, result, arguments)
 
 
-def _measure(part: str, texts: Texts, host: str, options: argparse.Namespace) -> dict[str, Any]:
+def _measure(
+    part: str, texts: Texts, host: str, device: torch.device, output: Path, options: argparse.Namespace
+) -> dict[str, Any]:
+    model = make_model(host, options.backbone, device=device)
     if part == "encode":
-        return measure_encoding(texts, host, options.rounds)
+        return measure_encoding(model, texts, options.rounds)
     if part == "experiment":
-        return measure_experiment(texts, options.pylate_evaluations)
-    folder = options.cache / sha256_json([texts.document_ids, host])[:16]
-    write_vectors(texts, folder, host)
+        return measure_experiment(texts, options.backbone, options.pylate_evaluations)
+    folder = options.cache / sha256_json([texts.document_ids, host, options.backbone])[:16]
+    write_vectors(model, texts, folder)
     if part == "search":
-        return measure_search(texts, folder, options.rounds, options.peers)
+        return measure_search(texts, folder, device, options.rounds, options.peers)
     growth = measure_growth(folder, options.sizes, options.limit)
-    draw_growth(growth, options.output.with_name("eval-growth"))
+    draw_growth(growth, output.with_name("eval-growth"))
     return growth
 
 
-def _save(path: Path, part: str, result: dict[str, Any], arguments: Sequence[str]) -> None:
+def _save(path: Path, part: str, device: torch.device, result: dict[str, Any], arguments: Sequence[str]) -> None:
     """Write a part into the result file, beside those that are there."""
     parts = read_json(path)["parts"] if path.exists() else {}
     about = {
         "command": f"python -m benchmarks.eval {' '.join(arguments)}".rstrip(),
-        "device": describe_device(torch.device("cpu")),
+        "device": describe_device(device),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "versions": versions({name: name for name in PACKAGES}),
     }

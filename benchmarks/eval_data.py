@@ -22,7 +22,7 @@ from projheads.errors import ProjheadsError
 from projheads.hosts import load_host
 from projheads.hosts.base import EncodingSettings, HostModel
 
-__all__ = ["DEPTH", "Texts", "in_child", "make_model", "ndcg", "open_problem", "scifact", "write_vectors"]
+__all__ = ["BACKBONE", "DEPTH", "Texts", "in_child", "make_model", "ndcg", "open_problem", "scifact", "write_vectors"]
 
 BACKBONE, WIDTH, DEPTH = "sentence-transformers/all-MiniLM-L6-v2", 128, 100
 
@@ -60,25 +60,25 @@ def scifact(folder: Path, documents: int) -> Texts:
     )
 
 
-def make_model(host: str, spec: str = "linear", seed: int = 0) -> HostModel:
-    """Make MiniLM with an untrained head."""
+def make_model(
+    host: str, backbone: str = BACKBONE, spec: str = "linear", seed: int = 0, device: str | torch.device = "cpu"
+) -> HostModel:
+    """Make a model with an untrained head."""
     adapter = load_host(host)
-    head = build_head(spec, adapter.backbone_width(BACKBONE), WIDTH, generator=torch.Generator().manual_seed(seed))
-    model: HostModel = adapter.create(BACKBONE, head, EncodingSettings())
+    head = build_head(spec, adapter.backbone_width(backbone), WIDTH, generator=torch.Generator().manual_seed(seed))
+    model: HostModel = adapter.create(backbone, head, EncodingSettings(), device=device)
     return model
 
 
-def write_vectors(texts: Texts, folder: Path, host: str) -> None:
+def write_vectors(model: HostModel, texts: Texts, folder: Path) -> None:
     """Encode texts once and write their token vectors and ids where ``open_problem`` finds them."""
     if (folder / "documents-offsets.npy").exists():
         return
-    model = make_model(host)
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "priority.npy", priorities(texts.document_ids))
     np.save(folder / "own.npy", own_documents(texts.query_ids, texts.document_ids))
     for side, some in (("queries", texts.queries), ("documents", texts.documents)):
-        place = folder / f"{side}-store"
-        store = encode_tokens(model, some, is_query=side == "queries", project=True, folder=place)
+        store = encode_tokens(model, some, is_query=side == "queries", project=True, folder=folder / f"{side}-store")
         np.save(folder / f"{side}.npy", store.vectors)
         np.save(folder / f"{side}-offsets.npy", store.offsets)
 

@@ -30,14 +30,14 @@ VARIANTS = (
 SEEDS = (0, 1, 2)
 
 
-def measure_experiment(texts: Texts, pylate_evaluations: int) -> dict[str, Any]:
+def measure_experiment(texts: Texts, backbone: str, pylate_evaluations: int) -> dict[str, Any]:
     """Evaluate 7 heads with 3 seeds by exact search; and a few of them by PyLate's encode and PLAID.
 
     The texts are encoded once for all of ours, and once for each of PyLate's.
     """
     heads = [(spec, seed) for spec in VARIANTS for seed in SEEDS]
     device = torch.device("cpu")
-    model = make_model("pylate")
+    model = make_model("pylate", backbone)
     with tempfile.TemporaryDirectory() as place:
         started = time.perf_counter()
         stores = [
@@ -47,12 +47,14 @@ def measure_experiment(texts: Texts, pylate_evaluations: int) -> dict[str, Any]:
         encoded = time.perf_counter()
         qualities = []
         for spec, seed in heads:
-            qualities.append(_evaluate(make_model("pylate", spec, seed).head, stores, texts, Path(place), device))
+            qualities.append(
+                _evaluate(make_model("pylate", backbone, spec, seed).head, stores, texts, Path(place), device)
+            )
         finished = time.perf_counter()
     theirs, their_qualities = [], []
     for spec, seed in heads[:: max(1, len(heads) // max(1, pylate_evaluations))][:pylate_evaluations]:
         before = time.perf_counter()
-        their_qualities.append(_with_pylate(make_model("pylate", spec, seed), texts))
+        their_qualities.append(_with_pylate(make_model("pylate", backbone, spec, seed), texts))
         theirs.append(time.perf_counter() - before)
     extrapolated = len(heads) * float(np.mean(theirs)) if theirs else None
     return {

@@ -14,9 +14,8 @@ import torch
 
 import eval.approximate as approximate
 from benchmarks.eval_data import DEPTH, Texts, in_child, ndcg, open_problem
-from eval.exact import TILE_ON_CPU, FirstPass, exact_search
+from eval.exact import TILE_ON_CPU, FirstPass, choose_first_pass, exact_search
 from eval.ranking import Problem, Ranking
-from experiment.device import resolve_precision
 from experiment.threads import over_threads
 
 __all__ = ["PEERS", "SETTINGS", "approximate_search", "measure_search"]
@@ -33,14 +32,21 @@ SETTINGS = (
 take for so many vectors, with the defaults of ``experiment.config.EvalConfig``."""
 
 
-def measure_search(texts: Texts, folder: Path, rounds: int, peers: list[str]) -> dict[str, Any]:
-    """Measure every way to search the vectors of a folder, each in a process of its own."""
+PRODUCTS: dict[FirstPass, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fused": torch.float16}
+"""What the bare products are computed in, beside each first pass."""
+
+
+def measure_search(texts: Texts, folder: Path, device: torch.device, rounds: int, peers: list[str]) -> dict[str, Any]:
+    """Measure every way to search the vectors of a folder, each in a process of its own; exact search on a device."""
     problem = open_problem(folder)
-    exact = in_child(exact_beside_products, folder, rounds)
+    exact = in_child(exact_beside_products, folder, str(device), rounds)
     exact_quality = ndcg(texts, exact.pop("found"))
     methods: dict[str, Any] = {"exact": {**exact, "ndcg@10": exact_quality, "multiply_adds": problem.multiply_adds}}
     for factory, nprobe, neighbours, cap in SETTINGS:
         name = f"{factory} nprobe={nprobe} candidates_per_token={neighbours} max_candidates={cap}"
+        if importlib.util.find_spec("faiss") is None:
+            methods[name] = {"skipped": "faiss is not installed"}
+            continue
         result = in_child(approximate_search, folder, factory, nprobe, neighbours, cap)
         result["ndcg@10"] = ndcg(texts, result.pop("found"))
         result["share_of_exact_multiplications"] = result["search_multiply_adds"] / problem.multiply_adds
@@ -68,41 +74,46 @@ def measure_search(texts: Texts, folder: Path, rounds: int, peers: list[str]) ->
     }
 
 
-def exact_beside_products(folder: Path, rounds: int) -> dict[str, Any]:
+def exact_beside_products(folder: Path, device_name: str, rounds: int) -> dict[str, Any]:
     """Search exactly and multiply the same matrices, turn by turn; the fastest round of each counts."""
-    problem, device = open_problem(folder), torch.device("cpu")
+    problem, device = open_problem(folder), torch.device(device_name)
     best: dict[str, float] = {}
-    dtypes: dict[FirstPass, torch.dtype] = {"fp32": torch.float32}
-    if resolve_precision("auto", device) == "bf16":
-        dtypes["bf16"] = torch.bfloat16
+    passes: list[FirstPass] = list(dict.fromkeys(["fp32", choose_first_pass(device, problem.documents)]))
     rankings: list[Ranking] = []
     for _ in range(rounds):
-        for precision, dtype in dtypes.items():
+        for how in passes:
             started = time.perf_counter()
-            rankings = exact_search(problem, device=device, first_pass=precision)
-            best[f"search_s {precision}"] = min(
-                best.get(f"search_s {precision}", math.inf), time.perf_counter() - started
-            )
-            for layout, seconds in _products(problem, dtype).items():
-                name = f"bare_products_s {precision}, {layout}"
+            rankings = exact_search(problem, device=device, first_pass=how)
+            best[f"search_s {how}"] = min(best.get(f"search_s {how}", math.inf), time.perf_counter() - started)
+            for layout, seconds in _products(problem, device, PRODUCTS[how]).items():
+                name = f"bare_products_s {how}, {layout}"
                 best[name] = min(best.get(name, math.inf), seconds)
     ratios = {
-        f"times_bare_products {precision}": best[f"search_s {precision}"]
-        / min(seconds for name, seconds in best.items() if name.startswith(f"bare_products_s {precision}"))
-        for precision in dtypes
+        f"times_bare_products {how}": best[f"search_s {how}"]
+        / min(seconds for name, seconds in best.items() if name.startswith(f"bare_products_s {how}"))
+        for how in passes
     }
-    return {**best, **ratios, "index_s": 0.0, "search_s": best["search_s fp32"], "found": _places(rankings)}
+    return {
+        **best,
+        **ratios,
+        "index_s": 0.0,
+        "search_s": min(best[f"search_s {how}"] for how in passes),
+        "found": _places(rankings),
+    }
 
 
-def _products(problem: Problem, dtype: torch.dtype) -> dict[str, float]:
-    """Multiply all query vectors with all document vectors into a buffer, as large products and as small tiles."""
-    queries = torch.tensor(problem.queries.vectors).to(dtype)
-    documents = torch.tensor(problem.documents.vectors).to(dtype)
-    buffer = torch.zeros(len(queries) * 4096, dtype=dtype)
+def _products(problem: Problem, device: torch.device, dtype: torch.dtype) -> dict[str, float]:
+    """Multiply all query vectors with all document vectors into a buffer: large products and, on a CPU, small tiles."""
+    queries = torch.tensor(problem.queries.vectors).to(device, dtype)
+    documents = torch.tensor(problem.documents.vectors).to(device, dtype)
+    buffer = torch.zeros(len(queries) * 4096, dtype=dtype, device=device)
     started = time.perf_counter()
     for block in torch.split(documents, 4096):
         torch.mm(queries, block.T, out=buffer[: len(queries) * len(block)].view(len(queries), len(block)))
+    float(buffer[0])  # Which waits for the device.
     large = time.perf_counter() - started
+    if device.type != "cpu":
+        return {"large": large}
 
     def tile(block: torch.Tensor) -> None:
         out = torch.empty(TILE_ON_CPU[0], len(block), dtype=dtype)

@@ -17,6 +17,10 @@ nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv > "$results
 # MaxSim: fused, blocked and reference against each other, in time and peak memory.
 "$python" -m benchmarks.maxsim --device cuda --output "$results/maxsim-cuda.json"
 
+# Encoding against the host's, and exact search against the bare products.
+"$python" -m benchmarks.eval encode search --device cuda --backbone "$backbone" --scifact "$data" \
+    --output "$results/eval-cuda.json"
+
 # Full training in bf16: examples a second, share of the bare products' speed, peak memory; fused or not, compiled or not.
 for batch in 32 128 512 1024; do
     for options in "" "--unfused" "--compile"; do
