@@ -150,14 +150,15 @@ def draw_growth(growth: dict[str, Any], path: Path) -> None:
         ("anonymous_bytes", "memory in GB, mapped files left out"),
     )
     for axis, (key, label) in zip(axes, panels, strict=True):
-        for method in dict.fromkeys(row["method"] for row in growth["rows"]):
+        for number, method in enumerate(dict.fromkeys(row["method"] for row in growth["rows"])):
             points = [row for row in growth["rows"] if row["method"] == method and row.get(key)]
             values = [row[key] / (1e9 if key == "anonymous_bytes" else 1) for row in points]
             if points:
-                axis.plot([row["vectors"] for row in points], values, marker="o", label=method)
+                axis.plot([row["vectors"] for row in points], values, marker="o", color=f"C{number}", label=method)
         axis.set(xscale="log", yscale="log", xlabel="token vectors", title=label)
         axis.grid(alpha=0.3)
     axes[1].legend()
+    axes[2].axhline(MEMORY / 1e9, color="gray", linestyle="--", linewidth=1)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path.with_suffix(".png"), dpi=110, metadata={"Software": None})
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None, "Creator": None})

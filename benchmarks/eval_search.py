@@ -22,11 +22,11 @@ __all__ = ["PEERS", "SETTINGS", "approximate_search", "measure_search"]
 
 SETTINGS = (
     ("IVF2048,SQfp16", None, 256, None),
-    ("IVF1024,SQfp16", 16, 32, 100),
-    ("IVF1024,SQfp16", 32, 64, 100),
-    ("IVF2048,SQfp16", 32, 64, 200),
-    ("IVF1024,PQ32np", 32, 128, 200),
-    ("HNSW32,SQfp16", None, 64, 100),
+    ("IVF1024,SQfp16", 16, 512, 200),
+    ("IVF2048,SQfp16", 16, 256, 200),
+    ("IVF2048,SQfp16", 32, 512, 300),
+    ("IVF1024,PQ32np", 32, 512, 300),
+    ("HNSW32,SQfp16", None, 256, 200),
 )
 """Index, lists that are visited, neighbours of a query token, documents that are scored; first what ``auto`` would
 take for so many vectors, with the defaults of ``experiment.config.EvalConfig``."""

@@ -41,6 +41,10 @@ TRAINING_ROWS = 2**16
 HITS = 2**22
 """Hits that are held at once."""
 
+RANKED_AT_ONCE = 4
+"""Up to this many candidates, in multiples of the depth, get their final scores at once; of more, float32 first tells
+which can be among the wanted ones."""
+
 GPU_MOST_HITS = 2048
 """Largest number of neighbours that FAISS finds on a GPU."""
 
@@ -150,7 +154,7 @@ def faiss_search(
         if max_candidates is not None and len(documents) > max_candidates:
             approximate = _approximate_scores(problem, documents, similarities, hits)
             documents = np.sort(documents[np.argsort(-approximate, kind="stable")[:max_candidates]])
-        if len(documents) > problem.depth:
+        if len(documents) > RANKED_AT_ONCE * problem.depth:
             scores = maxsim_of(problem, query, documents)
             documents = documents[shortlist(scores, problem.depth, errors[query])]
         return rank(problem, query, documents) if len(documents) else NOTHING
