@@ -17,6 +17,9 @@ from experiment.token_store import TokenStore, offsets_of
 __all__ = ["draw_growth", "measure_growth"]
 
 QUERIES, DOCUMENT_LENGTH, SPREAD = 20, 150, 0.5
+CANDIDATES_PER_TOKEN = 256
+"""As an evaluation does by default, as are the lists that it visits, and that it scores every candidate."""
+
 MEMORY = 24 * 10**9
 PASSAGES, PASSAGE_LENGTH = 8_841_823, 70
 """MS MARCO's passages, and token vectors of one: about 56 words, [CLS], the prefix and [SEP], punctuation left out."""
@@ -93,7 +96,7 @@ def _search(folder: Path, place: Path, size: int, factory: str) -> dict[str, Any
         return {"factory": factory, "index_s": 0.0, "search_s": searched - started, "index_bytes": 0, "found": found}
     index = build_index(documents, factory, None, device)
     built = time.perf_counter()
-    rankings = faiss_search(problem, index, candidates_per_token=64, max_candidates=200)
+    rankings = faiss_search(problem, index, candidates_per_token=CANDIDATES_PER_TOKEN)
     searched = time.perf_counter()
     return {
         "factory": factory,
