@@ -96,8 +96,8 @@ def _growth(part: Mapping[str, Any]) -> list[str]:
     return [
         "## Growth",
         f"{part['queries']} queries; real token vectors as far as there are, then noisy copies of them. Memory is what "
-        "the search takes beyond the bare process, mapped files left out. Recall is of exact search's best 100; indexes "
-        "are searched with the defaults of an evaluation.",
+        "the search takes beyond the bare process, mapped files left out. Recall is of exact search's best 100; an "
+        "index is searched with the defaults of an evaluation.",
         "![Seconds and memory over the number of token vectors](eval-growth.png)",
         _table(
             ["token vectors", "method", "index s", "search s", "index", "memory", "recall@100"],
