@@ -1,4 +1,4 @@
-"""A tiny random backbone with a tokenizer of its own, for every test that wants a real host."""
+"""For every test: a tiny random backbone with a tokenizer of its own, and one thread or several."""
 
 import string
 
@@ -29,6 +29,15 @@ WORDS = [
     "run",
     "walk",
 ]
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request):
+    """Threads that torch has meanwhile."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -8,14 +8,6 @@ import torch
 from experiment.threads import over_threads
 
 
-@pytest.fixture(params=[1, 3])
-def threads(request):
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
-
-
 def test_results_stand_in_the_order_of_the_items_and_torch_keeps_its_threads(threads):
     assert over_threads(lambda item: item * item, range(50)) == [item * item for item in range(50)]
     assert torch.get_num_threads() == threads

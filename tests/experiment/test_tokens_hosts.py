@@ -29,7 +29,7 @@ def new_model(host, backbone, spec, seed, **settings):
 
 @pytest.mark.parametrize("host", available_hosts())
 @pytest.mark.parametrize("settings", [{}, {"query_expansion": False}, {"skiplist": ("the",), "document_length": 40}])
-def test_embeddings_are_those_of_the_hosts_own_encode(host, backbone, settings):
+def test_embeddings_are_those_of_the_hosts_own_encode(host, backbone, settings, threads):
     model = new_model(host, backbone, 'ffn(activation="gelu")', 0, **settings)
     for is_query in (False, True):
         ours = encode_tokens(model, TEXTS, is_query=is_query, project=True, dtype="float32", batch_tokens=100)
