@@ -28,6 +28,7 @@ __all__ = [
     "faiss_library",
     "faiss_search",
     "faiss_threads",
+    "training_rows",
     "written_bytes",
 ]
 
@@ -229,9 +230,14 @@ def _empty_index(factory: str, width: int, nprobe: int | None) -> tuple[Any, int
     return index, int(inverted.nprobe)
 
 
+def training_rows(lists: int) -> int:
+    """Return on how many token vectors an index with so many inverted lists is trained, if there are so many."""
+    return max(TRAINING_ROWS, TRAINING_ROWS_PER_LIST * lists)
+
+
 def _sample(store: TokenStore, index: Any) -> np.ndarray:
     inverted = faiss_library().try_extract_index_ivf(index)
-    wanted = max(TRAINING_ROWS, TRAINING_ROWS_PER_LIST * inverted.nlist if inverted else 0)
+    wanted = training_rows(inverted.nlist if inverted else 0)
     total = len(store.vectors)
     chosen = np.random.default_rng(0).choice(total, wanted, replace=False) if total > wanted else np.arange(total)
     return np.asarray(store.vectors[np.sort(chosen)], np.float32)

@@ -23,7 +23,7 @@ __all__ = [
     "with_storage",
 ]
 
-EVALUATION_VERSION = 1
+EVALUATION_VERSION = 2
 """Raised when a change to the code changes what an evaluation computes; older evaluations are then made anew."""
 
 STAND_IN_VERSION = 1

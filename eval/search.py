@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from eval.approximate import build_index, check_factory, faiss_search
+from eval.approximate import build_index, check_factory, faiss_search, training_rows
 from eval.exact import exact_search
 from eval.ranking import Problem, Ranking
 from experiment.config import EvalConfig
@@ -28,6 +28,9 @@ __all__ = [
 EXACT_MULTIPLY_ADDS = 10**13
 """``auto`` searches exactly up to this many multiply-adds (query tokens x document tokens x width), two minutes on two
 CPU cores; so many are also spent at most to measure the candidate recall of an approximate search."""
+
+KMEANS_ROUNDS = 10
+"""In which FAISS trains inverted lists."""
 
 LEAST_SAMPLE = 20
 """Queries that the candidate recall is measured on, however large the corpus."""
@@ -90,16 +93,18 @@ def check_search(settings: SearchSettings, width: int) -> None:
 
 
 def choose_index(index: str, problem: Problem) -> str:
-    """Resolve ``auto``: exact up to ``EXACT_MULTIPLY_ADDS``, inverted lists of half-precision vectors beyond.
+    """Resolve ``auto``: inverted lists of half-precision vectors where they save work, exact search elsewhere.
 
-    There are about four times the square root of the token vectors lists, a power of two of them.
+    There are about four times the square root of the token vectors lists, a power of two of them. Exact are all
+    searches of up to ``EXACT_MULTIPLY_ADDS``, and all that multiply no more than the building of such an index alone
+    does: so for the few queries of most test collections, however large the corpus.
     """
     if index != "auto":
         return index
-    if problem.multiply_adds <= EXACT_MULTIPLY_ADDS:
-        return "exact"
-    lists = 2 ** int(math.log2(4 * math.sqrt(len(problem.documents.vectors))))
-    return f"IVF{lists},SQfp16"
+    vectors = len(problem.documents.vectors)
+    lists = 2 ** int(math.log2(4 * math.sqrt(max(1, vectors))))
+    building = (vectors + KMEANS_ROUNDS * training_rows(lists)) * lists * problem.documents.width
+    return "exact" if problem.multiply_adds <= max(EXACT_MULTIPLY_ADDS, building) else f"IVF{lists},SQfp16"
 
 
 def search(

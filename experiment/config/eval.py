@@ -18,7 +18,7 @@ class EvalConfig(Section):
     Attributes:
         datasets: Collections to search; ``{suite: beir}`` and ``{suite: nanobeir}`` stand for all of theirs.
         index: ``exact`` scores every document, a FAISS factory string builds that index over the token vectors,
-            ``auto`` chooses by the size of the corpus.
+            ``auto`` is exact unless an index takes less work.
         nprobe: Lists that an inverted-file index visits; None for a sixteenth of them, at least 8.
         candidates_per_token: Token vectors that the index returns for each query token.
         max_candidates: Documents of a query that an approximate search scores exactly, those with the best approximate

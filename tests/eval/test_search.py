@@ -345,13 +345,18 @@ def sized_problem(query_tokens, document_tokens, width):
     [
         (300 * 32, 200_000, "exact"),
         (300 * 48, 815_632, "exact"),
-        (10_000, 7_812_500, "exact"),
-        (10_000, 7_812_501, "IVF8192,SQfp16"),
+        (78_125, 1_000_000, "exact"),
+        (78_126, 1_000_000, "IVF2048,SQfp16"),
         (7_000 * 32, 1_000_000, "IVF2048,SQfp16"),
         (7_000 * 32, 800_000_000, "IVF65536,SQfp16"),
+        # Building: 10 rounds of k-means over 64 vectors a list, then every vector to its list.
+        (300 * 32, 10_000_000, "exact"),
+        (8192 + 10 * 64 * 8192 * 8192 // 10_000_000, 10_000_000, "exact"),
+        (8192 + 10 * 64 * 8192 * 8192 // 10_000_000 + 1, 10_000_000, "IVF8192,SQfp16"),
+        (300 * 32, 800_000_000, "exact"),
     ],
 )
-def test_auto_is_exact_up_to_ten_to_the_thirteen_multiply_adds(query_tokens, document_tokens, chosen):
+def test_auto_is_exact_for_little_work_and_where_an_index_takes_more(query_tokens, document_tokens, chosen):
     assert choose_index("auto", sized_problem(query_tokens, document_tokens, 128)) == chosen
 
 
