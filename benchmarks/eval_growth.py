@@ -14,11 +14,11 @@ from eval.exact import exact_search
 from eval.ranking import Problem
 from experiment.token_store import TokenStore, offsets_of
 
-__all__ = ["draw_growth", "measure_growth"]
+__all__ = ["CANDIDATES_PER_TOKEN", "MAX_CANDIDATES", "draw_growth", "measure_growth"]
 
 QUERIES, DOCUMENT_LENGTH, SPREAD = 20, 150, 0.5
-CANDIDATES_PER_TOKEN = 256
-"""As an evaluation does by default, as are the lists that it visits, and that it scores every candidate."""
+CANDIDATES_PER_TOKEN, MAX_CANDIDATES = 64, 200
+"""Of an index: token vectors that it returns for each query token, documents of a query that are scored."""
 
 MEMORY = 24 * 10**9
 PASSAGES, PASSAGE_LENGTH = 8_841_823, 70
@@ -96,7 +96,7 @@ def _search(folder: Path, place: Path, size: int, factory: str) -> dict[str, Any
         return {"factory": factory, "index_s": 0.0, "search_s": searched - started, "index_bytes": 0, "found": found}
     index = build_index(documents, factory, None, device)
     built = time.perf_counter()
-    rankings = faiss_search(problem, index, candidates_per_token=CANDIDATES_PER_TOKEN)
+    rankings = faiss_search(problem, index, candidates_per_token=CANDIDATES_PER_TOKEN, max_candidates=MAX_CANDIDATES)
     searched = time.perf_counter()
     return {
         "factory": factory,

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.eval_growth import CANDIDATES_PER_TOKEN, MAX_CANDIDATES
+
 __all__ = ["markdown"]
 
 
@@ -97,7 +99,8 @@ def _growth(part: Mapping[str, Any]) -> list[str]:
         "## Growth",
         f"{part['queries']} queries; real token vectors as far as there are, then noisy copies of them. Memory is what "
         "the search takes beyond the bare process, mapped files left out. Recall is of exact search's best 100; an "
-        "index is searched with the defaults of an evaluation.",
+        f"index proposes {CANDIDATES_PER_TOKEN} token vectors for each of a query's, and {MAX_CANDIDATES} documents "
+        "are scored.",
         "![Seconds and memory over the number of token vectors](eval-growth.png)",
         _table(
             ["token vectors", "method", "index s", "search s", "index", "memory", "recall@100"],
