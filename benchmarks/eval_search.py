@@ -21,7 +21,7 @@ from experiment.threads import over_threads
 __all__ = ["PEERS", "SETTINGS", "approximate_search", "measure_search"]
 
 SETTINGS = (
-    ("IVF2048,SQfp16", None, 256, None),
+    ("IVF2048,SQfp16", None, 1024, 400),
     ("IVF1024,SQfp16", 16, 512, 200),
     ("IVF2048,SQfp16", 16, 256, 200),
     ("IVF2048,SQfp16", 32, 512, 300),

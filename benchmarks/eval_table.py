@@ -131,7 +131,7 @@ def _experiment(part: Mapping[str, Any]) -> list[str]:
     if part["pylate_s_extrapolated"]:
         each = ", ".join(f"{seconds:.0f}" for seconds in part["pylate_seconds_an_evaluation"])
         blocks.append(
-            f"{part['pylate_evaluations_measured']} of them with PyLate (encode, PLAID, retrieve) took {each} s each: "
+            f"{part['pylate_evaluations_measured']} of them with PyLate (encode, PLAID, retrieve) took {each} s: "
             f"all would take {part['pylate_s_extrapolated']:.0f} s, {part['times_faster']:.1f} times as long."
         )
     return blocks

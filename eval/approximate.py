@@ -103,7 +103,7 @@ def build_index(store: TokenStore, factory: str, nprobe: int | None, device: tor
     Args:
         store: The corpus.
         factory: FAISS's description, for example ``IVF1024,Flat``.
-        nprobe: Inverted lists that a search visits; None for a sixteenth of them, at least 8.
+        nprobe: Inverted lists that a search visits; None for a thirty-second part of them, at least 8.
         device: The index goes to the GPU where this is one, FAISS has GPUs, and the index can be there.
 
     Raises:
@@ -226,7 +226,7 @@ def _empty_index(factory: str, width: int, nprobe: int | None) -> tuple[Any, int
         if nprobe is not None:
             raise ProjheadsError(f'eval.nprobe: an index "{factory}" has no inverted lists to visit; leave nprobe out')
         return index, None
-    inverted.nprobe = min(inverted.nlist, nprobe or max(8, inverted.nlist // 16))
+    inverted.nprobe = min(inverted.nlist, nprobe or max(8, inverted.nlist // 32))
     return index, int(inverted.nprobe)
 
 

@@ -57,9 +57,7 @@ def evaluation_key(subject: Subject, collection: Collection, settings: EvalConfi
         shared["linearised"] = STAND_IN_VERSION
     index: list[Any] = [settings.index]
     if settings.index != "exact":
-        index += [settings.nprobe, settings.candidates_per_token]
-        # Left out where there is none, so that evaluations from before it was an option stay valid.
-        index += [] if settings.max_candidates is None else [settings.max_candidates]
+        index += [settings.nprobe, settings.candidates_per_token, settings.max_candidates]
     return sha256_json(shared | {"index": index, "precision": precision})
 
 

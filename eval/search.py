@@ -29,6 +29,9 @@ EXACT_MULTIPLY_ADDS = 10**13
 """``auto`` searches exactly up to this many multiply-adds (query tokens x document tokens x width), two minutes on two
 CPU cores; so many are also spent at most to measure the candidate recall of an approximate search."""
 
+CANDIDATES_TIMES_DEPTH = 4
+"""Documents of a query that are scored by default: enough to find 96% of the exact search's 100 on SciFact."""
+
 KMEANS_ROUNDS = 10
 """In which FAISS trains inverted lists."""
 
@@ -48,7 +51,8 @@ class SearchSettings:
 
 def search_settings(config: EvalConfig) -> SearchSettings:
     """Take what a search asks for out of the configuration."""
-    return SearchSettings(config.index, config.nprobe, config.candidates_per_token, config.max_candidates)
+    most = config.max_candidates or CANDIDATES_TIMES_DEPTH * config.depth
+    return SearchSettings(config.index, config.nprobe, config.candidates_per_token, most)
 
 
 @dataclass(frozen=True)

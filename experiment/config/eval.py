@@ -19,10 +19,10 @@ class EvalConfig(Section):
         datasets: Collections to search; ``{suite: beir}`` and ``{suite: nanobeir}`` stand for all of theirs.
         index: ``exact`` scores every document, a FAISS factory string builds that index over the token vectors,
             ``auto`` is exact unless an index takes less work.
-        nprobe: Lists that an inverted-file index visits; None for a sixteenth of them, at least 8.
+        nprobe: Lists that an inverted-file index visits; None for a thirty-second part of them, at least 8.
         candidates_per_token: Token vectors that the index returns for each query token.
         max_candidates: Documents of a query that an approximate search scores exactly, those with the best approximate
-            scores; None for all that the index proposes.
+            scores; None for four times the depth.
         depth: Documents kept for each query.
         measures: ir-measures expressions; the first is the one that verdicts are about.
         references: Rows that tell whether the numbers are sane: BM25, the backbone's token states without a head, and
@@ -39,7 +39,7 @@ class EvalConfig(Section):
     datasets: Annotated[tuple[EvalDataset, ...], Field(min_length=1), AfterValidator(expand_suites)]
     index: str = "auto"
     nprobe: Count | None = None
-    candidates_per_token: Count = 256
+    candidates_per_token: Count = 1024
     max_candidates: Count | None = None
     depth: Count = 100
     measures: Annotated[tuple[str, ...], Field(min_length=1)] = ("nDCG@10", "R@100", "RR@10")

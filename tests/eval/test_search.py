@@ -16,7 +16,8 @@ import eval.search as search_module
 from eval.approximate import build_index, faiss_search
 from eval.exact import choose_first_pass, exact_search
 from eval.ranking import Problem, own_documents, priorities, shortlist
-from eval.search import SearchSettings, check_search, choose_index, search
+from eval.search import SearchSettings, check_search, choose_index, search, search_settings
+from experiment.config import EvalConfig
 from experiment.token_store import TokenStore, offsets_of
 from projheads.errors import ProjheadsError
 from projheads.scoring import maxsim
@@ -311,6 +312,14 @@ def test_the_candidate_recall_of_a_large_corpus_is_measured_on_a_sample(monkeypa
     assert answer.index["candidate_recall"] == {"at": 10, "value": 1.0, "queries": 3}
 
 
+def test_of_a_querys_candidates_four_times_the_depth_are_scored_unless_told():
+    def most(**values):
+        return search_settings(EvalConfig(datasets=["pydocs"], depth=50, **values)).max_candidates
+
+    assert most() == 200
+    assert most(max_candidates=70) == 70
+
+
 def test_what_was_searched_is_told():
     problem, _, _ = random_problem(2)
     exact = search(problem, SearchSettings("exact", None, 7), CPU)
@@ -391,9 +400,9 @@ def test_a_corpus_too_small_for_its_index_is_one_clear_line():
     assert "\n" not in str(raised.value)
 
 
-def test_an_inverted_file_visits_a_sixteenth_of_its_lists_unless_told(monkeypatch):
+def test_an_inverted_file_visits_one_list_in_32_and_at_least_8_unless_told():
     problem, _, _ = random_problem(0, documents=400)
-    assert build_index(problem.documents, "IVF256,Flat", None, CPU).nprobe == 16
+    assert build_index(problem.documents, "IVF512,Flat", None, CPU).nprobe == 16
     assert build_index(problem.documents, "IVF16,Flat", None, CPU).nprobe == 8
     assert build_index(problem.documents, "IVF4,Flat", None, CPU).nprobe == 4
     assert build_index(problem.documents, "IVF16,Flat", 3, CPU).nprobe == 3
