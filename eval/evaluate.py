@@ -339,7 +339,7 @@ class _Task:
                 products += queries * documents * sum(member.out_features for member in members if member.has_stand_in)
         searches *= len(models)
         searches += sum(subject.has_stand_in for subject in models if self._settings.linearise)
-        ranking = SECONDS_PER_RANKING * searches * len(self._queries)
+        ranking = SECONDS_PER_RANKING * searches * len(self._queries) / torch.get_num_threads()
         return seconds + ranking + seconds_of_products(products, self._encoding.device)
 
 

@@ -56,8 +56,9 @@ def seconds_of_products(multiply_adds: float, device: torch.device) -> float:
     """Guess the time of work that is mostly matrix products, from the speed of a bare one measured in passing."""
     rows, inner, columns = PRODUCT
     left, right = torch.ones(rows, inner, device=device), torch.ones(inner, columns, device=device)
-    float(torch.mm(left, right)[0, 0])
-    started = time.perf_counter()
-    float(torch.mm(left, right)[0, 0])
-    speed = rows * inner * columns / (time.perf_counter() - started)
-    return multiply_adds / (SHARE_OF_PEAK * speed)
+    seconds = []
+    for _ in range(4):  # The first warms up.
+        started = time.perf_counter()
+        float(torch.mm(left, right)[0, 0])
+        seconds.append(time.perf_counter() - started)
+    return multiply_adds * min(seconds) / (SHARE_OF_PEAK * rows * inner * columns)
