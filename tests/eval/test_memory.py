@@ -44,7 +44,8 @@ class LookupModel:
 
 
 def encode(folder, count):
-    texts = [" ".join(str((text * word) % 100) for word in range(WORDS)) for text in range(count)]
+    rows = np.random.default_rng(0).integers(100, size=(count, WORDS))
+    texts = [" ".join(map(str, row)) for row in rows.tolist()]
     store = encode_tokens(LookupModel(), texts, is_query=False, project=True, folder=Path(folder))
     return {"stored": store.vectors.nbytes}
 
@@ -53,7 +54,9 @@ def search(file, count):
     exact.WINDOW_BYTES = 2**24
     rows = np.memmap(file, np.float16, "r", shape=(count * WORDS, WIDTH))
     documents = TokenStore(rows, offsets_of(np.full(count, WORDS)))
-    queries = TokenStore(np.ones((WORDS, WIDTH), np.float16), offsets_of(np.array([WORDS])))
+    # Different words, or many documents would have one score, and all of those are looked at.
+    tokens = np.random.default_rng(1).standard_normal((WORDS, WIDTH)) / np.sqrt(WIDTH)
+    queries = TokenStore(tokens.astype(np.float16), offsets_of(np.array([WORDS])))
     problem = Problem(queries, documents, 10, np.arange(count), np.full(1, -1))
     (found,) = exact.exact_search(problem, device=torch.device("cpu"))
     return {"best": found.documents.tolist()}
