@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from eval.report.load import load_experiment
+from eval.report.markdown import markdown_table
 from eval.report.table import build_leaderboard
 from eval.verdicts import ALPHA, Scores, judge
 from eval.verdicts.bootstrap import two_level_bootstrap
@@ -346,8 +347,7 @@ def _extremes(counted: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
 
 
 def _table(rows: Sequence[Mapping[str, str]]) -> list[str]:
-    header = list(rows[0])
-    return [f"| {' | '.join(cells)} |" for cells in (header, ["---:"] * len(header), *(row.values() for row in rows))]
+    return markdown_table(list(rows[0]), (row.values() for row in rows))
 
 
 def _cell_texts(cell: dict[str, Any]) -> dict[str, str]:

@@ -64,11 +64,11 @@ def main(arguments: Sequence[str]) -> None:
 def _measure(
     part: str, texts: Texts, host: str, device: torch.device, output: Path, options: argparse.Namespace
 ) -> dict[str, Any]:
+    if part == "experiment":
+        return measure_experiment(texts, options.backbone, options.pylate_evaluations)
     model = make_model(host, options.backbone, device=device)
     if part == "encode":
         return measure_encoding(model, texts, options.rounds)
-    if part == "experiment":
-        return measure_experiment(texts, options.backbone, options.pylate_evaluations)
     folder = options.cache / sha256_json([texts.document_ids, host, options.backbone])[:16]
     write_vectors(model, texts, folder)
     if part == "search":

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.eval_growth import CANDIDATES_PER_TOKEN, MAX_CANDIDATES
+from eval.report.format import bytes_text
+from eval.report.markdown import markdown_table
 
 __all__ = ["markdown"]
 
@@ -44,7 +46,7 @@ def _search(part: Mapping[str, Any]) -> list[str]:
                 f"{row['index_s']:.1f}",
                 f"{row['search_s']:.1f}",
                 f"{plaid / _total(row):.1f}" if plaid else "",
-                _size(row["memory_bytes"]),
+                bytes_text(row["memory_bytes"]),
                 f"{row['ndcg@10']:.4f}",
                 f"{row['ndcg@10'] - exact['ndcg@10']:+.4f}",
                 "" if share is None else f"{100 * share:.1f}%",
@@ -84,14 +86,14 @@ def _search(part: Mapping[str, Any]) -> list[str]:
 def _growth(part: Mapping[str, Any]) -> list[str]:
     sums = part["arithmetic"]
     marco = sums["ms_marco"]
-    stored = ", ".join(f"{form} {_size(size)}" for form, size in marco["stored_bytes"].items())
+    stored = ", ".join(f"{form} {bytes_text(size)}" for form, size in marco["stored_bytes"].items())
     carried = [
         [
             method,
             f"{size:.1f}",
             f"{sums['vectors_in_memory'][method]:,}",
             f"{sums['documents_of_150_vectors_in_memory'][method]:,}",
-            _size(marco["bytes"][method]),
+            bytes_text(marco["bytes"][method]),
         ]
         for method, size in sums["bytes_per_vector"].items()
     ]
@@ -117,7 +119,7 @@ def _grown(row: Mapping[str, Any]) -> list[str]:
     if "left_out" in row:
         return [row["left_out"], "", "", "", ""]
     recall = "" if row["recall_at_100"] is None else f"{row['recall_at_100']:.3f}"
-    sizes = (_size(row[name]) for name in ("index_bytes", "anonymous_bytes"))
+    sizes = (bytes_text(row[name]) for name in ("index_bytes", "anonymous_bytes"))
     return [f"{row['index_s']:.1f}", f"{row['search_s']:.2f}", *sizes, recall]
 
 
@@ -141,10 +143,5 @@ def _total(row: Mapping[str, Any]) -> float:
     return float(row["index_s"] + row["search_s"])
 
 
-def _size(count: float) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
-
-
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(markdown_table(header, rows))

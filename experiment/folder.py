@@ -35,6 +35,9 @@ __all__ = [
 SCHEMA_VERSION = 1
 """Version of every JSON file in an experiment's folder; a reader refuses a newer one."""
 
+LEFTOVERS = ".*.tmp"
+"""What is being written, or was left so; as ``_temporary`` calls it."""
+
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` whole or not at all, making the folder where it lies."""
@@ -242,10 +245,6 @@ def versions(packages: Mapping[str, str]) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-LEFTOVERS = ".*.tmp"
-"""What is being written, or was left so; as ``_temporary`` calls it."""
 
 
 def _remove_leftovers(paths: Iterable[Path]) -> None:

@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from eval.report import format as fmt
 from eval.report.answer import answer, notes
@@ -10,7 +10,7 @@ from eval.report.linearised import column_title, if_linearised
 from eval.report.storage import StoredForm
 from eval.report.table import Leaderboard, Row
 
-__all__ = ["escape", "markdown_text"]
+__all__ = ["escape", "markdown_table", "markdown_text"]
 
 
 def markdown_text(board: Leaderboard) -> str:
@@ -21,7 +21,7 @@ def markdown_text(board: Leaderboard) -> str:
         f"**{escape(answer(board))}**",
         "",
         *([escape(board.experiment.description), ""] if board.experiment.description else []),
-        *_table(_header(board), [_cells(board, row) for row in (*board.rows, *board.references)]),
+        *markdown_table(_header(board), [_cells(board, row) for row in (*board.rows, *board.references)]),
         "",
         f"Scores and differences are points (times 100): {escape(board.measure)}, mean over data sets and seeds ±",
         f"the spread over seeds; differences to {escape(board.baseline)} are paired by query and seed, with a 95%",
@@ -31,11 +31,11 @@ def markdown_text(board: Leaderboard) -> str:
     if len(board.datasets) > 1:
         header = ["variant", *map(escape, board.datasets)]
         rows = [[escape(row.label), *_dataset_cells(board, row)] for row in (*board.rows, *board.references)]
-        lines += [f"## {escape(board.measure)} by data set", "", *_table(header, rows), ""]
+        lines += [f"## {escape(board.measure)} by data set", "", *markdown_table(header, rows), ""]
     if any(row.stored for row in board.rows):
         header = ["variant", "stored as", "bytes a vector", "index", escape(board.measure), "change [95%]"]
         rows = [_stored_cells(row.label, one) for row in board.rows for one in row.stored]
-        lines += ["## Storage against quality", "", *_table(header, rows), ""]
+        lines += ["## Storage against quality", "", *markdown_table(header, rows), ""]
     remarks = notes(board)
     if remarks:
         lines += ["## Notes", "", *(f"- {escape(remark)}" for remark in remarks), ""]
@@ -99,6 +99,7 @@ def _stored_cells(label: str, one: StoredForm) -> list[str]:
     ]
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(header: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    """Return the lines of a table whose first column is text and whose others are numbers."""
     rule = ["---", *("---:" for _ in header[1:])]
     return [f"| {' | '.join(cells)} |" for cells in (header, rule, *rows)]
