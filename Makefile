@@ -10,7 +10,7 @@ PIP_OPTIONS := --quiet --disable-pip-version-check
 INSTALL = $(BIN)/python -m pip install $(PIP_OPTIONS) --constraint constraints/pylate.txt
 INSTALL_ST = $(BIN_ST)/python -m pip install $(PIP_OPTIONS) --constraint constraints/sentence-transformers.txt
 # What of the tests looks different through the other host; the rest never touches one.
-TESTS_ST := tests/projheads tests/examples tests/peers tests/experiment/test_tokens_hosts.py tests/train tests/eval/test_real_host.py tests/eval/test_embed.py
+TESTS_ST := tests/projheads tests/examples tests/peers tests/experiment/encoding/test_tokens_hosts.py tests/train tests/eval/test_real_host.py tests/eval/test_embed.py
 # Folder that holds the peers' sources, pylate/ and sentence-transformers/: see tests/peers/__main__.py.
 PROJHEADS_PEERS ?= peers
 

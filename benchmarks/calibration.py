@@ -29,15 +29,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
+from eval.report.formats.markdown import markdown_table
 from eval.report.load import load_experiment
-from eval.report.markdown import markdown_table
 from eval.report.table import build_leaderboard
 from eval.verdicts import ALPHA, Scores, judge
 from eval.verdicts.bootstrap import two_level_bootstrap
 from eval.verdicts.judge import smallest_shown, weigh
-from eval.verdicts.model import Levels, join_levels, paired_levels, take_apart
 from eval.verdicts.power import fit_design
-from experiment.folder import read_json, sha256_json, write_json, write_text
+from eval.verdicts.variance import Levels, join_levels, paired_levels, take_apart
+from experiment.disk.files import read_json, sha256_json, write_json, write_text
 
 FloatArray = NDArray[np.float64]
 Size = tuple[int, int, int]

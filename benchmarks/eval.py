@@ -20,9 +20,9 @@ from benchmarks.eval_experiment import measure_experiment
 from benchmarks.eval_growth import draw_growth, measure_growth
 from benchmarks.eval_search import PEERS, measure_search
 from benchmarks.eval_table import markdown
-from experiment.cli import run_command
-from experiment.device import describe_device, pick_device
-from experiment.folder import SCHEMA_VERSION, read_json, sha256_json, versions, write_json, write_text
+from experiment.console.command import run_command
+from experiment.disk.files import SCHEMA_VERSION, read_json, sha256_json, versions, write_json, write_text
+from experiment.encoding.device import describe_device, pick_device
 from projheads.hosts import available_hosts
 
 __all__ = ["main"]

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from eval.measures import measure_run
-from eval.ranking import Problem, own_documents, priorities
+from eval.search.ranking import Problem, own_documents, priorities
 from experiment.collections import open_collection
-from experiment.token_store import TokenStore
-from experiment.tokens import encode_tokens
+from experiment.encoding.store import TokenStore
+from experiment.encoding.tokens import encode_tokens
 from projheads.build import build_head
 from projheads.errors import ProjheadsError
 from projheads.hosts import load_host

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.eval_data import Texts
-from experiment.device import autocast, resolve_precision
-from experiment.tokens import encode_tokens
+from experiment.encoding.device import autocast, resolve_precision
+from experiment.encoding.tokens import encode_tokens
 from projheads.hosts.base import HostModel
 
 __all__ = ["measure_encoding"]

@@ -11,9 +11,9 @@ from torch import nn
 
 from benchmarks.eval_data import DEPTH, Texts, make_model, ndcg
 from eval.embed import project_tokens
-from eval.exact import exact_search
-from eval.ranking import Problem, own_documents, priorities
-from experiment.tokens import encode_tokens
+from eval.search.exact import exact_search
+from eval.search.ranking import Problem, own_documents, priorities
+from experiment.encoding.tokens import encode_tokens
 from projheads.hosts.base import HostModel
 
 __all__ = ["measure_experiment"]

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from benchmarks.eval_data import DEPTH, in_child
-from eval.approximate import build_index, faiss_search
-from eval.exact import exact_search
-from eval.ranking import Problem
-from experiment.token_store import TokenStore, offsets_of
+from eval.search.exact import exact_search
+from eval.search.faiss_index import build_index, faiss_search
+from eval.search.ranking import Problem
+from experiment.encoding.store import TokenStore, offsets_of
 
 __all__ = ["CANDIDATES_PER_TOKEN", "MAX_CANDIDATES", "draw_growth", "measure_growth"]
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 
-import eval.approximate as approximate
+import eval.search.faiss_index as approximate
 from benchmarks.eval_data import DEPTH, Texts, in_child, ndcg, open_problem
-from eval.exact import TILE_ON_CPU, FirstPass, choose_first_pass, exact_search
-from eval.ranking import Problem, Ranking
-from experiment.threads import over_threads
+from eval.search.exact import TILE_ON_CPU, FirstPass, choose_first_pass, exact_search
+from eval.search.ranking import Problem, Ranking
+from experiment.encoding.threads import over_threads
 
 __all__ = ["PEERS", "SETTINGS", "approximate_search", "measure_search"]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from benchmarks.eval_growth import CANDIDATES_PER_TOKEN, MAX_CANDIDATES
 from eval.report.format import bytes_text
-from eval.report.markdown import markdown_table
+from eval.report.formats.markdown import markdown_table
 
 __all__ = ["markdown"]
 

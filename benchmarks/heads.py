@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiment.device import describe_device, pick_device
-from experiment.folder import SCHEMA_VERSION, versions, write_json
+from experiment.disk.files import SCHEMA_VERSION, versions, write_json
+from experiment.encoding.device import describe_device, pick_device
 from projheads import build_head, fold, folds, head_cost, list_heads, list_presets
 from projheads.errors import ProjheadsError
 

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from experiment.device import describe_device, peak_memory, pick_device, reset_peak_memory
-from experiment.folder import SCHEMA_VERSION, versions, write_json
+from experiment.disk.files import SCHEMA_VERSION, versions, write_json
+from experiment.encoding.device import describe_device, peak_memory, pick_device, reset_peak_memory
 from projheads.errors import ProjheadsError
 from projheads.scoring import maxsim
 

@@ -27,17 +27,17 @@ from torch import nn
 import train.batch
 from experiment.collections import open_collection, training_pairs
 from experiment.config import OptimizerConfig, TrainConfig
-from experiment.device import describe_device, peak_memory, pick_device, reset_peak_memory
-from experiment.folder import SCHEMA_VERSION, versions, write_json
+from experiment.disk.files import SCHEMA_VERSION, versions, write_json
+from experiment.encoding.device import describe_device, peak_memory, pick_device, reset_peak_memory
 from experiment.seeds import numpy_generator, torch_generator
 from projheads import build_head
 from projheads.errors import ProjheadsError
 from projheads.hosts import load_host
 from projheads.hosts.base import EncodingSettings, HostModel
 from projheads.scoring import maxsim
-from train.data import TrainingData, order_of
-from train.embed import LiveEmbedder
-from train.texts import tokenise_once
+from train.data.examples import TrainingData, order_of
+from train.embedding.embedders import LiveEmbedder
+from train.embedding.tokenised import tokenise_once
 from train.trial import train_trial
 
 __all__ = ["main"]

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiment.cli import run_command
+from experiment.console.command import run_command
 
 __all__ = ["main"]
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _evaluate(arguments: Sequence[str]) -> None:
-    from experiment.executor import add_executor_options, open_executor
+    from experiment.executors.options import add_executor_options, open_executor
 
     parser = argparse.ArgumentParser(
         usage=USAGE,
@@ -58,11 +58,11 @@ def _evaluate(arguments: Sequence[str]) -> None:
     )
     options = parser.parse_intermixed_args(arguments)
 
+    from eval.dry_run import print_plan
     from eval.evaluate import evaluate_experiment
-    from eval.plan import print_plan
     from eval.report.cli import main_report
-    from experiment.load import load_config, override_heads, read_resolved
-    from experiment.progress import Progress
+    from experiment.config.load import load_config, override_heads, read_resolved
+    from experiment.console.progress import Progress
 
     path, overrides = options.experiment, [*override_heads(options.heads), *options.overrides]
     if path.is_dir():
@@ -99,12 +99,12 @@ def _evaluate_checkpoints(arguments: Sequence[str]) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example eval.depth=1000 or device=cpu")
     options = parser.parse_intermixed_args(arguments)
 
-    from eval.checkpoints import evaluate_checkpoints
-    from eval.report.checkpoints import print_checkpoints
+    from eval.given_models import evaluate_checkpoints
     from eval.report.cli import main_report
-    from eval.report.load import InconclusiveError
-    from experiment.load import checkpoints_config
-    from experiment.progress import Progress
+    from eval.report.model_table import print_checkpoints
+    from eval.report.results import InconclusiveError
+    from experiment.config.load import checkpoints_config
+    from experiment.console.progress import Progress
     from projheads.registry import import_head_file
 
     for file in options.heads:

@@ -16,12 +16,12 @@ from torch import nn
 
 from eval.model_files import BackboneIdentities, read_head
 from eval.subjects import Subject
-from experiment.device import autocast
-from experiment.estimate import sample_texts
-from experiment.folder import sha256_json
-from experiment.progress import Progress
-from experiment.token_store import TokenStore
-from experiment.tokens import encode_tokens, text_key
+from experiment.console.progress import Progress
+from experiment.disk.files import sha256_json
+from experiment.encoding.device import autocast
+from experiment.encoding.speed import sample_texts
+from experiment.encoding.store import TokenStore
+from experiment.encoding.tokens import encode_tokens, text_key
 from projheads.errors import ProjheadsError
 from projheads.hosts import load_host
 from projheads.hosts.base import HostModel

@@ -10,11 +10,9 @@ from typing import Any
 
 import torch
 
-from eval.bm25 import bm25_rankings
 from eval.embed import Embedder, Encoding
 from eval.measures import mean_of, measure_run
 from eval.model_files import BackboneIdentities, read_head
-from eval.ranking import Problem, own_documents, priorities
 from eval.record import (
     evaluation_key,
     evaluation_record,
@@ -25,23 +23,27 @@ from eval.record import (
     with_storage,
 )
 from eval.runs import Run, encode_id, make_run, write_run
-from eval.search import Answer, check_search, describe, search, search_settings
-from eval.stand_in import stand_in_states
-from eval.storage import check_forms, stored_as
+from eval.search.choice import Answer, check_search, describe, search, search_settings
+from eval.search.compressed import check_forms, stored_as
+from eval.search.lexical import bm25_rankings
+from eval.search.ranking import Problem, own_documents, priorities
+from eval.search.stand_in import stand_in_states
 from eval.subjects import Subject, list_references, list_trials
 from eval.texts import write_texts
 from experiment.claim import refuse_another
 from experiment.collections import Collection, open_collection, suite_notes
 from experiment.config import EvalConfig, EvalDatasetRef, ExperimentConfig
-from experiment.device import pick_device, resolve_precision
-from experiment.estimate import seconds_of_products
-from experiment.executor import Executor, LocalExecutor
-from experiment.folder import ExperimentFolder, read_json, write_json, write_text
-from experiment.load import dump_config, read_resolved
-from experiment.lock import try_locked
-from experiment.progress import Advance, Progress, human_time
-from experiment.storage import StorageForm, parse_storage
-from experiment.token_store import TokenStore
+from experiment.config.load import dump_config, read_resolved
+from experiment.config.storage_forms import StorageForm, parse_storage
+from experiment.console.progress import Advance, Progress, human_time
+from experiment.disk.files import read_json, write_json, write_text
+from experiment.disk.layout import ExperimentFolder
+from experiment.disk.lock import try_locked
+from experiment.encoding.device import pick_device, resolve_precision
+from experiment.encoding.speed import seconds_of_products
+from experiment.encoding.store import TokenStore
+from experiment.executors.local import LocalExecutor
+from experiment.executors.protocol import Executor
 from projheads import linearise
 from projheads.errors import ProjheadsError
 

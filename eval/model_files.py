@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torch import nn
 
-from experiment.folder import sha256_file, sha256_json
+from experiment.disk.files import sha256_file, sha256_json
 from projheads.hosts import layout
 
 __all__ = ["BackboneIdentities", "read_head"]

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eval.measures import mean_of
-from eval.search import Answer
-from eval.storage import STORAGE_VERSION
+from eval.search.choice import Answer
+from eval.search.compressed import STORAGE_VERSION
 from eval.subjects import Subject
 from experiment.collections import Collection
 from experiment.config import EvalConfig, EvalDatasetRef
-from experiment.folder import SCHEMA_VERSION, read_json, sha256_json, versions, write_json
-from experiment.storage import StorageForm
-from experiment.token_store import TokenStore
+from experiment.config.storage_forms import StorageForm
+from experiment.disk.files import SCHEMA_VERSION, read_json, sha256_json, versions, write_json
+from experiment.encoding.store import TokenStore
 
 __all__ = [
     "evaluation_key",

@@ -15,11 +15,11 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
-from experiment.folder import write_bytes
+from experiment.disk.files import write_bytes
 from projheads.errors import ProjheadsError
 
 if TYPE_CHECKING:  # Scoring a file needs no torch.
-    from eval.ranking import Ranking
+    from eval.search.ranking import Ranking
 
 __all__ = ["Qrels", "Run", "decode_id", "encode_id", "in_trec_order", "make_run", "read_qrels", "read_run", "write_run"]
 

@@ -5,19 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from eval.bm25 import BM25_SETTINGS
 from eval.model_files import BackboneIdentities
+from eval.search.lexical import BM25_SETTINGS
 from experiment.config import ExperimentConfig
-from experiment.folder import (
-    SCHEMA_VERSION,
-    ExperimentFolder,
-    TrialFolder,
-    read_json,
-    sha256_json,
-    write_json,
-)
-from experiment.lock import try_locked
-from experiment.save import save_model
+from experiment.disk.files import SCHEMA_VERSION, read_json, sha256_json, write_json
+from experiment.disk.layout import ExperimentFolder, TrialFolder
+from experiment.disk.lock import try_locked
+from experiment.disk.models import save_model
 from projheads.build import build_head
 from projheads.hosts import load_host
 from projheads.registry import head_files

@@ -6,7 +6,7 @@ from pathlib import Path
 from eval.runs import decode_id
 from eval.subjects import Subject
 from experiment.collections import Collection
-from experiment.folder import SCHEMA_VERSION, read_json, write_json
+from experiment.disk.files import SCHEMA_VERSION, read_json, write_json
 
 __all__ = ["write_texts"]
 

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from experiment.config import ExperimentConfig
-from experiment.folder import ExperimentFolder, write_text
-from experiment.load import dump_config, read_resolved
+from experiment.config.load import dump_config, read_resolved
+from experiment.disk.files import write_text
+from experiment.disk.layout import ExperimentFolder
 from projheads.errors import ProjheadsError
 
 __all__ = ["claim_folder", "refuse_another"]

@@ -13,9 +13,9 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from experiment.cli import run_command
 from experiment.collections import Document, write_beir_folder
-from experiment.load import load_config, override_heads
+from experiment.config.load import load_config, override_heads
+from experiment.console.command import run_command
 from projheads import ProjheadsError, list_heads, registry
 from projheads.hosts import available_hosts, load_host
 

@@ -5,11 +5,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiment.cli import run_command
 from experiment.collections import check_source
 from experiment.config import grid_points
-from experiment.executor import add_executor_options, open_executor
-from experiment.load import dump_config, load_config, override_heads
+from experiment.config.load import dump_config, load_config, override_heads
+from experiment.console.command import run_command
+from experiment.executors.options import add_executor_options, open_executor
 from train.trackers import check_trackers
 
 __all__ = ["main"]
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> None:
             file=sys.stderr,
         )
         return
-    from train.run import run_training
+    from train.experiment import run_training
 
     with open_executor(options) as executor:
         run_training(config, executor)

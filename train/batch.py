@@ -17,11 +17,11 @@ from torch.amp.grad_scaler import GradScaler
 from torch.profiler import record_function
 
 from experiment.config import TrainConfig
-from experiment.device import autocast
+from experiment.encoding.device import autocast
 from experiment.seeds import seed_for
 from projheads.scoring import maxsim, maxsim_nway
-from train.data import TrainingData
-from train.embed import Embedder, pad
+from train.data.examples import TrainingData
+from train.embedding.embedders import Embedder, pad
 from train.loss import Loss
 from train.matryoshka import prefixes
 from train.processes import Processes

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from experiment.collections import check_source, open_collection
 from experiment.collections.sources import DEFAULT_CACHE
-from experiment.load import load_config
-from experiment.progress import Progress
+from experiment.config.load import load_config
+from experiment.console.progress import Progress
 from projheads.errors import ProjheadsError
-from train.tuples_file import read_about, read_tuples
+from train.data.tuples_file import read_about, read_tuples
 
 __all__ = ["main_mine", "main_teach"]
 
@@ -54,7 +54,7 @@ def main_mine(arguments: Sequence[str]) -> None:
             f"{options.from_rank} to {options.to_rank}" + (f"\nwarning: {warning}" if warning else "")
         )
         return
-    from train.mine import Mining, mine
+    from train.data.mine import Mining, mine
 
     with Progress() as progress:
         mining = Mining(options.negatives, options.from_rank, options.to_rank)
@@ -86,7 +86,7 @@ def main_teach(arguments: Sequence[str]) -> None:
     if options.batch_size < 1:
         raise ProjheadsError(f"teach: --batch-size {options.batch_size} is no number of texts; take 1 or more")
     _check_out(options.out)
-    from train.teacher import kind_of_teacher, open_teacher
+    from train.data.teacher import kind_of_teacher, open_teacher
 
     kind, _ = kind_of_teacher(options.model)
     about = read_about(options.file)
@@ -99,7 +99,7 @@ def main_teach(arguments: Sequence[str]) -> None:
             f"{len(tuples.queries)} queries and {len(tuples.documents)} documents, by the {kind} {options.model}"
         )
         return
-    from train.teach import teach
+    from train.data.teach import teach
 
     with Progress() as progress:
         teacher = open_teacher(options.model, device=options.device, batch_size=options.batch_size)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from experiment.config.loss import ContrastiveConfig, KLConfig, MarginMSEConfig, Normalization
+from experiment.config.loss_section import ContrastiveConfig, KLConfig, MarginMSEConfig, Normalization
 
 __all__ = ["Contrastive", "Distillation", "Loss", "MarginMSE", "contrastive_loss", "make_loss", "pair_accuracy"]
 

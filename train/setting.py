@@ -8,16 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from experiment.config import ExperimentConfig
-from experiment.device import pick_device, resolve_precision
-from experiment.fingerprint import backbone_fingerprint
+from experiment.disk.models import backbone_fingerprint
+from experiment.encoding.device import pick_device, resolve_precision
+from experiment.encoding.tokens import encode_tokens
 from experiment.seeds import torch_generator
-from experiment.tokens import encode_tokens
 from projheads import Head, HeadSpec, build_head
 from projheads.hosts import load_host
 from projheads.hosts.base import HostModel
 from projheads.init import SAMPLED_INITS
 from projheads.registry import head_files
-from train.data import TrainingData
+from train.data.examples import TrainingData
 from train.start import old_head
 
 __all__ = ["TRAINING_VERSION", "Setting", "new_head", "prepare", "start_key"]

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiment.config import Point, grid_points
-from experiment.folder import ExperimentFolder, TrialFolder, write_folder, write_json, write_text
+from experiment.disk.files import write_folder, write_json, write_text
+from experiment.disk.layout import ExperimentFolder, TrialFolder
 from projheads import HeadSpec
 from projheads.errors import ProjheadsError
 from train.setting import Setting
+from train.trainer import Trial, make_trial
 from train.trial import MEASURE, count_steps
-from train.trials import Trial, make_trial
 
 __all__ = ["Sweep", "list_sweep"]
 

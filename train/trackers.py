@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiment.config import ExperimentConfig
-from experiment.config.train import Tracker
+from experiment.config.train_section import Tracker
 from projheads.errors import ProjheadsError
 
 __all__ = ["check_trackers", "open_trackers"]

@@ -15,18 +15,18 @@ from torch.nn.utils import clip_grad_norm_
 from torch.profiler import record_function
 
 from experiment.config import TrainConfig
-from experiment.device import autocast
+from experiment.encoding.device import autocast
 from projheads.hosts.base import HostModel
 from projheads.scoring import maxsim
 from train.batch import backward_batch
-from train.checkpoint import Checkpoint
-from train.data import TrainingData, order_of
-from train.embed import Embedder, pad
+from train.data.examples import TrainingData, order_of
+from train.embedding.embedders import Embedder, pad
 from train.failures import TrainingFailedError
 from train.loss import contrastive_loss, make_loss, pair_accuracy
 from train.ndcg import held_out_ndcg
 from train.optimization import add_gradient_noise, make_optimizers, set_learning_rates
 from train.processes import Processes
+from train.resume import Checkpoint
 
 __all__ = ["MEASURE", "TrialRecord", "count_steps", "train_trial", "validate"]
 

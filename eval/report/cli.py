@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.report.load import InconclusiveError
 from eval.report.plan import print_plan
+from eval.report.results import InconclusiveError
 from eval.report.write import compare, print_leaderboard, write_report
 
 __all__ = ["main_compare", "main_plan", "main_report"]

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from eval.report.load import Evaluation, Experiment, Trial, load_experiment
+from eval.report.load import load_experiment
+from eval.report.results import Evaluation, Experiment, Trial
 from projheads.errors import ProjheadsError
 
 __all__ = ["merge_experiments"]

@@ -8,17 +8,15 @@ The scatter of such a mean comes out as that of independent samples within the c
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from experiment.folder import sha256_json
-
-if TYPE_CHECKING:
-    from eval.report.load import Evaluation
+from eval.report.results import Evaluation
+from experiment.disk.files import sha256_json
 
 __all__ = ["group_members", "merge_groups", "query_weight"]
 
 
-def group_members(evaluations: Sequence[Mapping[str, "Evaluation"]]) -> dict[str, tuple[str, ...]]:
+def group_members(evaluations: Sequence[Mapping[str, Evaluation]]) -> dict[str, tuple[str, ...]]:
     """Return the names of each group's collections, in alphabetical order, from the evaluations of many trials."""
     found: dict[str, set[str]] = {}
     for one in evaluations:
@@ -28,9 +26,7 @@ def group_members(evaluations: Sequence[Mapping[str, "Evaluation"]]) -> dict[str
     return {group: tuple(sorted(names)) for group, names in found.items()}
 
 
-def merge_groups(
-    evaluations: Mapping[str, "Evaluation"], members: Mapping[str, Sequence[str]]
-) -> dict[str, "Evaluation"]:
+def merge_groups(evaluations: Mapping[str, Evaluation], members: Mapping[str, Sequence[str]]) -> dict[str, Evaluation]:
     """Replace the evaluations of each group's collections by one of the group.
 
     Args:
@@ -50,7 +46,7 @@ def query_weight(dataset: Mapping[str, Any], query: str) -> float:
     return float(dataset.get("weights", {}).get(query.partition("/")[0], 1.0))
 
 
-def _merge(group: str, parts: Mapping[str, "Evaluation"]) -> "Evaluation":
+def _merge(group: str, parts: Mapping[str, Evaluation]) -> Evaluation:
     first = next(iter(parts.values()))
     counts = {name: len(next(iter(part.measures.values()))) for name, part in parts.items()}
     weights = {name: sum(counts.values()) / (len(parts) * count) for name, count in counts.items()}
@@ -85,7 +81,7 @@ def _merge(group: str, parts: Mapping[str, "Evaluation"]) -> "Evaluation":
     )
 
 
-def _stored(parts: Mapping[str, "Evaluation"], weights: Mapping[str, float]) -> dict[str, Any]:
+def _stored(parts: Mapping[str, Evaluation], weights: Mapping[str, float]) -> dict[str, Any]:
     """Put together the forms that every collection was stored in; the means of the first one stand for their names."""
     first = next(iter(parts.values()))
     return {

@@ -4,161 +4,25 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from eval.report.groups import group_members, merge_groups
-from eval.runs import Run, read_run
-from experiment.folder import ExperimentFolder, TrialFolder, read_json
-from experiment.yaml12 import read_yaml
+from eval.report.results import (
+    Evaluation,
+    Experiment,
+    InconclusiveError,
+    Reference,
+    Trial,
+    all_evaluations,
+    read_object,
+)
+from experiment.config.yaml12 import read_yaml
+from experiment.disk.layout import ExperimentFolder, TrialFolder
 from projheads.errors import ProjheadsError
 
-__all__ = ["Evaluation", "Experiment", "InconclusiveError", "Reference", "Texts", "Trial", "load_experiment"]
-
-
-class InconclusiveError(ProjheadsError):
-    """The results are there, but no comparison can be drawn from them."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One trial or reference on one data set: ``eval/<dataset>.json``.
-
-    Attributes:
-        dataset: Name, source, split, hash, numbers of documents and queries, notes.
-        index: Kind of the index, its settings, and the candidate recall where it is approximate.
-        measures: For each measure the score of each query, unrounded.
-        timings: Seconds of each phase.
-        bytes: Sizes of what was kept.
-        truncated: Texts longer than the length that the model is given, by side.
-        run: Where the TREC run file lies.
-        storage: For each form in which the token vectors were stored, its bytes and its scores.
-        parts: For a data set of several collections (``eval.report.groups``), the evaluation of each by its name.
-        linearised: Scores of the head's linear stand-in and how near it comes; None where there is none.
-    """
-
-    dataset: Mapping[str, Any]
-    index: Mapping[str, Any]
-    measures: Mapping[str, Mapping[str, float]]
-    timings: Mapping[str, float]
-    bytes: Mapping[str, int]
-    truncated: Mapping[str, int]
-    run: Path
-    linearised: Mapping[str, Any] | None = None
-    storage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    parts: Mapping[str, "Evaluation"] = field(default_factory=dict)
-
-    def read_run(self) -> Run:
-        """Read the run file, or those of all parts; without what is not there."""
-        if self.parts:
-            runs = {name: part.read_run() for name, part in self.parts.items()}
-            return {
-                f"{name}/{query}": [(f"{name}/{document}", score) for document, score in found]
-                for name, run in runs.items()
-                for query, found in run.items()
-            }
-        return read_run(self.run) if self.run.exists() else {}
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One trial: ``trial.json``, ``train.jsonl`` and its evaluations by data set.
-
-    Attributes:
-        record: trial.json as it stands.
-        steps: The lines of train.jsonl.
-        evaluations: By the data set's name; empty for a trial that failed.
-    """
-
-    record: Mapping[str, Any]
-    steps: Sequence[Mapping[str, Any]]
-    evaluations: Mapping[str, Evaluation]
-
-    @property
-    def label(self) -> str:
-        """The variant, as the configuration writes it."""
-        return str(self.record["label"])
-
-    @property
-    def seed(self) -> int:
-        """The seed."""
-        return int(self.record["seed"])
-
-    @property
-    def error(self) -> str | None:
-        """Why the trial failed, in one line; None where it did not."""
-        if self.record["status"] == "finished":
-            return None
-        return str(self.record.get("error") or "no reason was recorded")
-
-
-@dataclass(frozen=True)
-class Reference:
-    """One seed of a reference row: what it is, and its evaluations by data set."""
-
-    name: str
-    description: str
-    seed: int
-    evaluations: Mapping[str, Evaluation]
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Texts of queries and of documents that stand high in some run, by their ids; shortened by who wrote them."""
-
-    queries: Mapping[str, str] = field(default_factory=dict)
-    documents: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """Everything that a report is made of.
-
-    Attributes:
-        path: The experiment's folder.
-        name: Its name.
-        description: One sentence of the user's, may be empty.
-        config_text: experiment.yaml as it stands; empty where there is none.
-        measures: The measures; the first is the one that verdicts are about.
-        datasets: Names of the data sets, in the configuration's order.
-        trials: All trials, in the configuration's order of variants.
-        references: All reference rows.
-        command: The command that makes it again.
-        remarks: What was left out and why.
-        lengths: Tokens of a query and of a document, at most, by side; empty where they are not known.
-    """
-
-    path: Path
-    name: str
-    description: str
-    config_text: str
-    measures: tuple[str, ...]
-    datasets: tuple[str, ...]
-    trials: tuple[Trial, ...]
-    references: tuple[Reference, ...]
-    command: str
-    remarks: tuple[str, ...] = ()
-    lengths: Mapping[str, int] = field(default_factory=dict)
-
-    def evaluations(self) -> list[Mapping[str, Evaluation]]:
-        """Return the evaluations of every trial and reference, each by data set."""
-        return _all_evaluations(self.trials, self.references)
-
-    def texts(self, dataset: str) -> Texts:
-        """Read the texts of a data set; empty where none were kept."""
-        parts = next((one[dataset].parts for one in self.evaluations() if dataset in one), {})
-        if parts:
-            texts = {name: self.texts(name) for name in parts}
-            return Texts(
-                {f"{name}/{query}": text for name, one in texts.items() for query, text in one.queries.items()},
-                {f"{name}/{document}": text for name, one in texts.items() for document, text in one.documents.items()},
-            )
-        path = ExperimentFolder(self.path).texts_json(dataset)
-        if not path.exists():
-            return Texts()
-        stored = _object(path)
-        return Texts(queries=dict(stored["queries"]), documents=dict(stored["documents"]))
+__all__ = ["load_experiment"]
 
 
 def load_experiment(path: Path) -> Experiment:
@@ -182,7 +46,7 @@ def load_experiment(path: Path) -> Experiment:
     _distinct(trials, path)
     order = [str(variant) for variant in heads.get("variants", [trial.label for trial in trials])]
     trials.sort(key=lambda trial: (_place(order, trial.label), trial.label, trial.seed))
-    everyone = _all_evaluations(trials, references)
+    everyone = all_evaluations(trials, references)
     members, few = group_members(everyone), _too_few(everyone)
 
     def counted(evaluations: Mapping[str, Evaluation]) -> dict[str, Evaluation]:
@@ -191,7 +55,7 @@ def load_experiment(path: Path) -> Experiment:
 
     trials = [replace(trial, evaluations=counted(trial.evaluations)) for trial in trials]
     references = [replace(reference, evaluations=counted(reference.evaluations)) for reference in references]
-    found = [one for evaluations in _all_evaluations(trials, references) for one in evaluations.values()]
+    found = [one for evaluations in all_evaluations(trials, references) for one in evaluations.values()]
     remarks = [f"{name} is left out: {why}" for name, why in few.items()]
     if few and not found:
         raise InconclusiveError("; ".join(f"{name}: {why}" for name, why in few.items()))
@@ -254,10 +118,6 @@ def _command(folder: ExperimentFolder, config: Mapping[str, Any]) -> str:
     return f"python -m eval {' '.join(models)} --datasets {' '.join(datasets)} --output {output}"
 
 
-def _all_evaluations(trials: Sequence[Trial], references: Sequence[Reference]) -> list[Mapping[str, Evaluation]]:
-    return [*(trial.evaluations for trial in trials), *(reference.evaluations for reference in references)]
-
-
 def _distinct(trials: Sequence[Trial], path: Path) -> None:
     counted = Counter((trial.label, trial.seed) for trial in trials)
     for (label, seed), count in counted.items():
@@ -289,14 +149,14 @@ def _place(order: Sequence[str], name: str) -> int:
 
 
 def _trial(folder: TrialFolder) -> Trial:
-    record = _object(folder.trial_json)
+    record = read_object(folder.trial_json)
     _require(folder.trial_json, record, ("label", "slug", "seed", "status"))
     finished = record["status"] == "finished"
     return Trial(record, _steps(folder.train_jsonl), _evaluations(folder) if finished else {})
 
 
 def _reference(folder: TrialFolder) -> Reference:
-    record = _object(folder.reference_json)
+    record = read_object(folder.reference_json)
     _require(folder.reference_json, record, ("name", "description", "seed"))
     return Reference(str(record["name"]), str(record["description"]), int(record["seed"]), _evaluations(folder))
 
@@ -304,7 +164,7 @@ def _reference(folder: TrialFolder) -> Reference:
 def _evaluations(folder: TrialFolder) -> dict[str, Evaluation]:
     found = {}
     for path in sorted(folder.path.glob("eval/*.json")):
-        record = _object(path)
+        record = read_object(path)
         _require(path, record, ("dataset", "measures", "index"))
         name = str(record["dataset"]["name"])
         found[name] = Evaluation(
@@ -333,13 +193,6 @@ def _steps(path: Path) -> list[Mapping[str, Any]]:
                 f"{path}, line {number}: not JSON; delete the trial's folder and train again"
             ) from None
     return steps
-
-
-def _object(path: Path) -> dict[str, Any]:
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise ProjheadsError(f"{path}: not a JSON object; delete it and run the same command again")
-    return value
 
 
 def _require(path: Path, record: Mapping[str, Any], keys: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.report.groups import query_weight
-from eval.report.load import Texts, Trial
+from eval.report.results import Texts, Trial
 from eval.report.table import Leaderboard, Row
 
 __all__ = ["DatasetQueries", "Document", "QueryChange", "changed_queries", "shown_variant"]

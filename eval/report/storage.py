@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from eval.report.load import Trial
-from eval.verdicts.model import Scores, estimate, paired_levels
+from eval.report.results import Trial
+from eval.verdicts.variance import Scores, estimate, paired_levels
 
 __all__ = ["StoredForm", "stored_forms"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.report.load import Trial
+from eval.report.results import Trial
 
 __all__ = ["Chosen", "SweepShares", "chosen_point", "sweep_shares"]
 

@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from eval.report.load import Evaluation, Experiment, Reference, Trial
+from eval.report.results import Evaluation, Experiment, Reference, Trial
 from eval.report.storage import StoredForm, stored_forms
 from eval.report.sweep import Chosen, SweepShares, chosen_point, sweep_shares
 from eval.verdicts import Scores, Verdict, judge
-from eval.verdicts.model import paired_levels
 from eval.verdicts.pairs import Pairs, Shares, compare_all, group_letters, variance_shares
 from eval.verdicts.power import Design, fit_design
+from eval.verdicts.variance import paired_levels
 from projheads.errors import ProjheadsError, unknown_name
 
 __all__ = ["Costs", "Leaderboard", "Row", "build_leaderboard", "query_ids", "scores_of"]

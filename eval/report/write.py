@@ -7,15 +7,16 @@ from rich.console import Console
 
 from eval.report import drawing
 from eval.report.compare import merge_experiments
-from eval.report.data_files import csv_text, json_value
 from eval.report.figures import FIGURES
-from eval.report.html import html_text
-from eval.report.latex import latex_text
+from eval.report.formats.data_files import csv_text, json_value
+from eval.report.formats.html import html_text
+from eval.report.formats.latex import latex_text
+from eval.report.formats.markdown import markdown_text
+from eval.report.formats.terminal import print_board
 from eval.report.load import load_experiment
-from eval.report.markdown import markdown_text
 from eval.report.table import Leaderboard, build_leaderboard
-from eval.report.terminal import print_board
-from experiment.folder import ExperimentFolder, write_bytes, write_json, write_text
+from experiment.disk.files import write_bytes, write_json, write_text
+from experiment.disk.layout import ExperimentFolder
 
 __all__ = ["compare", "print_leaderboard", "write_report"]
 

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
-from eval.verdicts.model import Estimate, Levels, Scores, borrow, estimate, paired_levels
+from eval.verdicts.variance import Estimate, Levels, Scores, borrow, estimate, paired_levels
 
 __all__ = ["ALPHA", "MINIMUM_SEEDS", "POWER", "Verdict", "Word", "holm", "judge", "smallest_shown", "weigh"]
 

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 
 from eval.verdicts.judge import ALPHA, MINIMUM_SEEDS, Verdict, holm
-from eval.verdicts.model import Estimate, Levels, Scores, borrow, estimate, paired_levels
+from eval.verdicts.variance import Estimate, Levels, Scores, borrow, estimate, paired_levels
 
 __all__ = ["Pairs", "Shares", "compare_all", "group_letters", "letters_of", "variance_shares"]
 

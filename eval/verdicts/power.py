@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval.verdicts.judge import smallest_shown
-from eval.verdicts.model import Levels, borrow, estimate
+from eval.verdicts.variance import Levels, borrow, estimate
 
 __all__ = ["Design", "fit_design"]
 

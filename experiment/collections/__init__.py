@@ -1,7 +1,7 @@
 """Retrieval data of every kind behind one interface: open a collection, list its training pairs."""
 
 from experiment.collections.beir_folder import write_beir_folder
-from experiment.collections.model import Collection, Document, training_pairs
+from experiment.collections.collection import Collection, Document, training_pairs
 from experiment.collections.sources import check_source, official_split, open_collection
 from experiment.collections.suites import suite_notes
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiment.collections.model import Collection, Document, Judgement, make_collection
-from experiment.collections.records import Records, read_documents, read_grade, read_queries
+from experiment.collections.collection import Collection, Document, Judgement, make_collection
+from experiment.collections.rows import Records, read_documents, read_grade, read_queries
 from projheads.errors import ProjheadsError
 
 __all__ = ["is_beir_folder", "read_beir_folder", "write_beir_folder"]

@@ -4,9 +4,9 @@ import zipfile
 from pathlib import Path
 
 from experiment.collections.beir_folder import is_beir_folder, read_beir_folder
-from experiment.collections.model import Collection
-from experiment.folder import write_folder
-from experiment.lock import locked
+from experiment.collections.collection import Collection
+from experiment.disk.files import write_folder
+from experiment.disk.lock import locked
 from projheads.errors import ProjheadsError, unknown_name
 
 __all__ = ["ARCHIVES", "CQADUPSTACK", "beir_folder", "beir_split", "list_beir", "open_beir"]

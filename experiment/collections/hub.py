@@ -16,8 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from experiment.collections.model import Collection, Judgement, make_collection
-from experiment.collections.records import Records, read_documents, read_grade, read_queries
+from experiment.collections.collection import Collection, Judgement, make_collection
+from experiment.collections.rows import Records, read_documents, read_grade, read_queries
 from projheads.errors import ProjheadsError
 
 __all__ = ["in_hub_cache", "open_hub", "parse_hub_name", "told_in_one_line"]

@@ -6,8 +6,8 @@ corpus, queries and qrels; the one split of each is called train, though it is f
 query never finds the document that has its own id (ArguAna), and empty documents stay in the corpus.
 """
 
+from experiment.collections.collection import Collection
 from experiment.collections.hub import in_hub_cache, open_hub
-from experiment.collections.model import Collection
 from projheads.errors import unknown_name
 
 __all__ = ["NANO_BEIR", "NANO_SPLIT", "in_nano_cache", "nano_name", "open_nano"]

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from experiment.collections import docstring_pairs, docstrings, near_duplicates
 from experiment.collections.beir_folder import read_beir_folder, write_beir_folder
+from experiment.collections.collection import Collection, Document
 from experiment.collections.docstring_pairs import Pair, make_pair, normalise
 from experiment.collections.docstrings import package_root, read_docstrings
-from experiment.collections.model import Collection, Document
 from experiment.collections.near_duplicates import NearDuplicates
-from experiment.folder import sha256_file, sha256_json, versions, write_folder, write_text
-from experiment.lock import locked
+from experiment.disk.files import sha256_file, sha256_json, versions, write_folder, write_text
+from experiment.disk.lock import locked
 from projheads.errors import ProjheadsError, unknown_name
 
 __all__ = ["open_pydocs", "pydocs_folder"]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from experiment.collections.beir_folder import is_beir_folder, read_beir_folder
 from experiment.collections.beir_hub import beir_folder, beir_split, list_beir, open_beir
+from experiment.collections.collection import Collection
 from experiment.collections.hub import in_hub_cache, open_hub, parse_hub_name
-from experiment.collections.model import Collection
 from experiment.collections.nano_beir import NANO_BEIR, NANO_SPLIT, in_nano_cache, open_nano
 from experiment.collections.pydocs import open_pydocs, pydocs_folder
 from experiment.collections.suites import list_suites

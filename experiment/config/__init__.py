@@ -4,15 +4,15 @@ A file states only what differs from the defaults below. ``load_config`` checks 
 every mistake with its line; ``dump_config`` writes the configuration with every default in place.
 """
 
-from experiment.config.checkpoints import CheckpointsConfig
-from experiment.config.dataset import DatasetRef, EvalDatasetRef
-from experiment.config.eval import EvalConfig
-from experiment.config.experiment import ExperimentConfig
-from experiment.config.heads import HeadsConfig
-from experiment.config.loss import ContrastiveConfig, KLConfig, MarginMSEConfig
-from experiment.config.model import ModelConfig
-from experiment.config.sweep import Grid, Point, grid_points
-from experiment.config.train import OptimizerConfig, TrainConfig
+from experiment.config.dataset_section import DatasetRef, EvalDatasetRef
+from experiment.config.eval_section import EvalConfig
+from experiment.config.grid import Grid, Point, grid_points
+from experiment.config.heads_section import HeadsConfig
+from experiment.config.loss_section import ContrastiveConfig, KLConfig, MarginMSEConfig
+from experiment.config.model_list import CheckpointsConfig
+from experiment.config.model_section import ModelConfig
+from experiment.config.schema import ExperimentConfig
+from experiment.config.train_section import OptimizerConfig, TrainConfig
 
 __all__ = [
     "CheckpointsConfig",

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from experiment.load import load_config
-from experiment.yaml12 import read_yaml
+from experiment.config.load import load_config
+from experiment.config.yaml12 import read_yaml
 from projheads import list_heads, registry
 from projheads.hosts import available_hosts
 from tests.docs.snippets import ROOT, find_snippets, marks_in
-from tests.eval.report_factory import make_experiment
+from tests.eval.report.factory import make_experiment
 
 SNIPPETS = find_snippets()
 FILES = {snippet.argument: snippet.text for snippet in SNIPPETS if snippet.mark == "file"}
@@ -49,7 +49,7 @@ def run_command(arguments):
         if arguments[2] == "projheads":
             code = module.main(arguments[3:])
         else:
-            from experiment.cli import run_command as run
+            from experiment.console.command import run_command as run
 
             code = run(module.main, arguments[3:])
     assert not code, f"{shlex.join(arguments)}: {printed.getvalue()}"

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from experiment.fingerprint import weights_hash
-from experiment.folder import ExperimentFolder, write_json, write_text
-from experiment.load import dump_config, load_config
+from experiment.config.load import dump_config, load_config
+from experiment.disk.files import write_json, write_text
+from experiment.disk.layout import ExperimentFolder
+from experiment.disk.models import weights_hash
 from projheads.build import build_head
 from projheads.cost import head_cost
 from projheads.hosts.checkpoint import load_head, save_head

@@ -10,7 +10,7 @@ from torch import nn
 import eval.embed as embed_module
 from eval.embed import project_tokens
 from eval.model_files import BackboneIdentities, read_head
-from experiment.token_store import TokenStore
+from experiment.encoding.store import TokenStore
 from projheads.build import build_head
 from projheads.errors import ProjheadsError
 

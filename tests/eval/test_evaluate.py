@@ -19,13 +19,13 @@ import eval.evaluate as evaluate_module
 from eval.__main__ import main
 from eval.evaluate import evaluate_experiment
 from eval.runs import encode_id, read_run
-from experiment.cli import run_command
 from experiment.collections import open_collection
 from experiment.collections.beir_hub import CQADUPSTACK
-from experiment.folder import ExperimentFolder
-from experiment.load import load_config
-from experiment.lock import try_locked
-from experiment.progress import Progress
+from experiment.config.load import load_config
+from experiment.console.command import run_command
+from experiment.console.progress import Progress
+from experiment.disk.layout import ExperimentFolder
+from experiment.disk.lock import try_locked
 from projheads.errors import ProjheadsError
 from projheads.hosts.checkpoint import load_head, save_head
 

@@ -6,11 +6,12 @@ import pytest
 
 from eval.__main__ import main
 from eval.runs import read_run
-from experiment.cli import run_command
 from experiment.collections import open_collection
-from experiment.fingerprint import weights_hash
-from experiment.folder import ExperimentFolder, write_json, write_text
-from experiment.load import dump_config, load_config
+from experiment.config.load import dump_config, load_config
+from experiment.console.command import run_command
+from experiment.disk.files import write_json, write_text
+from experiment.disk.layout import ExperimentFolder
+from experiment.disk.models import weights_hash
 from projheads.build import build_head
 from projheads.hosts import available_hosts, load_host
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from eval.__main__ import main
 from eval.measures import mean_of, measure_run
-from eval.ranking import Ranking
 from eval.runs import decode_id, encode_id, make_run, read_qrels, read_run, write_run
 from eval.score import score_run
-from experiment.cli import run_command
+from eval.search.ranking import Ranking
+from experiment.console.command import run_command
 from projheads.errors import ProjheadsError
 
 ODD = st.text(alphabet="ab0%259A8CE \t\n\u00a0\u2028\x85é😀", min_size=1, max_size=12)

@@ -4,9 +4,9 @@ import torch
 
 from experiment.collections import Document, write_beir_folder
 from experiment.config import TrainConfig
-from experiment.tokens import TokenStore
-from train.data import TrainingData
-from train.embed import FrozenEmbedder
+from experiment.encoding.tokens import TokenStore
+from train.data.examples import TrainingData
+from train.embedding.embedders import FrozenEmbedder
 
 NOUNS = ["cat", "dog", "bird", "paris", "france", "rain", "sun", "mat"]
 VERBS = ["sat", "run", "walk", "is"]

@@ -11,11 +11,11 @@ from projheads import build_head
 from projheads.hosts import load_host
 from projheads.hosts.base import EncodingSettings
 from train.batch import backward_batch
-from train.data import TrainingData
-from train.embed import LiveEmbedder, by_length, pad
+from train.data.examples import TrainingData
+from train.embedding.embedders import LiveEmbedder, by_length, pad
+from train.embedding.tokenised import tokenise_once
 from train.loss import make_loss
 from train.processes import Processes
-from train.texts import tokenise_once
 
 DOCUMENTS = [
     "the cat sat on the mat",
@@ -114,7 +114,7 @@ def test_texts_of_like_length_go_together_and_change_nothing(settings, model, pr
     monkeypatch.setattr(model, "token_states", lambda tokens: seen.append(tokens["input_ids"].shape) or states(tokens))
     whole = gradients(settings(), model, data, embed)
     passes = len(seen)
-    monkeypatch.setattr("train.embed.PASS_TOKENS", {"cpu": 0})
+    monkeypatch.setattr("train.embedding.embedders.PASS_TOKENS", {"cpu": 0})
     seen.clear()
     split = gradients(settings(), model, data, embed)
     assert passes < len(seen)

@@ -3,8 +3,8 @@ import torch
 
 from projheads import build_head
 from projheads.scoring import maxsim
-from train.data import order_of
-from train.embed import pad
+from train.data.examples import order_of
+from train.embedding.embedders import pad
 from train.matryoshka import prefixes
 from train.trial import train_trial
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from eval.evaluate import evaluate_experiment
-from experiment.fingerprint import weights_hash
-from experiment.folder import ExperimentFolder
-from experiment.load import load_config
-from experiment.progress import Progress
+from experiment.config.load import load_config
+from experiment.console.progress import Progress
+from experiment.disk.layout import ExperimentFolder
+from experiment.disk.models import weights_hash
 from projheads.errors import ProjheadsError
 from train.__main__ import main
-from train.run import run_training
+from train.experiment import run_training
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for the worker processes in /proc")
 SETTINGS = ("threads=1", "train.epochs=40", "train.validations=1")
@@ -23,7 +23,7 @@ SETTINGS = ("threads=1", "train.epochs=40", "train.validations=1")
 @pytest.fixture
 def cluster():
     pytest.importorskip("ray")
-    from experiment.ray_executor import ray_executor
+    from experiment.executors.ray_cluster import ray_executor
 
     with ray_executor(None) as executor:
         yield executor
@@ -95,7 +95,7 @@ def test_a_killed_worker_is_replaced_and_the_results_are_those_of_one_process(fo
 
 
 def test_what_no_machine_has_is_told_where_ray_would_wait_for_ever():
-    from experiment.ray_executor import check_resources
+    from experiment.executors.ray_cluster import check_resources
 
     nodes = [
         {"Alive": True, "Resources": {"CPU": 8.0}},

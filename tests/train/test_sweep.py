@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiment.fingerprint import weights_hash
-from experiment.folder import ExperimentFolder
-from experiment.load import load_config
+from experiment.config.load import load_config
+from experiment.disk.layout import ExperimentFolder
+from experiment.disk.models import weights_hash
 from projheads.errors import ProjheadsError
-from train.run import run_training
+from train.experiment import run_training
 
 GRID = "sweep={optimizer.head_lr: [1e-9, 3e-2], schedule: [linear, constant]}"
 

@@ -4,10 +4,10 @@ from torch import nn
 
 from projheads import build_head
 from projheads.scoring import maxsim
-from train.checkpoint import Checkpoint
-from train.data import order_of
-from train.embed import pad
+from train.data.examples import order_of
+from train.embedding.embedders import pad
 from train.failures import TrainingFailedError
+from train.resume import Checkpoint
 from train.trial import count_steps, train_trial, validate
 
 
@@ -156,7 +156,7 @@ def test_stopped_anywhere_it_ends_with_the_same_bits(settings, problem, tmp_path
         with pytest.raises(Killed):
             trial(checkpoint, on_step=kill)
     # Killed in the middle of writing a point, too.
-    write = "train.checkpoint.write_json"
+    write = "train.resume.write_json"
     with monkeypatch.context() as patch:
         patch.setattr(write, lambda path, value: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional
 
 from projheads import build_head
-from train.data import order_of
+from train.data.examples import order_of
 from train.trial import train_trial
 
 LOSSES = ["contrastive", "kl", "margin-mse"]

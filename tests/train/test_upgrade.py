@@ -8,12 +8,12 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from experiment.collections import Document, write_beir_folder
-from experiment.folder import ExperimentFolder
-from experiment.load import load_config
+from experiment.config.load import load_config
+from experiment.disk.layout import ExperimentFolder
 from projheads import ProjheadsError, build_head
 from projheads.hosts import available_hosts, load_host
 from projheads.hosts.base import EncodingSettings
-from train.run import run_training
+from train.experiment import run_training
 
 TEXTS = ["what walk the cat", "the dog sat on a mat, is it red?", ""]
 YAML = """\

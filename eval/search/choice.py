@@ -1,0 +1,162 @@
+"""Which search answers the queries, and how good an approximate one is."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from eval.search.exact import exact_search
+from eval.search.faiss_index import build_index, check_factory, faiss_search, training_rows
+from eval.search.ranking import Problem, Ranking
+from experiment.config import EvalConfig
+
+__all__ = [
+    "EXACT_MULTIPLY_ADDS",
+    "Answer",
+    "SearchSettings",
+    "check_search",
+    "choose_index",
+    "describe",
+    "search",
+    "search_settings",
+]
+
+EXACT_MULTIPLY_ADDS = 10**13
+"""``auto`` searches exactly up to this many multiply-adds (query tokens x document tokens x width), two minutes on two
+CPU cores; so many are also spent at most to measure the candidate recall of an approximate search."""
+
+CANDIDATES_TIMES_DEPTH = 4
+"""Documents of a query that are scored by default: enough to find 96% of the exact search's 100 on SciFact."""
+
+KMEANS_ROUNDS = 10
+"""In which FAISS trains inverted lists."""
+
+LEAST_SAMPLE = 20
+"""Queries that the candidate recall is measured on, however large the corpus."""
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How to search; the fields are those of ``experiment.config.EvalConfig``."""
+
+    index: str
+    nprobe: int | None
+    candidates_per_token: int
+    max_candidates: int | None = None
+
+
+def search_settings(config: EvalConfig) -> SearchSettings:
+    """Take what a search asks for out of the configuration."""
+    most = config.max_candidates or CANDIDATES_TIMES_DEPTH * config.depth
+    return SearchSettings(config.index, config.nprobe, config.candidates_per_token, most)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a search found, and what it took.
+
+    Attributes:
+        rankings: One for each query.
+        index: What was searched, as it stands in an evaluation's JSON.
+        index_s: Seconds to build the index.
+        search_s: Seconds to search.
+        index_bytes: Size of the index; 0 where there is none.
+    """
+
+    rankings: list[Ranking]
+    index: dict[str, Any]
+    index_s: float
+    search_s: float
+    index_bytes: int
+
+    def __str__(self) -> str:
+        recall = self.index["candidate_recall"]
+        if recall is None:
+            return str(self.index["kind"])
+        return f"{self.index['factory']}, candidate recall@{recall['at']} {recall['value']:.4f}"
+
+
+def describe(kind: str, depth: int, **settings: Any) -> dict[str, Any]:
+    """Describe a search as an evaluation's JSON does; what a kind of search does not have is null."""
+    empty = dict.fromkeys(("factory", "nprobe", "candidates_per_token", "max_candidates", "candidate_recall"))
+    return {"kind": kind, "depth": depth, **empty, **settings}
+
+
+def check_search(settings: SearchSettings, width: int) -> None:
+    """Check the settings before anything is encoded.
+
+    Raises:
+        ProjheadsError: If FAISS is needed and not installed, or cannot build such an index.
+    """
+    if settings.index not in ("auto", "exact"):
+        check_factory(settings.index, width, settings.nprobe)
+
+
+def choose_index(index: str, problem: Problem) -> str:
+    """Resolve ``auto``: inverted lists of half-precision vectors where they save work, exact search elsewhere.
+
+    There are about four times the square root of the token vectors lists, a power of two of them. Exact are all
+    searches of up to ``EXACT_MULTIPLY_ADDS``, and all that multiply no more than the building of such an index alone
+    does: so for the few queries of most test collections, however large the corpus.
+    """
+    if index != "auto":
+        return index
+    vectors = len(problem.documents.vectors)
+    lists = 2 ** int(math.log2(4 * math.sqrt(max(1, vectors))))
+    building = (vectors + KMEANS_ROUNDS * training_rows(lists)) * lists * problem.documents.width
+    return "exact" if problem.multiply_adds <= max(EXACT_MULTIPLY_ADDS, building) else f"IVF{lists},SQfp16"
+
+
+def search(
+    problem: Problem,
+    settings: SearchSettings,
+    device: torch.device,
+    progress: Callable[[float], None] | None = None,
+) -> Answer:
+    """Answer the queries as the settings say.
+
+    Raises:
+        ProjheadsError: If the index cannot be built.
+    """
+    chosen = choose_index(settings.index, problem)
+    started = time.perf_counter()
+    if chosen == "exact":
+        rankings = exact_search(problem, device=device, progress=progress)
+        return Answer(rankings, describe("exact", problem.depth), 0.0, time.perf_counter() - started, 0)
+    index = build_index(problem.documents, chosen, settings.nprobe, device)
+    built = time.perf_counter()
+    rankings = faiss_search(
+        problem,
+        index,
+        candidates_per_token=settings.candidates_per_token,
+        max_candidates=settings.max_candidates,
+        progress=progress,
+    )
+    answered = time.perf_counter()
+    about = describe(
+        "faiss",
+        problem.depth,
+        factory=chosen,
+        nprobe=index.nprobe,
+        candidates_per_token=settings.candidates_per_token,
+        max_candidates=settings.max_candidates,
+        candidate_recall=_candidate_recall(problem, rankings, device),
+    )
+    return Answer(rankings, about, built - started, answered - built, index.bytes)
+
+
+def _candidate_recall(problem: Problem, rankings: list[Ranking], device: torch.device) -> dict[str, Any]:
+    """Measure which share of the exact search's documents was found: on all queries, or on evenly spaced ones."""
+    total = len(problem.queries)
+    affordable = total * EXACT_MULTIPLY_ADDS // max(1, problem.multiply_adds)
+    size = min(total, max(LEAST_SAMPLE, affordable))
+    queries = np.arange(size) * total // size
+    shares = []
+    for query, exact in zip(queries, exact_search(problem, device=device, queries=queries), strict=True):
+        if len(exact.documents):
+            shares.append(np.isin(exact.documents, rankings[query].documents).mean())
+    return {"at": problem.depth, "value": float(np.mean(shares)) if shares else 1.0, "queries": size}

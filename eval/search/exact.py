@@ -1,0 +1,272 @@
+"""Exact MaxSim search: every query against every document, near the speed of the bare matrix products.
+
+The corpus is walked in windows that lie one after another on the disk. In a window, documents of like length share a
+tile, in which shorter ones repeat their last token vector (that changes no maximum); queries are padded with zero
+vectors (that add 0 to the sum). So the similarities of a tile are one matrix product, and its maxima one reduction over
+an axis while the product is still in the cache. The scores of this pass only propose documents: every one that the
+rounding error can hide among the wanted ones is scored again by ``eval.search.ranking.rank``.
+
+The first pass multiplies in bf16 on a CPU that does so natively, by the fused kernel of ``projheads.scoring`` on a CUDA
+device that has it, and in float32 elsewhere. The results are the same: the error of each is bounded and looked behind.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eval.search.ranking import NOTHING, Problem, Ranking, maxsim_of, rank, rounding_errors, shortlist
+from experiment.encoding.device import resolve_precision
+from experiment.encoding.store import TokenStore
+from experiment.encoding.threads import over_threads
+from projheads.errors import ProjheadsError
+from projheads.scoring import maxsim
+
+__all__ = ["FirstPass", "choose_first_pass", "exact_search"]
+
+FirstPass = Literal["fp32", "bf16", "fused"]
+"""How the first pass multiplies."""
+
+WINDOW_BYTES = 2**28
+"""Document vectors, in float32, that are on the device at once."""
+
+BF16_ROUNDOFF = 2.0**-8
+
+TILE_ON_CPU = (512, 2048)
+"""Query tokens and document tokens of one matrix product: 4 MiB of similarities, which the caches take."""
+
+TILE_ELSEWHERE = (8192, 16384)
+
+SPARE = 28
+"""Documents kept beyond the depth in the first pass; a query whose border is more crowded is searched again."""
+
+TIMES_DEPTH_IN_BF16 = 8
+"""Documents kept in a first pass in bf16, in multiples of the depth; what that leaves open is searched in fp32."""
+
+
+def choose_first_pass(device: torch.device, documents: TokenStore) -> FirstPass:
+    """Return how the first pass multiplies on a device."""
+    if device.type == "cuda":
+        token = torch.zeros(1, 1, documents.width, dtype=torch.float16, device=device)
+        try:
+            maxsim(token, token, backend="fused")
+        except ProjheadsError:
+            return "fp32"
+        return "fused" if documents.vectors.dtype == np.float16 else "fp32"
+    return "bf16" if device.type == "cpu" and resolve_precision("auto", device) == "bf16" else "fp32"
+
+
+def exact_search(
+    problem: Problem,
+    *,
+    device: torch.device,
+    queries: np.ndarray | None = None,
+    progress: Callable[[float], None] | None = None,
+    first_pass: FirstPass | None = None,
+) -> list[Ranking]:
+    """Find the best documents of queries by scoring all documents.
+
+    Args:
+        problem: Queries, corpus and depth.
+        device: Where the first pass is computed.
+        queries: (n,) int64, the queries that are answered; None for all.
+        progress: Called with the share of the corpus that has been walked since its last call.
+        first_pass: How the first pass multiplies; None for ``choose_first_pass``.
+
+    Returns:
+        One ranking for each of ``queries``, in their order; empty for a query without token vectors.
+    """
+    wanted = np.arange(len(problem.queries)) if queries is None else queries
+    findable = int((problem.documents.lengths > 0).sum())
+    rankings = {int(query): NOTHING for query in wanted}
+    lengths = problem.queries.lengths[wanted]
+    # Longest first, so that the chunks of queries that are padded together differ little in length.
+    pending = wanted[np.argsort(-lengths, kind="stable")][: int((lengths > 0).sum())]
+    how = first_pass or choose_first_pass(device, problem.documents)
+    kept = TIMES_DEPTH_IN_BF16 * problem.depth if how == "bf16" else problem.depth + SPARE
+    while len(pending) and findable:
+        kept = min(kept, findable)
+        scores, documents, errors, largest_norm = _first_pass(
+            problem, pending, kept, device, how, progress or (lambda share: None)
+        )
+        undecided: list[int] = []
+        shortlists: dict[int, np.ndarray] = {}
+        for row, query in enumerate(pending):
+            near = shortlist(scores[row], problem.depth, errors[row])
+            if len(near) == kept < findable:
+                undecided.append(query)
+            else:
+                shortlists[int(query)] = documents[row, near]
+        if how == "bf16":
+            shortlists = _shortened(problem, shortlists, largest_norm)
+        ranked = over_threads(lambda item: rank(problem, *item), shortlists.items())
+        rankings.update(zip(shortlists, ranked, strict=True))
+        kept = problem.depth + SPARE if how == "bf16" else 8 * kept
+        pending, how, progress = np.array(undecided, dtype=np.int64), "fp32" if how == "bf16" else how, None
+    return [rankings[int(query)] for query in wanted]
+
+
+def _shortened(problem: Problem, shortlists: dict[int, np.ndarray], largest_norm: float) -> dict[int, np.ndarray]:
+    """Leave out of each query's documents those that float32 tells cannot be among the wanted ones."""
+    errors = rounding_errors(problem, np.array(list(shortlists), np.int64), largest_norm)
+
+    def shorten(query: int, documents: np.ndarray, error: float) -> np.ndarray:
+        if len(documents) <= problem.depth:
+            return documents
+        return np.asarray(documents[shortlist(maxsim_of(problem, query, documents), problem.depth, error)])
+
+    items = zip(shortlists, shortlists.values(), errors.tolist(), strict=True)
+    return dict(zip(shortlists, over_threads(lambda item: shorten(*item), items), strict=True))
+
+
+def _first_pass(
+    problem: Problem,
+    queries: np.ndarray,
+    kept: int,
+    device: torch.device,
+    how: FirstPass,
+    progress: Callable[[float], None],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Score all documents.
+
+    Returns:
+        The ``kept`` best scores of each query (n, kept) in no particular order, minus infinity where there are fewer;
+        their documents (n, kept); how far a score can be from the true one (n,); and the largest norm of a document
+        token vector.
+    """
+    query_rows, document_rows = TILE_ON_CPU if device.type == "cpu" else TILE_ELSEWHERE
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fused": torch.float16}[how]
+    chunks = [chunk.to(device, dtype) for chunk in _chunks(problem.queries, queries, query_rows)]
+    best = torch.full((len(queries), kept), -torch.inf, device=device)
+    documents = torch.full((len(queries), kept), -1, dtype=torch.int64, device=device)
+    largest_norm = largest_residual = 0.0
+    for window in _windows(problem.documents, device, dtype):
+        scores = _score_window(chunks, window, document_rows, how)
+        column = {int(document): column for column, document in enumerate(window.documents)}
+        for row, own in enumerate(problem.own[queries]):
+            if int(own) in column:
+                scores[row, column[int(own)]] = -torch.inf
+        here = scores.topk(min(kept, len(window.documents)), sorted=False)
+        names = torch.from_numpy(window.documents).to(device)[here.indices]
+        merged = torch.cat([best, here.values], 1).topk(kept, sorted=False)
+        best, documents = merged.values, torch.cat([documents, names], 1).gather(1, merged.indices)
+        largest_norm, largest_residual = max(largest_norm, window.norm), max(largest_residual, window.residual)
+        progress(len(window.rows) / len(problem.documents.vectors))
+    errors = _first_pass_errors(problem, queries, how, largest_norm, largest_residual)
+    return best.cpu().numpy(), documents.cpu().numpy(), errors, largest_norm
+
+
+def _first_pass_errors(
+    problem: Problem, queries: np.ndarray, how: FirstPass, largest_norm: float, largest_residual: float
+) -> np.ndarray:
+    """Bound how far scores of the first pass are from the true ones, (n,) float64.
+
+    Tensor cores do not round their sums but cut them, and not at every step: four times the bound of float32 holds
+    that. In bf16 the vectors are rounded, by residuals that are known, and then each similarity.
+    """
+    errors = rounding_errors(problem, queries, largest_norm)
+    if how == "fused":
+        return 4 * errors
+    if how == "bf16":
+        for place, query in enumerate(queries):
+            rows = torch.tensor(problem.queries[int(query)]).double()
+            norms = torch.linalg.vector_norm(rows, dim=1)
+            residuals = torch.linalg.vector_norm(rows - rows.bfloat16().double(), dim=1)
+            rounded = residuals * largest_norm + (norms + residuals) * largest_residual
+            rounded += BF16_ROUNDOFF * (norms + residuals) * (largest_norm + largest_residual)
+            errors[place] += errors[place] + float(rounded.sum())
+    return errors
+
+
+def _score_window(chunks: list[Tensor], window: "_Window", tile_rows: int, how: FirstPass) -> Tensor:
+    """MaxSim (n_queries, n_documents) of padded queries, each chunk (B, Lq, width), with the documents of a window."""
+    device = window.rows.device
+    scores = torch.empty(sum(map(len, chunks)), len(window.documents), device=device)
+    most, own = max(chunk.shape[0] * chunk.shape[1] for chunk in chunks), threading.local()
+
+    def fill(tile: slice) -> None:
+        longest = int(window.lengths[tile.start])
+        inside = np.minimum(np.arange(longest), window.lengths[tile, None] - 1)
+        vectors = window.rows[torch.from_numpy((window.starts[tile, None] + inside).ravel()).to(device)]
+        row = 0
+        if how == "fused":
+            texts = vectors.view(-1, longest, vectors.shape[1])
+            for chunk in chunks:
+                scores[row : row + len(chunk), tile] = maxsim(chunk, texts, backend="fused")
+                row += len(chunk)
+            return
+        # Kept by the thread, so that no block asks the system for memory anew.
+        if len(getattr(own, "buffer", ())) < most * len(vectors):
+            own.buffer = torch.empty(most * len(vectors), device=device, dtype=vectors.dtype)
+        for chunk in chunks:
+            size, length, _ = chunk.shape
+            products = own.buffer[: size * length * len(vectors)].view(size * length, len(vectors))
+            torch.mm(chunk.flatten(0, 1), vectors.T, out=products)
+            scores[row : row + size, tile] = products.view(size, length, -1, longest).amax(3).float().sum(1)
+            row += size
+
+    tiles, column = [], 0
+    while column < len(window.documents):
+        tiles.append(slice(column, column + max(1, tile_rows // int(window.lengths[column]))))
+        column = tiles[-1].stop
+    if device.type == "cpu":
+        over_threads(fill, tiles)
+    else:
+        for tile in tiles:
+            fill(tile)
+    return scores
+
+
+@dataclass(frozen=True)
+class _Window:
+    """A stretch of the corpus on the device.
+
+    Attributes:
+        documents: (n,) int64, those with a token vector, longest first.
+        starts: (n,) int64, where in ``rows`` each begins.
+        lengths: (n,) int64, token vectors of each.
+        rows: (n_rows, width), the token vectors of the whole stretch in the precision of the products.
+        norm: Largest norm of a token vector.
+        residual: Largest norm of what a token vector lost to that precision.
+    """
+
+    documents: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    rows: Tensor
+    norm: float
+    residual: float
+
+
+def _windows(store: TokenStore, device: torch.device, dtype: torch.dtype) -> Iterator[_Window]:
+    """Walk a corpus from its first document to its last, at least one a window."""
+    first, offsets, size = 0, store.offsets, WINDOW_BYTES // (4 * store.width)
+    while first < len(store):
+        last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + size, side="right")) - 1)
+        lengths = np.diff(offsets[first : last + 1])
+        inside = np.argsort(-lengths, kind="stable")[: int((lengths > 0).sum())]
+        if len(inside):
+            stored = torch.tensor(store.vectors[offsets[first] : offsets[last]]).to(device)
+            rows, starts = stored.to(dtype), offsets[first + inside] - offsets[first]
+            exact = torch.promote_types(stored.dtype, dtype) == dtype
+            lost = 0.0 if exact else float(torch.linalg.vector_norm(stored.float() - rows.float(), dim=1).max())
+            norm = float(torch.linalg.vector_norm(rows.float(), dim=1).max()) + lost
+            yield _Window(first + inside, starts, lengths[inside], rows, norm, lost)
+        first = last
+
+
+def _chunks(store: TokenStore, queries: np.ndarray, rows: int) -> Iterator[Tensor]:
+    """Pad queries, longest first, with zero vectors: chunks (B, Lq, width) float32 of about ``rows`` rows."""
+    first = 0
+    while first < len(queries):
+        longest = int(store.lengths[queries[first]])
+        chosen = queries[first : first + max(1, rows // longest)]
+        padded = torch.zeros(len(chosen), longest, store.width)
+        for place, query in zip(padded, chosen, strict=True):
+            place[: store.lengths[query]] = torch.tensor(store[int(query)])
+        yield padded
+        first += len(chosen)

@@ -1,0 +1,290 @@
+"""Approximate MaxSim search: FAISS proposes documents for each query token, exact MaxSim ranks what is proposed.
+
+The index holds every token vector of the corpus and is searched by inner product. The documents of a query's candidates
+are the union over its tokens (as in ColBERT's first stage, Khattab and Zaharia, 2020, section 3.4); their scores come
+from the stored vectors, never from the index, and so equal those of the exact search.
+
+FAISS is imported inside the functions here and nowhere else.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from eval.search.ranking import NOTHING, Problem, Ranking, maxsim_of, rank, rounding_errors, shortlist
+from experiment.encoding.store import TokenStore
+from experiment.encoding.threads import over_threads
+from projheads.errors import ProjheadsError
+
+__all__ = [
+    "TokenIndex",
+    "build_index",
+    "check_factory",
+    "faiss_library",
+    "faiss_search",
+    "faiss_threads",
+    "training_rows",
+    "written_bytes",
+]
+
+ADD_ROWS = 2**16
+"""Token vectors that are handed to FAISS at once, in float32."""
+
+TRAINING_ROWS_PER_LIST = 64
+TRAINING_ROWS = 2**16
+"""An index is trained on this many token vectors per inverted list, and on no fewer than the second number."""
+
+HITS = 2**22
+"""Hits that are held at once."""
+
+RANKED_AT_ONCE = 4
+"""Up to this many candidates, in multiples of the depth, get their final scores at once; of more, float32 first tells
+which can be among the wanted ones."""
+
+GPU_MOST_HITS = 2048
+"""Largest number of neighbours that FAISS finds on a GPU."""
+
+
+@dataclass(frozen=True)
+class TokenIndex:
+    """A FAISS index over the token vectors of a corpus.
+
+    Attributes:
+        index: The ``faiss.Index``.
+        nprobe: Inverted lists that a search visits; None where the index has none.
+        on_gpu: Whether it lies on a GPU.
+        largest_norm: Largest norm of a token vector.
+    """
+
+    index: Any
+    nprobe: int | None
+    on_gpu: bool
+    largest_norm: float
+
+    @property
+    def bytes(self) -> int:
+        """Size of the index when written to a file."""
+        return written_bytes(faiss_library().index_gpu_to_cpu(self.index) if self.on_gpu else self.index)
+
+
+def written_bytes(index: Any) -> int:
+    """Return the size of a ``faiss.Index`` on the CPU when written to a file."""
+    faiss, size = faiss_library(), 0
+
+    def count(block: bytes) -> None:
+        nonlocal size
+        size += len(block)
+
+    faiss.write_index(index, faiss.PyCallbackIOWriter(count))
+    return size
+
+
+def check_factory(factory: str, width: int, nprobe: int | None) -> None:
+    """Check an index description before anything is encoded.
+
+    Raises:
+        ProjheadsError: If FAISS is not installed, does not know the description or cannot build it for vectors of this
+            width, or ``nprobe`` is given for an index without inverted lists.
+    """
+    _empty_index(factory, width, nprobe)
+
+
+def build_index(store: TokenStore, factory: str, nprobe: int | None, device: torch.device) -> TokenIndex:
+    """Build an index over every token vector of a corpus.
+
+    It is trained on a sample drawn with a fixed seed. The same vectors and the same number of threads give the same
+    index on the CPU; for that a graph (HNSW, NSG), whose links follow the order of insertion, is built by one thread.
+
+    Args:
+        store: The corpus.
+        factory: FAISS's description, for example ``IVF1024,Flat``.
+        nprobe: Inverted lists that a search visits; None for a thirty-second part of them, at least 8.
+        device: The index goes to the GPU where this is one, FAISS has GPUs, and the index can be there.
+
+    Raises:
+        ProjheadsError: As ``check_factory``; or if the corpus is too small to train the index.
+    """
+    index, nprobe = _empty_index(factory, store.width, nprobe)
+    index, on_gpu = _to_gpu(index, device)
+    largest_norm = 0.0
+    with faiss_threads(1 if re.search("HNSW|NSG", factory) else torch.get_num_threads()):
+        try:
+            if not index.is_trained:
+                index.train(_sample(store, index))
+            for first in range(0, len(store.vectors), ADD_ROWS):
+                rows = store.vectors[first : first + ADD_ROWS].astype(np.float32)
+                largest_norm = max(largest_norm, float(np.linalg.norm(rows, axis=1).max()))
+                index.add(rows)
+        except RuntimeError as error:
+            raise ProjheadsError(f'eval.index "{factory}": {_reason(error)}') from None
+    return TokenIndex(index, nprobe, on_gpu, largest_norm)
+
+
+def faiss_search(
+    problem: Problem,
+    index: TokenIndex,
+    *,
+    candidates_per_token: int,
+    max_candidates: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> list[Ranking]:
+    """Rank the documents of each query's candidates by exact MaxSim.
+
+    Args:
+        problem: Queries, corpus and depth.
+        index: The index over the corpus.
+        candidates_per_token: Token vectors that the index returns for each query token.
+        max_candidates: Documents of a query that are scored, those of the best approximate scores; None for all.
+        progress: Called with the share of the queries that are answered since its last call.
+
+    Returns:
+        One ranking a query; empty for a query without token vectors.
+    """
+    report = progress or (lambda share: None)
+    lengths = problem.queries.lengths
+    errors = rounding_errors(problem, np.arange(len(problem.queries)), index.largest_norm)
+    most = min(candidates_per_token, len(problem.documents.vectors), GPU_MOST_HITS if index.on_gpu else 2**31)
+
+    def answer(query: int, similarities: np.ndarray, hits: np.ndarray) -> Ranking:
+        documents = _documents(problem, query, hits)
+        if max_candidates is not None and len(documents) > max_candidates:
+            approximate = _approximate_scores(problem, documents, similarities, hits)
+            documents = np.sort(documents[np.argsort(-approximate, kind="stable")[:max_candidates]])
+        if len(documents) > RANKED_AT_ONCE * problem.depth:
+            scores = maxsim_of(problem, query, documents)
+            documents = documents[shortlist(scores, problem.depth, errors[query])]
+        return rank(problem, query, documents) if len(documents) else NOTHING
+
+    rankings: list[Ranking] = []
+    for queries in _batches(lengths, max(1, HITS // max(1, most))):
+        rows = np.concatenate([problem.queries[query] for query in queries]).astype(np.float32)
+        with faiss_threads(torch.get_num_threads()):
+            found = index.index.search(rows, most) if most and len(rows) else _no_hits(len(rows))
+        similarities, hits = (np.split(part, np.cumsum(lengths[queries])[:-1]) for part in found)
+        rankings += over_threads(lambda item: answer(*item), zip(queries, similarities, hits, strict=True))
+        report(len(queries) / len(problem.queries))
+    return rankings
+
+
+def _documents(problem: Problem, query: int, hits: np.ndarray) -> np.ndarray:
+    """Return the documents, each once, that token vectors (L, k) belong to; -1 stands for no hit."""
+    rows = np.unique(hits[hits >= 0])
+    documents = np.unique(np.searchsorted(problem.documents.offsets, rows, side="right") - 1)
+    return np.asarray(documents[documents != problem.own[query]])
+
+
+def _approximate_scores(
+    problem: Problem, documents: np.ndarray, similarities: np.ndarray, hits: np.ndarray
+) -> np.ndarray:
+    """Guess MaxSim of documents (n,), ascending, from the hits (L, k) of a query's tokens alone, (n,).
+
+    A document without a hit for a token gets the similarity of that token's worst hit, the most that it can have (as
+    in XTR, Lee et al., 2023).
+    """
+    owners = np.searchsorted(problem.documents.offsets, hits, side="right") - 1
+    known = (hits >= 0) & np.isin(owners, documents)
+    token, _ = np.nonzero(known)
+    worst = np.where(hits >= 0, similarities, np.inf).min(axis=1, initial=np.inf)
+    best = np.repeat(np.where(np.isfinite(worst), worst, 0.0)[:, None], len(documents), axis=1)
+    np.maximum.at(best, (token, np.searchsorted(documents, owners[known])), similarities[known])
+    return np.asarray(best.sum(axis=0))
+
+
+def _no_hits(rows: int) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros((rows, 0), np.float32), np.zeros((rows, 0), np.int64)
+
+
+def _batches(lengths: np.ndarray, rows: int) -> Iterator[list[int]]:
+    """Group queries, in their order, into batches of at most ``rows`` token vectors, or of a single query."""
+    batch: list[int] = []
+    size = 0
+    for query, length in enumerate(lengths.tolist()):
+        if batch and size + length > rows:
+            yield batch
+            batch, size = [], 0
+        batch.append(query)
+        size += length
+    if batch:
+        yield batch
+
+
+def _empty_index(factory: str, width: int, nprobe: int | None) -> tuple[Any, int | None]:
+    faiss = faiss_library()
+    try:
+        index = faiss.index_factory(width, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise ProjheadsError(
+            f'eval.index "{factory}": {_reason(error)}; examples: Flat, IVF1024,Flat, HNSW32'
+        ) from None
+    inverted = faiss.try_extract_index_ivf(index)
+    if inverted is None:
+        if nprobe is not None:
+            raise ProjheadsError(f'eval.nprobe: an index "{factory}" has no inverted lists to visit; leave nprobe out')
+        return index, None
+    inverted.nprobe = min(inverted.nlist, nprobe or max(8, inverted.nlist // 32))
+    return index, int(inverted.nprobe)
+
+
+def training_rows(lists: int) -> int:
+    """Return on how many token vectors an index with so many inverted lists is trained, if there are so many."""
+    return max(TRAINING_ROWS, TRAINING_ROWS_PER_LIST * lists)
+
+
+def _sample(store: TokenStore, index: Any) -> np.ndarray:
+    inverted = faiss_library().try_extract_index_ivf(index)
+    wanted = training_rows(inverted.nlist if inverted else 0)
+    total = len(store.vectors)
+    chosen = np.random.default_rng(0).choice(total, wanted, replace=False) if total > wanted else np.arange(total)
+    return np.asarray(store.vectors[np.sort(chosen)], np.float32)
+
+
+def _to_gpu(index: Any, device: torch.device) -> tuple[Any, bool]:
+    faiss = faiss_library()
+    if device.type != "cuda" or not faiss.get_num_gpus():
+        return index, False
+    resources = faiss.StandardGpuResources()
+    try:
+        moved = faiss.index_cpu_to_gpu(resources, device.index or 0, index)
+        moved.resources = resources  # Keeps them alive as long as the index.
+        return moved, True
+    except RuntimeError:
+        # Graphs and some codes exist on the CPU only.
+        return index, False
+
+
+@contextmanager
+def faiss_threads(number: int) -> Iterator[None]:
+    """Let FAISS use this many threads while the block runs."""
+    faiss = faiss_library()
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(number)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def faiss_library() -> Any:
+    """Import FAISS.
+
+    Raises:
+        ProjheadsError: If it is not installed.
+    """
+    try:
+        import faiss
+    except ImportError:
+        raise ProjheadsError(
+            "FAISS is not installed; install faiss-cpu, or take eval.index: exact and of eval.storage only fp16 and dim"
+        ) from None
+    return faiss
+
+
+def _reason(error: RuntimeError) -> str:
+    """Take what a user can use out of FAISS's message."""
+    text = " ".join(str(error).split())
+    return re.sub(r"^Error in .*? at \S+:\d+: (Error: )?('.*?' failed: ?)?", "", text).rstrip(". ") or "cannot be built"

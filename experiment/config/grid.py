@@ -1,0 +1,157 @@
+"""The section ``sweep`` of an experiment's YAML: values of training settings that every variant is tried with."""
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails
+
+from experiment.config.train_section import TrainConfig
+from projheads.errors import unknown_name
+
+__all__ = ["Grid", "Point", "check_grid", "flat_grid", "grid_points"]
+
+Grid = dict[str, tuple[Any, ...]]
+"""By the path of a setting inside ``train``, the values that it is tried with."""
+
+SHARED = (
+    "data",
+    "trainable",
+    "max_pairs",
+    "validation_pairs",
+    "validations",
+    "precision",
+    "log_every",
+    "checkpoint_every",
+    "trackers",
+)
+"""Settings that all trials of an experiment have in common."""
+
+SLUG_LENGTH = 100
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination of a grid's values.
+
+    Attributes:
+        values: The value of each key.
+        settings: The training section with these values in place.
+    """
+
+    values: Mapping[str, Any]
+    settings: TrainConfig
+
+    @property
+    def slug(self) -> str:
+        """A folder name that no other point has: ``optimizer.head_lr=0.001-optimizer.head_weight_decay=0.0``."""
+        text = "-".join(f"{key}={json.dumps(value)}" for key, value in self.values.items())
+        readable = re.sub(r"[^a-z0-9_.=-]+", "-", text.replace('"', "").lower())
+        if readable == text.replace('"', "") and len(readable) <= SLUG_LENGTH:
+            return readable
+        digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+        return f"{readable[: SLUG_LENGTH - 11].rstrip('-')}-{digest}"
+
+    def __str__(self) -> str:
+        """Write the point as the command line would set it, without ``train.``."""
+        return ", ".join(f"{key}={json.dumps(value)}" for key, value in self.values.items())
+
+
+def grid_points(grid: Grid, train: TrainConfig) -> list[Point]:
+    """List all combinations of a checked grid's values; the last key's values change fastest."""
+    combinations = (dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values()))
+    return [Point(values, _with(train, values)) for values in combinations]
+
+
+def flat_grid(value: Any) -> Any:
+    """Write keys of nested sections as paths, so that ``sweep.optimizer.head_lr=[...]`` can be set too."""
+    if not isinstance(value, dict):
+        return value
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        inner = flat_grid(inner)
+        flat |= {f"{key}.{name}": item for name, item in inner.items()} if isinstance(inner, dict) else {key: inner}
+    return flat
+
+
+def check_grid(grid: Grid, train: TrainConfig) -> Grid:
+    """Check every key and value by building the training section with it.
+
+    Returns:
+        The grid with its values as the training section reads them: an integer becomes a float where one is meant.
+
+    Raises:
+        ValidationError: With the place of every mistake inside the grid.
+    """
+    mistakes: list[InitErrorDetails] = []
+    checked: Grid = {}
+    known = [key for key in _leaves(train.model_dump(mode="json")) if key.split(".")[0] not in SHARED]
+    for key, values in grid.items():
+        if key.split(".")[0] in SHARED:
+            mistakes.append(_mistake((key,), values, f"train.{key} is the same for all trials; it cannot be swept"))
+        elif key not in known:
+            mistakes.append(_mistake((key,), values, str(unknown_name("setting of train", key, known))))
+        elif not values:
+            mistakes.append(_mistake((key,), values, "holds no value to try; list at least one"))
+        else:
+            checked[key] = tuple(_read(train, key, values, mistakes))
+    if not mistakes and grid and not (train.validation_pairs and train.validations):
+        missing = "validations" if train.validation_pairs else "validation_pairs"
+        text = f"a sweep is decided on the held-out pairs, and train.{missing} is 0; raise it"
+        mistakes.append(_mistake((), grid, text))
+    if not mistakes:
+        try:
+            grid_points(checked, train)
+        except ValidationError as error:
+            mistakes = [_forward((), inner) for inner in error.errors()]
+    if mistakes:
+        raise ValidationError.from_exception_data("sweep", mistakes)
+    return checked
+
+
+def _read(train: TrainConfig, key: str, values: tuple[Any, ...], mistakes: list[InitErrorDetails]) -> Iterator[Any]:
+    """Yield a key's values as the training section reads them, and note those that it does not take."""
+    seen = []
+    for index, value in enumerate(values):
+        try:
+            read = _leaves(_with(train, {key: value}).model_dump(mode="json"))[key]
+        except ValidationError as error:
+            mistakes.extend(_forward((key, index), inner) for inner in error.errors())
+            continue
+        if read in seen:
+            mistakes.append(_mistake((key, index), value, f"the value {value!r} stands twice; keep one of them"))
+        seen.append(read)
+        yield read
+
+
+def _with(train: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
+    section = train.model_dump(mode="json")
+    for key, value in values.items():
+        *parents, last = key.split(".")
+        at = section
+        for parent in parents:
+            at = at[parent]
+        at[last] = value
+    return TrainConfig.model_validate(section)
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in values.items():
+        leaves |= _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return leaves
+
+
+def _mistake(place: tuple[str | int, ...], given: Any, text: str) -> InitErrorDetails:
+    # As a custom error's template the text would be searched for {names}; an error of its own is taken as it is.
+    return InitErrorDetails(type="value_error", loc=place, input=given, ctx={"error": ValueError(text)})
+
+
+def _forward(place: tuple[str | int, ...], error: Any) -> InitErrorDetails:
+    """Put a mistake of the training section in the grid's place of the value that led to it."""
+    return InitErrorDetails(type=error["type"], loc=place, input=error["input"], ctx=error.get("ctx", {}))

@@ -1,0 +1,49 @@
+"""Which checkpoints are evaluated, and how; the counterpart of an experiment's YAML where there is no experiment."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, StrictBool, field_validator
+
+from experiment.config.eval_section import EvalConfig
+from experiment.config.fields import Count, Section
+
+__all__ = ["CheckpointsConfig"]
+
+
+class CheckpointsConfig(Section):
+    """The evaluation of checkpoints that no experiment of this program trained, or that stand for themselves.
+
+    Attributes:
+        models: Folders and hub names; the others are compared with the first.
+        output: Folder of the results; what lies there already is not computed again.
+        cache: Folder of collections and embeddings.
+        host: The host that opens the checkpoints; ``auto`` is the one that wrote each.
+        trust_remote_code: Whether code that comes with a checkpoint may run.
+        device: As in an experiment.
+        threads: As in an experiment.
+        eval: As in an experiment, but without reference rows.
+    """
+
+    models: Annotated[tuple[str, ...], Field(min_length=1)]
+    output: Path = Path("outputs/checkpoints")
+    cache: Path = Path("outputs/.cache")
+    host: Literal["auto", "pylate", "sentence-transformers"] = "auto"
+    trust_remote_code: StrictBool = False
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    threads: Count | None = None
+    eval: EvalConfig
+
+    @field_validator("models")
+    @classmethod
+    def _distinct(cls, models: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(models)) < len(models):
+            raise ValueError("a model stands twice; give each once")
+        return models
+
+    @field_validator("eval")
+    @classmethod
+    def _no_references(cls, settings: EvalConfig) -> EvalConfig:
+        if settings.references:
+            raise ValueError("reference rows belong to an experiment; leave eval.references out")
+        return settings

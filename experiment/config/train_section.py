@@ -1,0 +1,113 @@
+"""The section ``train`` of an experiment's YAML."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StrictBool, StrictInt, model_validator
+
+from experiment.config.fields import Count, Fraction, NonNegative, Positive, Precision, Section
+from experiment.config.loss_section import ContrastiveConfig, Loss
+from experiment.config.train_data_section import TrainData
+
+__all__ = ["OptimizerConfig", "Tracker", "TrainConfig"]
+
+Tracker = Literal["tensorboard", "wandb", "trackio"]
+
+
+class OptimizerConfig(Section):
+    """The optimiser, with a learning rate and a weight decay for the head and others for the backbone.
+
+    Attributes:
+        name: ``adamw`` (Loshchilov and Hutter, 2019), or ``muon`` (Jordan et al., 2024): Muon for the matrices, at the
+            same learning rates as AdamW, which takes the embedding tables and vectors.
+        head_lr: Peak learning rate of the head.
+        backbone_lr: Peak learning rate of the backbone, where it is trained.
+        head_weight_decay: Decoupled weight decay of the head's matrices; biases, norms and scales have none.
+        backbone_weight_decay: The same for the backbone, where it is trained.
+        betas: Decay rates of AdamW's two moments.
+        eps: Term added to AdamW's denominator.
+        gradient_noise: Variance of Gaussian noise on the gradients in the first step, which falls from there
+            (Neelakantan et al., 2015); None for no noise.
+    """
+
+    name: Literal["adamw", "muon"] = "adamw"
+    head_lr: Positive = 1e-3
+    backbone_lr: Positive = 3e-5
+    head_weight_decay: NonNegative = 0.0
+    backbone_weight_decay: NonNegative = 0.0
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    eps: Positive = 1e-8
+    gradient_noise: Positive | None = None
+
+
+class TrainConfig(Section):
+    """How every trial is trained.
+
+    Attributes:
+        data: Where the examples come from: pairs of a query and a relevant document, or tuples with hard negatives.
+        trainable: ``head`` freezes the backbone, whose token states are then computed once for all trials;
+            ``top-<k>`` trains the head and the last k layers, and what the layers below compute is computed once;
+            ``all`` trains everything.
+        epochs: Passes over the examples; ``max_steps`` ends them earlier.
+        max_steps: Upper bound of optimiser steps; None for no bound.
+        max_pairs: Upper bound of the examples, pairs or tuples, drawn once for the experiment; None for all of them.
+        batch_size: Examples whose documents are each other's negatives.
+        gradient_accumulation: Batches whose gradients make one step.
+        mini_batch_size: Texts that are embedded at once: memory is bounded by them and no longer by the batch, for one
+            more forward pass, and the loss stays that of the whole batch (GradCache, Gao et al., 2021); None embeds
+            the batch at once.
+        gradient_checkpointing: Whether the backbone's activations are computed again in the backward pass, which
+            takes less memory and more time; the numbers stay the same.
+        compile: Whether torch.compile makes the kernels of backbone and head; numbers change in the last bits, and
+            dropout is drawn otherwise.
+        loss: The loss and its options; a bare string is its name.
+        optimizer: Optimiser and learning rates.
+        schedule: How the learning rate falls after the warm-up.
+        warmup_ratio: Share of the steps in which the learning rate rises from 0.
+        max_grad_norm: Gradients are scaled down to this global L2 norm; None for no bound.
+        precision: Arithmetic of the forward pass; weights and MaxSim sums stay in float32. ``auto`` is bf16 where the
+            hardware multiplies it natively, and fp32 elsewhere. ``fp16`` scales the loss, and passes over steps whose
+            gradients overflow.
+        validation_pairs: Pairs held out of training, whole documents at a time, to watch the training.
+        validations: How often a trial is validated, evenly over its steps; 0 for never.
+        log_every: Steps between two lines of train.jsonl.
+        checkpoint_every: Steps between two points from which a trial that was stopped goes on.
+        trackers: Where the lines of train.jsonl are shown as well, through accelerate.
+    """
+
+    data: TrainData
+    trainable: Annotated[str, Field(pattern=r"^(head|top-[1-9][0-9]*|all)$")] = "head"
+    epochs: Count = 1
+    max_steps: Count | None = None
+    max_pairs: Count | None = None
+    batch_size: Annotated[StrictInt, Field(ge=2)] = 32
+    gradient_accumulation: Count = 1
+    mini_batch_size: Count | None = None
+    gradient_checkpointing: StrictBool = False
+    compile: StrictBool = False
+    loss: Loss = ContrastiveConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup_ratio: Fraction = 0.1
+    max_grad_norm: Positive | None = 1.0
+    precision: Precision = "fp32"
+    validation_pairs: Annotated[StrictInt, Field(ge=0)] = 128
+    validations: Annotated[StrictInt, Field(ge=0)] = 4
+    log_every: Count = 10
+    checkpoint_every: Count = 500
+    trackers: tuple[Tracker, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.gradient_checkpointing and self.trainable == "head":
+            raise ValueError("gradient_checkpointing is for a backbone that is trained; set trainable too, or leave it")
+        if not isinstance(self.loss, ContrastiveConfig) and self.data.tuples is None:
+            raise ValueError(
+                f"the loss {self.loss.name} needs teacher scores, which the pairs of a collection do not have; give "
+                "train.data.tuples, or take the loss contrastive"
+            )
+        return self
+
+    @property
+    def trained_layers(self) -> int | None:
+        """How many of the backbone's last layers are trained; None for all of them."""
+        return None if self.trainable == "all" else int(self.trainable.removeprefix("top-").replace("head", "0"))

@@ -1,0 +1,126 @@
+"""An experiment's folder: where each file of a trial, a reference row and a report lies.
+
+Training and evaluation meet in these files and nowhere else.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiment.disk.files import LEFTOVERS, read_json, remove_paths
+
+__all__ = ["ExperimentFolder", "TrialFolder"]
+
+
+@dataclass(frozen=True)
+class TrialFolder:
+    """Where the files of one trial, or of one reference row, lie."""
+
+    path: Path
+
+    @property
+    def trial_json(self) -> Path:
+        """What the trial was, how it went and what it cost."""
+        return self.path / "trial.json"
+
+    @property
+    def reference_json(self) -> Path:
+        """What the reference row is; only in the folders of reference rows."""
+        return self.path / "reference.json"
+
+    @property
+    def train_jsonl(self) -> Path:
+        """One line a logged step."""
+        return self.path / "train.jsonl"
+
+    @property
+    def model(self) -> Path:
+        """The model, as the host opens it."""
+        return self.path / "model"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Points in the middle of the training; gone once the trial is finished."""
+        return self.path / "checkpoint"
+
+    def eval_json(self, dataset: str) -> Path:
+        """Per-query measures on a data set, by the name that the configuration gives it."""
+        return self.evaluations / f"{dataset}.json"
+
+    def eval_run(self, dataset: str) -> Path:
+        """The TREC run file on a data set."""
+        return self.evaluations / f"{dataset}.run"
+
+    @property
+    def evaluations(self) -> Path:
+        """Folder of the evaluations on all data sets."""
+        return self.path / "eval"
+
+    def remove_leftovers(self) -> None:
+        """Delete what a killed evaluation left half-written; call it only while no other one works here."""
+        remove_paths(self.evaluations.glob(LEFTOVERS))
+
+    def read_trial(self) -> dict[str, Any] | None:
+        """Return trial.json, or None where the trial was not finished."""
+        return read_json(self.trial_json) if self.trial_json.exists() else None
+
+
+@dataclass(frozen=True)
+class ExperimentFolder:
+    """Where the files of one experiment lie."""
+
+    path: Path
+
+    @property
+    def experiment_yaml(self) -> Path:
+        """The resolved configuration: every default written out."""
+        return self.path / "experiment.yaml"
+
+    @property
+    def evaluation_yaml(self) -> Path:
+        """Which checkpoints were evaluated last, and how; only in a folder of checkpoints."""
+        return self.path / "evaluation.yaml"
+
+    @property
+    def report(self) -> Path:
+        """The folder of the leaderboard."""
+        return self.path / "report"
+
+    def texts_json(self, dataset: str) -> Path:
+        """Texts of a data set's queries and of the documents that stand high in some run."""
+        return self.path / "texts" / f"{dataset}.json"
+
+    def trial(self, slug: str, seed: int) -> TrialFolder:
+        """Return the folder of one trial."""
+        return TrialFolder(self.path / "trials" / slug / f"seed-{seed}")
+
+    def candidate(self, slug: str, point: str, seed: int) -> TrialFolder:
+        """Return the folder of one trial of a sweep, by the name of its point."""
+        return TrialFolder(self.path / "sweep" / slug / point / f"seed-{seed}")
+
+    def models(self) -> list[Path]:
+        """List the saved models, in the order of their names."""
+        return sorted([*self.path.glob("*/*/seed-*/model"), *self.path.glob("sweep/*/*/seed-*/model")])
+
+    def reference(self, name: str, seed: int = 0) -> TrialFolder:
+        """Return the folder of one reference row."""
+        return TrialFolder(self.path / "references" / name / f"seed-{seed}")
+
+    def remove_leftovers(self) -> None:
+        """Delete what a killed training left half-written; call it only while no other one works here.
+
+        What evaluations and reports write is left alone: they may be at it.
+        """
+        remove_paths(
+            found
+            for found in self.path.rglob(LEFTOVERS)
+            if found.parent.name != "eval" and found.parent not in (self.report, self.path / "texts")
+        )
+
+    def trials(self) -> list[TrialFolder]:
+        """List the trials with a trial.json, in the order of their names."""
+        return [TrialFolder(file.parent) for file in sorted(self.path.glob("trials/*/seed-*/trial.json"))]
+
+    def references(self) -> list[TrialFolder]:
+        """List the reference rows with a reference.json, in the order of their names."""
+        return [TrialFolder(file.parent) for file in sorted(self.path.glob("references/*/seed-*/reference.json"))]

@@ -1,0 +1,64 @@
+"""How fast this machine is at a job's two kinds of work, from about a second of measurement."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from experiment.encoding.tokens import encode_tokens
+from projheads.hosts.base import HostModel
+
+__all__ = ["TextSample", "sample_texts", "seconds_of_products"]
+
+TEXTS, TEXTS_PER_THREAD = 24, 8
+PRODUCT = (4096, 384, 384)
+SHARE_OF_PEAK = 0.5
+"""Share of a bare matrix product's speed that a training step or a search reaches as a whole."""
+
+
+@dataclass(frozen=True)
+class TextSample:
+    """What a few evenly spaced texts tell of all of them.
+
+    Attributes:
+        seconds: Time in which the backbone encodes a text.
+        tokens: Token vectors of a text.
+    """
+
+    seconds: float
+    tokens: float
+
+
+def sample_texts(model: HostModel, texts: Sequence[str], *, is_query: bool, precision: str) -> TextSample:
+    """Encode a few evenly spaced texts with the backbone.
+
+    Args:
+        model: The model whose backbone is measured.
+        texts: The texts, at least one.
+        is_query: Whether they are queries.
+        precision: Arithmetic of the backbone: ``fp32``, ``bf16`` or ``fp16``.
+    """
+    count = min(max(TEXTS, TEXTS_PER_THREAD * torch.get_num_threads()), len(texts))
+    chosen = [texts[place * len(texts) // count] for place in range(count)]
+
+    def encode(some: Sequence[str]) -> int:
+        store = encode_tokens(model, some, is_query=is_query, project=False, precision=precision)
+        return len(store.vectors)
+
+    encode(chosen[:2])
+    started = time.perf_counter()
+    tokens = encode(chosen)
+    return TextSample((time.perf_counter() - started) / count, tokens / count)
+
+
+def seconds_of_products(multiply_adds: float, device: torch.device) -> float:
+    """Guess the time of work that is mostly matrix products, from the speed of a bare one measured in passing."""
+    rows, inner, columns = PRODUCT
+    left, right = torch.ones(rows, inner, device=device), torch.ones(inner, columns, device=device)
+    seconds = []
+    for _ in range(4):  # The first warms up.
+        started = time.perf_counter()
+        float(torch.mm(left, right)[0, 0])
+        seconds.append(time.perf_counter() - started)
+    return multiply_adds * min(seconds) / (SHARE_OF_PEAK * rows * inner * columns)

@@ -1,0 +1,228 @@
+"""Texts into token vectors: in batches of like length, streamed to the disk, kept from one command to the next."""
+
+import hashlib
+import io
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from experiment.disk.files import sha256_json
+from experiment.encoding.device import autocast
+from experiment.encoding.store import LENGTH, Filled, StoreFolder, TokenStore, offsets_of
+from experiment.encoding.threads import over_threads
+from projheads.errors import ProjheadsError
+from projheads.hosts.base import HostModel
+
+__all__ = ["TokenStore", "encode_tokens", "text_key"]
+
+ENCODING_VERSION = 2
+"""Raised when the same model and texts would give other bytes, so that older stores are made anew."""
+
+WINDOW = 4096
+"""Texts between two points from which an interrupted store goes on."""
+
+CHUNK = 256
+"""Texts that are tokenised at once."""
+
+BATCH_TOKENS_ON_CPU = 1024
+"""Enough for a matrix product to be as fast as larger ones, and few enough for what lies between two to stay in the
+caches."""
+
+BATCH_TOKENS_ELSEWHERE = 16384
+
+
+def text_key(texts: Sequence[str]) -> str:
+    """Hash texts and their order."""
+    digest = hashlib.sha256()
+    for text in texts:
+        data = text.encode("utf-8", "surrogatepass")
+        digest.update(b"%d:" % len(data))
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def encode_tokens(
+    model: HostModel,
+    texts: Sequence[str],
+    *,
+    is_query: bool,
+    project: bool,
+    precision: str = "fp32",
+    dtype: Literal["float16", "float32"] = "float16",
+    folder: Path | None = None,
+    key: str = "",
+    batch_tokens: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> TokenStore:
+    """Encode texts into the vectors of their scoring tokens.
+
+    With a folder, memory is bounded whatever the number of texts: it holds the tokens of a window and the vectors of a
+    batch. A store that was cut off is completed, with the same bytes as one that was never stopped. The same model,
+    texts and arguments give the same bytes on the CPU, whatever the number of threads: each encodes a batch of its own.
+    Two processes that ask for the same folder take turns, and the second finds the work done.
+
+    Args:
+        model: The model; its modules are in evaluation mode meanwhile.
+        texts: The texts; an empty one still has its special tokens.
+        is_query: Whether the texts are queries.
+        project: True for embeddings, normalize(head(states)), of width ``out_features``; False for the backbone's
+            token states, of width ``in_features``.
+        precision: Arithmetic of the backbone and the head: ``fp32``, ``bf16`` or ``fp16``.
+        dtype: How vectors are stored.
+        folder: Where the store lies or shall lie; None keeps it in memory.
+        key: What the vectors depend on beside the texts and the arguments here: the weights, and how the model reads
+            texts. A store in ``folder`` with another key is replaced.
+        batch_tokens: Tokens of a batch, padding included; a longer text goes alone. None for 1 024 on the CPU, where
+            every thread has such a batch, and 16 384 elsewhere.
+        progress: Called with the number of texts that have come to be ready since its last call.
+
+    Raises:
+        ProjheadsError: If a vector is not finite or does not fit ``dtype``; nothing is clipped.
+    """
+    width = model.out_features if project else model.in_features
+    if batch_tokens is None:
+        batch_tokens = BATCH_TOKENS_ON_CPU if model.device.type == "cpu" else BATCH_TOKENS_ELSEWHERE
+    encoder = _Encoder(model, is_query, project, precision, dtype, batch_tokens, progress or (lambda count: None))
+    if folder is None:
+        vectors, lengths = io.BytesIO(), io.BytesIO()
+        filled = encoder.fill(texts, Filled(), vectors, lengths, lambda filled: None)
+        rows = np.frombuffer(vectors.getvalue(), dtype).reshape(filled.rows, width)
+        counts = np.frombuffer(lengths.getvalue(), LENGTH)
+        return TokenStore(rows, offsets_of(counts), filled.truncated, filled.seconds)
+
+    arguments = [is_query, project, precision, dtype, batch_tokens, model.device.type]
+    full_key = sha256_json([ENCODING_VERSION, key, text_key(texts), len(texts), arguments])
+    store = StoreFolder(folder, full_key, width, dtype)
+    with store.claimed():
+        done = store.filled()
+        encoder.progress(done.texts)
+        if done.texts < len(texts):
+            with store.filling() as files:
+                encoder.fill(texts, done, *files, lambda filled: store.commit(filled, *files))
+        return store.open()
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    model: HostModel
+    is_query: bool
+    project: bool
+    precision: str
+    dtype: str
+    batch_tokens: int
+    progress: Callable[[int], None]
+
+    def fill(
+        self,
+        texts: Sequence[str],
+        filled: Filled,
+        vectors: BinaryIO,
+        lengths: BinaryIO,
+        commit: Callable[[Filled], None],
+    ) -> Filled:
+        """Encode what is missing, window by window, behind what is there already."""
+        with _evaluation_mode(self.model):
+            for start in range(filled.texts, len(texts), WINDOW):
+                started = time.perf_counter()
+                window = texts[start : start + WINDOW]
+                counts = self._window(window, start, filled.rows, vectors)
+                lengths.write(counts.tobytes())
+                filled = Filled(
+                    texts=start + len(window),
+                    rows=filled.rows + int(counts.sum()),
+                    truncated=filled.truncated + self.model.count_truncated(window, is_query=self.is_query),
+                    seconds=filled.seconds + time.perf_counter() - started,
+                )
+                commit(filled)
+        return filled
+
+    def _window(self, texts: Sequence[str], first_text: int, first_row: int, vectors: BinaryIO) -> np.ndarray:
+        """Write the vectors of a window in the order of its texts; return the rows of each text, (n,) int64."""
+        batches = list(self._batches(texts))
+        counts = np.zeros(len(texts), LENGTH)
+        for batch in batches:
+            counts[batch.texts] = batch.scoring.sum(1).numpy()
+        first_rows, writing = first_row + offsets_of(counts), threading.Lock()
+
+        def write(batch: _Batch) -> None:
+            parts = torch.split(self._encode(batch), counts[batch.texts].tolist())
+            stored = [
+                self._stored(part, f"text {first_text + text}") for text, part in zip(batch.texts, parts, strict=True)
+            ]
+            with writing:
+                for text, rows in zip(batch.texts, stored, strict=True):
+                    vectors.seek(int(first_rows[text]) * rows.itemsize * rows.shape[1])
+                    vectors.write(rows.tobytes())
+                self.progress(len(batch.texts))
+
+        if self.model.device.type == "cpu":
+            over_threads(write, batches)
+        else:
+            for batch in batches:
+                write(batch)
+        return counts
+
+    def _batches(self, texts: Sequence[str]) -> Iterator["_Batch"]:
+        """Tokenise the texts, longest first, so that a batch that does not fit into memory shows at once."""
+        by_length = sorted(range(len(texts)), key=lambda text: -len(texts[text]))
+        for start in range(0, len(texts), CHUNK):
+            chunk = np.array(by_length[start : start + CHUNK])
+            tokens = self.model.tokenize([texts[text] for text in chunk], is_query=self.is_query)
+            scoring = self.model.scoring_mask(tokens, is_query=self.is_query).cpu().bool()
+            needed = scoring | tokens["attention_mask"].bool() if "attention_mask" in tokens else scoring
+            lengths = needed.shape[1] - needed.flip(1).int().argmax(1)
+            order = torch.argsort(lengths, descending=True, stable=True)
+            while len(order):
+                longest = int(lengths[order[0]])
+                rows, order = order.tensor_split([max(1, self.batch_tokens // longest)])
+                cut = {name: value[rows, :longest] for name, value in tokens.items()}
+                yield _Batch(chunk[rows.numpy()], cut, scoring[rows, :longest])
+
+    @torch.no_grad()  # Here, for it holds in one thread only.
+    def _encode(self, batch: "_Batch") -> Tensor:
+        """Return the vectors (n_rows, width) of a batch's scoring tokens, text after text, float32 on the CPU."""
+        device = self.model.device
+        with autocast(device, self.precision):
+            states = self.model.token_states({name: value.to(device) for name, value in batch.tokens.items()})
+            rows = states[batch.scoring.to(device)]
+            rows = self.model.head(rows) if self.project else rows
+        rows = rows.float()
+        return (F.normalize(rows, dim=-1) if self.project else rows).cpu()
+
+    def _stored(self, rows: Tensor, place: str) -> np.ndarray:
+        if not rows.isfinite().all():
+            raise ProjheadsError(f"{place}: a token vector is not finite in {self.precision}; use bf16 or fp32")
+        if rows.numel() and rows.abs().max() > np.finfo(self.dtype).max:
+            raise ProjheadsError(f"{place}: a token vector does not fit {self.dtype}; store float32")
+        return rows.numpy().astype(self.dtype)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Texts that are encoded together: their places in the window (B,), their tokens (B, L), which of them score."""
+
+    texts: np.ndarray
+    tokens: Mapping[str, Tensor]
+    scoring: Tensor
+
+
+@contextmanager
+def _evaluation_mode(model: HostModel) -> Iterator[None]:
+    modules = [*model.native.modules(), *model.head.modules()]
+    training = [module for module in modules if module.training]
+    for module in modules:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True

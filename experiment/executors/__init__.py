@@ -1,0 +1,1 @@
+"""Where the independent parts of an experiment are computed."""

@@ -1,0 +1,243 @@
+"""Parts of an experiment as tasks of a Ray cluster: one part one task, lost workers replaced, one progress.
+
+The machines share the folder in which the command was started: the code, the output folder and the cache lie there.
+"""
+
+import os
+import platform
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from experiment.console.progress import Advance, Progress
+from experiment.executors.protocol import Item, Part, Worker
+from projheads.errors import ProjheadsError
+
+__all__ = ["RayExecutor", "check_resources", "ray_executor"]
+
+RETRIES = 3
+"""How often a part is tried again after its worker was lost."""
+
+REPORT_S = 0.5
+"""Seconds between two reports of a task, and between two looks of the driver at them."""
+
+CANCEL_S = 5.0
+"""Seconds that cancelled tasks are waited for."""
+
+OBJECTS = 128 * 2**20
+"""Bytes of a local cluster's object store; nothing large goes through it."""
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def ray_executor(address: str | None) -> "Iterator[RayExecutor]":
+    """Connect to a Ray cluster, or start one of this machine's cores and GPUs for as long as the block runs.
+
+    Args:
+        address: The cluster's address; None for the one that the variable ``RAY_ADDRESS`` names, else for one of this
+            machine.
+
+    Raises:
+        ProjheadsError: If Ray is not installed, or there is no cluster at the address.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise ProjheadsError("--executor ray: Ray is not installed; pip install --group ray") from None
+    path = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    here = address is None and "RAY_ADDRESS" not in os.environ
+    started = {"include_dashboard": False, "object_store_memory": OBJECTS} if here else {}
+    try:
+        ray.init(
+            address="local" if here else address,
+            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([str(ROOT), *path])}},
+            log_to_driver=False,
+            logging_level="ERROR",
+            **started,
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ProjheadsError(
+            f"--executor ray: no Ray cluster can be used at {address or 'this machine'} ({reason})"
+        ) from None
+    try:
+        yield RayExecutor()
+    finally:
+        ray.shutdown()
+
+
+class RayExecutor:
+    """Has every part done by a task of the cluster that this process is connected to."""
+
+    def map(
+        self, worker: Worker[Item], parts: Sequence[Item], progress: Progress, advance: Advance
+    ) -> Iterator[tuple[Item, str | ProjheadsError]]:
+        """See ``experiment.executors.local.Executor``; parts come as they end.
+
+        A task has as many CPU threads as this process, for their number may change the last bits of a result, and one
+        GPU where this process computes on one.
+
+        Raises:
+            ProjheadsError: If no machine of the cluster has so many.
+        """
+        import ray
+
+        threads, gpus = torch.get_num_threads(), int(worker.device.type == "cuda")
+        check_resources(ray.nodes(), threads, gpus)
+        driver = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=False
+        )
+        reports = ray.remote(_Reports).options(num_cpus=0, scheduling_strategy=driver).remote()
+        about = ray.put(_About(uuid.uuid4().hex, worker.recipe(), Path.cwd(), threads))
+        task = ray.remote(_do).options(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)
+        pending = {task.remote(about, part, number, reports): number for number, part in enumerate(parts)}
+        followed = _Followed(parts, progress, advance)
+        try:
+            while pending:
+                finished, _ = ray.wait(list(pending), timeout=REPORT_S)
+                for report in ray.get(reports.take.remote()):
+                    followed.report(*report)
+                for reference in finished:
+                    number = pending.pop(reference)
+                    outcome, done = _outcome(reference)
+                    followed.end(number, done)
+                    yield parts[number], outcome
+        finally:
+            for reference in pending:
+                ray.cancel(reference, force=True)
+            if pending:
+                ray.wait(list(pending), num_returns=len(pending), timeout=CANCEL_S)
+
+
+def check_resources(nodes: Sequence[Any], threads: int, gpus: int) -> None:
+    """Check that a part fits on some machine; Ray would wait for one for ever.
+
+    Args:
+        nodes: The machines of the cluster, as ``ray.nodes`` lists them.
+        threads: CPU threads of a part.
+        gpus: GPUs of a part.
+
+    Raises:
+        ProjheadsError: If no machine has so many.
+    """
+    for node in nodes:
+        there = node["Resources"]
+        if node["Alive"] and there.get("CPU", 0) >= threads and there.get("GPU", 0) >= gpus:
+            return
+    raise ProjheadsError(
+        f"--executor ray: no machine of the cluster has the {threads} CPU threads and {gpus} GPUs that each part is "
+        "given; lower `threads`, or start the cluster with more"
+    )
+
+
+@dataclass(frozen=True)
+class _About:
+    """What all tasks of a map share: its name, how to make a worker, the folder to work in, and the CPU threads."""
+
+    name: str
+    recipe: Callable[[], Worker[Any]]
+    folder: Path
+    threads: int
+
+
+class _Reports:
+    """The actor that tasks tell how far they are; the driver takes what has come together."""
+
+    def __init__(self) -> None:
+        self._new: list[tuple[int, str, float, str]] = []
+
+    def add(self, number: int, attempt: str, done: float, note: str) -> None:
+        self._new.append((number, attempt, done, note))
+
+    def take(self) -> list[tuple[int, str, float, str]]:
+        new, self._new = self._new, []
+        return new
+
+
+@dataclass
+class _Followed:
+    """How far every part is, as the driver shows it."""
+
+    parts: Sequence[Part]
+    progress: Progress
+    advance: Advance
+    attempts: dict[int, str] = field(default_factory=dict)
+    done: dict[int, float] = field(default_factory=dict)
+    ended: set[int] = field(default_factory=set)
+
+    def report(self, number: int, attempt: str, done: float, note: str) -> None:
+        """Take a report of a part that is under way, by the name of the attempt at it."""
+        if number in self.ended:
+            return
+        part = self.parts[number]
+        if self.attempts.setdefault(number, attempt) != attempt:
+            self.attempts[number] = attempt
+            self.progress.say(f"{part.name}: its worker was lost; it is tried again")
+        self.advance(done - self.done.get(number, 0.0), f"{part.name} {note}")
+        self.done[number] = done
+
+    def end(self, number: int, done: float | None) -> None:
+        """Show the rest of a part that ended; a report of it that is still under way comes too late."""
+        self.ended.add(number)
+        if done is not None:
+            self.advance(done - self.done.get(number, 0.0))
+
+
+class _Reporter:
+    """Tells the driver from within a task how far it is, now and then."""
+
+    def __init__(self, number: int, reports: Any) -> None:
+        self._number = number
+        self._reports = reports
+        self._attempt = uuid.uuid4().hex
+        self._next = 0.0
+        self.done = 0.0
+        self(0.0)
+
+    def __call__(self, more: float, note: str = "") -> None:
+        self.done += more
+        if time.monotonic() >= self._next:
+            self._reports.add.remote(self._number, self._attempt, self.done, note)
+            self._next = time.monotonic() + REPORT_S
+
+
+_workers: dict[str, Worker[Any]] = {}
+"""In a process of the cluster: the worker of the map that it works for, by the map's name."""
+
+
+def _do(about: _About, part: Any, number: int, reports: Any) -> tuple[str | None, str, float]:
+    """Do a part within a task; return its outcome or the reason why it failed, and how much of the whole it was."""
+    os.chdir(about.folder)
+    torch.set_num_threads(about.threads)
+    reporter = _Reporter(number, reports)
+    try:
+        if about.name not in _workers:
+            _workers.clear()
+            _workers[about.name] = about.recipe()
+        told = _workers[about.name](part, Progress(quiet=True), reporter)
+    except ProjheadsError as error:
+        return None, str(error), reporter.done
+    except OSError as error:
+        return None, f"cannot read or write on {platform.node()}: {error}", reporter.done
+    return told, "", reporter.done
+
+
+def _outcome(reference: Any) -> tuple[str | ProjheadsError, float | None]:
+    """Return what a task that ended left, and how much of the whole it was."""
+    import ray
+
+    try:
+        told, reason, done = ray.get(reference)
+    except ray.exceptions.RayTaskError:
+        raise
+    except ray.exceptions.RayError as error:
+        return ProjheadsError(f"its worker was lost {RETRIES + 1} times ({type(error).__name__})"), None
+    return (ProjheadsError(reason) if told is None else told), done

@@ -1,0 +1,136 @@
+import json
+import math
+import statistics
+
+import pytest
+
+from eval.report import write_report
+from eval.report.answer import answer, notes
+from eval.report.load import load_experiment
+from eval.report.table import build_leaderboard
+from tests.eval.report.factory import Plan, make_experiment
+
+
+def board_of(path, plan, random=0):
+    return build_leaderboard(load_experiment(make_experiment(path, plan, random=random)))
+
+
+def test_means_spreads_and_differences_equal_those_computed_by_hand(tmp_path):
+    datasets = ("pydocs", "scifact")
+    board = board_of(tmp_path / "x", Plan(datasets=datasets, queries=7))
+    by_label = {}
+    for path in tmp_path.glob("x/trials/*/*/trial.json"):
+        trial = json.loads(path.read_text())
+        means = []
+        for name in datasets:
+            record = json.loads((path.parent / "eval" / f"{name}.json").read_text())
+            means.append(statistics.fmean(record["measures"]["nDCG@10"].values()))
+        by_label.setdefault(trial["label"], {})[trial["seed"]] = statistics.fmean(means)
+    assert {row.label for row in board.rows} == set(by_label)
+    for row in board.rows:
+        scores = [by_label[row.label][seed] for seed in (0, 1, 2)]
+        assert row.mean("nDCG@10") == pytest.approx(statistics.fmean(scores), abs=1e-12)
+        assert row.spread("nDCG@10") == pytest.approx(statistics.stdev(scores), abs=1e-12)
+        if row.verdict is not None:
+            expected = statistics.fmean(scores) - statistics.fmean(by_label["linear"].values())
+            assert row.verdict.difference == pytest.approx(expected, abs=1e-12)
+    means = [row.mean("nDCG@10") for row in board.rows]
+    assert means == sorted(means, reverse=True)
+
+
+def test_a_clear_winner_is_named_in_the_answer_with_its_cost(tmp_path):
+    board = board_of(tmp_path / "x", Plan(effects={"linear": 0.0, "ffn(depth=3)": 0.0, "wide": 0.08}, queries=200))
+    verdict = next(row.verdict for row in board.rows if row.label == "wide")
+    assert verdict.word == "better"
+    text = answer(board)
+    assert text.startswith("wide gains ")
+    assert "points of nDCG@10 over linear on pydocs, 3 seeds" in text
+    assert "at 3.0x the head's multiply-adds" in text
+
+
+def test_without_any_difference_the_answer_says_what_could_have_been_shown(tmp_path):
+    board = board_of(tmp_path / "x", Plan(effects={"linear": 0.0, "a": 0.0, "b": 0.0}, queries=100))
+    assert [row.verdict.word for row in board.rows if row.verdict] == ["no difference shown"] * 2
+    least, largest = sorted(row.verdict.smallest_shown for row in board.rows if row.verdict)
+    assert f"{100 * least:.1f}" != f"{100 * largest:.1f}"
+    assert answer(board) == (
+        f"No variant can be told from linear on pydocs, 3 seeds; "
+        f"the experiment could have shown differences of {100 * least:.1f} to {100 * largest:.1f} points."
+    )
+
+
+def test_one_seed_gives_no_verdict_and_says_why(tmp_path):
+    board = board_of(tmp_path / "x", Plan(seeds=(0,), effects={"linear": 0.0, "a": 0.3}))
+    assert next(row.verdict.word for row in board.rows if row.verdict) == "too few seeds"
+    assert answer(board).startswith("No verdict: 1 seed cannot tell a head from luck, a verdict needs 3")
+    assert any(note.startswith("One seed: the intervals say how far other queries") for note in notes(board))
+    assert board.rows[0].spread("nDCG@10") is None
+
+
+def test_failed_trials_stand_in_the_table_with_their_reason(tmp_path):
+    plan = Plan(failed={("ffn(depth=2)", 1): "the loss was NaN at step 12"})
+    board = board_of(tmp_path / "x", plan)
+    row = next(row for row in board.rows if row.label == "ffn(depth=2)")
+    assert row.failures == ((1, "the loss was NaN at step 12"),)
+    assert row.seeds == (0, 2)
+    assert row.verdict.word == "too few seeds"
+    assert "ffn(depth=2), seed 1, does not count: the loss was NaN at step 12" in notes(board)
+    assert (
+        "ffn(depth=2): its mean is over 2 seeds, its difference to linear over the 2 that both have, so it is not the "
+        "difference of the two means."
+    ) in notes(board)
+
+
+def test_trials_that_fail_for_one_reason_share_a_note(tmp_path):
+    failed = {("ffn(depth=2)", seed): "out of memory" for seed in (0, 1, 2)}
+    board = board_of(tmp_path / "x", Plan(failed=failed))
+    assert "ffn(depth=2), seeds 0, 1 and 2, do not count: out of memory" in notes(board)
+
+
+def test_a_variant_of_which_every_trial_failed_stays_in_the_table(tmp_path):
+    failed = {("ffn(depth=2)", seed): "out of memory" for seed in (0, 1, 2)}
+    folder = make_experiment(tmp_path / "x", Plan(failed=failed))
+    row = build_leaderboard(load_experiment(folder)).rows[-1]
+    assert (row.label, row.seeds, row.mean("nDCG@10"), row.costs) == ("ffn(depth=2)", (), None, None)
+    write_report(folder)
+    assert "3 missing" in (folder / "report" / "leaderboard.md").read_text()
+
+
+def test_a_failed_baseline_is_said_and_not_fatal(tmp_path):
+    failed = {("linear", seed): "out of memory" for seed in (0, 1, 2)}
+    folder = make_experiment(tmp_path / "x", Plan(failed=failed))
+    board = build_leaderboard(load_experiment(folder))
+    assert answer(board) == "Nothing can be compared with linear: none of its trials counts."
+    write_report(folder)
+
+
+def test_an_evaluation_that_is_missing_takes_its_trial_out(tmp_path):
+    folder = make_experiment(tmp_path / "x", Plan(datasets=("pydocs", "scifact")))
+    next(folder.glob("trials/linear*/seed-2/eval/scifact.json")).unlink()
+    board = build_leaderboard(load_experiment(folder))
+    assert board.baseline_row.failures == ((2, "not evaluated on scifact"),)
+
+
+def test_a_baseline_below_its_own_initialisation_is_noted(tmp_path):
+    plan = Plan(effects={"linear": -0.2, "a": -0.2}, query_sd=0.0, noise_sd=0.01)
+    text = " ".join(notes(board_of(tmp_path / "x", plan)))
+    assert "The trained linear is not above its own initialisation" in text
+    assert "below the backbone's tokens without any head" in text
+
+
+def test_notes_count_what_is_odd_in_the_data(tmp_path):
+    assert "pydocs: 2 empty documents and 12 documents longer than document_length=64." in notes(
+        board_of(tmp_path / "x", Plan())
+    )
+
+
+def test_intervals_narrow_with_more_queries(tmp_path):
+    widths = []
+    for queries in (20, 2000):
+        board = board_of(
+            tmp_path / str(queries), Plan(effects={"linear": 0.0, "a": 0.0}, queries=queries, seed_sd=1e-6)
+        )
+        verdict = next(row.verdict for row in board.rows if row.verdict)
+        widths.append(verdict.high - verdict.low)
+    assert widths[1] < widths[0] / 3
+    assert all(math.isfinite(width) for width in widths)

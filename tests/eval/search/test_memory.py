@@ -1,0 +1,73 @@
+"""Memory that does not grow with the corpus: encoding to the disk and exact search, each in a process of its own."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import eval.search.exact as exact
+from benchmarks.eval_data import in_child
+from eval.search.ranking import Problem
+from experiment.encoding.store import TokenStore, offsets_of
+from experiment.encoding.tokens import encode_tokens
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process where Linux tells it")
+
+WIDTH, WORDS, SMALL, LARGE = 256, 8, 20_000, 80_000
+SPARE = 100 * 10**6
+"""Of the 245 MB by which the large store exceeds the small one; allocators keep tens of them back at random."""
+
+
+class LookupModel:
+    """Every word is one token with a row of a table."""
+
+    in_features = out_features = WIDTH
+    device = torch.device("cpu")
+
+    def __init__(self):
+        self.native, self.head = nn.Embedding(100, WIDTH), nn.Identity()
+
+    def tokenize(self, texts, *, is_query):
+        return {"input_ids": torch.tensor([[int(word) for word in text.split()] for text in texts])}
+
+    def scoring_mask(self, tokens, *, is_query):
+        return torch.ones_like(tokens["input_ids"], dtype=torch.bool)
+
+    def count_truncated(self, texts, *, is_query):
+        return 0
+
+    def token_states(self, tokens):
+        return self.native(tokens["input_ids"])
+
+
+def encode(folder, count):
+    rows = np.random.default_rng(0).integers(100, size=(count, WORDS))
+    texts = [" ".join(map(str, row)) for row in rows.tolist()]
+    store = encode_tokens(LookupModel(), texts, is_query=False, project=True, folder=Path(folder))
+    return {"stored": store.vectors.nbytes}
+
+
+def search(file, count):
+    exact.WINDOW_BYTES = 2**24
+    rows = np.memmap(file, np.float16, "r", shape=(count * WORDS, WIDTH))
+    documents = TokenStore(rows, offsets_of(np.full(count, WORDS)))
+    # Different words, or many documents would have one score, and all of those are looked at.
+    tokens = np.random.default_rng(1).standard_normal((WORDS, WIDTH)) / np.sqrt(WIDTH)
+    queries = TokenStore(tokens.astype(np.float16), offsets_of(np.array([WORDS])))
+    problem = Problem(queries, documents, 10, np.arange(count), np.full(1, -1))
+    (found,) = exact.exact_search(problem, device=torch.device("cpu"))
+    return {"best": found.documents.tolist()}
+
+
+def test_encoding_and_exact_search_take_no_more_memory_for_a_larger_corpus(tmp_path):
+    small, large = (in_child(encode, tmp_path / str(count), count) for count in (SMALL, LARGE))
+    assert large["stored"] - small["stored"] > 2 * SPARE
+    assert large["anonymous_bytes"] < small["anonymous_bytes"] + SPARE
+    files = [tmp_path / str(count) for count in (SMALL, LARGE)]
+    vectors = [next(folder.rglob("vectors.bin")) for folder in files]
+    small, large = (in_child(search, path, count) for path, count in zip(vectors, (SMALL, LARGE), strict=True))
+    assert len(large["best"]) == 10
+    assert large["anonymous_bytes"] < small["anonymous_bytes"] + SPARE

@@ -1,0 +1,233 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from experiment.collections import Document, write_beir_folder
+from experiment.config import ContrastiveConfig, KLConfig, grid_points
+from experiment.config.load import dump_config, load_config, read_resolved
+from projheads.errors import ProjheadsError
+from projheads.spec import HeadSpec
+
+GOOD = """\
+heads:
+  variants: [linear, ffn(depth=2)]
+train:
+  data: pydocs
+eval:
+  datasets: [pydocs]
+"""
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(text=GOOD, *overrides):
+        path = tmp_path / "try.yaml"
+        path.write_text(text)
+        return load_config(path, overrides)
+
+    return load
+
+
+def problems(load, text=GOOD, *overrides):
+    with pytest.raises(ProjheadsError) as caught:
+        load(text, *overrides)
+    return [re.sub(r"^.*/try\.yaml", "try.yaml", line) for line in str(caught.value).splitlines()]
+
+
+def test_defaults_and_names(load):
+    config = load()
+    assert (config.name, config.output) == ("try", Path("outputs/try"))
+    assert config.heads.variants == (HeadSpec("linear"), HeadSpec("ffn", {"depth": 2}))
+    assert (config.train.data.split, config.eval.datasets[0].split) == ("train", "test")
+    assert config.eval.datasets[0].name == "pydocs"
+    assert config.model.settings().document_length == 180
+
+
+def test_resolved_configuration_reads_back_equal(load, tmp_path):
+    config = load(GOOD, 'description="a: [b] # c"', "train.optimizer.head_lr=3e-4", "train.max_grad_norm=null")
+    (tmp_path / "experiment.yaml").write_text(dump_config(config))
+    assert read_resolved(tmp_path) == config
+    with pytest.raises(ProjheadsError, match=r"no experiment\.yaml"):
+        read_resolved(tmp_path / "elsewhere")
+
+
+def test_overrides_are_yaml_values(load):
+    config = load(GOOD, "seeds=[5]", "train.optimizer.head_lr=1e-4", "name=other", "train.trainable=all")
+    assert config.seeds == (5,)
+    assert config.train.optimizer.head_lr == 1e-4
+    assert config.output == Path("outputs/other")
+
+
+def test_every_mistake_at_once_each_with_its_line(load):
+    text = """\
+seeds: [0, 0]
+heads:
+  variants: [linear, fnn(depth=2)]
+train:
+  data: pydocs
+  batch_sise: 8
+  precision: fp8
+eval:
+  datasets: [pydocs]
+  measures: [nDGC@10]
+"""
+    lines = problems(load, text)
+    told = dict(line.split(": ", 1) for line in lines)
+    assert sorted(told) == ["try.yaml:1", "try.yaml:10", "try.yaml:3", "try.yaml:6", "try.yaml:7"]
+    assert 'did you mean "ffn"' in told["try.yaml:3"]
+    assert 'did you mean "batch_size"' in told["try.yaml:6"]
+    assert "'fp16', not 'fp8'" in told["try.yaml:7"]
+    assert 'did you mean "nDCG"' in told["try.yaml:10"]
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("heads.variants=[linear, ffn(depth=0)]", "depth"),
+        ("heads.variants=[linear, ffn(dept=2)]", 'did you mean "depth"'),
+        ("heads.variants=[linear, linear]", "stands twice"),
+        ("heads.variants=[ffn]", "baseline linear is not among the variants"),
+        ("heads.init=xaver", 'did you mean "xavier"'),
+        ("train.data=pydoc", 'did you mean "pydocs"'),
+        ("eval.datasets=[beir:scifakt]", 'did you mean "scifact"'),
+        ("eval.datasets=[pydocs, pydocs]", 'two data sets are called "pydocs"'),
+        ("train.batch_size=1", "greater than or equal to 2"),
+        ("train.batch_size=many", "valid integer"),
+        ("train.batch_size=true", "valid integer"),
+        ("train.optimizer.head_lr=fast", "valid number"),
+        ("train.optimizer.head_lr=.inf", "finite number"),
+        ("train.optimizer.head_lr=-1", "greater than 0"),
+        ("model.query_expansion=no", "is a string in YAML 1.2; write true or false"),
+        ("model.backbone=3", "valid string"),
+        ("device=gpu", "pattern"),
+        ("eval.measures=[nDCG@1000]", "depth"),
+        ("name=a/b", "names a file"),
+        ("eval.datasets=[]", "at least 1"),
+        ("train=3", "train"),
+    ],
+)
+def test_one_mistake_one_line(load, override, words):
+    lines = problems(load, GOOD, override)
+    assert len(lines) == 1
+    assert words in lines[0]
+    assert lines[0].startswith(f"command line, {override}: ") or "try.yaml" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "mapping of keys"),
+        ("- a", "mapping of keys"),
+        ("heads:\n  variants: [linear]\n", "train: missing"),
+        (GOOD + "extra: 1\n", "try.yaml:7: extra: unknown key"),
+    ],
+)
+def test_a_file_that_is_no_experiment(load, text, words):
+    assert any(words in line for line in problems(load, text))
+
+
+@pytest.mark.parametrize("override", ["train.batch_size", "=3", "train..data=1"])
+def test_an_override_without_a_value(load, override):
+    assert "not of the form key=value" in problems(load, GOOD, override)[0]
+
+
+def test_a_folder_as_data_set(load, tmp_path):
+    folder = tmp_path / "my set"
+    write_beir_folder(folder, [Document("d", "", "text")], {"q": "text"}, {"test": {"q": {"d": 1}}})
+    config = load(GOOD, f"eval.datasets=['{folder}']")
+    assert config.eval.datasets[0].name == "my-set"
+    config = load(GOOD, f"eval.datasets=[{{source: '{folder}', split: dev, name: mine}}]")
+    assert (config.eval.datasets[0].split, config.eval.datasets[0].name) == ("dev", "mine")
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("train.loss=kll", 'train.loss: unknown loss "kll"; known: contrastive, kl, margin-mse; did you mean "kl"?'),
+        (
+            "train.loss.temprature=2",
+            'train.loss.temprature: unknown key; known here: name, temperature; did you mean "t',
+        ),
+        ("train.loss={name: margin-mse, temperature: 2}", "train.loss.temperature: unknown key; known here: name"),
+        ("train.loss={name: kl, teacher_normalization: minmax}", "not 'minmax'; did you mean \"min-max\"?"),
+        ("train.loss.temperature=0", "train.loss.temperature: input should be greater than 0, not 0"),
+        ("train.loss=3", "train.loss: "),
+    ],
+)
+def test_a_loss_has_its_own_options_only(load, override, line):
+    (told,) = problems(load, GOOD, override)
+    assert told.startswith(f"command line, {override}: ")
+    assert line in told
+
+
+def test_a_loss_is_its_name_or_its_options(load):
+    tuples = "train.data={tuples: a.jsonl}"
+    assert load(GOOD, "train.loss.temperature=0.1").train.loss == ContrastiveConfig(temperature=0.1)
+    assert load(GOOD, tuples, "train.loss=kl").train.loss == KLConfig(name="kl")
+    assert load(GOOD, tuples, "train.loss={name: kl, temperature: 2}").train.loss.temperature == 2
+
+
+def test_a_sweep_is_read_as_the_training_section_reads_it(load):
+    config = load(GOOD + "sweep:\n  optimizer.head_weight_decay: [0, 1e-2]\n  max_grad_norm: [null, 1]\n")
+    assert config.sweep == {"optimizer.head_weight_decay": (0.0, 0.01), "max_grad_norm": (None, 1.0)}
+    points = grid_points(config.sweep, config.train)
+    assert [(point.settings.optimizer.head_weight_decay, point.settings.max_grad_norm) for point in points] == [
+        (0.0, None), (0.0, 1.0), (0.01, None), (0.01, 1.0)
+    ]  # fmt: skip
+    assert len({point.slug for point in points}) == 4
+    assert points[2].slug == "optimizer.head_weight_decay=0.01-max_grad_norm=null"
+    assert load(GOOD, "sweep.optimizer.head_lr=[1e-5]").sweep == {"optimizer.head_lr": (1e-5,)}
+    assert load(GOOD).sweep == {}
+
+
+def test_every_mistake_of_a_sweep_has_its_line(load):
+    lines = problems(
+        load,
+        GOOD
+        + """\
+sweep:
+  optimizer.head_lr:
+    - 1e-3
+    - fast
+  optimizer.head_weight_decy: [0]
+  batch_size: [1]
+  schedule: [linear, linear]
+  data: [pydocs]
+  loss.temperature: []
+""",
+    )
+    told = dict(line.split(": ", 1) for line in lines)
+    assert sorted(told, key=len) == [
+        "try.yaml:10",
+        "try.yaml:11",
+        "try.yaml:12",
+        "try.yaml:13",
+        "try.yaml:14",
+        "try.yaml:15",
+    ]
+    assert "valid number" in told["try.yaml:10"]
+    assert 'did you mean "optimizer.head_weight_decay"' in told["try.yaml:11"]
+    assert "greater than or equal to 2" in told["try.yaml:12"]
+    assert "stands twice" in told["try.yaml:13"]
+    assert "cannot be swept" in told["try.yaml:14"]
+    assert "no value to try" in told["try.yaml:15"]
+
+
+@pytest.mark.parametrize("off", ["validation_pairs", "validations"])
+def test_a_sweep_needs_held_out_pairs(load, off):
+    (line,) = problems(load, GOOD, "sweep.loss.temperature=[1, 2]", f"train.{off}=0")
+    assert f"train.{off} is 0" in line
+
+
+def test_widths_of_a_token_embedding(load, tmp_path):
+    config = load(GOOD, "heads.out_features=[128, 64, 32]")
+    assert (config.heads.out_features, config.heads.widths) == (128, (128, 64, 32))
+    (tmp_path / "experiment.yaml").write_text(dump_config(config))
+    assert read_resolved(tmp_path) == config
+    assert load(GOOD).heads.widths == (128,)
+    for wrong in ("[]", "[64, 64]", "[64, 128]", "[64, true]", "[64, 0]"):
+        (line,) = problems(load, GOOD, f"heads.out_features={wrong}")
+        assert "falling widths such as [128, 64, 32]" in line
+    (line,) = problems(load, GOOD, "heads.matryoshka=[256]")
+    assert "widths fall from heads.out_features=128 on" in line

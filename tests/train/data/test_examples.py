@@ -1,0 +1,66 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiment.collections import Document, write_beir_folder
+from experiment.config.load import load_config
+from projheads.errors import ProjheadsError
+from train.data.examples import load_training_data, order_of
+
+
+@pytest.fixture
+def config(tmp_path):
+    """60 queries over 30 documents: each document answers two queries."""
+    corpus = [Document(f"d{i}", "title", f"text {i}") for i in range(40)]
+    queries = {f"q{i}": f"question {i}" for i in range(60)}
+    qrels = {f"q{i}": {f"d{i // 2}": 1} for i in range(60)}
+    write_beir_folder(tmp_path / "set", corpus, queries, {"train": qrels})
+    train = f"{{data: {tmp_path / 'set'}, batch_size: 8, validation_pairs: 10}}"
+    text = f"heads: {{variants: [linear]}}\ntrain: {train}\neval: {{datasets: [pydocs]}}\n"
+    (tmp_path / "c.yaml").write_text(text)
+    return lambda *overrides: load_config(Path(tmp_path / "c.yaml"), overrides)
+
+
+def test_no_held_out_document_is_trained_on(config):
+    data = load_training_data(config())
+    assert data.examples.shape == (50, 2)
+    assert data.teacher_scores is None
+    assert len(data.validation) == 10
+    assert not set(data.examples[:, 1]) & set(data.validation[:, 1])
+    assert data.documents[0].startswith("title text ")
+    for query, document in data.examples:
+        number = int(data.queries[query].split()[1])
+        assert data.documents[document] == f"title text {number // 2}"
+
+
+def test_a_part_of_the_pairs(config):
+    data = load_training_data(config("train.max_pairs=20", "train.validation_pairs=0"))
+    again = load_training_data(config("train.max_pairs=20", "train.validation_pairs=0", "seeds=[7]"))
+    assert len(data.examples) == 20
+    assert data.queries == again.queries
+    assert data.hash == again.hash
+    assert data.hash != load_training_data(config("train.max_pairs=21", "train.validation_pairs=0")).hash
+
+
+def test_too_few_pairs_for_a_batch(config):
+    with pytest.raises(ProjheadsError, match=r"leaves [67] training examples, fewer than train.batch_size=8"):
+        load_training_data(config("train.max_pairs=8", "train.validation_pairs=1"))
+
+
+def test_the_other_query_of_a_document_is_no_negative(config):
+    data = load_training_data(config("train.validation_pairs=0"))
+    marks = data.false_negatives(np.array([[0, 0], [1, 0], [2, 1]]))
+    assert marks.tolist() == [[False, True, False], [True, False, False], [False, False, False]]
+
+
+def test_order_depends_on_the_seed_alone_and_covers_every_epoch(config):
+    data = load_training_data(config())
+    first, again, other = (list(order_of(data, 8, 12, seed)) for seed in (0, 0, 1))
+    assert len(first) == 12
+    assert all(batch.shape == (8,) for batch in first)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    epoch = np.concatenate(first[:6])
+    assert len(np.unique(epoch)) == 48
+    assert not np.array_equal(first[0], first[6])

@@ -1,0 +1,370 @@
+"""Whole experiments of seconds: a tiny backbone, a tiny collection, the real host."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from experiment.config.load import load_config
+from experiment.console.command import run_command
+from experiment.console.progress import Progress
+from experiment.disk.files import sha256_file
+from experiment.disk.layout import ExperimentFolder
+from experiment.disk.models import weights_hash
+from experiment.executors.local import LocalExecutor
+from projheads.errors import ProjheadsError
+from projheads.hosts import load_host
+from train.__main__ import main
+from train.data.examples import load_training_data
+from train.experiment import _train_all, run_training
+from train.processes import Processes
+from train.setting import prepare
+from train.trial import train_trial
+
+ROOT = Path(__file__).parents[2]
+
+
+def train(*overrides):
+    config = load_config(Path("try.yaml"), overrides)
+    run_training(config)
+    return ExperimentFolder(config.output)
+
+
+def hashes(experiment):
+    return {
+        trial.path.relative_to(experiment.path).as_posix(): weights_hash(trial.model) for trial in experiment.trials()
+    }
+
+
+def test_an_experiment_leaves_what_the_design_says(folder, backbone, capsys):
+    folder(backbone)
+    experiment = train()
+    trials = [trial.read_trial() for trial in experiment.trials()]
+    assert [(trial["label"], trial["seed"]) for trial in trials] == [
+        ("ffn(depth=2)", 0), ("ffn(depth=2)", 1), ("linear", 0), ("linear", 1)
+    ]  # fmt: skip
+    assert all(trial["status"] == "finished" for trial in trials)
+    assert [trial["is_baseline"] for trial in trials] == [False, False, True, True]
+    assert trials[2]["parameters"] == 32 * 8
+    for trial, about in zip(experiment.trials(), trials, strict=True):
+        lines = [json.loads(line) for line in trial.train_jsonl.read_text().splitlines()]
+        assert [line["step"] for line in lines if "loss" in line] == [1, 2, 4, 6, 7]
+        assert about["weights_hash"] == weights_hash(trial.model)
+        assert about["validation"].keys() == {"loss", "accuracy", "nDCG@10"}
+    assert len({trial["weights_hash"] for trial in trials}) == 4
+    assert {reference.path.parent.name for reference in experiment.references()} == {"untrained"}
+    assert load_config(experiment.experiment_yaml) == load_config(Path("try.yaml"))
+    told = capsys.readouterr().out
+    assert "28 training pairs" in told
+    assert "[4/4] ffn(depth=2) seed 1: loss" in told
+    assert "\x1b" not in told
+
+
+def test_a_model_opens_in_its_plain_host_with_the_same_bits(folder, backbone):
+    pytest.importorskip("pylate")
+    from pylate.models import ColBERT
+
+    folder(backbone)
+    trial = train("seeds=[0]").trials()[0]
+    texts = ["the cat sat on a mat, is it red?", "paris"]
+    ours = load_host("pylate").load(str(trial.model)).encode(texts, is_query=False)
+    theirs = ColBERT(str(trial.model)).encode(texts, is_query=False)
+    assert all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+
+def test_frozen_models_share_one_weight_file(folder, backbone):
+    folder(backbone)
+    experiment = train()
+    files = [trial.model / "model.safetensors" for trial in experiment.trials()]
+    assert len({file.stat().st_ino for file in files}) == 1
+
+
+def test_the_same_command_again_trains_nothing_and_elsewhere_gives_the_same_bits(folder, backbone):
+    folder(backbone)
+    experiment = train()
+    first = hashes(experiment)
+    stamps = [trial.trial_json.stat().st_mtime_ns for trial in experiment.trials()]
+    train()
+    assert [trial.trial_json.stat().st_mtime_ns for trial in experiment.trials()] == stamps
+    assert hashes(train("output=out2", "cache=cache2")) == first
+
+
+def test_more_seeds_and_variants_are_added_to_what_is_there(folder, backbone):
+    folder(backbone)
+    first = hashes(train())
+    more = hashes(train("seeds=[0, 1, 2]", "heads.variants=[linear, ffn(depth=2), upscaled]"))
+    assert len(more) == 9
+    assert first.items() <= more.items()
+
+
+def test_another_experiment_is_refused(folder, backbone):
+    folder(backbone)
+    train("seeds=[0]")
+    before = sha256_file(Path("out/experiment.yaml"))
+    with pytest.raises(ProjheadsError, match=r"another experiment \(train.batch_size is 4 there and 5 here\)"):
+        train("train.batch_size=5")
+    assert sha256_file(Path("out/experiment.yaml")) == before
+
+
+def test_a_head_that_wastes_dimensions_is_warned_of(folder, backbone, capsys):
+    folder(backbone)
+    train("seeds=[0]", "train.max_steps=1", "heads.variants=[linear, ffn(hidden_features=4)]")
+    (warning,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("warning"))
+    assert warning.startswith("warning: ffn(hidden_features=4): ")
+
+
+def test_a_configuration_that_failed_can_be_mended_in_its_folder(folder, backbone):
+    folder(backbone)
+    with pytest.raises(ProjheadsError, match="leaves 28 training examples"):
+        train("train.batch_size=32", "seeds=[0]")
+    assert len(train("seeds=[0]").trials()) == 2
+
+
+def test_the_whole_model_is_trained(folder, backbone):
+    folder(backbone)
+    experiment = train("train.trainable=all", "train.optimizer.backbone_lr=1e-3", "seeds=[0]")
+    weights = [load_file(trial.model / "model.safetensors") for trial in experiment.trials()]
+    untrained = load_file(experiment.reference("untrained").model / "model.safetensors")
+    name = next(name for name in untrained if name.endswith("0.attention.self.query.weight"))
+    assert not np.allclose(weights[0][name], untrained[name], atol=1e-4)
+    assert not np.array_equal(weights[0][name], weights[1][name])
+    assert hashes(train("train.trainable=all", "train.optimizer.backbone_lr=1e-3", "seeds=[0]", "output=o2")) == hashes(
+        experiment
+    )
+
+
+def test_a_trial_that_fails_is_told_and_the_others_go_on(folder, backbone, capsys):
+    folder(backbone)
+    experiment = train("seeds=[0]", "train.loss.temperature=1e-40")
+    trials = [trial.read_trial() for trial in experiment.trials()]
+    assert [trial["status"] for trial in trials] == ["failed", "failed"]
+    assert all("lower train.optimizer.head_lr" in trial["error"] for trial in trials)
+    assert all(not trial.model.exists() for trial in experiment.trials())
+    assert "[2/2] ffn(depth=2) seed 0: FAILED: step 1" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_one_line_and_nothing_half_written(folder, backbone, monkeypatch, capsys):
+    folder(backbone)
+    train("seeds=[0]")
+    before = hashes(ExperimentFolder(Path("out")))
+
+    def full(*arguments, **options):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("projheads.hosts.checkpoint.save_file", full)
+    assert run_command(main, ["try.yaml", "seeds=[0, 1]"]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "No space left on device" in told
+    assert hashes(ExperimentFolder(Path("out"))) == before
+    assert not list(Path("out").rglob(".*.tmp"))
+
+
+def command(*overrides):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    arguments = [sys.executable, "-m", "train", "try.yaml", *overrides]
+    # A shell that runs the tests in the background has them ignore Ctrl-C, which a child would inherit.
+    return subprocess.Popen(
+        arguments,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def wait_for_a_trial(process):
+    while not list(Path("out").glob("trials/*/seed-*/trial.json")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+
+
+def test_killed_and_started_again_it_ends_with_the_same_bytes(folder, backbone):
+    folder(backbone)
+    longer = ("train.epochs=20", "seeds=[0, 1, 2]")
+    process = command(*longer)
+    wait_for_a_trial(process)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    done = ExperimentFolder(Path("out")).trials()
+    assert 1 <= len(done) < 6
+    stamps = {trial.path: trial.trial_json.stat().st_mtime_ns for trial in done}
+    experiment = train(*longer)
+    assert all(path.joinpath("trial.json").stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+    assert not list(experiment.path.rglob(".*.tmp"))
+    assert hashes(experiment) == hashes(train(*longer, "output=never-stopped"))
+
+
+def test_ctrl_c_ends_with_one_line_and_two_processes_do_not_share_a_folder(folder, backbone):
+    folder(backbone)
+    process = command("train.epochs=50", f"seeds={list(range(20))}")
+    wait_for_a_trial(process)
+    with pytest.raises(ProjheadsError, match="another process works in this folder"):
+        train()
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate()
+    assert process.returncode == 130
+    assert told.strip().splitlines()[-1] == "stopped; the same command goes on from here"
+    assert "Traceback" not in told
+
+
+@pytest.fixture(scope="module")
+def without_dropout(backbone, tmp_path_factory):
+    """The tiny backbone with no dropout, whose numbers do not depend on how a batch is split."""
+    folder = shutil.copytree(backbone, tmp_path_factory.mktemp("dropout") / "backbone")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(
+        json.dumps(config | {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0})
+    )
+    return folder
+
+
+def lines(experiment):
+    return {
+        trial.path.relative_to(experiment.path).as_posix(): [
+            json.loads(line) for line in trial.train_jsonl.read_text().splitlines()
+        ]
+        for trial in experiment.trials()
+    }
+
+
+def assert_same_training(ours, theirs, tolerance):
+    ours, theirs = lines(ours), lines(theirs)
+    assert ours.keys() == theirs.keys()
+    for trial, expected in theirs.items():
+        assert len(ours[trial]) == len(expected)
+        for line, other in zip(ours[trial], expected, strict=True):
+            for name in other.keys() - {"examples_per_s", "learning_rate", "step"}:
+                assert line[name] == pytest.approx(other[name], rel=tolerance), (trial, line["step"], name)
+
+
+@pytest.mark.parametrize("regime", ["head", "all"])
+def test_two_processes_train_as_one_does(folder, without_dropout, regime):
+    """``accelerate launch`` with gloo on the CPU; a batch of 5 splits into 3 and 2."""
+    folder(without_dropout)
+    options = [f"train.trainable={regime}", "seeds=[0]", "train.batch_size=5", "train.log_every=1"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--main_process_port=0", "-m", "train"]
+    done = subprocess.run(
+        [sys.executable, *launch, "try.yaml", *options], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("2 trials (2 variants x 1 seeds)") == 1
+    assert_same_training(ExperimentFolder(Path("out")), train(*options, "output=alone"), 2e-4)
+
+
+def test_a_batch_smaller_than_the_processes_is_one_line(folder, backbone):
+    folder(backbone)
+    config = load_config(Path("try.yaml"), ["eval.references=[]"])
+    setting = prepare(config, load_training_data(config))
+    with pytest.raises(ProjheadsError, match=r"train\.batch_size: 4 examples cannot be shared among 5 processes"):
+        _train_all(setting, ExperimentFolder(Path("out")), Processes(1, 5), LocalExecutor(), Progress(quiet=True))
+
+
+def test_the_last_layers_are_trained_from_stored_states_as_without(folder, without_dropout, monkeypatch):
+    folder(without_dropout)
+    options = ["train.trainable=top-1", "seeds=[0]", "train.optimizer.backbone_lr=1e-3"]
+    stored = train(*options)
+    # The same with the states computed anew from the texts in every batch.
+    monkeypatch.setattr("train.embedding.states.UpperLayers", lambda *arguments: None)
+    anew = train(*options, "output=anew", "cache=anew-cache")
+    assert_same_training(stored, anew, 1e-4)
+    before = load_file(ExperimentFolder(Path("out")).references()[0].model / "model.safetensors")
+    after = load_file(stored.trials()[0].model / "model.safetensors")
+    changed = {name for name in before if not np.array_equal(before[name], after[name])}
+    assert changed
+    assert all("encoder.layer.1." in name for name in changed)
+
+
+def test_more_layers_than_there_are_is_one_line(folder, backbone):
+    folder(backbone)
+    with pytest.raises(ProjheadsError, match=r"train\.trainable: the backbone has 2 layers; write all"):
+        train("train.trainable=top-2", "seeds=[0]")
+
+
+def test_a_full_memory_or_disk_fails_the_trial_and_the_others_go_on(folder, backbone, monkeypatch, capsys):
+    folder(backbone)
+    errors = iter([torch.OutOfMemoryError("CUDA out of memory.\nmore"), OSError(28, "No space left on device", "x")])
+
+    def fail(*arguments, **options):
+        error = next(errors, None)
+        if error:
+            raise error
+        return original(*arguments, **options)
+
+    original = train_trial
+    monkeypatch.setattr("train.trainer.train_trial", fail)
+    experiment = train()
+    told = capsys.readouterr().out
+    assert told.count("FAILED") == 2
+    assert "FAILED: the device is out of memory; lower train.batch_size" in told
+    assert "FAILED: the disk is full at x; make room, and the same command goes on with this trial" in told
+    assert sorted(trial.read_trial()["status"] for trial in experiment.trials()) == ["failed"] * 2 + ["finished"] * 2
+    assert {trial.read_trial()["status"] for trial in train().trials()} == {"finished"}
+
+
+def test_a_trial_that_a_full_disk_ended_goes_on_from_its_last_point(folder, backbone, monkeypatch):
+    folder(backbone)
+    options = ("seeds=[0]", "heads.variants=[linear]", "train.checkpoint_every=2")
+    whole = hashes(train(*options, "output=never-stopped"))
+    saved, starts = [], []
+
+    def full(tensors, path):
+        saved.append(path)
+        if len(saved) == 2:
+            raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+        save_file(tensors, path)
+
+    def watched(*arguments, on_step, **named):
+        return train_trial(
+            *arguments, on_step=lambda step, record: starts.append(step) or on_step(step, record), **named
+        )
+
+    with monkeypatch.context() as patch:
+        patch.setattr("train.resume.save_file", full)
+        (trial,) = train(*options).trials()
+    assert "the disk is full" in trial.read_trial()["error"]
+    assert [point.name for point in trial.checkpoint.glob("step-*")] == ["step-2"]
+    monkeypatch.setattr("train.trainer.train_trial", watched)
+    assert hashes(train(*options)) == whole
+    assert starts[0] == 2
+    assert not trial.checkpoint.exists()
+
+
+def test_a_trial_killed_in_its_middle_goes_on_from_its_last_point(folder, backbone):
+    folder(backbone)
+    longer = ("train.trainable=all", "train.epochs=30", "seeds=[0]", "heads.variants=[linear]")
+    process = command(*longer, "train.checkpoint_every=2")
+    while not list(Path("out").glob("trials/*/seed-0/checkpoint/step-*")):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    points = [int(point.name.removeprefix("step-")) for point in Path("out").glob("trials/*/seed-0/checkpoint/step-*")]
+    experiment = train(*longer, "train.checkpoint_every=2")
+    assert points
+    assert not experiment.trials()[0].checkpoint.exists()
+    assert hashes(experiment) == hashes(train(*longer, "output=never-stopped"))
+
+
+def test_trackers_show_the_lines_of_a_trial(folder, backbone):
+    tensorboard = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    folder(backbone)
+    experiment = train("seeds=[0]", "train.trackers=[tensorboard]")
+    for trial in experiment.trials():
+        events = tensorboard.EventAccumulator(str(trial.path / "tensorboard"))
+        events.Reload()
+        shown = {(event.step, event.value) for event in events.Scalars("loss")}
+        written = [json.loads(line) for line in trial.train_jsonl.read_text().splitlines()]
+        assert shown == {(line["step"], np.float32(line["loss"])) for line in written if "loss" in line}

@@ -1,0 +1,1 @@
+"""What is trained on: pairs and tuples, and the commands that make them."""

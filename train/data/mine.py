@@ -1,0 +1,129 @@
+"""``python -m train mine``: hard negatives by BM25, written as tuples."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiment.bm25 import BM25_SETTINGS, bm25_search
+from experiment.collections import Collection, training_pairs
+from experiment.collections.near_duplicates import NearDuplicates
+from experiment.console.progress import Progress
+from experiment.disk.files import write_parts
+
+__all__ = ["Mining", "mine"]
+
+
+@dataclass
+class Mining:
+    """What is mined, and what came of it.
+
+    Attributes:
+        negatives: Negatives of each pair.
+        first: The BM25 rank, from 1, from which on documents are taken.
+        last: The rank behind which none is taken.
+        written: Tuples written.
+        dropped: Pairs left out, for which the range holds too few negatives.
+        deepest: The deepest rank that was taken.
+        ranks: Sum of all ranks taken.
+    """
+
+    negatives: int
+    first: int
+    last: int
+    written: int = field(default=0, init=False)
+    dropped: int = field(default=0, init=False)
+    deepest: int = field(default=0, init=False)
+    ranks: int = field(default=0, init=False)
+
+    def __str__(self) -> str:
+        """Tell in one line what came of it."""
+        mean = self.ranks / max(1, self.written * self.negatives)
+        dropped = f"; {self.dropped} pairs have fewer negatives in that range and were left out" if self.dropped else ""
+        return (
+            f"{self.written} tuples of a positive and {self.negatives} negatives, taken from BM25 ranks {self.first} "
+            f"to {self.last}: mean rank {mean:.1f}, deepest {self.deepest}{dropped}"
+        )
+
+
+def mine(collection: Collection, source: str, mining: Mining, out: Path, progress: Progress) -> None:
+    """Give each training pair of a collection its hard negatives, and write the tuples with ids.
+
+    A query's negatives are the best-ranked documents of the range that are not judged relevant for it with any grade
+    above 0, and whose texts are neither equal nor nearly equal to that of such a document, nor to each other's. Ranks
+    count every document that BM25 finds. A line's ``ranks`` are those of its documents, null for a positive that
+    stands behind the range or was not found. The same collection and options give the same bytes.
+
+    Args:
+        collection: The collection.
+        source: How the configuration names it.
+        mining: What is wanted; what came of it is written into it.
+        out: The JSONL file; see ``train.data.tuples_file``.
+        progress: Tells how far it is.
+    """
+    about = {
+        "made_by": "python -m train mine",
+        "source": source,
+        "split": collection.split,
+        "collection": collection.hash,
+        "bm25": BM25_SETTINGS,
+        "negatives": mining.negatives,
+        "ranks": [mining.first, mining.last],
+    }
+    lines = _tuples(collection, mining, progress)
+
+    def parts() -> Iterator[bytes]:
+        for value in ({"about": about}, *lines):
+            yield (json.dumps(value, ensure_ascii=False) + "\n").encode()
+
+    write_parts(out, parts())
+
+
+def _tuples(collection: Collection, mining: Mining, progress: Progress) -> Iterator[dict[str, Any]]:
+    positives: dict[str, list[str]] = {}
+    for query, document in training_pairs(collection):
+        positives.setdefault(query, []).append(document)
+    ids = list(collection.corpus)
+    place = {name: index for index, name in enumerate(ids)}
+    with progress.step(f"BM25 over {len(ids)} documents for {len(positives)} queries", 1.0) as advance:
+        found = bm25_search(
+            [collection.queries[query] for query in positives],
+            [document.passage for document in collection.corpus.values()],
+            depth=mining.last,
+            # Equal scores stand in the order of the corpus.
+            priority=-np.arange(len(ids)),
+            own=np.array([place.get(query, -1) for query in positives], np.int64),
+            progress=advance,
+        )
+        for (query, relevant), (documents, _) in zip(positives.items(), found, strict=True):
+            ranked = [ids[document] for document in documents]
+            taken = _negatives(collection, query, ranked, mining)
+            if len(taken) < mining.negatives:
+                mining.dropped += len(relevant)
+                continue
+            for positive in relevant:
+                own = ranked.index(positive) + 1 if positive in ranked else None
+                mining.written += 1
+                mining.ranks += sum(taken.values())
+                mining.deepest = max(mining.deepest, *taken.values())
+                yield {"query_id": query, "document_ids": [positive, *taken], "ranks": [own, *taken.values()]}
+
+
+def _negatives(collection: Collection, query: str, ranked: list[str], mining: Mining) -> dict[str, int]:
+    """Return the negatives of a query with their ranks, best first; fewer than asked for where there are no more."""
+    grades, corpus = collection.qrels[query], collection.corpus
+    seen = NearDuplicates()
+    for document, grade in grades.items():
+        if grade > 0 and document in corpus:
+            seen.add(corpus[document].passage)
+    taken: dict[str, int] = {}
+    for rank in range(mining.first, min(mining.last, len(ranked)) + 1):
+        if len(taken) == mining.negatives:
+            break
+        document = ranked[rank - 1]
+        if grades.get(document, 0) <= 0 and seen.add(corpus[document].passage):
+            taken[document] = rank
+    return taken

@@ -1,0 +1,122 @@
+"""``python -m train teach``: scores of a teacher for the documents of every tuple."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiment.console.progress import Progress
+from experiment.disk.files import read_json, sha256_json, write_json, write_parts
+from projheads.errors import ProjheadsError
+from train.data.teacher import Teacher
+from train.data.tuples import Tuples
+from train.data.tuples_file import parse_row, read_about
+
+__all__ = ["teach"]
+
+WINDOW = 512
+"""Texts, or pairs of texts, between two points from which an interrupted command goes on."""
+
+
+def teach(tuples: Tuples, path: Path, teacher: Teacher, out: Path, progress: Progress) -> str:
+    """Write a file of tuples again with the teacher's score of each document.
+
+    A bi-encoder encodes each distinct text once, a CrossEncoder reads each distinct pair once. What is computed lies in
+    a folder beside ``out`` until it is whole, so memory is bounded, and the same command goes on after a kill.
+
+    Args:
+        tuples: The tuples of the file.
+        path: The file.
+        teacher: The teacher.
+        out: The file that is written.
+        progress: Tells how far it is.
+
+    Returns:
+        What to tell of the scores, in one line.
+
+    Raises:
+        ProjheadsError: If a score is not finite.
+    """
+    key = sha256_json([tuples.hash, teacher.hash, teacher.kind])
+    work = out.with_name(f".{out.name}.{key[:16]}.teach")
+    work.mkdir(parents=True, exist_ok=True)
+    scores = _score(tuples, teacher, work, progress)
+    if not np.isfinite(scores).all():
+        row = int(np.flatnonzero(~np.isfinite(scores).all(axis=1))[0])
+        raise ProjheadsError(f"{path} tuple {row + 1}: the teacher {teacher.name} gives a score that is not finite")
+    about = read_about(path) | {
+        "taught_by": "python -m train teach",
+        "teacher": {"model": teacher.name, "kind": teacher.kind, "weights": teacher.hash, "scores": teacher.measure},
+    }
+    write_parts(out, _lines(path, about, scores))
+    for file in work.iterdir():
+        file.unlink()
+    work.rmdir()
+    first = float((scores.argmax(axis=1) == 0).mean())
+    return (
+        f"{len(scores)} tuples of {scores.shape[1]} documents scored by the {teacher.kind} {teacher.name} "
+        f"({teacher.measure}): mean {scores[:, 0].mean():.4f} for the first document and {scores[:, 1:].mean():.4f} "
+        f"for the others; the first is the best in {first:.1%} of the tuples"
+    )
+
+
+def _score(tuples: Tuples, teacher: Teacher, work: Path, progress: Progress) -> np.ndarray:
+    """Return the scores (n, n_ways) float32."""
+    documents, n_ways = tuples.rows[:, 1:], tuples.rows.shape[1] - 1
+    queries = np.repeat(tuples.rows[:, :1], n_ways, axis=1)
+    if teacher.kind == "bi-encoder":
+        sides = []
+        for is_query, texts in ((True, tuples.queries), (False, tuples.documents)):
+
+            def encode(start: int, stop: int, texts: Sequence[str] = texts, is_query: bool = is_query) -> np.ndarray:
+                return teacher.encode(texts[start:stop], is_query=is_query)
+
+            name = "queries" if is_query else "documents"
+            sides.append(_fill(work / name, len(texts), teacher.width, encode, progress))
+        scores = np.empty(queries.shape, np.float32)
+        for start in range(0, len(scores), WINDOW):
+            rows = slice(start, start + WINDOW)
+            left, right = sides[0][queries[rows].ravel()], sides[1][documents[rows].ravel()]
+            scores[rows] = teacher.compare(left, right).reshape(-1, n_ways)
+        return scores
+    pairs, places = np.unique(np.stack([queries.ravel(), documents.ravel()], axis=1), axis=0, return_inverse=True)
+
+    def predict(start: int, stop: int) -> np.ndarray:
+        return teacher.predict([(tuples.queries[int(q)], tuples.documents[int(d)]) for q, d in pairs[start:stop]])
+
+    found = _fill(work / "pairs", len(pairs), 1, predict, progress).ravel()
+    return np.asarray(found[places.ravel()]).reshape(documents.shape)
+
+
+def _fill(
+    path: Path, count: int, width: int, compute: Callable[[int, int], np.ndarray], progress: Progress
+) -> np.ndarray:
+    """Fill rows (count, width) float32 on the disk window by window, going on where an earlier call was stopped."""
+    state, rows = path.with_suffix(".json"), path.with_suffix(".bin")
+    done = int(read_json(state)["done"]) if state.exists() and rows.exists() else 0
+    array = np.memmap(rows, "<f4", "r+" if done else "w+", shape=(count, width))
+    with progress.step(f"teacher: {count} {path.name}", count) as advance:
+        advance(done)
+        for start in range(done, count, WINDOW):
+            stop = min(count, start + WINDOW)
+            array[start:stop] = compute(start, stop)
+            array.flush()
+            write_json(state, {"done": stop})
+            advance(stop - start)
+    return array
+
+
+def _lines(path: Path, about: dict[str, Any], scores: np.ndarray) -> Iterator[bytes]:
+    """Yield the file's lines with their scores, each as the shortest number that reads back as the same float32."""
+    yield (json.dumps({"about": about}, ensure_ascii=False) + "\n").encode()
+    rows = iter(scores)
+    with path.open("rb") as file:
+        for number, raw in enumerate(file, start=1):
+            value = json.loads(raw) if raw.strip() else None
+            if value is None or (number == 1 and "about" in value):
+                continue
+            value["scores"] = [float(str(score)) for score in next(rows)]
+            parse_row(value)
+            yield (json.dumps(value, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,191 @@
+"""Training of the backbone's last layers alone: what the layers below them compute is stored once."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from experiment.encoding.tokens import TokenStore
+from projheads.errors import ProjheadsError
+from projheads.hosts.base import HostModel
+from train.embedding.tokenised import needed_tokens
+
+__all__ = ["LowerLayers", "UpperLayers", "freeze_below", "transformer_layers"]
+
+
+class _ReachedError(Exception):
+    """Ends a forward pass where the states in front of a layer are known."""
+
+
+def transformer_layers(backbone: nn.Module) -> nn.ModuleList:
+    """Return the list of a backbone's layers.
+
+    Raises:
+        ProjheadsError: If there is no list of as many modules as its configuration counts layers.
+    """
+    for module in backbone.modules():
+        wanted = getattr(getattr(module, "config", None), "num_hidden_layers", None)
+        if wanted is not None:
+            for child in module.modules():
+                if isinstance(child, nn.ModuleList) and len(child) == wanted:
+                    return child
+    raise ProjheadsError("train.trainable: the layers of this backbone are not known; use head or all")
+
+
+def freeze_below(model: HostModel, layers: int) -> None:
+    """Let of a backbone only its last ``layers`` layers be trained, and what follows them.
+
+    Frozen is every parameter that the states in front of these layers depend on.
+
+    Raises:
+        ProjheadsError: If the backbone has no more layers than that, or does not compute the same from those states.
+    """
+    backbone = _backbone(model)
+    there = len(transformer_layers(backbone))
+    if layers >= there:
+        raise ProjheadsError(
+            f"train.trainable: the backbone has {there} layers; write all in the place of top-{layers}"
+        )
+    lower = LowerLayers(model, layers)
+    tokens = lower.tokenize(["a few words", "some more words than those"], is_query=False)
+    tokens = {name: tensor.to(model.device) for name, tensor in tokens.items()}
+    parameters = list(backbone.parameters())
+    with torch.enable_grad():
+        states = lower.token_states(tokens)
+        used = torch.autograd.grad(states.sum(), parameters, allow_unused=True)
+    with torch.no_grad():
+        with _starting_with(backbone, layers, states):
+            split = model.token_states(tokens)
+        whole = model.token_states(tokens)
+    if not torch.equal(split, whole):
+        raise ProjheadsError("train.trainable: this backbone cannot be split between its layers; use head or all")
+    for parameter, gradient in zip(parameters, used, strict=True):
+        parameter.requires_grad_(gradient is None)
+
+
+def _backbone(model: HostModel) -> nn.Module:
+    return next(iter(model.native.children()))
+
+
+@contextmanager
+def _starting_with(backbone: nn.Module, layers: int, states: Tensor) -> Iterator[None]:
+    """Leave the lower layers out, and hand ``states`` (B, L, width) to the first of the last ``layers``."""
+    there = transformer_layers(backbone)
+    everything = list(there)
+
+    def replace(
+        module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return ((states, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": states})
+
+    handle = there[-layers].register_forward_pre_hook(replace, with_kwargs=True)
+    del there[:-layers]
+    try:
+        yield
+    finally:
+        del there[:]
+        there.extend(everything)
+        handle.remove()
+
+
+@dataclass(frozen=True)
+class LowerLayers:
+    """A model seen up to its last layers: its token states are what goes into the first of these.
+
+    It has what ``encode_tokens`` asks of a :class:`~projheads.hosts.base.HostModel`; every token that matters for
+    another counts as one that is stored.
+
+    Attributes:
+        model: The model.
+        layers: The number of layers that are left out.
+    """
+
+    model: HostModel
+    layers: int
+
+    @property
+    def native(self) -> nn.Module:
+        """The host's own object."""
+        return self.model.native
+
+    @property
+    def head(self) -> nn.Module:
+        """The model's head, which is not used."""
+        return self.model.head
+
+    @property
+    def in_features(self) -> int:
+        """Width of the states."""
+        return self.model.in_features
+
+    @property
+    def out_features(self) -> int:
+        """Width of the states."""
+        return self.model.in_features
+
+    @property
+    def device(self) -> torch.device:
+        """The device that holds the parameters."""
+        return self.model.device
+
+    def tokenize(self, texts: Sequence[str], *, is_query: bool) -> dict[str, Tensor]:
+        """See ``HostModel``."""
+        return self.model.tokenize(texts, is_query=is_query)
+
+    def count_truncated(self, texts: Sequence[str], *, is_query: bool) -> int:
+        """See ``HostModel``."""
+        return self.model.count_truncated(texts, is_query=is_query)
+
+    def scoring_mask(self, tokens: Mapping[str, Tensor], *, is_query: bool) -> Tensor:
+        """Return the bool mask (B, L) of everything in front of the padding."""
+        _, needed = needed_tokens(self.model, tokens, is_query=is_query)
+        # Up to the last token that matters, without holes, so that stored states and tokens have the same places.
+        return needed.flip(1).int().cummax(1).values.flip(1).bool()
+
+    def token_states(self, tokens: Mapping[str, Tensor]) -> Tensor:
+        """Return the states (B, L, in_features) in front of the last layers."""
+        found: list[Tensor] = []
+
+        def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            found.append(args[0] if args else kwargs["hidden_states"])
+            raise _ReachedError
+
+        first = transformer_layers(_backbone(self.model))[-self.layers]
+        handle = first.register_forward_pre_hook(stop, with_kwargs=True)
+        try:
+            self.model.token_states(tokens)
+        except _ReachedError:
+            return found[0]
+        finally:
+            handle.remove()
+        raise ProjheadsError("train.trainable: this backbone does not run its layers in order; use head or all")
+
+
+@dataclass(frozen=True)
+class UpperLayers:
+    """Runs the last layers of a model on the stored states of a batch.
+
+    Attributes:
+        model: The model that is trained.
+        layers: How many of its last layers are.
+        queries: States of the queries in front of these layers.
+        documents: States of the documents.
+    """
+
+    model: HostModel
+    layers: int
+    queries: TokenStore
+    documents: TokenStore
+
+    def __call__(self, indices: np.ndarray, tokens: dict[str, Tensor], is_query: bool) -> Tensor:
+        """Return the backbone's output (B, L, in_features) of texts, whose tokens are (B, L)."""
+        store = self.queries if is_query else self.documents
+        device = self.model.device
+        rows = [torch.from_numpy(np.array(store[int(index)])) for index in indices]
+        states = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device).float()
+        with _starting_with(_backbone(self.model), self.layers, states):
+            return self.model.token_states(tokens)
