@@ -18,11 +18,11 @@ from torch.profiler import record_function
 
 from experiment.config import TrainConfig
 from experiment.encoding.device import autocast
+from experiment.losses import Loss
 from experiment.seeds import seed_for
 from projheads.scoring import maxsim, maxsim_nway
 from train.data.examples import TrainingData
 from train.embedding.embedders import Embedder, pad
-from train.loss import Loss
 from train.matryoshka import prefixes
 from train.processes import Processes
 

@@ -16,13 +16,13 @@ from torch.profiler import record_function
 
 from experiment.config import TrainConfig
 from experiment.encoding.device import autocast
+from experiment.losses import contrastive_loss, pair_accuracy
 from projheads.hosts.base import HostModel
 from projheads.scoring import maxsim
 from train.batch import backward_batch
 from train.data.examples import TrainingData, order_of
 from train.embedding.embedders import Embedder, pad
 from train.failures import TrainingFailedError
-from train.loss import contrastive_loss, make_loss, pair_accuracy
 from train.ndcg import held_out_ndcg
 from train.optimization import add_gradient_noise, make_optimizers, set_learning_rates
 from train.processes import Processes
@@ -114,7 +114,6 @@ def train_trial(
     step_size = settings.batch_size * settings.gradient_accumulation
     steps = count_steps(settings, len(data.examples))
     validate_at = {round(steps * (n + 1) / settings.validations) for n in range(settings.validations)}
-    loss_of = make_loss(settings.loss)
     optimizers = make_optimizers(settings, head, trained)
     scaler = GradScaler(device.type, enabled=settings.precision == "fp16")
     done, progress = checkpoint.load(trained, optimizers, scaler) if checkpoint else (0, None)
@@ -132,7 +131,7 @@ def train_trial(
         loss = torch.zeros((), device=device)
         for part, batch in enumerate(np.split(examples, settings.gradient_accumulation)):
             loss += backward_batch(
-                settings, loss_of, head, embed, data, batch,
+                settings, settings.loss, head, embed, data, batch,
                 widths=widths, seed=seed, stream=("dropout", step, part), scaler=scaler, processes=processes,
             )  # fmt: skip
         with record_function("optimizer"):
@@ -198,7 +197,7 @@ def validate(
     scores = torch.cat(columns)
     trained.train()
     return {
-        "loss": float(contrastive_loss(scores, make_loss(settings.loss).temperature, ignore)),
+        "loss": float(contrastive_loss(scores, settings.loss.temperature, ignore)),
         "accuracy": pair_accuracy(scores, ignore),
         MEASURE: held_out_ndcg(scores, data.validation, data.relevant),
     }

@@ -10,6 +10,7 @@ from pydantic_core import PydanticUndefined
 from text import described, inline, prose, table
 
 from experiment.config import ExperimentConfig
+from experiment.fields import OneOf, sections_in
 
 __all__ = ["config_page"]
 
@@ -31,12 +32,14 @@ def _sections(section: type[BaseModel], title: str, path: str, seen: set[type[Ba
     said = _all_described(section)
     rows, inner = [], []
     for name, field in section.model_fields.items():
-        found = [model for model in _models(field.annotation) if model not in seen]
+        chosen = [model for choice in field.metadata if isinstance(choice, OneOf) for model in choice.table.values()]
+        found = [model for model in chosen or sections_in(field.annotation) if model not in seen]
         at = f"{path}.{name}".lstrip(".")
         for model in found:
-            kind = f": {model.model_fields['name'].default}" if len(found) > 1 else ""
-            inner += _sections(model, f"`{at}`{kind}", at, seen)
-        rows.append([f"`{name}`", _type(field.annotation), _default(field), inline(said.get(name, ""))])
+            which = f": {model.model_fields['name'].default}" if chosen else ""
+            inner += _sections(model, f"`{at}`{which}", at, seen)
+        kind = "section" if chosen else _type(field.annotation)
+        rows.append([f"`{name}`", kind, _default(field), inline(said.get(name, ""))])
     return [f"## {title}", prose(section.__doc__ or ""), table(["key", "type", "default", "what it is"], rows), *inner]
 
 
@@ -47,13 +50,6 @@ def _all_described(section: type[BaseModel]) -> dict[str, str]:
     shared = described(EncodingSettings) if "query_length" in section.model_fields else {}
     inherited = [described(cls) for cls in reversed(section.__mro__) if cls.__doc__ and issubclass(cls, BaseModel)]
     return {**shared, **{name: text for known in inherited for name, text in known.items()}}
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    """Return the sections that a type holds."""
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for argument in typing.get_args(annotation) for model in _models(argument)]
 
 
 def _type(annotation: Any) -> str:

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StrictBool, ValidationInfo, field_validator
 
 from experiment.config.dataset_section import EvalDataset, EvalDatasetRef, expand_suites
-from experiment.config.fields import Count, Precision, Section
 from experiment.config.measure_names import check_measures
 from experiment.config.storage_forms import parse_storage
+from experiment.fields import Count, Precision, Section
 
 __all__ = ["EvalConfig"]
 

@@ -15,7 +15,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from experiment.config.fields import Count, Section
+from experiment.fields import Count, Section
 from projheads.build import build_head
 from projheads.errors import ProjheadsError, unknown_name
 from projheads.init import MAPPED_INITS, list_inits, take_over

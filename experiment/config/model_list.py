@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictBool, field_validator
 
 from experiment.config.eval_section import EvalConfig
-from experiment.config.fields import Count, Section
+from experiment.fields import Count, Section
 
 __all__ = ["CheckpointsConfig"]
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import StrictBool
 
-from experiment.config.fields import Count, Section
+from experiment.fields import Count, Section
 from projheads.hosts.base import EncodingSettings
 
 __all__ = ["ModelConfig"]

@@ -6,11 +6,11 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, ValidationInfo, field_validator
 
 from experiment.config.eval_section import EvalConfig
-from experiment.config.fields import Count, Section, safe_name
 from experiment.config.grid import Grid, check_grid, flat_grid
 from experiment.config.heads_section import HeadsConfig
 from experiment.config.model_section import ModelConfig
 from experiment.config.train_section import TrainConfig
+from experiment.fields import Count, Section, safe_name
 
 __all__ = ["ExperimentConfig"]
 

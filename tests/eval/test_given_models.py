@@ -289,7 +289,7 @@ def test_what_is_no_multi_vector_checkpoint_is_one_clear_line(backbone, data, tm
     [
         (["--measures", "nDGC@10"], 'unknown measure "nDGC@10"'),
         (["--index", "IVF0x"], "could not parse"),
-        (["--split", "tset"], 'there is no split "tset"'),
+        (["--split", "tset"], 'unknown split "tset"'),
         (["--host", "colbert"], "host"),
         (["eval.depht=3"], 'did you mean "depth"?'),
         (["eval.references=[bm25]"], "reference rows belong to an experiment"),

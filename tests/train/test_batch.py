@@ -14,7 +14,6 @@ from train.batch import backward_batch
 from train.data.examples import TrainingData
 from train.embedding.embedders import LiveEmbedder, by_length, pad
 from train.embedding.tokenised import tokenise_once
-from train.loss import make_loss
 from train.processes import Processes
 
 DOCUMENTS = [
@@ -62,7 +61,7 @@ def gradients(settings, model, data, embed, batch=(0, 1, 2, 3), **options):
     model.native.zero_grad()
     arguments = {"seed": 0, "stream": ("dropout", 1), "scaler": GradScaler("cpu", enabled=False)}
     arguments |= {"processes": Processes()} | options
-    loss = backward_batch(settings, make_loss(settings.loss), model.head, embed, data, np.array(batch), **arguments)
+    loss = backward_batch(settings, settings.loss, model.head, embed, data, np.array(batch), **arguments)
     return loss, {name: p.grad.clone() for name, p in model.native.named_parameters() if p.grad is not None}
 
 

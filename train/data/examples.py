@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from experiment.collections import open_collection
-from experiment.collections.hub import parse_hub_name
 from experiment.config import ExperimentConfig
 from experiment.config.train_data_section import TrainDataConfig
 from experiment.disk.files import sha256_json
@@ -17,7 +16,6 @@ from projheads.errors import ProjheadsError
 from train.data.tuples import Tuples, pairs_of
 from train.data.tuples_file import read_tuples
 from train.data.tuples_hub import read_hub_tuples
-from train.loss import make_loss
 
 __all__ = ["TrainingData", "load_training_data", "order_of"]
 
@@ -96,10 +94,10 @@ def load_training_data(config: ExperimentConfig) -> TrainingData:
     """
     settings = config.train
     tuples, notes = _read(settings.data, config.cache)
-    if make_loss(settings.loss).needs_teacher and tuples.scores is None:
+    if settings.loss.needs_teacher and tuples.scores is None:
         raise ProjheadsError(
             f"train.loss: {settings.loss.name} needs teacher scores, and {settings.data.tuples} has none; "
-            "add them with `python -m train teach`, or take the loss contrastive"
+            "add them with `python -m train teach`, or use `loss: contrastive`"
         )
     generator = numpy_generator(0, "training pairs")
     chosen = np.arange(len(tuples.rows))
@@ -129,9 +127,8 @@ def _read(data: TrainDataConfig, cache: Path) -> tuple[Tuples, dict[str, int]]:
     """Read the examples, and what is odd about the collection that they are of."""
     collection = open_collection(data.source, split=data.split, cache=cache) if data.source else None
     notes = dict(collection.notes) if collection else {}
-    if data.tuples is not None and data.tuples.startswith("hf:"):
-        repo, part = parse_hub_name(data.tuples.removeprefix("hf:"))
-        return read_hub_tuples(repo, part, split=data.split, n_ways=data.n_ways), notes
+    if data.hub_tuples is not None:
+        return read_hub_tuples(*data.hub_tuples, split=data.split, n_ways=data.n_ways), notes
     if data.tuples is not None:
         path = Path(data.tuples).expanduser()
         return read_tuples(path, n_ways=data.n_ways, collection=collection), notes

@@ -54,7 +54,7 @@ def test_a_folder_of_another_layout(tmp_path):
 
 def test_a_folder_that_is_not_there_yet(tmp_path):
     source = str(tmp_path / "later")
-    assert check_source(source) == f"{source}: there is no such folder yet"
+    assert check_source(source) == f"{source}: the folder does not exist yet"
     with pytest.raises(ProjheadsError, match="later: not a folder in BEIR layout"):
         open_collection(source, split="test")
 
@@ -176,7 +176,7 @@ def test_the_parts_of_cqadupstack_come_in_one_archive(beir_server, tmp_path):
 
 
 def test_an_answer_that_is_no_archive_leaves_nothing(beir_server, tmp_path):
-    with pytest.raises(ProjheadsError, match="gave no zip archive"):
+    with pytest.raises(ProjheadsError, match="did not return a zip archive"):
         open_collection("beir:scifact", split="test", cache=tmp_path / "cache")
     assert [path.name for path in (tmp_path / "cache").rglob("*.*")] == [".scifact.lock"]
     serve(beir_server, "scifact", "scifact")
@@ -185,7 +185,7 @@ def test_an_answer_that_is_no_archive_leaves_nothing(beir_server, tmp_path):
 
 def test_no_network_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(beir_hub, "URL", "http://127.0.0.1:1/{}.zip")
-    with pytest.raises(ProjheadsError, match="can not be reached") as error:
+    with pytest.raises(ProjheadsError, match="cannot be reached") as error:
         open_collection("beir:scifact", split="test", cache=tmp_path)
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.rglob("*")] == ["beir", ".scifact.lock"]

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from experiment.collections import Document, write_beir_folder
-from experiment.config import ContrastiveConfig, KLConfig, grid_points
+from experiment.config import grid_points
 from experiment.config.load import dump_config, load_config, read_resolved
+from experiment.losses import KL, Contrastive
 from projheads.errors import ProjheadsError
 from projheads.spec import HeadSpec
 
@@ -163,8 +164,8 @@ def test_a_loss_has_its_own_options_only(load, override, line):
 
 def test_a_loss_is_its_name_or_its_options(load):
     tuples = "train.data={tuples: a.jsonl}"
-    assert load(GOOD, "train.loss.temperature=0.1").train.loss == ContrastiveConfig(temperature=0.1)
-    assert load(GOOD, tuples, "train.loss=kl").train.loss == KLConfig(name="kl")
+    assert load(GOOD, "train.loss.temperature=0.1").train.loss == Contrastive(temperature=0.1)
+    assert load(GOOD, tuples, "train.loss=kl").train.loss == KL(name="kl")
     assert load(GOOD, tuples, "train.loss={name: kl, temperature: 2}").train.loss.temperature == 2
 
 

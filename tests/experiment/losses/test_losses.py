@@ -5,8 +5,7 @@ import pytest
 import torch
 from scipy.special import log_softmax, softmax
 
-from experiment.config import ContrastiveConfig, KLConfig, MarginMSEConfig
-from train.loss import contrastive_loss, make_loss, pair_accuracy
+from experiment.losses import KL, Contrastive, MarginMSE, contrastive_loss, pair_accuracy
 
 
 def test_contrastive_loss_is_the_formula():
@@ -20,7 +19,7 @@ def test_contrastive_loss_is_the_formula():
 def test_hard_negatives_stand_between_the_relevant_documents():
     scores = np.random.default_rng(0).normal(size=(4, 12))
     expected = -log_softmax(scores / 0.3, axis=1)[np.arange(4), np.arange(4) * 3].mean()
-    loss = make_loss(ContrastiveConfig(temperature=0.3))
+    loss = Contrastive(temperature=0.3)
     assert (loss.scope, loss.needs_teacher) == ("batch", False)
     assert float(loss(torch.tensor(scores), n_ways=3)) == pytest.approx(expected, abs=1e-12)
     # Documents of other processes stand behind: they are negatives like others.
@@ -52,15 +51,7 @@ def test_kl_is_the_formula(student, teacher):
     p = softmax(NORMALIZE[teacher](taught) / 0.7, axis=1)
     q = softmax(NORMALIZE[student](scores) / 2.5, axis=1)
     expected = 2.5**2 * (p * np.log(p / q)).sum(1).mean()
-    loss = make_loss(
-        KLConfig(
-            name="kl",
-            temperature=2.5,
-            teacher_temperature=0.7,
-            student_normalization=student,
-            teacher_normalization=teacher,
-        )
-    )
+    loss = KL(temperature=2.5, teacher_temperature=0.7, student_normalization=student, teacher_normalization=teacher)
     assert (loss.scope, loss.needs_teacher) == ("tuple", True)
     found = float(loss(torch.tensor(scores), teacher=torch.tensor(taught)))
     assert found == pytest.approx(expected, rel=1e-6)
@@ -68,7 +59,7 @@ def test_kl_is_the_formula(student, teacher):
 
 @pytest.mark.parametrize("how", ["min-max", "z"])
 def test_equal_scores_are_a_uniform_teacher_and_finite(how):
-    loss = make_loss(KLConfig(name="kl", teacher_normalization=how, student_normalization=how))
+    loss = KL(name="kl", teacher_normalization=how, student_normalization=how)
     scores = torch.full((2, 3), 5.0, requires_grad=True)
     value = loss(scores, teacher=torch.full((2, 3), 7.0))
     value.backward()
@@ -80,7 +71,7 @@ def test_margin_mse_is_the_formula():
     scores = torch.tensor([[5.0, 3.0, 1.0], [2.0, 2.0, 0.0]])
     teacher = torch.tensor([[1.0, 0.5, 0.0], [3.0, 1.0, 2.0]])
     expected = np.mean([(2 - 0.5) ** 2, (4 - 1) ** 2, (0 - 2) ** 2, (2 - 1) ** 2])
-    loss = make_loss(MarginMSEConfig(name="margin-mse"))
+    loss = MarginMSE(name="margin-mse")
     assert (loss.scope, loss.needs_teacher, loss.temperature) == ("tuple", True, 1.0)
     assert float(loss(scores, teacher=teacher)) == pytest.approx(expected)
 
