@@ -15,7 +15,7 @@ from experiment.seeds import torch_generator
 from projheads import Head, HeadSpec, build_head
 from projheads.hosts import load_host
 from projheads.hosts.base import HostModel
-from projheads.init import SAMPLED_INITS
+from projheads.init import find_init
 from projheads.registry import head_files
 from train.data.examples import TrainingData
 from train.start import old_head
@@ -68,7 +68,7 @@ def prepare(config: ExperimentConfig, data: TrainingData) -> Setting:
     width = host.backbone_width(config.model.backbone)
     model = create(build_head(config.heads.baseline, width, config.heads.out_features))
     sample = None
-    if config.heads.init in SAMPLED_INITS:
+    if find_init(config.heads.init).needs_sample:
         texts = data.documents[:SAMPLE_TEXTS]
         sample = torch.tensor(encode_tokens(model, texts, is_query=False, project=False, dtype="float32").vectors)
     return Setting(config, data, model, backbone_fingerprint(model), create, host.replace_head, sample, old)

@@ -9,8 +9,11 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from text import described, inline, prose, table
 
+from experiment.collections.sources import FOLDER, SOURCES
 from experiment.config import ExperimentConfig
+from experiment.config.storage_forms import CODES
 from experiment.fields import OneOf, sections_in
+from projheads.init import find_init, list_inits
 
 __all__ = ["config_page"]
 
@@ -24,7 +27,26 @@ def config_page() -> str:
         "written out, and reports every mistake at once, each with its line. Any key can be set on the command line, "
         "as `key.key=value`.",
     ]
-    return "\n\n".join([*parts, *_sections(ExperimentConfig, "Top level", "", set())]) + "\n"
+    return "\n\n".join([*parts, *_sections(ExperimentConfig, "Top level", "", set()), *_tables()]) + "\n"
+
+
+def _tables() -> list[str]:
+    """Return what some keys choose from, from the tables that the program reads."""
+    sources = [(source.spelling, source.about) for source in (*SOURCES.values(), FOLDER)]
+    codes = [("fp16", "half precision"), *((code.spelling, code.about) for code in CODES.values())]
+    chosen = {
+        "`source`: sources of data": sources,
+        "`heads.init`: initialisations": [(name, find_init(name).doc) for name in list_inits()],
+        "`eval.storage`: codes": codes,
+    }
+    return [
+        part
+        for title, rows in chosen.items()
+        for part in (
+            f"## {title}",
+            table(["name", "what it is"], [[f"`{name}`", inline(about)] for name, about in rows]),
+        )
+    ]
 
 
 def _sections(section: type[BaseModel], title: str, path: str, seen: set[type[BaseModel]]) -> list[str]:

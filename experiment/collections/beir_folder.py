@@ -162,6 +162,7 @@ def _missing(path: str, cache: Path) -> str | None:
 
 FOLDER = Source(
     spelling="a folder in BEIR layout",
+    about="`corpus.jsonl`, `queries.jsonl` and `qrels/<split>.tsv`",
     open=lambda path, split, cache: read_beir_folder(Path(path).expanduser(), split=split),
     missing=_missing,
     label=lambda path: Path(path).name,

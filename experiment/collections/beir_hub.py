@@ -96,6 +96,7 @@ def _missing(name: str, cache: Path) -> str | None:
 
 BEIR = Source(
     spelling="beir:<name>",
+    about="a public collection of BEIR, downloaded when needed",
     open=_open,
     missing=_missing,
     split=lambda name: ARCHIVES.get(name, "test"),

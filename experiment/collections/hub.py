@@ -159,6 +159,7 @@ def _open(name: str, split: str, cache: Path) -> Collection:
 
 HUB = Source(
     spelling="hf:<owner>/<name>[/<config>]",
+    about="a data set of the Hugging Face hub with tables corpus, queries and qrels",
     open=_open,
     missing=lambda name, cache: missing_from_hub_cache(parse_hub_name(name)[0]),
 )

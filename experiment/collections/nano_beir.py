@@ -41,6 +41,7 @@ def _label(name: str) -> str:
 
 NANO = Source(
     spelling="nano:<name>",
+    about="a collection of NanoBEIR, only for testing",
     open=lambda name, split, cache: open_hub(f"{OWNER}/{_label(name)}", split=split),
     missing=lambda name, cache: missing_from_hub_cache(f"{OWNER}/{_label(name)}"),
     split=lambda name: "train",

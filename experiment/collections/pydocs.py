@@ -155,11 +155,16 @@ def _licence(distribution: str) -> str:
 
 
 def _missing(name: str, cache: Path) -> str | None:
-    return None if _folder(cache).is_dir() else "not on this disk yet; it is made from the installed packages, in half a minute"
+    return (
+        None
+        if _folder(cache).is_dir()
+        else "not on this disk yet; it is made from the installed packages, in half a minute"
+    )
 
 
 PYDOCS = Source(
     spelling="pydocs",
+    about="docstrings of installed scientific packages: real text without a download",
     open=lambda name, split, cache: _open(split, cache),
     missing=_missing,
     label=lambda name: "pydocs",

@@ -16,6 +16,7 @@ class Source:
 
     Attributes:
         spelling: How a configuration writes it: ``beir:<name>``, or ``pydocs`` if there is only one.
+        about: What it is, for the documentation.
         open: Opens the split ``split`` of ``name``, given the cache folder.
         missing: Checks ``name`` and returns why it is not on this disk yet, or None if it is. Uses no network.
         split: Returns the split by which models are compared.
@@ -25,6 +26,7 @@ class Source:
     """
 
     spelling: str
+    about: str
     open: Callable[[str, str, Path], Collection]
     missing: Callable[[str, Path], str | None]
     split: Callable[[str], str] = lambda name: "test"

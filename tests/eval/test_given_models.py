@@ -314,6 +314,6 @@ def test_an_experiments_folder_is_not_written_to(two, data, tmp_path, capsys):
 def test_another_split_and_one_model_given_twice(two, data, tmp_path, capsys):
     given = ["--datasets", data, "--output", tmp_path / "out", "--split", "dev"]
     assert evaluate(tmp_path, "--model", two[0], "--model", two[0], *given) == 2
-    assert "a model stands twice" in capsys.readouterr().err
+    assert "a model is listed twice" in capsys.readouterr().err
     assert evaluate(tmp_path, "--model", two[0], *given) == 0
     assert json.loads(only(tmp_path / "out").eval_json("data").read_text())["dataset"]["split"] == "dev"

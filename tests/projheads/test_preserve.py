@@ -116,7 +116,7 @@ def test_every_head_does_so_or_says_why_not(text, out_features):
     except ProjheadsError as error:
         refused = str(error)
     if refused:
-        assert f"head {text} can not take over a linear map: " in refused
+        assert f"head {text} cannot take over a linear map: " in refused
     else:
         assert largest_difference(new, old) < 1e-5
         assert dead_parameters(new.eval(), steps=2) == []
@@ -127,7 +127,7 @@ def test_what_can_not_take_over_says_why(text):
     with pytest.raises(ProjheadsError) as error:
         preserved(text, old_head())
     assert str(error.value).startswith("head ")
-    assert str(error.value).endswith(f" can not take over a linear map: {REFUSED[text]}")
+    assert str(error.value).endswith(f" cannot take over a linear map: {REFUSED[text]}")
 
 
 @pytest.mark.parametrize("old", ["lateon", "edge", "paper_residual", "ffn(depth=3, bias=true)"])
@@ -162,7 +162,7 @@ def test_a_bias_needs_a_place():
 
 
 def test_other_widths_and_missing_heads_are_named():
-    with pytest.raises(ProjheadsError, match="head linear maps 64 -> 8, so it can not take over one of 64 -> 16"):
+    with pytest.raises(ProjheadsError, match="head linear maps 64 -> 8; it cannot take over a map 64 -> 16"):
         build_head("linear", 64, 8, init="preserve", old=old_head())
     with pytest.raises(ProjheadsError, match="init preserve needs the old head"):
         build_head("linear", 64, 16, init="preserve")

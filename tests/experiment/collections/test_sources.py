@@ -4,6 +4,7 @@ import io
 import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -18,8 +19,13 @@ from experiment.collections import (
     sources,
     write_beir_folder,
 )
+from experiment.collections.beir_folder import read_beir_folder
+from experiment.collections.source import Source
+from experiment.collections.sources import SOURCES
+from experiment.config.load import load_config
 from experiment.disk.files import write_folder
 from projheads.errors import ProjheadsError, UnknownNameError
+from train.data.examples import load_training_data
 
 
 def tiny(folder, split="test"):
@@ -189,3 +195,50 @@ def test_no_network_is_one_line(tmp_path, monkeypatch):
         open_collection("beir:scifact", split="test", cache=tmp_path)
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.rglob("*")] == ["beir", ".scifact.lock"]
+
+
+@pytest.fixture
+def made_up(monkeypatch):
+    """A source that is one entry of the table: `toy:<number of documents>`."""
+
+    def open_toy(name, split, cache):
+        write_beir_folder(
+            cache / "toy",
+            [Document(f"d{i}", "", f"text {i}") for i in range(int(name))],
+            {f"q{i}": f"query {i}" for i in range(int(name))},
+            {split: {f"q{i}": {f"d{i}": 1} for i in range(int(name))}},
+        )
+        return read_beir_folder(cache / "toy", split=split, name=f"toy {name}")
+
+    toy = Source(
+        spelling="toy:<number>",
+        about="as many documents as you like",
+        open=open_toy,
+        missing=lambda name, cache: None if (cache / "toy").is_dir() else "not written yet",
+        split=lambda name: "held-out",
+        label=lambda name: f"Toy/{name}",
+        examples=lambda: ["toy:12"],
+    )
+    monkeypatch.setitem(SOURCES, "toy", toy)
+    return toy
+
+
+def test_a_new_source_is_one_entry_of_the_table(made_up, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    path = tmp_path / "try.yaml"
+    path.write_text(
+        "heads: {variants: [linear]}\ntrain: {data: 'toy:12', batch_size: 4}\n"
+        f"eval: {{datasets: ['toy:12']}}\ncache: {cache}\n"
+    )
+    config = load_config(path)
+    assert (config.eval.datasets[0].split, config.eval.datasets[0].name) == ("held-out", "Toy-12")
+    assert config.train.data.warnings(cache) == ["toy:12: not written yet"]
+    data = load_training_data(config)
+    assert sorted(data.documents) == sorted(f"text {i}" for i in range(12))
+    assert check_source("toy:12", cache=cache) is None
+    assert open_collection("toy:12", split="held-out", cache=cache).qrels["q3"] == {"d3": 1}
+    with pytest.raises(UnknownNameError, match=r'known: .*toy:<number>.*; did you mean "toy:12"\?'):
+        check_source("tyo:12")
+    monkeypatch.setitem(SOURCES, "toy", replace(made_up, not_for_training="train on pydocs"))
+    with pytest.raises(ProjheadsError, match='"toy:12" is only for testing; train on pydocs'):
+        load_config(path)

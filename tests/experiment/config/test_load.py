@@ -87,7 +87,7 @@ eval:
     [
         ("heads.variants=[linear, ffn(depth=0)]", "depth"),
         ("heads.variants=[linear, ffn(dept=2)]", 'did you mean "depth"'),
-        ("heads.variants=[linear, linear]", "stands twice"),
+        ("heads.variants=[linear, linear]", "is listed twice"),
         ("heads.variants=[ffn]", "baseline linear is not among the variants"),
         ("heads.init=xaver", 'did you mean "xavier"'),
         ("train.data=pydoc", 'did you mean "pydocs"'),
@@ -210,9 +210,9 @@ sweep:
     assert "valid number" in told["try.yaml:10"]
     assert 'did you mean "optimizer.head_weight_decay"' in told["try.yaml:11"]
     assert "greater than or equal to 2" in told["try.yaml:12"]
-    assert "stands twice" in told["try.yaml:13"]
+    assert "is listed twice" in told["try.yaml:13"]
     assert "cannot be swept" in told["try.yaml:14"]
-    assert "no value to try" in told["try.yaml:15"]
+    assert "lists no values" in told["try.yaml:15"]
 
 
 @pytest.mark.parametrize("off", ["validation_pairs", "validations"])
@@ -231,4 +231,4 @@ def test_widths_of_a_token_embedding(load, tmp_path):
         (line,) = problems(load, GOOD, f"heads.out_features={wrong}")
         assert "falling widths such as [128, 64, 32]" in line
     (line,) = problems(load, GOOD, "heads.matryoshka=[256]")
-    assert "widths fall from heads.out_features=128 on" in line
+    assert "widths that fall from heads.out_features=128" in line

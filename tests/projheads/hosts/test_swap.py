@@ -45,7 +45,7 @@ def test_every_head_goes_on_from_the_models_embeddings(host, backbone, tmp_path,
     except ProjheadsError as error:
         refused = str(error)
     if refused:
-        assert f"head {spec} can not take over a linear map: " in refused
+        assert f"head {spec} cannot take over a linear map: " in refused
         assert_near(before, both_sides(model), atol=0)
         return
     assert head.spec == HeadSpec.parse(spec)
