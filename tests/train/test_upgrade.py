@@ -110,7 +110,7 @@ def test_the_hosts_own_dense_is_gone_on_from(trained, backbone):
 
 def test_what_can_not_go_on_is_refused_before_anything_is_trained(trained, backbone):
     host, model = trained
-    with pytest.raises(ProjheadsError, match=r"has no projection head, which heads\.init: preserve"):
+    with pytest.raises(ProjheadsError, match=r"has no projection head, from which heads\.init: preserve starts"):
         train("bare", host, backbone, "heads.init=preserve")
     with pytest.raises(ProjheadsError, match=r"heads\.out_features: is 4, the head of .* gives 8"):
         train("narrow", host, model, "heads.init=preserve", "heads.out_features=4")
@@ -118,7 +118,7 @@ def test_what_can_not_go_on_is_refused_before_anything_is_trained(trained, backb
         train("refused", host, model, "heads.init=preserve", "heads.variants=[linear, ffn(hidden_features=7), edge]")
     assert str(error.value) == (
         "heads.variants: head ffn(hidden_features=7) cannot take over a linear map: "
-        "layer 1 is 7 wide, and carrying the map takes 8"
+        "layer 1 is 7 wide; carrying the map needs 8"
     )
     nonlinear = train("curved", host, backbone, 'heads.variants=["ffn(activation=gelu)"]',
                       'heads.baseline="ffn(activation=gelu)"').trials()[0].model  # fmt: skip

@@ -60,5 +60,5 @@ def test_a_form_that_does_not_fit_the_vectors_is_one_clear_line(name, line):
 def test_a_new_form_is_one_entry_of_the_table(monkeypatch):
     monkeypatch.setitem(CODES, "sq4", Code("sq4", "four bits a number", lambda faiss, width, parts: None))
     assert parse_storage("dim64-sq4") == StorageForm("dim64-sq4", 64, "sq4", 0)
-    with pytest.raises(ProjheadsError, match='write fp16, int8, pq<bytes>, rq<bytes>, sq4, .*did you mean "sq4"'):
+    with pytest.raises(ProjheadsError, match=r'write fp16, int8, pq<bytes>, rq<bytes>, sq4, .*did you mean "sq4"'):
         parse_storage("qs4")
