@@ -61,7 +61,7 @@ class OneOf:
         return core_schema.no_info_plain_validator_function(self._read, serialization=written)
 
     def _read(self, value: Any) -> Section:
-        if type(value) in self.table.values():
+        if isinstance(value, Section) and type(value) in self.table.values():
             return value
         section = self.section(value)
         return section.model_validate({} if isinstance(value, str) else value)

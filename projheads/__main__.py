@@ -84,14 +84,15 @@ def _parser() -> argparse.ArgumentParser:
 def _list(options: argparse.Namespace) -> tuple[Any, list[Block]]:
     heads = {name: head_doc(name).splitlines()[0] for name in list_heads()}
     presets = {name: preset(name) for name in list_presets()}
+    inits = {name: find_init(name).doc for name in list_inits()}
     result = {
         "heads": heads,
         "presets": {name: {"spec": str(known.spec), "source": known.source} for name, known in presets.items()},
-        "inits": {name: find_init(name).doc for name in list_inits()},
+        "inits": inits,
     }
     formulas = [(name, summary.removeprefix(f"{name}: ")) for name, summary in heads.items()]
     known = [(name, str(found.spec), found.source) for name, found in presets.items()]
-    return result, [Table("heads", formulas), Table("presets", known), Table("inits", list(result["inits"].items()))]
+    return result, [Table("heads", formulas), Table("presets", known), Table("inits", list(inits.items()))]
 
 
 def _show(options: argparse.Namespace) -> tuple[Any, list[Block]]:

@@ -217,7 +217,7 @@ def _preserve(head: Head, given: Given) -> None:
 
 @register_init("pca", needs_sample=True, takes_map=True)
 def _pca(head: Head, given: Given) -> None:
-    """The linear map onto the ``out_features`` principal directions of the normalised, uncentred token states.
+    """The linear map onto the out_features principal directions of the normalised, uncentred token states.
 
     Of all maps of that width, it best keeps the cosines that MaxSim sums over (Eckart and Young, 1936). The largest
     entry of each direction is positive, so that signs do not vary.
@@ -236,7 +236,7 @@ def _pca(head: Head, given: Given) -> None:
 
 @register_init("norm-matched", needs_sample=True)
 def _norm_matched(head: Head, given: Given) -> None:
-    """``torch``, with the output layers rescaled so that all heads start with the mean output norm of a linear head.
+    """As torch, but with output layers rescaled so that every head starts with the mean output norm of a linear one.
 
     W uniform in +-1/sqrt(in_features) has E|Wx|^2 = out_features |x|^2 / (3 in_features). The target is that
     expectation rather than one draw of W, so it is the same for every head and every seed.

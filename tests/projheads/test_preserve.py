@@ -44,9 +44,7 @@ REFUSED = {
         "layer 1 is 31 wide; carrying the map in pairs of gelu units needs 32"
     ),
     "ffn(activation=(gelu, relu))": "the activation relu of layer 2 comes after the last matrix",
-    "ffn(activation=relu, residual=true)": (
-        "the branch of layer 1 would start at zero, where relu has no gradient"
-    ),
+    "ffn(activation=relu, residual=true)": ("the branch of layer 1 would start at zero, where relu has no gradient"),
     "ffn(hidden_features=15)": "layer 1 is 15 wide; carrying the map needs 16",
     "glu(activation=sigmoid, hidden_features=12)": "its hidden layer is 12 wide; carrying the map needs 16",
 }
