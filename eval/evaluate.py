@@ -13,7 +13,7 @@ import torch
 from eval.embed import Embedder, Encoding
 from eval.measures import mean_of, measure_run
 from eval.model_files import BackboneIdentities, read_head
-from eval.record import (
+from eval.evaluation_record import (
     evaluation_key,
     evaluation_record,
     is_finished,

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from eval.report.load import load_experiment
+from eval.report.reading import load_experiment
 from eval.report.results import Evaluation, Experiment, Trial
 from projheads.errors import ProjheadsError
 

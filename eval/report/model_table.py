@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eval.report import format as fmt
-from eval.report.load import load_experiment
+from eval.report.reading import load_experiment
 from eval.report.results import Evaluation
 
 __all__ = ["print_checkpoints"]

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eval.report import format as fmt
-from eval.report.load import load_experiment
+from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from projheads.errors import ProjheadsError
 

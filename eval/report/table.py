@@ -9,7 +9,7 @@ import numpy as np
 
 from eval.report.results import Evaluation, Experiment, Reference, Trial
 from eval.report.storage import StoredForm, stored_forms
-from eval.report.sweep import Chosen, SweepShares, chosen_point, sweep_shares
+from eval.report.chosen import Chosen, SweepShares, chosen_point, sweep_shares
 from eval.verdicts import Scores, Verdict, judge
 from eval.verdicts.pairs import Pairs, Shares, compare_all, group_letters, variance_shares
 from eval.verdicts.power import Design, fit_design

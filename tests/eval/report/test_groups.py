@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from eval.report.load import load_experiment
+from eval.report.reading import load_experiment
 from eval.report.model_table import print_checkpoints
 from eval.report.queries import changed_queries, shown_variant
 from eval.report.table import build_leaderboard

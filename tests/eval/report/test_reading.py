@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from eval.report.load import load_experiment
+from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from experiment.disk.files import write_json
 from projheads.errors import ProjheadsError
