@@ -1,4 +1,4 @@
-"""The JSON that stands for one evaluation: what was measured, on what, and what it took."""
+"""The record of an evaluation: how it is made, when it counts as finished, and how stored forms are added to it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,16 @@ from eval.subjects import Subject
 from experiment.collections import Collection
 from experiment.config import EvalConfig, EvalDatasetRef
 from experiment.config.storage_forms import StorageForm
-from experiment.disk.files import SCHEMA_VERSION, read_json, sha256_json, versions, write_json
+from experiment.disk.files import sha256_json, versions
+from experiment.disk.records import (
+    DatasetFacts,
+    EvaluationBytes,
+    EvaluationRecord,
+    EvaluationTimings,
+    StandIn,
+    StorageEntry,
+    TextCounts,
+)
 from experiment.encoding.store import TokenStore
 
 __all__ = [
@@ -24,10 +33,10 @@ __all__ = [
 ]
 
 EVALUATION_VERSION = 2
-"""Raised when a change to the code changes what an evaluation computes; older evaluations are then made anew."""
+"""Raised when a change to the code changes what an evaluation computes; older evaluations are then repeated."""
 
 STAND_IN_VERSION = 1
-"""The same for what is computed beside the evaluation of a head that is not linear."""
+"""The same for the linear stand-in of a non-linear head."""
 
 PACKAGES = {
     "projheads": "projheads",
@@ -62,47 +71,53 @@ def evaluation_key(subject: Subject, collection: Collection, settings: EvalConfi
 
 
 def is_finished(subject: Subject, dataset: str, key: str) -> bool:
-    """Tell whether this very evaluation lies on the disk, whole."""
-    record = subject.folder.eval_json(dataset)
-    return record.exists() and subject.folder.eval_run(dataset).exists() and read_json(record).get("key") == key
+    """Return whether exactly this evaluation is on disk, complete.
+
+    Raises:
+        ProjheadsError: If its record is damaged.
+    """
+    record = EvaluationRecord.find(subject.folder.eval_json(dataset))
+    return record is not None and record.key == key and subject.folder.eval_run(dataset).exists()
 
 
-def missing_forms(record: Mapping[str, Any], forms: Sequence[StorageForm]) -> list[StorageForm]:
-    """Return the forms of storage that an evaluation has no entry of, or one that was computed otherwise."""
-    entries = record.get("storage", {})
-    return [form for form in forms if entries.get(form.name, {}).get("key") != _storage_key(record["key"], form)]
+def missing_forms(record: EvaluationRecord, forms: Sequence[StorageForm]) -> list[StorageForm]:
+    """Return the forms of storage that an evaluation lacks or that were computed differently."""
+    found = {(name, entry.key) for name, entry in record.storage.items()}
+    return [form for form in forms if (form.name, _storage_key(record.key, form)) not in found]
 
 
 def storage_entry(
-    record: Mapping[str, Any],
+    record: EvaluationRecord,
     form: StorageForm,
-    measures: Mapping[str, Mapping[str, float]],
+    measures: Mapping[str, dict[str, float]],
     bytes_per_vector: int,
     index_bytes: int,
-) -> dict[str, Any]:
-    """Put the evaluation of a stored form into the form of an item of ``storage`` in ``eval/<dataset>.json``.
+) -> StorageEntry:
+    """Make the entry of one form of storage.
 
     Args:
         record: The evaluation that it belongs to.
         form: The form.
-        measures: Scores by measure and query id, of which those of the first measure are kept.
-        bytes_per_vector: Of a document's token vector.
-        index_bytes: Of all documents' codes, and of what is needed to read them.
+        measures: Scores by measure and query id; those of the first measure are kept.
+        bytes_per_vector: Bytes of a document's token vector.
+        index_bytes: Bytes of all documents' codes, and of what is needed to read them.
     """
-    return {
-        "key": _storage_key(record["key"], form),
-        "bytes_per_vector": bytes_per_vector,
-        "index_bytes": index_bytes,
-        "measures": {name: mean_of(values) for name, values in measures.items()},
-        "per_query": next(iter(measures.values())),
-    }
+    return StorageEntry(
+        key=_storage_key(record.key, form),
+        bytes_per_vector=bytes_per_vector,
+        index_bytes=index_bytes,
+        measures={name: mean_of(values) for name, values in measures.items()},
+        per_query=next(iter(measures.values())),
+    )
 
 
-def with_storage(record: Mapping[str, Any], entries: Mapping[str, Any], forms: Sequence[StorageForm]) -> dict[str, Any]:
-    """Add entries of stored forms to an evaluation, in the order of the configuration, others behind."""
-    found = {**record.get("storage", {}), **entries}
+def with_storage(
+    record: EvaluationRecord, entries: Mapping[str, StorageEntry], forms: Sequence[StorageForm]
+) -> EvaluationRecord:
+    """Add entries of stored forms to an evaluation, in the order of the configuration, other forms last."""
+    found = {**record.storage, **entries}
     order = [form.name for form in forms if form.name in found]
-    return {**record, "storage": {name: found[name] for name in dict.fromkeys([*order, *found])}}
+    return record.replace(storage={name: found[name] for name in dict.fromkeys([*order, *found])})
 
 
 def _storage_key(key: str, form: StorageForm) -> str:
@@ -110,11 +125,11 @@ def _storage_key(key: str, form: StorageForm) -> str:
 
 
 def regroup(subject: Subject, dataset: EvalDatasetRef) -> None:
-    """Bring an evaluation that is there up to date where its data set has come into a group, or left one."""
+    """Update an existing evaluation whose data set joined or left a group since."""
     path = subject.folder.eval_json(dataset.name)
-    record = read_json(path) if path.exists() else None
-    if record is not None and record["dataset"].get("group") != dataset.group:
-        write_json(path, record | {"dataset": record["dataset"] | {"group": dataset.group}})
+    record = EvaluationRecord.find(path)
+    if record is not None and record.dataset.group != dataset.group:
+        record.replace(dataset=record.dataset.replace(group=dataset.group)).write(path)
 
 
 def evaluation_record(
@@ -122,11 +137,11 @@ def evaluation_record(
     dataset: EvalDatasetRef,
     collection: Collection,
     answer: Answer,
-    measures: Mapping[str, Mapping[str, float]],
+    measures: dict[str, dict[str, float]],
     embeddings: tuple[TokenStore, TokenStore] | None,
-    linearised: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Put an evaluation into the form of ``eval/<dataset>.json``.
+    linearised: StandIn | None = None,
+) -> EvaluationRecord:
+    """Make the record of an evaluation.
 
     Args:
         key: Its ``evaluation_key``.
@@ -134,37 +149,31 @@ def evaluation_record(
         collection: The data set's content.
         answer: What the search found.
         measures: Scores by measure and query id.
-        embeddings: Of queries and of documents; None where there are none.
-        linearised: The linear stand-in of a head that is not linear; None where there is none.
+        embeddings: Of queries and of documents; None for BM25.
+        linearised: The linear stand-in of a non-linear head; None if there is none.
     """
     stores = embeddings or ()
     truncated = [store.truncated for store in stores] or [0, 0]
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "key": key,
-        "dataset": {
-            "name": dataset.name,
-            "source": dataset.source,
-            "split": dataset.split,
-            "group": dataset.group,
-            "hash": collection.hash,
-            "documents": len(collection.corpus),
-            "queries": len(collection.qrels),
-            "notes": dict(collection.notes),
-        },
-        "index": answer.index,
-        "measures": measures,
-        "means": {name: mean_of(values) for name, values in measures.items()},
-        "timings": {
-            "encode_s": sum(store.seconds for store in stores),
-            "index_s": answer.index_s,
-            "search_s": answer.search_s,
-        },
-        "bytes": {
-            "token_vectors": stores[1].vectors.nbytes if stores else 0,
-            "index": answer.index_bytes,
-        },
-        "versions": versions(PACKAGES),
-        "truncated": {"queries": truncated[0], "documents": truncated[1]},
-        "linearised": linearised,
-    }
+    return EvaluationRecord(
+        key=key,
+        dataset=DatasetFacts(
+            name=dataset.name,
+            source=dataset.source,
+            split=dataset.split,
+            group=dataset.group,
+            hash=collection.hash,
+            documents=len(collection.corpus),
+            queries=len(collection.qrels),
+            notes=dict(collection.notes),
+        ),
+        index=answer.index,
+        measures=measures,
+        means={name: mean_of(values) for name, values in measures.items()},
+        timings=EvaluationTimings(
+            encode_s=sum(store.seconds for store in stores), index_s=answer.index_s, search_s=answer.search_s
+        ),
+        bytes=EvaluationBytes(token_vectors=stores[1].vectors.nbytes if stores else 0, index=answer.index_bytes),
+        versions=versions(PACKAGES),
+        truncated=TextCounts(queries=truncated[0], documents=truncated[1]),
+        linearised=linearised,
+    )

@@ -54,15 +54,14 @@ def print_checkpoints(folder: Path, console: Console | None = None) -> None:
     console.print()
     for trial in trials:
         if trial.evaluations:
-            run = next(iter(trial.evaluations.values()))
-            where = next(iter(run.parts.values())).run.parent if run.parts else run.run.parent
+            where = next(iter(trial.evaluations.values())).path.parent
             console.print(Text(f"per query, and run files: {where}"), soft_wrap=True)
 
 
 def _mean(evaluations: Mapping[str, Evaluation], name: str, measure: str) -> float | None:
     if name not in evaluations:
         return None
-    return float(np.mean(list(evaluations[name].measures[measure].values())))
+    return float(np.mean(list(evaluations[name].record.measures[measure].values())))
 
 
 def _points(means: Sequence[float | None]) -> str:

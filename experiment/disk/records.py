@@ -46,6 +46,10 @@ class Part(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with other values, checked like the first."""
+        return type(self)(**{**dict(self), **changes})
+
 
 class Record(Part):
     """A JSON file."""
@@ -492,6 +496,8 @@ class EvaluationRecord(Record):
         first = next(iter(self.measures.values())).keys()
         scored = {f"measures.{name}": scores for name, scores in self.measures.items()}
         scored |= {f"storage.{name}.per_query": form.per_query for name, form in self.storage.items()}
+        if self.linearised is not None:
+            scored |= {f"linearised.measures.{name}": scores for name, scores in self.linearised.measures.items()}
         for where, scores in scored.items():
             if scores.keys() != first:
                 raise ValueError(f"{where}: scores other queries than measures.{next(iter(self.measures))}")

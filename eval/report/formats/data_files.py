@@ -28,7 +28,7 @@ def json_value(board: Leaderboard) -> dict[str, Any]:
         "measure": board.measure,
         "measures": list(board.experiment.measures),
         "baseline": board.baseline,
-        "datasets": [dict(dataset) for dataset in board.datasets.values()],
+        "datasets": [dataset.model_dump() for dataset in board.datasets.values()],
         "rows": [_row_value(board, row) for row in board.rows],
         "shares": dataclasses.asdict(board.shares) if board.shares else None,
         "sweep_shares": dataclasses.asdict(board.sweep) if board.sweep else None,

@@ -7,9 +7,9 @@ from rich.console import Console
 from eval.report import compare
 from eval.report.cli import main_compare, main_plan, main_report
 from eval.report.compare import merge_experiments
-from eval.report.reading import load_experiment
 from eval.report.plan import print_plan
 from eval.report.queries import changed_queries, shown_variant
+from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from experiment.disk.files import write_json
 from projheads.errors import ProjheadsError
