@@ -100,7 +100,7 @@ def _merge(group: str, parts: Mapping[str, EvaluationRecord]) -> EvaluationRecor
 
 
 def _stored(parts: Mapping[str, EvaluationRecord], weights: Mapping[str, float]) -> dict[str, StorageEntry]:
-    """Merge the forms that every collection was stored in; only the names of the means count, so they are the first's."""
+    """Merge the forms that every collection was stored in; of the means, only the names count."""
     first = next(iter(parts.values()))
     return {
         form: entry.replace(
