@@ -11,7 +11,7 @@ from text import described, inline, prose, table
 
 from experiment.config import ExperimentConfig
 
-__all__ = ["config_page"]
+__all__ = ["config_page", "field_rows", "models_of"]
 
 
 def config_page() -> str:
@@ -29,15 +29,23 @@ def config_page() -> str:
 def _sections(section: type[BaseModel], title: str, path: str, seen: set[type[BaseModel]]) -> list[str]:
     seen.add(section)
     said = _all_described(section)
-    rows, inner = [], []
+    inner = []
     for name, field in section.model_fields.items():
-        found = [model for model in _models(field.annotation) if model not in seen]
+        found = [model for model in models_of(field.annotation) if model not in seen]
         at = f"{path}.{name}".lstrip(".")
         for model in found:
             kind = f": {model.model_fields['name'].default}" if len(found) > 1 else ""
             inner += _sections(model, f"`{at}`{kind}", at, seen)
-        rows.append([f"`{name}`", _type(field.annotation), _default(field), inline(said.get(name, ""))])
-    return [f"## {title}", prose(section.__doc__ or ""), table(["key", "type", "default", "what it is"], rows), *inner]
+    rows = table(["key", "type", "default", "what it is"], field_rows(section, said))
+    return [f"## {title}", prose(section.__doc__ or ""), rows, *inner]
+
+
+def field_rows(section: type[BaseModel], said: dict[str, str]) -> list[list[str]]:
+    """Return the name, type, default and description of each field."""
+    return [
+        [f"`{field.alias or name}`", _type(field.annotation), _default(field), inline(said.get(name, ""))]
+        for name, field in section.model_fields.items()
+    ]
 
 
 def _all_described(section: type[BaseModel]) -> dict[str, str]:
@@ -49,11 +57,11 @@ def _all_described(section: type[BaseModel]) -> dict[str, str]:
     return {**shared, **{name: text for known in inherited for name, text in known.items()}}
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
+def models_of(annotation: Any) -> list[type[BaseModel]]:
     """Return the sections that a type holds."""
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for argument in typing.get_args(annotation) for model in _models(argument)]
+    return [model for argument in typing.get_args(annotation) for model in models_of(argument)]
 
 
 def _type(annotation: Any) -> str:
@@ -70,7 +78,14 @@ def _type(annotation: Any) -> str:
         return f"mapping of {_type(arguments[0])} to {_type(arguments[1])}"
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         return "section"
-    names = {str: "text", bool: "true or false", type(None): "none", int: "whole number", float: "number"}
+    names = {
+        str: "text",
+        bool: "true or false",
+        type(None): "none",
+        int: "whole number",
+        float: "number",
+        Any: "any value",
+    }
     if annotation in names:
         return names[annotation]
     name = getattr(annotation, "__name__", str(annotation))

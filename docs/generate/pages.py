@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from api_page import api_page
 from command_page import command_page
 from config_page import config_page
+from files_page import files_page
 from head_pages import head_pages
 from text import plain_roles
 
@@ -25,6 +26,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = {
         **head_pages(),
         "reference/configuration.md": config_page(),
+        "reference/files.md": files_page(),
         "reference/commands.md": command_page(),
         "reference/api.md": api_page(),
         **{target: (root / source).read_text(encoding="utf-8") for source, target in _COPIED.items()},

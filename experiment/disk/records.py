@@ -240,7 +240,7 @@ class TrialRecord(Record):
 
 
 class TrainLine(Part):
-    """A line of ``train.jsonl``: a logged step, or a validation, which has the fields named after it.
+    """``train.jsonl``: one line per logged step or validation; a line has only the fields of its kind.
 
     Attributes:
         step: The optimiser step, from 1.
@@ -398,11 +398,11 @@ class EvaluationBytes(Part):
 
 
 class TextCounts(Part):
-    """A number of texts on each side.
+    """How many texts were longer than the model's maximum length.
 
     Attributes:
-        queries: Of queries.
-        documents: Of documents.
+        queries: Queries.
+        documents: Documents.
     """
 
     queries: Count

@@ -21,9 +21,11 @@ from experiment.console.progress import Progress
 from experiment.disk.files import sha256_file
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.models import weights_hash
+from experiment.disk.records import read_train_lines
 from experiment.executors.local import LocalExecutor
 from projheads.errors import ProjheadsError
 from projheads.hosts import load_host
+from tests.eval.report.factory import steps, sweep_record, trial_record
 from train.__main__ import main
 from train.data.examples import load_training_data
 from train.experiment import _train_all, run_training
@@ -97,6 +99,51 @@ def test_the_same_command_again_trains_nothing_and_elsewhere_gives_the_same_bits
     train()
     assert [trial.trial_json.stat().st_mtime_ns for trial in experiment.trials()] == stamps
     assert hashes(train("output=out2", "cache=cache2")) == first
+
+
+def test_a_trial_is_finished_only_with_its_record_its_log_and_its_model(folder, backbone, capsys):
+    folder(backbone)
+    experiment = train()
+    first = hashes(experiment)
+    whole, without_model, without_log, damaged = experiment.trials()
+    shutil.rmtree(without_model.model)
+    without_log.train_jsonl.unlink()
+    shutil.rmtree(experiment.reference("untrained", 1).model)
+    stamp = whole.trial_json.stat().st_mtime_ns
+    damaged.trial_json.write_text("{}")
+    with pytest.raises(ProjheadsError, match=r"trial\.json: has no status; delete it and rerun python -m train"):
+        train()
+    damaged.trial_json.unlink()
+    capsys.readouterr()
+    assert hashes(train()) == first
+    assert "1 are finished already" in capsys.readouterr().out
+    assert whole.trial_json.stat().st_mtime_ns == stamp
+    assert without_log.train_jsonl.exists()
+    assert experiment.reference("untrained", 1).model.exists()
+
+
+def test_the_reports_tests_read_the_fields_that_training_writes(folder, backbone):
+    folder(backbone)
+    experiment = train("sweep={optimizer.head_lr: [1e-3, 1e-2]}", "seeds=[0]", "heads.variants=[linear]")
+    written = experiment.trials()[0]
+    made = trial_record("linear", 0, 0, None, sweep_record({0.001: [0.1], 0.01: [0.2]}))
+    record = written.read_trial()
+    assert filled(record.model_dump()) == filled(made.model_dump()) != set()
+    path = written.path / "made.jsonl"
+    path.write_text(steps(0, 0))
+    kinds = [
+        {frozenset(filled(line.to_dict())) for line in read_train_lines(one)} for one in (written.train_jsonl, path)
+    ]
+    assert kinds[0] == kinds[1]
+
+
+def filled(value, at=""):
+    """Name every field that is not null, nested ones with their parents; keys of the configuration are left out."""
+    if not isinstance(value, dict) or at.endswith(
+        (".values", ".grid", ".chosen", ".versions", ".seeds", ".head_files")
+    ):
+        return {at} if value is not None and value != {} else set()
+    return {name for key, one in value.items() for name in filled(one, f"{at}.{key}")}
 
 
 def test_more_seeds_and_variants_are_added_to_what_is_there(folder, backbone):
