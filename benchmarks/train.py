@@ -38,7 +38,7 @@ from projheads.scoring import maxsim
 from train.data.examples import TrainingData, order_of
 from train.embedding.embedders import LiveEmbedder
 from train.embedding.tokenised import tokenise_once
-from train.trial import train_trial
+from train.training import train_trial
 
 __all__ = ["main"]
 

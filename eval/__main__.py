@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiment.console.command import run_command
+from experiment.console.command import prepare_process, run_command
 
 __all__ = ["main"]
 
@@ -143,4 +143,5 @@ def _score(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    prepare_process()
     sys.exit(run_command(main, sys.argv[1:]))

@@ -37,7 +37,7 @@ from experiment.config.storage_forms import StorageForm, parse_storage
 from experiment.console.progress import Advance, Progress, human_time
 from experiment.disk.files import write_text
 from experiment.disk.layout import ExperimentFolder
-from experiment.disk.lock import try_locked
+from experiment.disk.lock import locked
 from experiment.disk.records import EvaluationRecord, IndexFacts, StandIn, StandInStates
 from experiment.encoding.device import pick_device, resolve_precision
 from experiment.encoding.speed import seconds_of_products
@@ -178,7 +178,7 @@ class _Task:
     def __call__(self, subject: Subject, /, progress: Progress, advance: Advance) -> str:
         """Evaluate one subject and write its files; return what to tell of it."""
         key = self._key(subject)
-        with try_locked(subject.folder.evaluations, wait=self._waits) as mine:
+        with locked(subject.folder.evaluations / ".lock", wait=self._waits) as mine:
             if not mine:
                 raise _TakenError("another process is at it, so it comes last")
             subject.folder.remove_leftovers()

@@ -10,7 +10,7 @@ from eval.search.lexical import BM25_SETTINGS
 from experiment.config import ExperimentConfig
 from experiment.disk.files import sha256_json
 from experiment.disk.layout import ExperimentFolder, TrialFolder
-from experiment.disk.lock import try_locked
+from experiment.disk.lock import locked
 from experiment.disk.models import save_model
 from experiment.disk.records import ReferenceRecord
 from projheads.build import build_head
@@ -128,7 +128,7 @@ def _pretrained(config: ExperimentConfig, host: str, files: TrialFolder, saved: 
     """Return a saved model with the pretrained backbone, which is made if there is none."""
     if saved:
         return saved[0].model
-    with try_locked(files.path, wait=True):
+    with locked(files.path / ".lock"):
         if not files.model.exists():
             adapter, backbone = load_host(host), config.model.backbone
             head = build_head(config.heads.baseline, adapter.backbone_width(backbone), config.heads.out_features)

@@ -78,7 +78,7 @@ def open_beir(name: str, *, split: str, cache: Path) -> Collection:
     """
     folder, archive = beir_folder(name, cache), name.split("/")[0]
     if not is_beir_folder(folder):
-        with locked(cache / "beir" / archive):
+        with locked(cache / "beir" / f".{archive}.lock"):
             if not is_beir_folder(folder):  # another process may have brought it meanwhile
                 _download(archive, cache / "beir")
     return read_beir_folder(folder, split=split, name=name)

@@ -63,7 +63,7 @@ def open_pydocs(*, split: str, cache: Path) -> Collection:
         raise unknown_name("split of pydocs", split, PACKAGES)
     folder = pydocs_folder(cache)
     if not folder.is_dir():
-        with locked(folder):
+        with locked(folder.with_name(f".{folder.name}.lock")):
             if not folder.is_dir():  # another process may have made it meanwhile
                 _make(folder)
     return read_beir_folder(folder / split, split=split, name="pydocs")

@@ -6,7 +6,7 @@ Training and evaluation meet in these files and nowhere else.
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiment.disk.files import LEFTOVERS, remove_paths
+from experiment.disk.files import remove_leftovers
 from experiment.disk.records import TrialRecord
 
 __all__ = ["ExperimentFolder", "TrialFolder"]
@@ -39,9 +39,9 @@ class TrialFolder:
         return self.path / "model"
 
     @property
-    def checkpoint(self) -> Path:
-        """Points in the middle of the training; gone once the trial is finished."""
-        return self.path / "checkpoint"
+    def resume(self) -> Path:
+        """Resume points of the training; deleted once the trial is finished."""
+        return self.path / "resume"
 
     def eval_json(self, dataset: str) -> Path:
         """Per-query measures on a data set, by the name that the configuration gives it."""
@@ -57,8 +57,8 @@ class TrialFolder:
         return self.path / "eval"
 
     def remove_leftovers(self) -> None:
-        """Delete what a killed evaluation left half-written; call it only while no other one works here."""
-        remove_paths(self.evaluations.glob(LEFTOVERS))
+        """Delete what killed evaluations left half-written."""
+        remove_leftovers(self.evaluations)
 
     def read_trial(self) -> TrialRecord | None:
         """Read trial.json; None if the trial neither finished nor failed yet.
@@ -111,15 +111,10 @@ class ExperimentFolder:
         return TrialFolder(self.path / "references" / name / f"seed-{seed}")
 
     def remove_leftovers(self) -> None:
-        """Delete what a killed training left half-written; call it only while no other one works here.
-
-        What evaluations and reports write is left alone: they may be at it.
-        """
-        remove_paths(
-            found
-            for found in self.path.rglob(LEFTOVERS)
-            if found.parent.name != "eval" and found.parent not in (self.report, self.path / "texts")
-        )
+        """Delete what killed commands left half-written, only in the folders that belong to an experiment."""
+        remove_leftovers(self.path, recursive=False)
+        for name in ("trials", "sweep", "references", "report", "texts"):
+            remove_leftovers(self.path / name)
 
     def trials(self) -> list[TrialFolder]:
         """List the trials with a trial.json, in the order of their names."""

@@ -1,10 +1,9 @@
-"""Packed token vectors of many texts, in memory or in a folder that survives being cut off.
+"""Packed token vectors of many texts, in memory or in a folder that survives interruptions.
 
-The folder holds ``vectors.bin`` (the rows), ``lengths.bin`` (rows of each text, int64) and ``store.json``, which tells
-how much of both lies safely on the disk. Whoever fills the folder goes on from there; what lies behind is cut away.
+The folder holds ``vectors.bin`` (the rows), ``lengths.bin`` (rows per text, int64) and ``store.json``, which records
+how much of both is safely on disk. Filling resumes from there; anything after it is cut off.
 """
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +15,13 @@ from typing import BinaryIO
 import numpy as np
 
 from experiment.disk.files import SCHEMA_VERSION, read_json, write_json
+from experiment.disk.lock import locked
 from projheads.errors import ProjheadsError
 
 __all__ = ["LENGTH", "Filled", "StoreFolder", "TokenStore", "offsets_of"]
 
 LENGTH = np.dtype("<i8")
-"""Type of the numbers in ``lengths.bin``."""
+"""Data type of ``lengths.bin``."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +29,10 @@ class TokenStore:
     """Packed token vectors of many texts.
 
     Attributes:
-        vectors: (n_tokens, width) float16 or float32, read-only; a memory map where the store is on disk.
+        vectors: (n_tokens, width) float16 or float32, read-only; memory-mapped if the store is on disk.
         offsets: (n_texts + 1,) int64; the rows of text i are ``offsets[i]`` to ``offsets[i + 1]``.
-        truncated: Texts that lost tokens at the length limit.
-        seconds: How long the texts took to encode, when they were encoded.
+        truncated: Number of texts that lost tokens at the length limit.
+        seconds: How long the texts took to encode.
     """
 
     vectors: np.ndarray
@@ -51,23 +51,23 @@ class TokenStore:
 
     @property
     def width(self) -> int:
-        """Numbers in a token vector."""
+        """Width of a token vector."""
         return int(self.vectors.shape[1])
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """Token vectors of each text, (n_texts,) int64."""
+        """Token vectors per text, (n_texts,) int64."""
         return np.diff(self.offsets)
 
 
 def offsets_of(lengths: np.ndarray) -> np.ndarray:
-    """Return where each text's rows begin, and behind them the end of the last, (n_texts + 1,) int64."""
+    """Return where each text's rows start, followed by the end of the last, (n_texts + 1,) int64."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 
 @dataclass(frozen=True)
 class Filled:
-    """How much of a store is there: texts, their rows, how many of them were truncated, and how long it took."""
+    """How much of a store is filled: texts, their rows, how many were truncated, and how long it took."""
 
     texts: int = 0
     rows: int = 0
@@ -77,12 +77,12 @@ class Filled:
 
 @dataclass(frozen=True)
 class StoreFolder:
-    """A store's folder, whole or in the making.
+    """The folder of a store, complete or partly filled.
 
     Attributes:
         path: The folder.
         key: What the vectors were computed from; a store with another key counts as absent.
-        width: Numbers in a token vector.
+        width: Width of a token vector.
         dtype: ``float16`` or ``float32``.
     """
 
@@ -92,31 +92,29 @@ class StoreFolder:
     dtype: str
 
     def filled(self) -> Filled:
-        """Return what is there, nothing where the files do not bear out what ``store.json`` says."""
+        """Return how much is filled: nothing if the files contradict ``store.json``."""
         try:
             state = read_json(self._state)
             if state["key"] != self.key:
                 return Filled()
             filled = Filled(**{name: state[name] for name in ("texts", "rows", "truncated", "seconds")})
-            whole = all(file.stat().st_size >= size for file, size in self._sizes(filled))
+            complete = all(file.stat().st_size >= size for file, size in self._sizes(filled))
         except (ProjheadsError, FileNotFoundError, KeyError, TypeError):
             return Filled()
-        return filled if whole else Filled()
+        return filled if complete else Filled()
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Make the folder and hold it for this process; wait while another one does."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        """Create the folder and lock it for this process; wait while another process holds it."""
+        with locked(self.path / ".lock"):
             yield
 
     @contextmanager
     def filling(self) -> Iterator[tuple[BinaryIO, BinaryIO]]:
-        """Give the files of vectors and of lengths, cut back to what is safely there and placed at their ends."""
+        """Yield the files of vectors and of lengths, truncated to what is safely on disk and positioned at the end."""
         filled = self.filled()
         if not filled.texts:
-            # Removed, not emptied: another process may still read an older store of another key.
+            # Removed, not emptied: another process may still be reading an older store with a different key.
             for file, _ in self._sizes(filled):
                 file.unlink(missing_ok=True)
                 file.touch()
@@ -128,7 +126,7 @@ class StoreFolder:
             yield vectors_file, lengths_file
 
     def commit(self, filled: Filled, *files: BinaryIO) -> None:
-        """Bring the files to the disk and say in ``store.json`` that this much is safely there."""
+        """Flush the files to disk, then record in ``store.json`` how much is filled."""
         for file in files:
             file.flush()
             os.fsync(file.fileno())
@@ -136,7 +134,7 @@ class StoreFolder:
         write_json(self._state, about | asdict(filled))
 
     def open(self) -> TokenStore:
-        """Open the store; its vectors stay on the disk."""
+        """Open the store; its vectors stay on disk."""
         filled = self.filled()
         (vectors, _), (lengths, _) = self._sizes(filled)
         shape = (filled.rows, self.width)
@@ -149,6 +147,6 @@ class StoreFolder:
         return self.path / "store.json"
 
     def _sizes(self, filled: Filled) -> tuple[tuple[Path, int], tuple[Path, int]]:
-        """Return the two files and the bytes that they hold when this much is there."""
+        """Return the two files and their sizes in bytes when this much is filled."""
         vectors = filled.rows * self.width * np.dtype(self.dtype).itemsize
         return (self.path / "vectors.bin", vectors), (self.path / "lengths.bin", filled.texts * LENGTH.itemsize)

@@ -4,9 +4,12 @@ import importlib
 import importlib.metadata
 import importlib.util
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from projheads.errors import ProjheadsError, unknown_name
+
+if TYPE_CHECKING:
+    from projheads.hosts.base import Host
 
 __all__ = ["HOSTS", "available_hosts", "load_host"]
 
@@ -22,7 +25,7 @@ def available_hosts() -> list[str]:
     return [name for name, (_, package, version) in HOSTS.items() if _major_version(package) >= version]
 
 
-def load_host(name: str = "auto", *, checkpoint: Path | None = None) -> ModuleType:
+def load_host(name: str = "auto", *, checkpoint: Path | None = None) -> "Host":
     """Import the adapter of a host.
 
     Args:
@@ -50,7 +53,9 @@ def load_host(name: str = "auto", *, checkpoint: Path | None = None) -> ModuleTy
     module, package, version = HOSTS[chosen]
     if chosen not in available:
         raise ProjheadsError(f"host \"{name}\": needs {package} >= {version}; pip install 'projheads[{name}]'")
-    return importlib.import_module(module)
+    host: Any = importlib.import_module(module)
+    adapter: Host = host
+    return adapter
 
 
 def _writer(checkpoint: Path) -> str | None:

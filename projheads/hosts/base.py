@@ -11,7 +11,9 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     import numpy as np  # the hosts bring it, torch alone does not
 
-__all__ = ["EncodingSettings", "HostModel"]
+    from projheads.head import Head
+
+__all__ = ["EncodingSettings", "Host", "HostModel"]
 
 
 @dataclass(frozen=True)
@@ -99,4 +101,26 @@ class HostModel(Protocol):
             backbone_from: A folder of an earlier save. Where its backbone has the same bytes, the files are shared
                 with it (hard links), so that they take no room on the disk.
         """
+        ...
+
+
+class Host(Protocol):
+    """The adapter of a host library: the module that ``load_host`` returns."""
+
+    def create(
+        self, backbone: str, head: "Head", settings: EncodingSettings, *, device: str | torch.device = "cpu"
+    ) -> HostModel:
+        """Make a model in float32 from a bare backbone, a folder or a hub name, and a head."""
+        ...
+
+    def load(self, path: str, *, device: str | torch.device = "cpu", trust_remote_code: bool = False) -> HostModel:
+        """Open a model folder of either host."""
+        ...
+
+    def replace_head(self, model: HostModel, head: "Head") -> HostModel:
+        """Return a model with a different head that shares the backbone and the settings of ``model``."""
+        ...
+
+    def backbone_width(self, backbone: str, *, revision: str | None = None, trust_remote_code: bool = False) -> int:
+        """Return the width of a backbone's token states without loading its weights."""
         ...

@@ -25,7 +25,7 @@ from experiment.config.load import load_config
 from experiment.console.command import run_command
 from experiment.console.progress import Progress
 from experiment.disk.layout import ExperimentFolder
-from experiment.disk.lock import try_locked
+from experiment.disk.lock import locked
 from projheads.errors import ProjheadsError
 from projheads.hosts.checkpoint import load_head, save_head
 
@@ -211,7 +211,7 @@ def test_what_another_process_is_at_comes_last_and_is_not_repeated(miniature, ca
         shutil.rmtree(files.path / "eval")
     say = Progress.say
     with ExitStack() as other_process:
-        assert other_process.enter_context(try_locked(theirs.path / "eval", wait=False))
+        assert other_process.enter_context(locked(theirs.path / "eval" / ".lock", wait=False))
 
         def heard(progress, line):
             say(progress, line)

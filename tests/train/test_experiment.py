@@ -28,17 +28,17 @@ from projheads.hosts import load_host
 from tests.eval.report.factory import steps, sweep_record, trial_record
 from train.__main__ import main
 from train.data.examples import load_training_data
-from train.experiment import _train_all, run_training
+from train.experiment import train_experiment, train_trials
+from train.preparation import prepare
 from train.processes import Processes
-from train.setting import prepare
-from train.trial import train_trial
+from train.training import train_trial
 
 ROOT = Path(__file__).parents[2]
 
 
 def train(*overrides):
     config = load_config(Path("try.yaml"), overrides)
-    run_training(config)
+    train_experiment(config)
     return ExperimentFolder(config.output)
 
 
@@ -158,7 +158,7 @@ def test_another_experiment_is_refused(folder, backbone):
     folder(backbone)
     train("seeds=[0]")
     before = sha256_file(Path("out/experiment.yaml"))
-    with pytest.raises(ProjheadsError, match=r"another experiment \(train.batch_size is 4 there and 5 here\)"):
+    with pytest.raises(ProjheadsError, match=r"a different experiment \(train.batch_size is 4 there and 5 here\)"):
         train("train.batch_size=5")
     assert sha256_file(Path("out/experiment.yaml")) == before
 
@@ -257,12 +257,12 @@ def test_ctrl_c_ends_with_one_line_and_two_processes_do_not_share_a_folder(folde
     folder(backbone)
     process = command("train.epochs=50", f"seeds={list(range(20))}")
     wait_for_a_trial(process)
-    with pytest.raises(ProjheadsError, match="another process works in this folder"):
+    with pytest.raises(ProjheadsError, match="another process is using this folder"):
         train()
     process.send_signal(signal.SIGINT)
     _, told = process.communicate()
     assert process.returncode == 130
-    assert told.strip().splitlines()[-1] == "stopped; the same command goes on from here"
+    assert told.strip().splitlines()[-1] == "stopped; rerun the same command to resume"
     assert "Traceback" not in told
 
 
@@ -314,9 +314,9 @@ def test_two_processes_train_as_one_does(folder, without_dropout, regime):
 def test_a_batch_smaller_than_the_processes_is_one_line(folder, backbone):
     folder(backbone)
     config = load_config(Path("try.yaml"), ["eval.references=[]"])
-    setting = prepare(config, load_training_data(config))
-    with pytest.raises(ProjheadsError, match=r"train\.batch_size: 4 examples cannot be shared among 5 processes"):
-        _train_all(setting, ExperimentFolder(Path("out")), Processes(1, 5), LocalExecutor(), Progress(quiet=True))
+    prepared = prepare(config, load_training_data(config))
+    with pytest.raises(ProjheadsError, match=r"train\.batch_size: 4 examples cannot be shared by 5 processes"):
+        train_trials(prepared, ExperimentFolder(Path("out")), Processes(1, 5), LocalExecutor(), Progress(quiet=True))
 
 
 def test_the_last_layers_are_trained_from_stored_states_as_without(folder, without_dropout, monkeypatch):
@@ -336,7 +336,7 @@ def test_the_last_layers_are_trained_from_stored_states_as_without(folder, witho
 
 def test_more_layers_than_there_are_is_one_line(folder, backbone):
     folder(backbone)
-    with pytest.raises(ProjheadsError, match=r"train\.trainable: the backbone has 2 layers; write all"):
+    with pytest.raises(ProjheadsError, match=r"train\.trainable: the backbone has 2 layers; use all"):
         train("train.trainable=top-2", "seeds=[0]")
 
 
@@ -356,14 +356,14 @@ def test_a_full_memory_or_disk_fails_the_trial_and_the_others_go_on(folder, back
     told = capsys.readouterr().out
     assert told.count("FAILED") == 2
     assert "FAILED: the device is out of memory; lower train.batch_size" in told
-    assert "FAILED: the disk is full at x; make room, and the same command goes on with this trial" in told
+    assert "FAILED: x: No space left on device; free some space and rerun the same command" in told
     assert sorted(trial.read_trial().status for trial in experiment.trials()) == ["failed"] * 2 + ["finished"] * 2
     assert {trial.read_trial().status for trial in train().trials()} == {"finished"}
 
 
 def test_a_trial_that_a_full_disk_ended_goes_on_from_its_last_point(folder, backbone, monkeypatch):
     folder(backbone)
-    options = ("seeds=[0]", "heads.variants=[linear]", "train.checkpoint_every=2")
+    options = ("seeds=[0]", "heads.variants=[linear]", "train.resume_every=2")
     whole = hashes(train(*options, "output=never-stopped"))
     saved, starts = [], []
 
@@ -381,27 +381,27 @@ def test_a_trial_that_a_full_disk_ended_goes_on_from_its_last_point(folder, back
     with monkeypatch.context() as patch:
         patch.setattr("train.resume.save_file", full)
         (trial,) = train(*options).trials()
-    assert "the disk is full" in trial.read_trial().error
-    assert [point.name for point in trial.checkpoint.glob("step-*")] == ["step-2"]
+    assert "No space left on device" in trial.read_trial().error
+    assert [point.name for point in trial.resume.glob("step-*")] == ["step-2"]
     monkeypatch.setattr("train.trainer.train_trial", watched)
     assert hashes(train(*options)) == whole
     assert starts[0] == 2
-    assert not trial.checkpoint.exists()
+    assert not trial.resume.exists()
 
 
 def test_a_trial_killed_in_its_middle_goes_on_from_its_last_point(folder, backbone):
     folder(backbone)
     longer = ("train.trainable=all", "train.epochs=30", "seeds=[0]", "heads.variants=[linear]")
-    process = command(*longer, "train.checkpoint_every=2")
-    while not list(Path("out").glob("trials/*/seed-0/checkpoint/step-*")):
+    process = command(*longer, "train.resume_every=2")
+    while not list(Path("out").glob("trials/*/seed-0/resume/step-*")):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     process.kill()
     process.communicate()
-    points = [int(point.name.removeprefix("step-")) for point in Path("out").glob("trials/*/seed-0/checkpoint/step-*")]
-    experiment = train(*longer, "train.checkpoint_every=2")
+    points = [int(point.name.removeprefix("step-")) for point in Path("out").glob("trials/*/seed-0/resume/step-*")]
+    experiment = train(*longer, "train.resume_every=2")
     assert points
-    assert not experiment.trials()[0].checkpoint.exists()
+    assert not experiment.trials()[0].resume.exists()
     assert hashes(experiment) == hashes(train(*longer, "output=never-stopped"))
 
 

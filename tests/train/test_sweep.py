@@ -9,14 +9,14 @@ from experiment.disk.layout import ExperimentFolder
 from experiment.disk.models import weights_hash
 from experiment.disk.records import TrialRecord
 from projheads.errors import ProjheadsError
-from train.experiment import run_training
+from train.experiment import train_experiment
 
 GRID = "sweep={optimizer.head_lr: [1e-9, 3e-2], schedule: [linear, constant]}"
 
 
 def train(*overrides):
     config = load_config(Path("try.yaml"), ("train.validation_pairs=6", "train.epochs=3", *overrides))
-    run_training(config)
+    train_experiment(config)
     return ExperimentFolder(config.output)
 
 
@@ -141,6 +141,6 @@ def test_a_lost_trial_is_published_again_without_training(folder, backbone):
 def test_a_batch_size_beyond_the_pairs_is_told_before_training(folder, backbone):
     folder(backbone)
     with pytest.raises(
-        ProjheadsError, match=r"sweep: the 26 examples of train\.data are fewer than one step at batch_size=64 takes"
+        ProjheadsError, match=r"sweep: the 26 examples of train\.data are too few for one step at batch_size=64"
     ):
         train("sweep={batch_size: [4, 64]}")

@@ -16,8 +16,8 @@ from experiment.collections import Document, open_collection, write_beir_folder
 from experiment.console.command import run_command
 from experiment.console.progress import Progress
 from projheads.errors import ProjheadsError
-from train import teach as teach_module
 from train.__main__ import main
+from train.data import teach as teach_module
 from train.data.teach import teach
 from train.data.teacher import kind_of_teacher, open_teacher
 from train.data.tuples_file import read_about, read_tuples
@@ -86,8 +86,8 @@ def test_negatives_are_the_best_that_are_neither_relevant_nor_copies(collection,
     assert header["about"]["ranks"] == [1, 100]
     assert header["about"]["collection"] == opened.hash
     told = capsys.readouterr().out
-    assert "4 tuples of a positive and 2 negatives, taken from BM25 ranks 1 to 100" in told
-    assert "1 pairs have fewer negatives" in told
+    assert "4 tuples of a positive and 2 negatives from BM25 ranks 1 to 100" in told
+    assert "1 pairs with fewer negatives" in told
     read_tuples(out, n_ways=None, collection=opened)
 
 
@@ -106,14 +106,14 @@ def test_ranks_are_kept_to_and_the_same_command_gives_the_same_bytes(collection,
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["mine", "--out", "o.jsonl"], "give an experiment's YAML or --source"),
+        (["mine", "--out", "o.jsonl"], "give either an experiment's YAML file or --source"),
         (["mine", "--source", "pydoc", "--out", "o.jsonl"], 'did you mean "pydocs"'),
-        (["mine", "--source", "pydocs", "--out", "o.txt"], "ends in .jsonl"),
+        (["mine", "--source", "pydocs", "--out", "o.txt"], "must end in .jsonl"),
         (
             ["mine", "--source", "pydocs", "--out", "o.jsonl", "--to-rank", "5"],
-            "ranks 1 to 5 cannot give --negatives 7",
+            "--negatives 7 do not fit into ranks 1 to 5",
         ),
-        (["teach", "none.jsonl", "--model", "{model}", "--out", "o.jsonl"], "none.jsonl: there is no such file"),
+        (["teach", "none.jsonl", "--model", "{model}", "--out", "o.jsonl"], "none.jsonl: no such file"),
         (["teach", "none.jsonl", "--model", "./none", "--out", "o.jsonl"], "no such folder"),
     ],
 )
@@ -270,5 +270,5 @@ def test_what_is_no_teacher(tmp_path, cross_encoder):
         open_teacher(str(tmp_path / "two"), device="cpu", batch_size=2)
     (tmp_path / "late").mkdir()
     (tmp_path / "late" / "config_sentence_transformers.json").write_text('{"model_type": "ColBERT"}')
-    with pytest.raises(ProjheadsError, match="is a ColBERT; a teacher is a CrossEncoder or a bi-encoder"):
+    with pytest.raises(ProjheadsError, match="is a ColBERT; a teacher must be a CrossEncoder or a bi-encoder"):
         kind_of_teacher(str(tmp_path / "late"))
