@@ -127,6 +127,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache", type=Path, default=DEFAULT_CACHE, help=f"folder of downloads (default: {DEFAULT_CACHE})"
     )
+    parser.add_argument("--force", action="store_true", help="overwrite FILE if it is not the result of this command")
     parser.add_argument("--dry-run", action="store_true", help="check everything and print what would be done")
 
 

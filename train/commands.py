@@ -3,6 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from experiment.collections import check_source, open_collection
 from experiment.config import grid_points
@@ -17,8 +18,11 @@ from train.trackers import check_trackers
 __all__ = ["mine_command", "teach_command", "train_command"]
 
 
-def train_command(options: argparse.Namespace) -> None:
+def train_command(options: argparse.Namespace) -> int:
     """Train an experiment, once its configuration is checked.
+
+    Returns:
+        The exit code: 1 if a trial failed.
 
     Raises:
         ProjheadsError: If the configuration, the data or the output folder cannot be used.
@@ -29,8 +33,7 @@ def train_command(options: argparse.Namespace) -> None:
         from train.experiment import train_experiment
 
         with open_executor(options) as executor:
-            train_experiment(config, executor)
-        return
+            return int(bool(train_experiment(config, executor)))
     print(dump_config(config), end="")
     evaluated = [check_source(dataset.source, cache=config.cache) for dataset in config.eval.datasets]
     for warning in dict.fromkeys([*config.train.data.warnings(config.cache), *filter(None, evaluated)]):
@@ -42,6 +45,7 @@ def train_command(options: argparse.Namespace) -> None:
         f"into {config.output}",
         file=sys.stderr,
     )
+    return 0
 
 
 def mine_command(options: argparse.Namespace) -> None:
@@ -62,7 +66,7 @@ def mine_command(options: argparse.Namespace) -> None:
         raise ProjheadsError(
             f"mine: --negatives {options.negatives} do not fit into ranks {options.from_rank} to {options.to_rank}"
         )
-    _check_out(options.out)
+    _check_out(options, "made_by")
     warning = check_source(source, cache=cache)
     if options.dry_run:
         print(
@@ -72,7 +76,11 @@ def mine_command(options: argparse.Namespace) -> None:
         return
     with Progress() as progress:
         mining = Mining(options.negatives, options.from_rank, options.to_rank)
-        mine(open_collection(source, split=split, cache=cache), source, mining, options.out, progress)
+        collection = open_collection(source, split=split, cache=cache)
+        if _is_complete(options, mining.about(collection, source)):
+            progress.say(f"{options.out}: already complete")
+            return
+        mine(collection, source, mining, options.out, progress)
         progress.say(f"{options.out}: {mining}")
 
 
@@ -82,12 +90,12 @@ def teach_command(options: argparse.Namespace) -> None:
     Raises:
         ProjheadsError: If the file, the teacher or the output cannot be used.
     """
-    from train.data.teach import teach
+    from train.data.teach import about_teaching, teach
     from train.data.teacher import kind_of_teacher, open_teacher
 
     if options.batch_size < 1:
         raise ProjheadsError(f"teach: --batch-size must be at least 1, not {options.batch_size}")
-    _check_out(options.out)
+    _check_out(options, "taught_by")
     kind, _ = kind_of_teacher(options.model)
     about = read_about(options.file)
     source, split = options.source or about.get("source"), options.split or about.get("split", "train")
@@ -101,9 +109,37 @@ def teach_command(options: argparse.Namespace) -> None:
         return
     with Progress() as progress:
         teacher = open_teacher(options.model, device=options.device, batch_size=options.batch_size)
+        if _is_complete(options, about_teaching(tuples, options.file, teacher)):
+            progress.say(f"{options.out}: already complete")
+            return
         progress.say(f"{options.out}: {teach(tuples, options.file, teacher, options.out, progress)}")
 
 
-def _check_out(path: Path) -> None:
-    if path.suffix != ".jsonl":
-        raise ProjheadsError(f"--out {path}: the name of a file of tuples must end in .jsonl")
+def _check_out(options: argparse.Namespace, maker: str) -> None:
+    """Refuse a bad name, and at once an existing file that no such command has made."""
+    if options.out.suffix != ".jsonl":
+        raise ProjheadsError(f"--out {options.out}: the name of a file of tuples must end in .jsonl")
+    if options.out.is_dir():
+        raise ProjheadsError(f"--out {options.out}: is a folder")
+    if options.out.exists() and not options.force and maker not in _about(options.out):
+        raise _exists(options.out)
+
+
+def _is_complete(options: argparse.Namespace, about: dict[str, Any]) -> bool:
+    """Return whether the output file is this command's own result; a different file is refused without --force."""
+    if options.force or not options.out.exists():
+        return False
+    if _about(options.out) != about:
+        raise _exists(options.out)
+    return True
+
+
+def _about(path: Path) -> dict[str, Any]:
+    try:
+        return read_about(path)
+    except ProjheadsError:
+        return {}  # not a file of tuples
+
+
+def _exists(path: Path) -> ProjheadsError:
+    return ProjheadsError(f"--out {path}: exists and is not the result of this command; add --force to overwrite it")

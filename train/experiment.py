@@ -27,12 +27,15 @@ from train.trial import Trial, plan_trials
 __all__ = ["train_experiment", "train_trials"]
 
 
-def train_experiment(config: ExperimentConfig, executor: Executor | None = None) -> None:
+def train_experiment(config: ExperimentConfig, executor: Executor | None = None) -> list[str]:
     """Train every trial of an experiment that is not finished yet.
 
     Args:
         config: The experiment.
         executor: Where the trials are trained; None for this process.
+
+    Returns:
+        The names of the trials that failed.
 
     Raises:
         ProjheadsError: If the data, the backbone or the output folder cannot be used.
@@ -51,13 +54,16 @@ def train_experiment(config: ExperimentConfig, executor: Executor | None = None)
         for line in data.describe(config.train.data):
             progress.say(line)
         prepared = prepare(config.model_copy(update={"device": device}), data)
-        train_trials(prepared, folder, processes, executor or LocalExecutor(), progress)
+        return train_trials(prepared, folder, processes, executor or LocalExecutor(), progress)
 
 
 def train_trials(
     prepared: Preparation, folder: ExperimentFolder, processes: Processes, executor: Executor, progress: Progress
-) -> None:
+) -> list[str]:
     """Train the trials that are not finished yet and choose each variant's point of the sweep.
+
+    Returns:
+        The names of the trials that failed.
 
     Raises:
         ProjheadsError: If the examples are too few for the batch size, or the batch size for the processes.
@@ -91,6 +97,14 @@ def train_trials(
         if processes.main:
             sweep.delete_losers()
             progress.say(f"{sweep.spec}: {sweep.publish(choice, folder)}")
+    processes.wait()
+    wanted = plan_trials(prepared, folder)
+    failed = [trial.name for trial in wanted if not trial.folder.is_finished]
+    if failed:
+        progress.say(
+            f"{len(failed)} of {len(wanted)} trials failed: {', '.join(failed)}; rerun the same command to retry them"
+        )
+    return failed
 
 
 def _train(

@@ -22,7 +22,7 @@ def files_page() -> str:
     ]
     for record in _FILES:
         title, _, rest = prose(record.__doc__ or "").partition(": ")
-        parts += [f"## {title.replace('\\', '')}", _sentence(rest), _fields(record)]
+        parts += ["## " + title.replace("\\", ""), _sentence(rest), _fields(record)]
         for part in _parts(record):
             parts += [f"### {part.__name__}", prose(part.__doc__ or ""), _fields(part)]
     return "\n\n".join(parts) + "\n"

@@ -68,6 +68,12 @@ class TrialFolder:
         """
         return TrialRecord.find(self.trial_json)
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether the trial was trained successfully."""
+        record = self.read_trial()
+        return record is not None and record.status == "finished"
+
 
 @dataclass(frozen=True)
 class ExperimentFolder:

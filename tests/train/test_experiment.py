@@ -192,12 +192,17 @@ def test_the_whole_model_is_trained(folder, backbone):
 
 def test_a_trial_that_fails_is_told_and_the_others_go_on(folder, backbone, capsys):
     folder(backbone)
-    experiment = train("seeds=[0]", "train.loss.temperature=1e-40")
+    assert run_command(main, ["try.yaml", "seeds=[0]", "train.loss.temperature=1e-40"]) == 1
+    experiment = ExperimentFolder(Path("out"))
     trials = [trial.read_trial() for trial in experiment.trials()]
     assert [trial.status for trial in trials] == ["failed", "failed"]
     assert all("lower train.optimizer.head_lr" in trial.error for trial in trials)
     assert all(not trial.model.exists() for trial in experiment.trials())
-    assert "[2/2] ffn(depth=2) seed 0: FAILED: step 1" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "[2/2] ffn(depth=2) seed 0: FAILED: step 1" in told
+    assert told.splitlines()[-1] == (
+        "2 of 2 trials failed: linear seed 0, ffn(depth=2) seed 0; rerun the same command to retry them"
+    )
 
 
 def test_a_full_disk_is_one_line_and_nothing_half_written(folder, backbone, monkeypatch, capsys):
@@ -357,8 +362,10 @@ def test_a_full_memory_or_disk_fails_the_trial_and_the_others_go_on(folder, back
     assert told.count("FAILED") == 2
     assert "FAILED: the device is out of memory; lower train.batch_size" in told
     assert "FAILED: x: No space left on device; free some space and rerun the same command" in told
+    assert "2 of 4 trials failed" in told
     assert sorted(trial.read_trial().status for trial in experiment.trials()) == ["failed"] * 2 + ["finished"] * 2
-    assert {trial.read_trial().status for trial in train().trials()} == {"finished"}
+    assert run_command(main, ["try.yaml"]) == 0
+    assert {trial.read_trial().status for trial in experiment.trials()} == {"finished"}
 
 
 def test_a_trial_that_a_full_disk_ended_goes_on_from_its_last_point(folder, backbone, monkeypatch):

@@ -101,6 +101,11 @@ def load_training_data(config: ExperimentConfig) -> TrainingData:
             f"train.loss: {train.loss.name} needs teacher scores, and {train.data.tuples} has none; "
             "add them with `python -m train teach`, or use `loss: contrastive`"
         )
+    if not len(tuples.rows):
+        raise ProjheadsError(
+            f"train.data: {train.data} has no usable pairs: no judgement above grade 0 joins a query and a document "
+            "that both exist and are not empty; check its ids and grades"
+        )
     generator = numpy_generator(0, "training pairs")
     chosen = np.arange(len(tuples.rows))
     if train.max_pairs is not None and len(chosen) > train.max_pairs:
@@ -108,10 +113,14 @@ def load_training_data(config: ExperimentConfig) -> TrainingData:
     tuples = tuples.take(chosen)
     pairs = tuples.rows[:, :2]
     held_out = _held_out(pairs, train.validation_pairs, generator)
-    if int((~held_out).sum()) < train.batch_size:
+    left, step = int((~held_out).sum()), train.batch_size * train.gradient_accumulation
+    if left < step and not {"batch_size", "gradient_accumulation"} & config.sweep.keys():
+        accumulated = f" x train.gradient_accumulation={train.gradient_accumulation}" * (
+            train.gradient_accumulation > 1
+        )
         raise ProjheadsError(
-            f"train.data: {train.data} leaves {int((~held_out).sum())} training examples, fewer than "
-            f"train.batch_size={train.batch_size}; lower train.batch_size or train.validation_pairs"
+            f"train.data: {train.data} leaves {left} training examples, too few for one step of "
+            f"train.batch_size={train.batch_size}{accumulated}; lower it or train.validation_pairs"
         )
     return TrainingData(
         queries=tuples.queries,

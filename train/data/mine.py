@@ -13,6 +13,7 @@ from experiment.collections import Collection, training_pairs
 from experiment.collections.near_duplicates import NearDuplicates
 from experiment.console.progress import Progress
 from experiment.disk.files import write_parts
+from projheads.errors import ProjheadsError
 
 __all__ = ["Mining", "mine"]
 
@@ -39,6 +40,18 @@ class Mining:
     deepest: int = field(default=0, init=False)
     ranks: int = field(default=0, init=False)
 
+    def about(self, collection: Collection, source: str) -> dict[str, Any]:
+        """Return what the first line of the file says about how it was made."""
+        return {
+            "made_by": "python -m train mine",
+            "source": source,
+            "split": collection.split,
+            "collection": collection.hash,
+            "bm25": BM25_SETTINGS,
+            "negatives": self.negatives,
+            "ranks": [self.first, self.last],
+        }
+
     def __str__(self) -> str:
         """Summarise the result in one line."""
         mean = self.ranks / max(1, self.written * self.negatives)
@@ -63,23 +76,26 @@ def mine(collection: Collection, source: str, mining: Mining, out: Path, progres
         mining: The options; the counts are written into it.
         out: The JSONL file; see ``train.data.tuples_file``.
         progress: Reports progress.
+
+    Raises:
+        ProjheadsError: If no pair has enough negatives; nothing is written.
     """
-    about = {
-        "made_by": "python -m train mine",
-        "source": source,
-        "split": collection.split,
-        "collection": collection.hash,
-        "bm25": BM25_SETTINGS,
-        "negatives": mining.negatives,
-        "ranks": [mining.first, mining.last],
-    }
-    lines = _tuples(collection, mining, progress)
 
     def parts() -> Iterator[bytes]:
-        for value in ({"about": about}, *lines):
-            yield (json.dumps(value, ensure_ascii=False) + "\n").encode()
+        yield _line({"about": mining.about(collection, source)})
+        yield from map(_line, _tuples(collection, mining, progress))
+        if not mining.written:
+            raise ProjheadsError(
+                f"{source} ({collection.split}): no tuples to write; {mining.dropped} pairs have fewer than "
+                f"{mining.negatives} negatives in BM25 ranks {mining.first} to {mining.last}; lower --negatives or "
+                "raise --to-rank"
+            )
 
     write_parts(out, parts())
+
+
+def _line(value: Any) -> bytes:
+    return (json.dumps(value, ensure_ascii=False) + "\n").encode()
 
 
 def _tuples(collection: Collection, mining: Mining, progress: Progress) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,7 @@ from train.data.teacher import Teacher
 from train.data.tuples import Tuples
 from train.data.tuples_file import parse_row, read_about
 
-__all__ = ["teach"]
+__all__ = ["about_teaching", "teach"]
 
 WINDOW = 512
 """Texts, or pairs of texts, between two commits, from which an interrupted command resumes."""
@@ -47,11 +47,7 @@ def teach(tuples: Tuples, path: Path, teacher: Teacher, out: Path, progress: Pro
     if not np.isfinite(scores).all():
         row = int(np.flatnonzero(~np.isfinite(scores).all(axis=1))[0])
         raise ProjheadsError(f"{path} tuple {row + 1}: the teacher {teacher.name} returned a score that is not finite")
-    about = read_about(path) | {
-        "taught_by": "python -m train teach",
-        "teacher": {"model": teacher.name, "kind": teacher.kind, "weights": teacher.hash, "scores": teacher.measure},
-    }
-    write_parts(out, _lines(path, about, scores))
+    write_parts(out, _lines(path, about_teaching(tuples, path, teacher), scores))
     for file in work.iterdir():
         file.unlink()
     work.rmdir()
@@ -61,6 +57,15 @@ def teach(tuples: Tuples, path: Path, teacher: Teacher, out: Path, progress: Pro
         f"({teacher.measure}): mean {scores[:, 0].mean():.4f} for the first document and {scores[:, 1:].mean():.4f} "
         f"for the others; the first is the best in {first:.1%} of the tuples"
     )
+
+
+def about_teaching(tuples: Tuples, path: Path, teacher: Teacher) -> dict[str, Any]:
+    """Return what the first line of the file with scores says about how it was made."""
+    return read_about(path) | {
+        "taught_by": "python -m train teach",
+        "tuples": tuples.hash,
+        "teacher": {"model": teacher.name, "kind": teacher.kind, "weights": teacher.hash, "scores": teacher.measure},
+    }
 
 
 def _score(tuples: Tuples, teacher: Teacher, work: Path, progress: Progress) -> np.ndarray:

@@ -97,6 +97,9 @@ def test_ranks_are_kept_to_and_the_same_command_gives_the_same_bytes(collection,
     for path in out:
         main(["mine", "--source", str(collection), "--out", str(path), *options])
     assert out[0].read_bytes() == out[1].read_bytes()
+    stamp = out[0].stat().st_mtime_ns
+    main(["mine", "--source", str(collection), "--out", str(out[0]), *options])
+    assert out[0].stat().st_mtime_ns == stamp
     ranks = [rank for row in read(out[0])[1:] for rank in row["ranks"][1:]]
     assert ranks
     assert all(3 <= rank <= 6 for rank in ranks)
@@ -257,6 +260,54 @@ def test_mined_then_taught_keeps_how_it_was_made(collection, backbone, tmp_path,
     assert [row["ranks"] for row in read(tmp_path / "t.jsonl")[1:]] == [
         row["ranks"] for row in read(tmp_path / "m.jsonl")[1:]
     ]
+
+
+def test_no_file_is_overwritten_unless_it_is_forced(collection, backbone, tuples, tmp_path, capsys):
+    mined, taught = tmp_path / "m.jsonl", tmp_path / "t.jsonl"
+    mining = ["mine", "--source", str(collection), "--out"]
+    teaching = ["teach", str(tuples), "--model", str(backbone), "--device", "cpu", "--out"]
+    main([*mining, str(mined), "--negatives", "2"])
+    main([*teaching, str(taught)])
+    other = tmp_path / "other.jsonl"
+    other.write_text(tuples.read_text().replace("where", "when"))
+    before = {path: path.read_bytes() for path in (*tmp_path.glob("*.jsonl"), *collection.glob("*.jsonl"))}
+    assert len(before) == 6
+    capsys.readouterr()
+    for command in (
+        [*mining, str(collection / "corpus.jsonl"), "--negatives", "2"],
+        [*mining, str(tuples), "--negatives", "2"],
+        [*mining, str(mined), "--negatives", "1"],
+        [*mining, str(taught), "--negatives", "2", "--dry-run"],
+        [*teaching, str(tuples)],
+        [*teaching, str(mined)],
+        ["teach", str(other), *teaching[2:], str(taught)],
+    ):
+        assert run_command(main, command) == 2, command
+        assert "exists and is not the result of this command; add --force" in capsys.readouterr().err
+    (tmp_path / "folder.jsonl").mkdir()
+    assert run_command(main, [*mining, str(tmp_path / "folder.jsonl"), "--negatives", "2"]) == 2
+    assert {path: path.read_bytes() for path in before} == before
+    assert run_command(main, [*teaching, str(taught)]) == 0
+    assert "already complete" in capsys.readouterr().out
+    assert run_command(main, [*mining, str(mined), "--negatives", "1", "--force"]) == 0
+    assert read_about(mined)["negatives"] == 1
+
+
+def test_nothing_to_mine_is_one_line_and_no_file(collection, tmp_path, capsys):
+    out = tmp_path / "m.jsonl"
+    command = ["mine", "--source", str(collection), "--out", str(out), "--negatives", "50"]
+    assert run_command(main, command) == 2
+    told = capsys.readouterr().err
+    assert "no tuples to write; 5 pairs have fewer than 50 negatives in BM25 ranks 1 to 100" in told
+    assert told.count("\n") == 1
+    assert not list(tmp_path.glob("*.jsonl"))
+
+
+def test_without_arguments_the_usage_is_printed(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: python -m train")
 
 
 def test_what_is_no_teacher(tmp_path, cross_encoder):
