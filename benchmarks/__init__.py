@@ -1,1 +1,1 @@
-"""Speed and memory, each measured against a named peer in the same process."""
+"""Speed and memory benchmarks, each against a named peer on the same machine."""

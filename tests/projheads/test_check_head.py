@@ -330,7 +330,7 @@ def test_a_spec_that_does_not_build_the_same_head_again_is_caught(monkeypatch):
                 self.linear.weight += Counts.built
 
     register(monkeypatch, Counts)
-    with pytest.raises(CheckError, match=r"^head mine fails the check spec: built from its text form, it has different"):
+    with pytest.raises(CheckError, match=r"^head mine fails the check spec: built from its text form, it has"):
         check_head("mine")
 
 
@@ -347,7 +347,7 @@ def test_an_init_that_explodes_is_caught(monkeypatch):
         check_head("mine")
 
 
-@pytest.mark.parametrize("head, line", [("lineer", 'did you mean "linear"'), ("ffn(depth=0)", "depth=0 must be at least 2")])
+@pytest.mark.parametrize("head, line", [("lineer", 'did you mean "linear"'), ("ffn(depth=0)", "must be at least 2")])
 def test_what_can_not_be_built_is_no_failed_check(head, line):
     with pytest.raises(ProjheadsError, match=line) as error:
         check_head(head)
