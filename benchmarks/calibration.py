@@ -65,7 +65,7 @@ SCENES = {
     "seeds scatter three times as much": Scene(seeds=3.0),
     "seeds do not scatter": Scene(seeds=0.0),
     "one head's seeds scatter five times as much": Scene(one_head=5.0),
-    "only one variant beside the baseline": Scene(variants=2),
+    "only one variant besides the baseline": Scene(variants=2),
 }
 HALF = float(stats.norm.ppf(0.75))
 """Half of all normal draws are within this bound; they become zeros."""
