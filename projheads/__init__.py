@@ -1,6 +1,6 @@
 """Pluggable projection heads for ColBERT models.
 
-Public names are imported when they are first used, so that ``import projheads`` does not import torch.
+Public names are imported on first use, so ``import projheads`` does not import torch.
 """
 
 import importlib

@@ -30,8 +30,10 @@ def command_page() -> str:
 def _commands(module: str) -> list[str]:
     """Return the commands of a module: those of its parser, or those that its text tells of."""
     code = importlib.import_module(f"{module}.__main__")
-    if hasattr(code, "_parser"):
-        actions = [action for action in code._parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    if hasattr(code, "command_parser"):
+        actions = [
+            action for action in code.command_parser()._actions if isinstance(action, argparse._SubParsersAction)
+        ]
         return [command for action in actions for command in action.choices]
     said = re.findall(rf"python -m {module} (--model|[a-z]+)\b", inspect.getsource(code))
     return list(dict.fromkeys(said))

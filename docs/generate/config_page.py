@@ -1,4 +1,4 @@
-"""The page of the configuration: every key of an experiment's YAML, from the schema and its docstrings."""
+"""Generates the configuration page from the schema and its docstrings: every key of an experiment's YAML."""
 
 import inspect
 import types
@@ -18,10 +18,9 @@ def config_page() -> str:
     """Return the page's Markdown."""
     parts = [
         "# Configuration",
-        "Every key that an experiment's YAML can hold, made from the schema when the site is built. A file states "
-        "only what differs from the defaults; `python -m train CONFIG --dry-run` prints it with every default "
-        "written out, and reports every mistake at once, each with its line. Any key can be set on the command line, "
-        "as `key.key=value`.",
+        "Every key of an experiment's YAML, generated from the schema. A file states only what differs from the "
+        "defaults. `python -m train CONFIG --dry-run` prints it with every default filled in and reports all errors "
+        "at once, each with its line number. Any key can be set on the command line as `key.key=value`.",
     ]
     return "\n\n".join([*parts, *_sections(ExperimentConfig, "Top level", "", set())]) + "\n"
 
@@ -36,7 +35,7 @@ def _sections(section: type[BaseModel], title: str, path: str, seen: set[type[Ba
         for model in found:
             kind = f": {model.model_fields['name'].default}" if len(found) > 1 else ""
             inner += _sections(model, f"`{at}`{kind}", at, seen)
-    rows = table(["key", "type", "default", "what it is"], field_rows(section, said))
+    rows = table(["key", "type", "default", "description"], field_rows(section, said))
     return [f"## {title}", prose(section.__doc__ or ""), rows, *inner]
 
 
@@ -49,7 +48,7 @@ def field_rows(section: type[BaseModel], said: dict[str, str]) -> list[list[str]
 
 
 def _all_described(section: type[BaseModel]) -> dict[str, str]:
-    """Return the descriptions of a section's keys; those it shares with the encoding settings are told there."""
+    """Return the descriptions of a section's keys; the shared encoding settings document theirs."""
     from projheads.hosts.base import EncodingSettings
 
     shared = described(EncodingSettings) if "query_length" in section.model_fields else {}
@@ -58,7 +57,7 @@ def _all_described(section: type[BaseModel]) -> dict[str, str]:
 
 
 def models_of(annotation: Any) -> list[type[BaseModel]]:
-    """Return the sections that a type holds."""
+    """Return the sections contained in a type."""
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for argument in typing.get_args(annotation) for model in models_of(argument)]
@@ -78,14 +77,7 @@ def _type(annotation: Any) -> str:
         return f"mapping of {_type(arguments[0])} to {_type(arguments[1])}"
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         return "section"
-    names = {
-        str: "text",
-        bool: "true or false",
-        type(None): "none",
-        int: "whole number",
-        float: "number",
-        Any: "any value",
-    }
+    names = {str: "string", bool: "boolean", type(None): "none", int: "integer", float: "number", Any: "any value"}
     if annotation in names:
         return names[annotation]
     name = getattr(annotation, "__name__", str(annotation))
@@ -94,7 +86,7 @@ def _type(annotation: Any) -> str:
 
 def _default(field: Any) -> str:
     if field.default_factory is not None:
-        return "made from the rest"
+        return "derived"
     if field.default is PydanticUndefined:
         return "required"
     if isinstance(field.default, BaseModel):

@@ -1,4 +1,4 @@
-"""Pages that are made when the site is built, from the code that they are about: an mkdocs hook."""
+"""The mkdocs hook that generates pages from the code when the site is built."""
 
 import sys
 from pathlib import Path
@@ -16,12 +16,12 @@ from files_page import files_page
 from head_pages import head_pages
 from text import plain_roles
 
-# Files of the repository that are pages of the site as they stand.
+# Files of the repository that are copied into the site unchanged.
 _COPIED = {"results/calibration.md": "method/calibration.md", "results/peers.md": "method/peers.md"}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the generated pages to the site's."""
+    """Add the generated pages to the site."""
     root = Path(config.config_file_path).parent
     pages = {
         **head_pages(),
@@ -39,13 +39,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for section in config.nav or []:
         if "Heads" in section:
             section["Heads"] = heads
-        if "Guides" in section:  # a page that the navigation does not name is a guide
+        if "Guides" in section:  # a page missing from the navigation is a guide
             section["Guides"] += [page for page in written if page not in named]
     return files
 
 
 def _named(nav: Any) -> list[str]:
-    """List the pages that a navigation names."""
+    """List the pages named in a navigation."""
     if isinstance(nav, str):
         return [nav]
     parts = nav.values() if isinstance(nav, dict) else nav or []
@@ -53,5 +53,5 @@ def _named(nav: Any) -> list[str]:
 
 
 def on_page_content(html: str, **_: object) -> str:
-    """Clean what mkdocstrings takes from docstrings as it stands."""
+    """Remove the Sphinx roles that mkdocstrings copies from docstrings."""
     return plain_roles(html)
