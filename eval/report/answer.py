@@ -21,8 +21,9 @@ def answer(board: Leaderboard) -> str:
         best, verdict = max(judged, key=_gain)
         seeds = _counted(max(one.seeds for _, one in judged), "seed")
         return (
-            f"No verdict with {seeds} ({MINIMUM_SEEDS} are needed): the best of the other variants, {best.label}, differs "
-            f"from {board.baseline} by {difference(verdict.difference)} points of {board.measure}, which may be luck."
+            f"No verdict with {seeds} ({MINIMUM_SEEDS} are needed): the best of the other variants, {best.label}, "
+            f"differs from {board.baseline} by {difference(verdict.difference)} points of {board.measure}, which may "
+            "be luck."
         )
     if "better" in tones:
         winner, verdict = max(((row, one) for row, one in judged if tone(one) == "better"), key=_gain)
@@ -96,8 +97,8 @@ def _seed_notes(board: Leaderboard) -> list[str]:
 def _pairing_notes(board: Leaderboard) -> list[str]:
     """Say when a difference is over fewer seeds than the two means, and so is not their difference."""
     return [
-        f"{row.label}: the mean is over {_counted(len(row.seeds), 'seed')}, but the difference from {board.baseline} is "
-        f"over the {row.verdict.seeds} that both have, so it is not the difference between the two means."
+        f"{row.label}: the mean is over {_counted(len(row.seeds), 'seed')}, but the difference from {board.baseline} "
+        f"is over the {row.verdict.seeds} that both have, so it is not the difference between the two means."
         for row in board.rows
         if row.verdict is not None and row.verdict.seeds < max(len(row.seeds), len(board.baseline_row.seeds))
     ]

@@ -229,7 +229,9 @@ COLUMNS: tuple[Column, ...] = (
         PAGES,
         write=fmt.count,
     ),
-    Column("params", "params", "Parameters of the head, rounded.", _cost("parameters"), ("console",), write=fmt.short_count),
+    Column(
+        "params", "params", "Parameters of the head, rounded.", _cost("parameters"), ("console",), write=fmt.short_count
+    ),
     Column(
         "multiply_adds",
         "multiply-adds per token",
@@ -258,7 +260,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "{measure} if linearised",
         "{measure} if linearised",
-        "Score with the best linear approximation of the head, if evaluation fitted one: the rest is due to nonlinearity.",
+        "Score with the head replaced by its best linear approximation; the rest is due to its nonlinearity.",
         lambda cell: if_linearised(cell.board, cell.row),
         PAGES,
         unit="points",

@@ -70,7 +70,6 @@ def chance(share: float) -> str:
     return ">99%" if share > 0.99 else "<1%" if share < 0.01 else f"{100 * share:.0f}%"
 
 
-
 def stored_change(stored: StoredForm) -> str:
     """Write the change due to a form of storage, with its interval: ``-0.12 [-0.30, +0.06]``."""
     return f"{difference(stored.change)} {interval(*stored.interval)}" if stored.interval else difference(stored.change)
@@ -138,8 +137,6 @@ def mean_and_spread(mean: float | None, spread: float | None) -> str:
     if mean is None:
         return "\N{EN DASH}"
     return points(mean) if spread is None else f"{points(mean)} ± {points(spread)}"
-
-
 
 
 def rates(costs: Costs) -> str:

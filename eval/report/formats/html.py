@@ -10,8 +10,8 @@ from markupsafe import Markup
 
 from eval.report import format as fmt
 from eval.report.answer import answer, notes
-from eval.report.drawing import inline_svg
 from eval.report.columns import BoardColumn, board_columns
+from eval.report.drawing import inline_svg
 from eval.report.figures import FIGURES
 from eval.report.queries import changed_queries, shown_variant
 from eval.report.table import Leaderboard, Row
