@@ -11,7 +11,7 @@ from typing import Any
 from experiment.console.command import run_command
 from experiment.executors.options import add_executor_options, open_executor
 
-__all__ = ["main", "parser"]
+__all__ = ["command_parser", "main"]
 
 DESCRIPTION = """Evaluate models and compare them.
 
@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
     if arguments and arguments[0] not in (*COMMANDS, "-h", "--help"):
         models = any(argument.partition("=")[0] == "--model" for argument in arguments)
         arguments = ["models" if models else "experiment", *arguments]
-    known = parser()
+    known = command_parser()
     # argparse stops collecting settings at the first option; those after it are in the rest.
     options, rest = known.parse_known_args(arguments)
     if any(word.startswith("-") or "settings" not in options for word in rest):
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
     options.run(options)
 
 
-def parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="python -m eval", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter

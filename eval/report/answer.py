@@ -97,8 +97,8 @@ def _seed_notes(board: Leaderboard) -> list[str]:
 def _pairing_notes(board: Leaderboard) -> list[str]:
     """Say when a difference is over fewer seeds than the two means, and so is not their difference."""
     return [
-        f"{row.label}: the mean is over {_counted(len(row.seeds), 'seed')}, but the difference from {board.baseline} "
-        f"is over the {row.verdict.seeds} that both have, so it is not the difference between the two means."
+        f"{row.label}: the mean is over {_counted(len(row.seeds), 'seed')} and the difference from {board.baseline} "
+        f"over the {row.verdict.seeds} that both have, so it is not the difference between the two means."
         for row in board.rows
         if row.verdict is not None and row.verdict.seeds < max(len(row.seeds), len(board.baseline_row.seeds))
     ]

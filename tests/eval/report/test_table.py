@@ -78,8 +78,8 @@ def test_failed_trials_stand_in_the_table_with_their_reason(tmp_path):
     assert row.verdict.word == "too few seeds"
     assert "ffn(depth=2): seed 1 does not count: the loss was NaN at step 12" in notes(board)
     assert (
-        "ffn(depth=2): the mean is over 2 seeds, but the difference from linear is over the 2 that both have, so it is "
-        "not the difference between the two means."
+        "ffn(depth=2): the mean is over 2 seeds and the difference from linear over the 2 that both have, so it is not "
+        "the difference between the two means."
     ) in notes(board)
 
 
