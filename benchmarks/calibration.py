@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from eval.report.formats.markdown import markdown_table
-from eval.report.load import load_experiment
+from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from eval.verdicts import ALPHA, Scores, judge
 from eval.verdicts.bootstrap import two_level_bootstrap

@@ -21,7 +21,7 @@ def print_dry_run(config: ExperimentConfig) -> None:
     folder = ExperimentFolder(config.output)
     files = [folder.trial(spec.slug, seed) for spec in config.heads.variants for seed in config.seeds]
     trials = [(file, file.read_trial()) for file in files]
-    finished = [file for file, trial in trials if trial and trial["status"] == "finished"]
+    finished = [file for file, trial in trials if trial and trial.status == "finished"]
     failed = sum(trial is not None for _, trial in trials) - len(finished)
     print(
         f"{config.output}: {len(trials)} trials, {len(finished)} finished, {failed} failed, "

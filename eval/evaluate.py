@@ -6,14 +6,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 
 from eval.embed import Embedder, Encoding
-from eval.measures import mean_of, measure_run
-from eval.model_files import BackboneIdentities, read_head
-from eval.record import (
+from eval.evaluation_record import (
     evaluation_key,
     evaluation_record,
     is_finished,
@@ -22,8 +19,10 @@ from eval.record import (
     storage_entry,
     with_storage,
 )
+from eval.measures import mean_of, measure_run
+from eval.model_files import BackboneIdentities, read_head
 from eval.runs import Run, encode_id, make_run, write_run
-from eval.search.choice import Answer, check_search, describe, search, search_settings
+from eval.search.choice import Answer, check_search, search, search_settings
 from eval.search.compressed import check_forms, stored_as
 from eval.search.lexical import bm25_rankings
 from eval.search.ranking import Problem, own_documents, priorities
@@ -36,9 +35,10 @@ from experiment.config import EvalConfig, EvalDatasetRef, ExperimentConfig
 from experiment.config.load import dump_config, read_resolved
 from experiment.config.storage_forms import StorageForm, parse_storage
 from experiment.console.progress import Advance, Progress, human_time
-from experiment.disk.files import read_json, write_json, write_text
+from experiment.disk.files import write_text
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.lock import try_locked
+from experiment.disk.records import EvaluationRecord, IndexFacts, StandIn, StandInStates
 from experiment.encoding.device import pick_device, resolve_precision
 from experiment.encoding.speed import seconds_of_products
 from experiment.encoding.store import TokenStore
@@ -232,7 +232,7 @@ class _Task:
         """Return the forms of storage in which a subject is not evaluated yet."""
         if subject.kind != "model":
             return []
-        return missing_forms(read_json(subject.folder.eval_json(self._ref.name)), self._forms)
+        return missing_forms(EvaluationRecord.read(subject.folder.eval_json(self._ref.name)), self._forms)
 
     def _key(self, subject: Subject) -> str:
         return evaluation_key(subject, self._collection, self._settings, self._encoding.precision)
@@ -271,29 +271,29 @@ class _Task:
         linearised = self._linearised(subject) if wanted else None
         record = evaluation_record(key, self._ref, self._collection, answer, measures, embeddings, linearised)
         write_run(subject.folder.eval_run(self._ref.name), run)
-        write_json(subject.folder.eval_json(self._ref.name), record)
-        return ", ".join(f"{measure} {value:.4f}" for measure, value in record["means"].items()) + f" ({answer})"
+        record.write(subject.folder.eval_json(self._ref.name))
+        return ", ".join(f"{measure} {value:.4f}" for measure, value in record.means.items()) + f" ({answer})"
 
     def _evaluate_stored(self, subject: Subject, form: StorageForm, queries: TokenStore, documents: TokenStore) -> str:
         """Evaluate a subject in a form of storage and add it to the file; return what to tell of it."""
         path = subject.folder.eval_json(self._ref.name)
-        record = read_json(path)
+        record = EvaluationRecord.read(path)
         with stored_as(form, queries, documents, self._encoding.cache) as stored:
             if stored.documents is documents:  # As they are already: nothing is searched again.
-                measures = record["measures"]
+                measures = record.measures
             else:
                 answer = self._search(f"{subject.name} as {form.name}", stored.queries, stored.documents)
                 measures = self._measured(answer)[1]
             entry = storage_entry(record, form, measures, stored.bytes_per_vector, stored.index_bytes)
-        write_json(path, with_storage(record, {form.name: entry}, self._forms))
-        measure, value = next(iter(entry["measures"].items()))
+        with_storage(record, {form.name: entry}, self._forms).write(path)
+        measure, value = next(iter(entry.measures.items()))
         return f"; {form.name} {measure} {value:.4f}"
 
     def _measured(self, answer: Answer) -> tuple[Run, dict[str, dict[str, float]]]:
         run = make_run(answer.rankings, self._query_ids, self._document_ids)
         return run, measure_run(self._settings.measures, self._collection.qrels, run)
 
-    def _linearised(self, subject: Subject) -> dict[str, Any]:
+    def _linearised(self, subject: Subject) -> StandIn:
         """Fit the linear stand-in of a subject's head, search with it, and describe both."""
         judged = {document for grades in self._collection.qrels.values() for document in grades}
         states, fitted_on = stand_in_states(*self._embedder.token_states(subject), self._document_ids, judged)
@@ -301,14 +301,14 @@ class _Task:
         with self._embedder.projected(subject, fit.linear) as embeddings:
             answer = self._search(f"the linear stand-in of {subject.name}", *embeddings)
         measures = self._measured(answer)[1]
-        return {
-            "r2": fit.r2,
-            "mean_cosine": fit.mean_cosine,
-            "fitted_on": fitted_on,
-            "states": {"fitted": fit.fitted, "held_out": fit.held_out},
-            "measures": measures,
-            "means": {name: mean_of(values) for name, values in measures.items()},
-        }
+        return StandIn(
+            r2=fit.r2,
+            mean_cosine=fit.mean_cosine,
+            fitted_on=fitted_on,
+            states=StandInStates(fitted=fit.fitted, held_out=fit.held_out),
+            measures=measures,
+            means={name: mean_of(values) for name, values in measures.items()},
+        )
 
     def _bm25(self) -> Answer:
         started = time.perf_counter()
@@ -321,7 +321,9 @@ class _Task:
                 own=self._own,
                 progress=advance,
             )
-        return Answer(rankings, describe("bm25", self._settings.depth), 0.0, time.perf_counter() - started, 0)
+        return Answer(
+            rankings, IndexFacts(kind="bm25", depth=self._settings.depth), 0.0, time.perf_counter() - started, 0
+        )
 
     def _estimate(self, pending: Sequence[Subject]) -> float:
         """Guess how long the pending evaluations take, in seconds; BM25 counts as nothing."""

@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def command_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="python -m projheads", description="Projection heads for ColBERT models.")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--json", action="store_true", help="print JSON")

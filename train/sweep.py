@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiment.config import Point, grid_points
-from experiment.disk.files import write_folder, write_json, write_text
+from experiment.disk.files import write_folder, write_text
 from experiment.disk.layout import ExperimentFolder, TrialFolder
+from experiment.disk.records import SweepPoint, SweepRecord, TrialRecord
 from projheads import HeadSpec
 from projheads.errors import ProjheadsError
 from train.setting import Setting
@@ -31,12 +32,12 @@ class Choice:
     Attributes:
         point: The chosen point; None where training failed at every point.
         mean: Its mean over the seeds; None where there is none.
-        record: The sweep as it stands in trial.json.
+        record: The sweep, as trial.json has it.
     """
 
     point: Point | None
     mean: float | None
-    record: dict[str, Any]
+    record: SweepRecord
 
 
 @dataclass(frozen=True)
@@ -71,19 +72,19 @@ class Sweep:
                 scores[str(trial.seed)], reason = _score(trial)
                 if reason is not None:
                     reasons[str(trial.seed)] = reason
-            points.append({"values": dict(point.values), "seeds": scores} | ({"reasons": reasons} if reasons else {}))
+            points.append(SweepPoint(values=dict(point.values), seeds=scores, reasons=reasons))
             good = [score for score in scores.values() if score is not None]
             if len(good) == len(scores):
                 means[point.slug] = sum(good) / len(good)
         grid = self.setting.config.sweep
         chosen = max(self.points, key=lambda point: means.get(point.slug, -1.0)) if means else None
-        record = {
-            "measure": f"{MEASURE} on {len(self.setting.data.validation)} held-out pairs",
-            "grid": {key: list(values) for key, values in grid.items()},
-            "chosen": dict(chosen.values) if chosen else None,
-            "at_edge": _at_edge(chosen.values, grid) if chosen else [],
-            "points": points,
-        }
+        record = SweepRecord(
+            measure=f"{MEASURE} on {len(self.setting.data.validation)} held-out pairs",
+            grid={key: list(values) for key, values in grid.items()},
+            chosen=dict(chosen.values) if chosen else None,
+            at_edge=_at_edge(chosen.values, grid) if chosen else [],
+            points=points,
+        )
         return Choice(chosen, means[chosen.slug] if chosen else None, record)
 
     def without_model(self, choice: Choice) -> list[Trial]:
@@ -108,19 +109,15 @@ class Sweep:
             if record is None:
                 raise ProjheadsError(f"{trial.folder.path}: is gone; run the same command again")
             if choice.point is None:
-                reasons = [reason for one in choice.record["points"] for reason in one.get("reasons", {}).values()]
-                record |= {
-                    "status": "failed",
-                    "error": f"training failed at every point of the sweep; {reasons[0]}",
-                    "weights_hash": None,
-                    "train": None,
-                }
-            _publish(trial, record | {"sweep": choice.record}, folder.trial(self.spec.slug, trial.seed))
+                reasons = [reason for one in choice.record.points for reason in one.reasons.values()]
+                error = f"training failed at every point of the sweep; {reasons[0]}"
+                record = record.replace(status="failed", error=error, weights_hash=None, train=None)
+            _publish(trial, record.replace(sweep=choice.record), folder.trial(self.spec.slug, trial.seed))
         if choice.point is None:
             return "FAILED at every point of the sweep"
-        edge = choice.record["at_edge"]
+        edge = choice.record.at_edge
         warning = f"; warning: at the edge of its grid: {', '.join(edge)}" if edge else ""
-        return f"{choice.point} is best with {choice.record['measure']} of {choice.mean:.4f}{warning}"
+        return f"{choice.point} is best with {choice.record.measure} of {choice.mean:.4f}{warning}"
 
 
 def list_sweep(setting: Setting, folder: ExperimentFolder) -> list[Sweep]:
@@ -156,9 +153,10 @@ def _score(trial: Trial) -> tuple[float | None, str | None]:
     record = trial.folder.read_trial()
     if record is None:
         return None, "not trained"
-    if record["status"] != "finished":
-        return None, str(record["error"])
-    return float(record["validation"][MEASURE]), None
+    if record.status != "finished":
+        return None, str(record.error)
+    score = (record.validation or {}).get(MEASURE)
+    return score, f"its trial.json has no validation {MEASURE}" if score is None else None
 
 
 def _at_edge(chosen: Mapping[str, Any], grid: dict[str, tuple[Any, ...]]) -> list[str]:
@@ -171,9 +169,9 @@ def _at_edge(chosen: Mapping[str, Any], grid: dict[str, tuple[Any, ...]]) -> lis
     return [key for key in ordered if chosen[key] in (min(grid[key]), max(grid[key]))]
 
 
-def _publish(trial: Trial, record: dict[str, Any], to: TrialFolder) -> None:
+def _publish(trial: Trial, record: TrialRecord, to: TrialFolder) -> None:
     """Write a chosen trial where evaluation finds it; its files are shared, and nothing is written again."""
-    finished = record["status"] == "finished"
+    finished = record.status == "finished"
     if to.read_trial() == record and to.model.exists() == finished:
         return
     to.trial_json.unlink(missing_ok=True)
@@ -181,7 +179,7 @@ def _publish(trial: Trial, record: dict[str, Any], to: TrialFolder) -> None:
         write_text(to.train_jsonl, trial.folder.train_jsonl.read_text(encoding="utf-8"))
         with write_folder(to.model) as temporary:
             shutil.copytree(trial.folder.model, temporary, copy_function=_link, dirs_exist_ok=True)
-    write_json(to.trial_json, record)
+    record.write(to.trial_json)
 
 
 def _link(source: str, target: str) -> None:

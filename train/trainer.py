@@ -11,9 +11,10 @@ import torch
 
 from experiment.config import ExperimentConfig, Point, TrainConfig
 from experiment.console.progress import Advance, Progress
-from experiment.disk.files import SCHEMA_VERSION, read_json, sha256_json, versions, write_json, write_text
+from experiment.disk.files import sha256_json, versions, write_text
 from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.models import save_model, weights_hash
+from experiment.disk.records import FinalLoss, ReferenceRecord, TrainTimings, TrialRecord
 from experiment.encoding.device import describe_device, peak_memory, reset_peak_memory
 from projheads import Head, HeadSpec, head_cost
 from projheads.errors import ProjheadsError
@@ -26,7 +27,7 @@ from train.processes import Processes
 from train.resume import Checkpoint
 from train.setting import Setting, new_head, prepare, start_key
 from train.trackers import open_trackers
-from train.trial import TrialRecord, count_steps, train_trial
+from train.trial import TrainingLog, count_steps, train_trial
 
 __all__ = ["Trainer", "Trial", "list_trials", "make_trial", "write_failed", "write_untrained"]
 
@@ -66,14 +67,16 @@ class Trial:
 
     @property
     def finished(self) -> bool:
-        """Whether the folder holds this very trial, finished, and not as the choice of a sweep."""
-        there = self.folder.read_trial()
-        return (
-            there is not None
-            and there["status"] == "finished"
-            and there["key"] == self.key
-            and there.get("sweep") is None
-        )
+        """Whether the folder holds exactly this trial, finished and complete, and not as the choice of a sweep.
+
+        Raises:
+            ProjheadsError: If its trial.json is damaged.
+        """
+        record = self.folder.read_trial()
+        if record is None or (record.status, record.key, record.sweep) != ("finished", self.key, None):
+            return False
+        # A sweep deletes the models of the points that it does not choose.
+        return self.point is not None or (self.folder.model.is_dir() and self.folder.train_jsonl.is_file())
 
 
 def list_trials(setting: Setting, folder: ExperimentFolder) -> list[Trial]:
@@ -136,38 +139,38 @@ class Trainer:
         model, embed = trial_model(setting, self.shared, head)
         checkpoint = Checkpoint(trial.folder.checkpoint, trial.key, trial.settings.checkpoint_every)
         reset_peak_memory(self.device)
-        record, failure, reached = TrialRecord(), None, 0
+        log, failure, reached = TrainingLog(), None, 0
         with (
             progress.step(trial.name, count_steps(trial.settings, len(setting.data.examples))) as advance_trial,
             open_trackers(setting.config, trial.name, trial.folder.path, main=processes.main) as track,
         ):
 
-            def on_step(step: int, record: TrialRecord) -> None:
+            def on_step(step: int, log: TrainingLog) -> None:
                 nonlocal reached
-                note = f"loss {record.losses[-1]:.3f}, {record.examples_per_s:.0f} examples/s" if record.losses else ""
+                note = f"loss {log.losses[-1]:.3f}, {log.examples_per_s:.0f} examples/s" if log.losses else ""
                 advance_trial(step - reached, note)
                 advance(step - reached, note)
                 reached = step
 
             try:
                 with failures_told():
-                    record = train_trial(
+                    log = train_trial(
                         trial.settings, head, model, embed, setting.data, trial.seed,
                         widths=setting.config.heads.widths, on_step=on_step, on_line=track,
                         checkpoint=checkpoint, processes=processes,
                     )  # fmt: skip
                     if processes.main:
                         trial.folder.trial_json.unlink(missing_ok=True)
-                        write_text(trial.folder.train_jsonl, "".join(f"{json.dumps(line)}\n" for line in record.lines))
+                        write_text(trial.folder.train_jsonl, "".join(f"{json.dumps(line)}\n" for line in log.lines))
                         _save(model or setting.replace(setting.model, head), trial.folder, setting, self.folder)
             except TrainingFailedError as error:
                 failure = str(error)
         if processes.main:
-            write_json(trial.folder.trial_json, _describe(setting, trial, head, record, failure))
+            _describe(setting, trial, head, log, failure).write(trial.folder.trial_json)
             if failure is None:
                 checkpoint.remove()
         processes.wait()
-        return f"FAILED: {failure}" if failure else str(record)
+        return f"FAILED: {failure}" if failure else str(log)
 
     def recipe(self) -> "Callable[[], Trainer]":
         """Return a function that can be pickled and makes such a trainer in another process."""
@@ -197,7 +200,7 @@ def _trainer(config: ExperimentConfig, device: str, backbone_hash: str, data_has
 def write_failed(setting: Setting, trial: Trial, reason: str) -> None:
     """Write a trial as failed, with its reason."""
     head = new_head(setting, trial.spec, trial.seed)
-    write_json(trial.folder.trial_json, _describe(setting, trial, head, TrialRecord(), reason))
+    _describe(setting, trial, head, TrainingLog(), reason).write(trial.folder.trial_json)
 
 
 def write_untrained(setting: Setting, folder: ExperimentFolder) -> None:
@@ -206,21 +209,18 @@ def write_untrained(setting: Setting, folder: ExperimentFolder) -> None:
     for seed in setting.config.seeds:
         reference = folder.reference("untrained", seed)
         key = sha256_json(start_key(setting, baseline, seed))
-        if reference.reference_json.exists() and read_json(reference.reference_json).get("key") == key:
+        record = ReferenceRecord.find(reference.reference_json)
+        if record is not None and record.key == key and reference.model.is_dir():
             continue
         head = new_head(setting, baseline, seed).to(setting.model.device)
         _save(setting.replace(setting.model, head), reference, setting, folder)
-        write_json(
-            reference.reference_json,
-            {
-                "schema_version": SCHEMA_VERSION,
-                "name": "untrained",
-                "description": f"{baseline} at its initialisation, before training",
-                "seed": seed,
-                "key": key,
-                "weights_hash": weights_hash(reference.model),
-            },
-        )
+        ReferenceRecord(
+            name="untrained",
+            description=f"{baseline} at its initialisation, before training",
+            seed=seed,
+            key=key,
+            weights_hash=weights_hash(reference.model),
+        ).write(reference.reference_json)
 
 
 def _save(model: HostModel, to: TrialFolder, setting: Setting, folder: ExperimentFolder) -> None:
@@ -229,40 +229,39 @@ def _save(model: HostModel, to: TrialFolder, setting: Setting, folder: Experimen
     save_model(model, to.model, backbone_from=saved[0] if saved else None)
 
 
-def _describe(setting: Setting, trial: Trial, head: Head, record: TrialRecord, failure: str | None) -> dict[str, Any]:
-    """Put a trial into the form of trial.json."""
+def _describe(setting: Setting, trial: Trial, head: Head, log: TrainingLog, failure: str | None) -> TrialRecord:
+    """Make the record of a trial."""
     config, cost = setting.config, head_cost(head)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "status": "finished" if failure is None else "failed",
-        "error": failure,
-        "label": str(trial.spec),
-        "slug": trial.spec.slug,
-        "head": trial.spec.to_dict(),
-        "head_files": head_files(trial.spec),
-        "is_baseline": trial.spec == config.heads.baseline,
-        "seed": trial.seed,
-        "in_features": setting.model.in_features,
-        "out_features": config.heads.out_features,
-        "matryoshka": list(config.heads.widths) if config.heads.matryoshka else None,
-        "init": config.heads.init,
-        "trainable": config.train.trainable,
-        "key": trial.key,
-        "config_hash": sha256_json(config.model_dump(mode="json")),
-        "data_hash": setting.data.hash,
-        "weights_hash": weights_hash(trial.folder.model) if failure is None else None,
-        "backbone": config.model.backbone,
-        "host": setting.model.host,
-        "versions": versions(PACKAGES),
-        "device": describe_device(setting.model.device),
-        "precision": config.train.precision,
-        "parameters": cost.parameters,
-        "multiply_adds": cost.multiply_adds,
-        "folds": cost.folds,
-        "steps": count_steps(trial.settings, len(setting.data.examples)),
-        "learning_rate": trial.settings.optimizer.head_lr,
-        "train": {"loss": record.loss} if failure is None else None,
-        "validation": record.validation,
-        "timings": {"train_s": record.seconds, "examples_per_s": record.examples_per_s},
-        "peak_memory_bytes": peak_memory(setting.model.device),
-    }
+    return TrialRecord(
+        status="finished" if failure is None else "failed",
+        error=failure,
+        label=str(trial.spec),
+        slug=trial.spec.slug,
+        head=trial.spec.to_dict(),
+        head_files=head_files(trial.spec),
+        is_baseline=trial.spec == config.heads.baseline,
+        seed=trial.seed,
+        in_features=setting.model.in_features,
+        out_features=config.heads.out_features,
+        matryoshka=list(config.heads.widths) if config.heads.matryoshka else None,
+        init=config.heads.init,
+        trainable=config.train.trainable,
+        key=trial.key,
+        config_hash=sha256_json(config.model_dump(mode="json")),
+        data_hash=setting.data.hash,
+        weights_hash=weights_hash(trial.folder.model) if failure is None else None,
+        backbone=config.model.backbone,
+        host=setting.model.host,
+        versions=versions(PACKAGES),
+        device=describe_device(setting.model.device),
+        precision=config.train.precision,
+        parameters=cost.parameters,
+        multiply_adds=cost.multiply_adds,
+        folds=cost.folds,
+        steps=count_steps(trial.settings, len(setting.data.examples)),
+        learning_rate=trial.settings.optimizer.head_lr,
+        train=FinalLoss(loss=log.loss) if failure is None else None,
+        validation=log.validation,
+        timings=TrainTimings(train_s=log.seconds, examples_per_s=log.examples_per_s),
+        peak_memory_bytes=peak_memory(setting.model.device),
+    )

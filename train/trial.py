@@ -15,6 +15,7 @@ from torch.nn.utils import clip_grad_norm_
 from torch.profiler import record_function
 
 from experiment.config import TrainConfig
+from experiment.disk.records import TrainLine
 from experiment.encoding.device import autocast
 from projheads.hosts.base import HostModel
 from projheads.scoring import maxsim
@@ -28,18 +29,18 @@ from train.optimization import add_gradient_noise, make_optimizers, set_learning
 from train.processes import Processes
 from train.resume import Checkpoint
 
-__all__ = ["MEASURE", "TrialRecord", "count_steps", "train_trial", "validate"]
+__all__ = ["MEASURE", "TrainingLog", "count_steps", "train_trial", "validate"]
 
 MEASURE = "nDCG@10"
 """What a sweep chooses by, as ``validate`` names it."""
 
 
 @dataclass
-class TrialRecord:
-    """What a trial's training leaves behind beside its weights.
+class TrainingLog:
+    """What a trial's training leaves besides its weights.
 
     Attributes:
-        lines: The lines of train.jsonl.
+        lines: The lines of train.jsonl, as JSON values.
         losses: The loss of each step.
         validation: ``loss``, ``accuracy`` and ``nDCG@10`` on the held-out pairs after the last step; None without
             held-out pairs.
@@ -82,11 +83,11 @@ def train_trial(
     seed: int,
     *,
     widths: Sequence[int] = (),
-    on_step: Callable[[int, TrialRecord], None] = lambda step, record: None,
+    on_step: Callable[[int, TrainingLog], None] = lambda step, log: None,
     on_line: Callable[[dict[str, Any]], None] = lambda line: None,
     checkpoint: Checkpoint | None = None,
     processes: Processes = Processes(),  # noqa: B008
-) -> TrialRecord:
+) -> TrainingLog:
     """Train one head, and the backbone in front of it where a model is given.
 
     Args:
@@ -118,12 +119,12 @@ def train_trial(
     optimizers = make_optimizers(settings, head, trained)
     scaler = GradScaler(device.type, enabled=settings.precision == "fp16")
     done, progress = checkpoint.load(trained, optimizers, scaler) if checkpoint else (0, None)
-    record = TrialRecord(**progress) if progress else TrialRecord()
-    on_step(done, record)
+    log = TrainingLog(**progress) if progress else TrainingLog()
+    on_step(done, log)
 
-    def note(line: dict[str, Any]) -> None:
-        record.lines.append(line)
-        on_line(line)
+    def note(line: TrainLine) -> None:
+        log.lines.append(line.to_dict())
+        on_line(log.lines[-1])
 
     trained.train()
     for step, examples in islice(enumerate(order_of(data, step_size, steps, seed), start=1), done, None):
@@ -148,21 +149,25 @@ def train_trial(
                 scaler.step(optimizer)
                 optimizer.zero_grad()
             scaler.update()
-        record.losses.append(loss.item())
-        record.seconds += time.perf_counter() - started
-        record.examples_per_s = step * step_size / record.seconds
+        log.losses.append(loss.item())
+        log.seconds += time.perf_counter() - started
+        log.examples_per_s = step * step_size / log.seconds
 
         if step % settings.log_every == 0 or step in (1, steps):
-            line: dict[str, Any] = {"step": step, "loss": record.losses[-1], "learning_rate": rate}
-            line |= {"gradient_norm": norm.item() if torch.isfinite(norm) else None}
-            note(line | {"examples_per_s": round(record.examples_per_s, 2)})
+            gradient_norm = norm.item() if torch.isfinite(norm) else None
+            note(
+                TrainLine(
+                    step=step, loss=log.losses[-1], learning_rate=rate,
+                    gradient_norm=gradient_norm, examples_per_s=round(log.examples_per_s, 2),
+                )
+            )  # fmt: skip
         if step in validate_at and len(data.validation):
-            record.validation = validate(settings, head, trained, embed, data)
-            note({"step": step} | {f"validation_{name}": value for name, value in record.validation.items()})
+            log.validation = validate(settings, head, trained, embed, data)
+            note(TrainLine(step=step, **{f"validation_{name}": value for name, value in log.validation.items()}))
         if checkpoint and processes.main and step % checkpoint.every == 0 and step < steps:
-            checkpoint.save(step, trained, optimizers, scaler, asdict(record))
-        on_step(step, record)
-    return record
+            checkpoint.save(step, trained, optimizers, scaler, asdict(log))
+        on_step(step, log)
+    return log
 
 
 def _check_finite(step: int, loss: Tensor, norm: Tensor, scaler: GradScaler) -> None:

@@ -6,6 +6,7 @@ from eval.report.format import difference, interval, ratio, rough
 from eval.report.table import Leaderboard, Row
 from eval.report.words import tone
 from eval.verdicts import MINIMUM_SEEDS, Verdict
+from experiment.disk.records import CandidateRecall
 
 __all__ = ["answer", "notes"]
 
@@ -130,8 +131,14 @@ def _sanity_notes(board: Leaderboard) -> list[str]:
             f"The trained {board.baseline} scores below the backbone's token states without a head: "
             "training a head lost information that the backbone has."
         )
-    for key, what in (("device", "devices"), ("precision", "precisions"), ("init", "initialisations")):
-        values = sorted({str(trial.record[key]) for trial in board.experiment.trials if trial.record.get(key)})
+    records = [trial.record for trial in board.experiment.trials]
+    facts = {
+        "devices": {record.device for record in records},
+        "precisions": {record.precision for record in records},
+        "initialisations": {record.init for record in records},
+    }
+    for what, found_values in facts.items():
+        values = sorted(value for value in found_values if value)
         if len(values) > 1:
             found.append(f"Trials differ in more than the head: {what} {', '.join(values)}.")
     return found
@@ -141,13 +148,13 @@ def _data_notes(board: Leaderboard) -> list[str]:
     found = []
     trials = [trial for trial in board.experiment.trials if trial.evaluations]
     for name, dataset in board.datasets.items():
-        facts = [f"{value} {key.replace('_', ' ')}" for key, value in dataset.get("notes", {}).items() if value]
-        evaluations = [trial.evaluations[name] for trial in trials if name in trial.evaluations]
-        cut = evaluations[0].truncated if evaluations else {}
+        facts = [f"{value} {key.replace('_', ' ')}" for key, value in dataset.notes.items() if value]
+        evaluations = [trial.evaluations[name].record for trial in trials if name in trial.evaluations]
+        cut = dict(evaluations[0].truncated) if evaluations else {}
         facts += [f"{count} {side} longer than {_limit(board, side)}" for side, count in sorted(cut.items()) if count]
         if facts:
             found.append(f"{name}: {_joined(facts)}.")
-        found += _recall_note(name, [one.index.get("candidate_recall") for one in evaluations])
+        found += _recall_note(name, [one.index.candidate_recall for one in evaluations])
     return found
 
 
@@ -182,14 +189,14 @@ def _sweep_notes(board: Leaderboard) -> list[str]:
     return found
 
 
-def _recall_note(name: str, recalls: Sequence[dict[str, float] | None]) -> list[str]:
+def _recall_note(name: str, recalls: Sequence[CandidateRecall | None]) -> list[str]:
     known = [recall for recall in recalls if recall]
     if not known:
         return []
-    lowest = min(known, key=lambda recall: recall["value"])
+    lowest = min(known, key=lambda recall: recall.value)
     return [
         f"{name} was searched with an approximate index; its candidates included at least "
-        f"{100 * lowest['value']:.1f}% of the top {lowest['at']:.0f} documents of exact search."
+        f"{100 * lowest.value:.1f}% of the top {lowest.at} documents of exact search."
     ]
 
 

@@ -146,8 +146,8 @@ def curves(board: Leaderboard) -> Figure | None:
     by_label: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for trial in board.experiment.trials:
         for line in trial.steps:
-            if "loss" in line:
-                by_label[trial.label][int(line["step"])].append(float(line["loss"]))
+            if line.loss is not None:
+                by_label[trial.label][line.step].append(line.loss)
     if not by_label:
         return None
     best = next((row.label for row in board.rows if row.kind == "variant" and row.seeds), None)

@@ -22,6 +22,6 @@ def if_linearised(board: Leaderboard, row: Row) -> float | None:
     if row.costs.folds:
         return row.mean(board.measure)
     trials = [one for one in board.experiment.trials if one.label == row.label and one.seed in row.seeds]
-    found = [trial.evaluations[name].linearised for trial in trials for name in board.datasets]
-    means = [one["means"][board.measure] for one in found if one is not None]
+    found = [trial.evaluations[name].record.linearised for trial in trials for name in board.datasets]
+    means = [one.means[board.measure] for one in found if one is not None]
     return float(np.mean(means)) if means and len(means) == len(found) else None

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eval.report import format as fmt
-from eval.report.load import load_experiment
+from eval.report.reading import load_experiment
 from eval.report.results import Evaluation
 
 __all__ = ["print_models"]
@@ -54,15 +54,14 @@ def print_models(folder: Path, console: Console | None = None) -> None:
     console.print()
     for trial in trials:
         if trial.evaluations:
-            run = next(iter(trial.evaluations.values()))
-            where = next(iter(run.parts.values())).run.parent if run.parts else run.run.parent
+            where = next(iter(trial.evaluations.values())).path.parent
             console.print(Text(f"scores per query and run files: {where}"), soft_wrap=True)
 
 
 def _mean(evaluations: Mapping[str, Evaluation], name: str, measure: str) -> float | None:
     if name not in evaluations:
         return None
-    return float(np.mean(list(evaluations[name].measures[measure].values())))
+    return float(np.mean(list(evaluations[name].record.measures[measure].values())))
 
 
 def _points(means: Sequence[float | None]) -> str:

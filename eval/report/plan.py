@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from eval.report import format as fmt
-from eval.report.load import load_experiment
+from eval.report.reading import load_experiment
 from eval.report.table import Leaderboard, build_leaderboard
 from eval.verdicts.power import Design
 from projheads.errors import ProjheadsError

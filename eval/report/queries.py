@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.report.groups import query_weight
-from eval.report.results import Texts, Trial
+from eval.report.results import Trial
 from eval.report.table import Leaderboard, Row
+from experiment.disk.records import TextsRecord
 
 __all__ = ["DatasetQueries", "Document", "QueryChange", "changed_queries", "shown_variant"]
 
@@ -121,7 +122,9 @@ def _changed(
     )
 
 
-def _top_documents(trial: Trial, dataset: str, queries: Iterable[str], texts: Texts) -> dict[str, tuple[Document, ...]]:
+def _top_documents(
+    trial: Trial, dataset: str, queries: Iterable[str], texts: TextsRecord
+) -> dict[str, tuple[Document, ...]]:
     run = trial.evaluations[dataset].read_run()
     return {
         query: tuple(Document(name, texts.documents.get(name, "")) for name, _ in run[query][:TOP])

@@ -3,17 +3,18 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from eval.report.chosen import Chosen, SweepShares, chosen_point, sweep_shares
 from eval.report.results import Evaluation, Experiment, Reference, Trial
 from eval.report.storage import StoredForm, stored_forms
-from eval.report.sweep import Chosen, SweepShares, chosen_point, sweep_shares
 from eval.verdicts import Scores, Verdict, judge
 from eval.verdicts.pairs import Pairs, Shares, compare_all, group_letters, variance_shares
 from eval.verdicts.power import Design, fit_design
 from eval.verdicts.variance import paired_levels
+from experiment.disk.records import DatasetFacts
 from projheads.errors import ProjheadsError, unknown_name
 
 __all__ = ["Costs", "Leaderboard", "Row", "build_leaderboard", "query_ids", "scores_of"]
@@ -109,7 +110,7 @@ class Leaderboard:
     experiment: Experiment
     measure: str
     baseline: str
-    datasets: Mapping[str, Mapping[str, Any]]
+    datasets: Mapping[str, DatasetFacts]
     rows: tuple[Row, ...]
     references: tuple[Row, ...]
     scores: Mapping[str, Scores]
@@ -179,40 +180,39 @@ def query_ids(experiment: Experiment, dataset: str) -> tuple[str, ...]:
     """Return the ids of a data set's judged queries, in the order of the first evaluation."""
     for evaluations in experiment.evaluations():
         if dataset in evaluations:
-            return tuple(next(iter(evaluations[dataset].measures.values())))
+            return tuple(evaluations[dataset].record.queries)
     return ()
 
 
 def scores_of(trials: Sequence[Trial], measure: str, queries: Mapping[str, Sequence[str]]) -> Scores:
     """Return one variant's per-query scores, data sets and queries in the order of ``queries``."""
     tables = [
-        np.array([[trial.evaluations[name].measures[measure][query] for query in ids] for trial in trials])
+        np.array([[trial.evaluations[name].record.measures[measure][query] for query in ids] for trial in trials])
         for name, ids in queries.items()
     ]
     return Scores(tuple(trial.seed for trial in trials), tuple(tables))
 
 
 def _baseline(experiment: Experiment) -> str:
-    labels = sorted({trial.label for trial in experiment.trials if trial.record.get("is_baseline")})
+    labels = sorted({trial.label for trial in experiment.trials if trial.record.is_baseline})
     if len(labels) != 1:
         found = ", ".join(labels) if labels else "none"
         raise ProjheadsError(
-            f"{experiment.path}: a report needs exactly one baseline, found {found}; "
-            "set heads.baseline and train again"
+            f"{experiment.path}: a report needs exactly one baseline, found {found}; set heads.baseline and train again"
         )
     return labels[0]
 
 
-def _datasets(experiment: Experiment) -> dict[str, Mapping[str, Any]]:
+def _datasets(experiment: Experiment) -> dict[str, DatasetFacts]:
     """Return the description of each data set, after checking that all evaluations used the same one."""
-    known: dict[str, tuple[Mapping[str, Any], frozenset[str]]] = {}
+    known: dict[str, tuple[DatasetFacts, frozenset[str]]] = {}
     for evaluations in experiment.evaluations():
         for name, evaluation in evaluations.items():
             queries = _checked_queries(experiment, evaluation)
-            first, first_queries = known.setdefault(name, (evaluation.dataset, queries))
-            if evaluation.dataset["hash"] != first["hash"] or queries != first_queries:
+            first, first_queries = known.setdefault(name, (evaluation.record.dataset, queries))
+            if evaluation.record.dataset.hash != first.hash or queries != first_queries:
                 raise ProjheadsError(
-                    f"{evaluation.run.with_suffix('.json')}: the content or the queries of {name} differ from those "
+                    f"{evaluation.path}: the content or the queries of {name} differ from those "
                     "of the other evaluations, so it cannot be paired; delete this file and evaluate again"
                 )
     return {name: known[name][0] for name in experiment.datasets}
@@ -220,14 +220,12 @@ def _datasets(experiment: Experiment) -> dict[str, Mapping[str, Any]]:
 
 def _checked_queries(experiment: Experiment, evaluation: Evaluation) -> frozenset[str]:
     for measure in experiment.measures:
-        if measure not in evaluation.measures:
-            where = evaluation.run.with_suffix(".json")
-            raise ProjheadsError(f"{where}: {unknown_name('measure', measure, evaluation.measures)}; evaluate again")
-    queries = frozenset(evaluation.measures[experiment.measures[0]])
+        if measure not in evaluation.record.measures:
+            unknown = unknown_name("measure", measure, evaluation.record.measures)
+            raise ProjheadsError(f"{evaluation.path}: {unknown}; evaluate again")
+    queries = frozenset(evaluation.record.queries)
     if len(queries) < 2:
-        raise ProjheadsError(
-            f"{evaluation.run.with_suffix('.json')}: has scores of fewer than two queries; judge more queries"
-        )
+        raise ProjheadsError(f"{evaluation.path}: has scores of fewer than two queries; judge more queries")
     return queries
 
 
@@ -259,8 +257,8 @@ def _verdicts(
 
 def _shares(experiment: Experiment, scores: Mapping[str, Scores], pairs: Pairs) -> Shares | None:
     first = {trial.label: trial.record for trial in reversed(experiment.trials)}
-    heads = {label: json.dumps(first[label].get("head"), sort_keys=True) for label in scores}
-    return variance_shares(scores, pairs, heads, {label: first[label].get("learning_rate") for label in scores})
+    heads = {label: json.dumps(first[label].head, sort_keys=True) for label in scores}
+    return variance_shares(scores, pairs, heads, {label: first[label].learning_rate for label in scores})
 
 
 def _design(scores: Mapping[str, Scores], baseline: str) -> Design | None:
@@ -280,7 +278,8 @@ def _means(
     return {
         measure: {
             name: tuple(
-                float(np.mean([one.evaluations[name].measures[measure][query] for query in ids])) for one in trials
+                float(np.mean([one.evaluations[name].record.measures[measure][query] for query in ids]))
+                for one in trials
             )
             for name, ids in queries.items()
         }
@@ -290,16 +289,16 @@ def _means(
 
 def _costs(trials: Sequence[Trial]) -> Costs:
     first = trials[0].record
-    evaluations = [evaluation for trial in trials for evaluation in trial.evaluations.values()]
-    encode_s = sum(one.timings.get("encode_s", 0.0) for one in evaluations)
-    texts = sum(one.dataset.get("documents", 0) + one.dataset.get("queries", 0) for one in evaluations)
-    index_bytes = [sum(one.bytes.get("index", 0) for one in trial.evaluations.values()) for trial in trials]
-    train_s = [trial.record["timings"]["train_s"] for trial in trials if "train_s" in trial.record["timings"]]
-    rates = {float(trial.record["learning_rate"]) for trial in trials if trial.record.get("learning_rate") is not None}
+    evaluations = [evaluation.record for trial in trials for evaluation in trial.evaluations.values()]
+    encode_s = sum(one.timings.encode_s for one in evaluations)
+    texts = sum(one.dataset.documents + one.dataset.queries for one in evaluations)
+    index_bytes = [sum(one.record.bytes.index for one in trial.evaluations.values()) for trial in trials]
+    train_s = [seconds for trial in trials if (seconds := trial.record.timings.train_s) is not None]
+    rates = {rate for trial in trials if (rate := trial.record.learning_rate) is not None}
     return Costs(
-        parameters=int(first["parameters"]),
-        multiply_adds=int(first["multiply_adds"]),
-        folds=bool(first["folds"]),
+        parameters=first.parameters,
+        multiply_adds=first.multiply_adds,
+        folds=first.folds,
         train_s=float(np.mean(train_s)) if train_s else None,
         encode_per_s=texts / encode_s if encode_s > 0 else None,
         index_bytes=round(float(np.mean(index_bytes))) or None,
@@ -310,16 +309,16 @@ def _costs(trials: Sequence[Trial]) -> Costs:
 
 def _reference_rows(experiment: Experiment, queries: Mapping[str, Sequence[str]]) -> list[Row]:
     rows = []
-    for name in dict.fromkeys(reference.name for reference in experiment.references):
-        group = [one for one in experiment.references if one.name == name]
+    for name in dict.fromkeys(reference.record.name for reference in experiment.references):
+        group = [one for one in experiment.references if one.record.name == name]
         complete = [one for one in group if all(dataset in one.evaluations for dataset in queries)]
-        lacking = tuple((one.seed, "not evaluated on every data set") for one in group if one not in complete)
+        lacking = tuple((one.record.seed, "not evaluated on every data set") for one in group if one not in complete)
         rows.append(
             Row(
                 label=name,
                 kind="reference",
-                about=group[0].description,
-                seeds=tuple(one.seed for one in complete),
+                about=group[0].record.description,
+                seeds=tuple(one.record.seed for one in complete),
                 scores=_means(experiment, complete, queries),
                 verdict=None,
                 dataset_verdicts={},

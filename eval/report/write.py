@@ -14,7 +14,7 @@ from eval.report.formats.data_files import csv_text, json_text
 from eval.report.formats.html import html_text
 from eval.report.formats.latex import latex_text
 from eval.report.formats.markdown import markdown_text
-from eval.report.load import load_experiment
+from eval.report.reading import load_experiment
 from eval.report.table import Leaderboard, build_leaderboard
 from experiment.disk.files import write_bytes, write_text
 from experiment.disk.layout import ExperimentFolder

@@ -5,9 +5,9 @@ Training and evaluation meet in these files and nowhere else.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from experiment.disk.files import LEFTOVERS, read_json, remove_paths
+from experiment.disk.files import LEFTOVERS, remove_paths
+from experiment.disk.records import TrialRecord
 
 __all__ = ["ExperimentFolder", "TrialFolder"]
 
@@ -60,9 +60,13 @@ class TrialFolder:
         """Delete what a killed evaluation left half-written; call it only while no other one works here."""
         remove_paths(self.evaluations.glob(LEFTOVERS))
 
-    def read_trial(self) -> dict[str, Any] | None:
-        """Return trial.json, or None where the trial was not finished."""
-        return read_json(self.trial_json) if self.trial_json.exists() else None
+    def read_trial(self) -> TrialRecord | None:
+        """Read trial.json; None if the trial neither finished nor failed yet.
+
+        Raises:
+            ProjheadsError: If the file is damaged.
+        """
+        return TrialRecord.find(self.trial_json)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def json_text(board: Leaderboard) -> str:
         "measure": board.measure,
         "measures": list(board.experiment.measures),
         "baseline": board.baseline,
-        "datasets": [dict(dataset) for dataset in board.datasets.values()],
+        "datasets": [dataset.model_dump() for dataset in board.datasets.values()],
         "columns": {column.name: column.column.explanation for column in columns},
         "rows": [_row_value(board, row) for row in board.rows],
         "shares": dataclasses.asdict(board.shares) if board.shares else None,

@@ -86,7 +86,7 @@ def _breakable(label: str) -> Markup:
 def _index(board: Leaderboard, dataset: str) -> str:
     """Name every way in which a data set was searched."""
     ways = {
-        str(trial.evaluations[dataset].index.get("factory") or trial.evaluations[dataset].index.get("kind"))
+        trial.evaluations[dataset].record.index.factory or trial.evaluations[dataset].record.index.kind
         for trial in board.experiment.trials
         if dataset in trial.evaluations
     }
@@ -96,8 +96,8 @@ def _index(board: Leaderboard, dataset: str) -> str:
 def _versions(board: Leaderboard) -> dict[str, str]:
     found: dict[str, set[str]] = {}
     for trial in board.experiment.trials:
-        for name, version in trial.record.get("versions", {}).items():
-            found.setdefault(str(name), set()).add(str(version))
+        for name, version in trial.record.versions.items():
+            found.setdefault(name, set()).add(version)
     return {name: ", ".join(sorted(found[name])) for name in sorted(found)}
 
 
@@ -105,8 +105,8 @@ def _hashes(board: Leaderboard) -> dict[str, list[str]]:
     """Return the distinct hashes of what went into the trials and evaluations."""
     trials = board.experiment.trials
     found = {
-        "configuration": {str(trial.record.get("config_hash", "")) for trial in trials},
-        "training data": {str(trial.record.get("data_hash", "")) for trial in trials},
+        "configuration": {trial.record.config_hash or "" for trial in trials},
+        "training data": {trial.record.data_hash or "" for trial in trials},
     }
-    found |= {name: {str(dataset["hash"])} for name, dataset in board.datasets.items()}
+    found |= {name: {dataset.hash} for name, dataset in board.datasets.items()}
     return {name: sorted(values - {""}) for name, values in found.items()}

@@ -7,9 +7,9 @@ from rich.console import Console
 from eval.__main__ import main
 from eval.report import compare
 from eval.report.compare import merge_experiments
-from eval.report.load import load_experiment
 from eval.report.plan import plan_value, print_plan
 from eval.report.queries import changed_queries, shown_variant
+from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from experiment.disk.files import write_json
 from projheads.errors import ProjheadsError

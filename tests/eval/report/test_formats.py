@@ -8,7 +8,7 @@ from rich.console import Console
 from eval.report import format as fmt
 from eval.report import write_report
 from eval.report.formats import console
-from eval.report.load import load_experiment
+from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from tests.eval.report.factory import Plan, make_experiment
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from eval.report.load import load_experiment
 from eval.report.model_table import print_models
 from eval.report.queries import changed_queries, shown_variant
+from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from eval.report.write import write_report
 from experiment.disk.files import write_json

@@ -8,7 +8,7 @@ import statistics
 import pytest
 
 from eval.report.linearised import has_linearised, if_linearised
-from eval.report.load import load_experiment
+from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from eval.report.write import write_report
 from tests.eval.report.factory import Plan, make_experiment

@@ -11,7 +11,7 @@ import pytest
 from eval.report import drawing, write_report
 from eval.report.figures import FIGURES
 from eval.report.formats.html import html_text
-from eval.report.load import load_experiment
+from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from tests.eval.report.factory import HOSTILE, Plan, make_experiment, sweep_record
 

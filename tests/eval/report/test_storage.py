@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from eval.report import write_report
-from eval.report.load import load_experiment
+from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from experiment.disk.files import write_json
 from tests.eval.report.factory import Plan, make_experiment

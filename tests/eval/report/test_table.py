@@ -6,7 +6,7 @@ import pytest
 
 from eval.report import write_report
 from eval.report.answer import answer, notes
-from eval.report.load import load_experiment
+from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from tests.eval.report.factory import Plan, make_experiment
 

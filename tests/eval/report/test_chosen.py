@@ -3,9 +3,9 @@ import pytest
 
 from eval.report import write_report
 from eval.report.answer import notes
-from eval.report.load import load_experiment
+from eval.report.chosen import chosen_point, sweep_shares
+from eval.report.reading import load_experiment
 from eval.report.results import Trial
-from eval.report.sweep import chosen_point, sweep_shares
 from eval.report.table import build_leaderboard
 from tests.eval.report.factory import Plan, make_experiment, sweep_record
 

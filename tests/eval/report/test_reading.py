@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from eval.report.load import load_experiment
+from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from experiment.disk.files import write_json
 from projheads.errors import ProjheadsError
@@ -62,8 +62,8 @@ def test_a_broken_line_of_train_jsonl_is_named_by_its_number(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda record: record["dataset"].update(hash="other"), "another pydocs than the other evaluations"),
-        (lambda record: record["measures"]["nDCG@10"].pop("q3"), "another pydocs than the other evaluations"),
+        (lambda record: record["dataset"].update(hash="other"), "the content or the queries of pydocs differ"),
+        (lambda record: record["measures"]["nDCG@10"].pop("q3"), "the content or the queries of pydocs differ"),
         (lambda record: record["measures"].pop("RR@10"), 'unknown measure "RR@10"'),
         (lambda record: record.pop("index"), "has no index"),
     ],
@@ -83,7 +83,7 @@ def test_two_baselines_are_refused(folder):
     path = sorted(folder.glob("trials/ffn*/seed-1/trial.json"))[0]
     record = json.loads(path.read_text())
     write_json(path, record | {"is_baseline": True})
-    with pytest.raises(ProjheadsError, match="one variant marked as the baseline"):
+    with pytest.raises(ProjheadsError, match="exactly one baseline"):
         build_leaderboard(load_experiment(folder))
 
 
