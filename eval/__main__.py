@@ -10,6 +10,7 @@ from typing import Any
 
 from experiment.console.command import run_command
 from experiment.executors.options import add_executor_options, open_executor
+from projheads.errors import ProjheadsError
 
 __all__ = ["command_parser", "main"]
 
@@ -104,7 +105,7 @@ def _add_models(command: argparse.ArgumentParser) -> None:
         help="an ir-measures expression; may be repeated, and verdicts are about the first",
     )
     command.add_argument("--index", help="auto, exact or a FAISS factory string")
-    command.add_argument("--split", help="split of all data sets (default: the one on which models are compared)")
+    command.add_argument("--split", help="split of all datasets (default: the one on which models are compared)")
     command.add_argument("--host", help="the host that opens the models (default: the one that wrote each)")
     command.add_argument("--output", help="folder of the results (default: outputs/checkpoints)")
     _add_shared(command)
@@ -118,6 +119,9 @@ def _models(options: argparse.Namespace) -> None:
     from experiment.console.progress import Progress
     from projheads.registry import import_head_file
 
+    for word in options.settings:
+        if "=" not in word:
+            raise ProjheadsError(f"{word}: not of the form key=value; repeat an option for each of its values")
     for file in options.heads:
         import_head_file(file)
     sources = [{"source": name, "split": options.split} if options.split else name for name in options.datasets]

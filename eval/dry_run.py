@@ -10,10 +10,10 @@ __all__ = ["print_dry_run"]
 
 
 def print_dry_run(config: ExperimentConfig) -> None:
-    """Print which trials would be evaluated on which data sets.
+    """Print which trials would be evaluated on which datasets.
 
     Raises:
-        ProjheadsError: If the index or a data set cannot be used.
+        ProjheadsError: If the index or a dataset cannot be used.
     """
     settings = config.eval
     check_search(search_settings(settings), config.heads.out_features)

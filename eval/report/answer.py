@@ -79,7 +79,7 @@ def _winner(board: Leaderboard, best: Row, verdict: Verdict, count: int) -> str:
 
 def _where(board: Leaderboard) -> str:
     names = list(board.datasets)
-    where = names[0] if len(names) == 1 else f"{len(names)} data sets"
+    where = names[0] if len(names) == 1 else f"{len(names)} datasets"
     return f"{where} with {_counted(len(board.baseline_row.seeds), 'seed')}"
 
 

@@ -30,7 +30,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One column, or one for each of several measures, data sets or forms of storage.
+    """One column, or one for each of several measures, datasets or forms of storage.
 
     Attributes:
         name: Its key in the data files; ``{key}`` and ``{measure}`` are filled in.
@@ -128,7 +128,7 @@ def _forms(board: Leaderboard) -> Sequence[str]:
 MEASURE = Column(
     "{key}",
     "{key}",
-    "Mean over data sets and seeds, ± the standard deviation over seeds; verdicts are about the first measure.",
+    "Mean over datasets and seeds, ± the standard deviation over seeds; the verdicts are about this measure.",
     lambda cell: cell.row.mean(cell.key),
     EVERYWHERE,
     unit="points",
@@ -201,7 +201,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     replace(
         MEASURE,
-        explanation="The same for the other measures; no verdict is about them.",
+        explanation="Mean over datasets and seeds, ± the standard deviation over seeds; no verdict is about this measure.",
         forms=PAPER,
         each=("other measures", lambda board: board.experiment.measures[1:]),
     ),
@@ -216,10 +216,10 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "{measure} {key}",
         "{measure} {key}",
-        "Mean over seeds on one data set, if there are several.",
+        "Mean over seeds on one dataset, if there are several.",
         lambda cell: cell.row.mean(cell.board.measure, cell.key),
         DATA,
-        each=("data set", lambda board: list(board.datasets) if len(board.datasets) > 1 else []),
+        each=("dataset", lambda board: list(board.datasets) if len(board.datasets) > 1 else []),
     ),
     Column(
         "parameters",
@@ -278,7 +278,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "index_bytes",
         "index",
-        "Size of the index over all data sets; exact search has none.",
+        "Size of the index over all datasets; exact search has none.",
         _cost("index_bytes"),
         ("html", *DATA),
         write=fmt.bytes_text,

@@ -75,7 +75,7 @@ def seeds(board: Leaderboard) -> Figure | None:
 
 
 def heat_map(board: Leaderboard) -> Figure | None:
-    """Draw the difference from the baseline of each variant on each data set."""
+    """Draw the difference from the baseline of each variant on each dataset."""
     rows = [row for row in board.rows if row.dataset_verdicts]
     if not rows or len(board.datasets) < 2:
         return None
@@ -190,7 +190,7 @@ def storage(board: Leaderboard) -> Figure | None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: fmt.bytes_text(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.08, y=0.16)
-    axes.set_xlabel("size of the index over all data sets")
+    axes.set_xlabel("size of the index over all datasets")
     axes.set_ylabel(f"{board.measure}, points")
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0)
     return figure
@@ -209,8 +209,8 @@ FIGURES: dict[str, Drawing] = {
         seeds,
     ),
     "heat-map": Drawing(
-        "By data set",
-        "Difference from the baseline in points; in bold if that data set shows it without the others.",
+        "By dataset",
+        "Difference from the baseline in points; in bold if that dataset shows it without the others.",
         heat_map,
         wide=True,
     ),

@@ -160,7 +160,7 @@ def seeds_needed(design: Design, wanted: float) -> str:
 
 
 def queries_needed(design: Design, wanted: float) -> str:
-    """Write how many queries, over all data sets, would detect a difference with these seeds."""
+    """Write how many queries, over all datasets, would detect a difference with these seeds."""
     factor = design.queries_needed(wanted)
     if factor is None:
         return "no number of queries is enough; add seeds"

@@ -13,7 +13,7 @@ def has_linearised(board: Leaderboard) -> bool:
 
 
 def if_linearised(board: Leaderboard, row: Row) -> float | None:
-    """Return the mean over data sets and seeds, as ``row.mean`` is; a head that folds is its own linear fit.
+    """Return the mean over datasets and seeds, as ``row.mean`` is; a head that folds is its own linear fit.
 
     None for a reference, and if some trial of the row was not scored with one.
     """

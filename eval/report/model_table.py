@@ -1,4 +1,4 @@
-"""The table at the end of an evaluation of given models: one line per data set, and their mean."""
+"""The table at the end of an evaluation of given models: one line per dataset, and their mean."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ def print_models(folder: Path, console: Console | None = None) -> None:
         console: Where to print; None for the terminal.
 
     Raises:
-        ProjheadsError: If it is empty, or nothing can be concluded from its data sets.
+        ProjheadsError: If it is empty, or nothing can be concluded from its datasets.
     """
     experiment, console = load_experiment(folder), console or Console()
     trials, measures = experiment.trials, experiment.measures
@@ -34,7 +34,7 @@ def print_models(folder: Path, console: Console | None = None) -> None:
         columns = {trial.label: (trial.evaluations, measures[0]) for trial in trials}
         what = measures[0]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("data set", overflow="fold")
+    table.add_column("dataset", overflow="fold")
     for header in columns:
         table.add_column(Text(fmt.visible(header)), justify="right", overflow="fold")
     for name in experiment.datasets:

@@ -54,7 +54,7 @@ def print_plan(folder: Path, console: Console | None = None) -> None:
     for count in _seeds(design):
         cells = [fmt.points(difference) for difference in _detectable(design, count)]
         table.add_row(str(count), *cells, style="bold" if count == design.seeds else None)
-    where = f"{len(design.queries)} data sets" if len(design.queries) > 1 else next(iter(board.datasets))
+    where = f"{len(design.queries)} datasets" if len(design.queries) > 1 else next(iter(board.datasets))
     variants = "variant" if design.comparisons == 1 else "variants"
     console.print()
     console.print(

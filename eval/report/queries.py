@@ -51,7 +51,7 @@ class QueryChange:
 
 @dataclass(frozen=True)
 class DatasetQueries:
-    """The queries of one data set that changed the most, the largest change first, and how many changed overall."""
+    """The queries of one dataset that changed the most, the largest change first, and how many changed overall."""
 
     dataset: str
     gained: tuple[QueryChange, ...]
@@ -67,7 +67,7 @@ def shown_variant(board: Leaderboard) -> Row | None:
 
 
 def changed_queries(board: Leaderboard, row: Row) -> list[DatasetQueries]:
-    """Return the queries of each data set that a variant changed the most.
+    """Return the queries of each dataset that a variant changed the most.
 
     Args:
         board: The leaderboard.
@@ -91,7 +91,7 @@ def _changed(
     after: NDArray[np.float64],
     trials: tuple[Trial, Trial],
 ) -> DatasetQueries:
-    """Choose the queries of a data set; ``trials``, the baseline's and the variant's, have the rankings to show."""
+    """Choose the queries of a dataset; ``trials``, the baseline's and the variant's, have the rankings to show."""
     ids, texts = board.queries[dataset], board.experiment.texts(dataset)
     change = after - before
     order = np.argsort(-change, kind="stable")

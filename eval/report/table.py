@@ -30,7 +30,7 @@ class Costs:
         folds: Whether the head folds to one matrix, and then costs as much as a linear head.
         train_s: Seconds of training; None if not measured.
         encode_per_s: Texts encoded per second, queries and documents together; None if not measured.
-        index_bytes: Bytes of the index over all data sets; None without one.
+        index_bytes: Bytes of the index over all datasets; None without one.
         learning_rates: The learning rates of its trials.
         chosen: The point of the sweep that they were trained at; None without a sweep.
     """
@@ -54,9 +54,9 @@ class Row:
         kind: What the row is.
         about: A reference's description; empty for a variant.
         seeds: Seeds whose trials count.
-        scores: For each measure and data set, the mean over queries of each of ``seeds``.
-        verdict: Against the baseline over all data sets; None for the baseline, references and failed variants.
-        dataset_verdicts: The same on each single data set.
+        scores: For each measure and dataset, the mean over queries of each of ``seeds``.
+        verdict: Against the baseline over all datasets; None for the baseline, references and failed variants.
+        dataset_verdicts: The same on each single dataset.
         costs: None for a reference, and for a variant without a finished trial.
         failures: Seed and reason of each trial that does not count.
         stored: Scores and bytes by form of storage, the largest first; empty if none was tried.
@@ -74,11 +74,11 @@ class Row:
     stored: tuple[StoredForm, ...] = ()
 
     def by_seed(self, measure: str) -> tuple[float, ...]:
-        """Return each seed's mean over data sets."""
+        """Return each seed's mean over datasets."""
         return tuple(float(value) for value in np.mean(list(self.scores[measure].values()), axis=0))
 
     def mean(self, measure: str, dataset: str | None = None) -> float | None:
-        """Return the mean over seeds, of one data set or over all; None if no trial counts."""
+        """Return the mean over seeds, of one dataset or over all; None if no trial counts."""
         if not self.seeds:
             return None
         return float(np.mean(self.by_seed(measure) if dataset is None else self.scores[measure][dataset]))
@@ -96,11 +96,11 @@ class Leaderboard:
         experiment: The experiment it was made from.
         measure: The measure that verdicts are about.
         baseline: Label of the baseline.
-        datasets: The description of each data set, by name.
+        datasets: The description of each dataset, by name.
         rows: Variants, best mean first; those without a score last.
         references: Reference rows, best mean first.
         scores: Per-query scores of ``measure``, of every variant that has any.
-        queries: The ids of each data set's judged queries, in the order of ``scores``.
+        queries: The ids of each dataset's judged queries, in the order of ``scores``.
         letters: Group letters of each variant with enough seeds; two that share one are not distinguishable.
         shares: What moves a score; None if there are too few trials to say.
         sweep: What the learning rate and the seed move in the sweep's own scores; None without a sweep.
@@ -131,7 +131,7 @@ def build_leaderboard(experiment: Experiment) -> Leaderboard:
 
     Raises:
         ProjheadsError: If the experiment has no evaluation or not exactly one baseline, or if its evaluations of a
-            data set differ in its hash or queries.
+            dataset differ in its hash or queries.
     """
     baseline = _baseline(experiment)
     if not experiment.datasets:
@@ -177,7 +177,7 @@ def build_leaderboard(experiment: Experiment) -> Leaderboard:
 
 
 def query_ids(experiment: Experiment, dataset: str) -> tuple[str, ...]:
-    """Return the ids of a data set's judged queries, in the order of the first evaluation."""
+    """Return the ids of a dataset's judged queries, in the order of the first evaluation."""
     for evaluations in experiment.evaluations():
         if dataset in evaluations:
             return tuple(evaluations[dataset].record.queries)
@@ -185,7 +185,7 @@ def query_ids(experiment: Experiment, dataset: str) -> tuple[str, ...]:
 
 
 def scores_of(trials: Sequence[Trial], measure: str, queries: Mapping[str, Sequence[str]]) -> Scores:
-    """Return one variant's per-query scores, data sets and queries in the order of ``queries``."""
+    """Return one variant's per-query scores, datasets and queries in the order of ``queries``."""
     tables = [
         np.array([[trial.evaluations[name].record.measures[measure][query] for query in ids] for trial in trials])
         for name, ids in queries.items()
@@ -204,7 +204,7 @@ def _baseline(experiment: Experiment) -> str:
 
 
 def _datasets(experiment: Experiment) -> dict[str, DatasetFacts]:
-    """Return the description of each data set, after checking that all evaluations used the same one."""
+    """Return the description of each dataset, after checking that all evaluations used the same one."""
     known: dict[str, tuple[DatasetFacts, frozenset[str]]] = {}
     for evaluations in experiment.evaluations():
         for name, evaluation in evaluations.items():
@@ -240,7 +240,7 @@ def _missing(trial: Trial, experiment: Experiment) -> str | None:
 def _verdicts(
     scores: Mapping[str, Scores], baseline: str, datasets: Sequence[str]
 ) -> tuple[dict[str, Verdict], dict[str, dict[str, Verdict]]]:
-    """Judge the variants that share a seed with the baseline, over all data sets and on each."""
+    """Judge the variants that share a seed with the baseline, over all datasets and on each."""
     if baseline not in scores:
         return {}, {}
     seeds = set(scores[baseline].seeds)
@@ -312,7 +312,7 @@ def _reference_rows(experiment: Experiment, queries: Mapping[str, Sequence[str]]
     for name in dict.fromkeys(reference.record.name for reference in experiment.references):
         group = [one for one in experiment.references if one.record.name == name]
         complete = [one for one in group if all(dataset in one.evaluations for dataset in queries)]
-        lacking = tuple((one.record.seed, "not evaluated on every data set") for one in group if one not in complete)
+        lacking = tuple((one.record.seed, "not evaluated on every dataset") for one in group if one not in complete)
         rows.append(
             Row(
                 label=name,

@@ -84,7 +84,7 @@ def _breakable(label: str) -> Markup:
 
 
 def _index(board: Leaderboard, dataset: str) -> str:
-    """Name every way in which a data set was searched."""
+    """Name every way in which a dataset was searched."""
     ways = {
         trial.evaluations[dataset].record.index.factory or trial.evaluations[dataset].record.index.kind
         for trial in board.experiment.trials

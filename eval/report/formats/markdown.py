@@ -28,14 +28,14 @@ def markdown_text(board: Leaderboard) -> str:
             [[_label(row), *(escape(column.text(row)) for column in columns[1:])] for row in every],
         ),
         "",
-        "Scores and differences are in points (times 100): the mean over data sets and seeds ± the standard deviation",
+        "Scores and differences are in points (times 100): the mean over datasets and seeds ± the standard deviation",
         f"over seeds. Differences from {escape(board.baseline)} are paired by query and seed and have a 95% interval.",
         "",
     ]
     if len(board.datasets) > 1:
         header = ["variant", *map(escape, board.datasets)]
         rows = [[escape(row.label), *_dataset_cells(board, row)] for row in every]
-        lines += [f"## {escape(board.measure)} by data set", "", *markdown_table(header, rows), ""]
+        lines += [f"## {escape(board.measure)} by dataset", "", *markdown_table(header, rows), ""]
     if any(row.stored for row in board.rows):
         header = ["variant", "stored as", "bytes per vector", "index", escape(board.measure), "change [95%]"]
         rows = [_stored_cells(row.label, one) for row in board.rows for one in row.stored]

@@ -18,7 +18,7 @@ TITLE = "nDCG@10 if linearised"
 
 
 def with_stand_ins(folder, labels=(CURVED,)):
-    """Give trials of the labels a stand-in that scores 0.01 less than seed and data set make it; return the means."""
+    """Give trials of the labels a stand-in that scores 0.01 less than seed and dataset make it; return the means."""
     means = []
     for file in sorted(folder.glob("trials/*/seed-*/trial.json")):
         trial = json.loads(file.read_text())
