@@ -201,7 +201,7 @@ COLUMNS: tuple[Column, ...] = (
     ),
     replace(
         MEASURE,
-        explanation="Mean over datasets and seeds, ± the standard deviation over seeds; no verdict is about this measure.",
+        explanation="Mean over datasets and seeds, ± the standard deviation over seeds; it has no verdict.",
         forms=PAPER,
         each=("other measures", lambda board: board.experiment.measures[1:]),
     ),
