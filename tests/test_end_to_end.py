@@ -156,7 +156,7 @@ def test_a_change_of_the_file_is_a_change_of_the_trial(work):
     (work / "mine.py").write_text(HEAD.replace("self.factor * self", "2 * self.factor * self"))
     try:
         done = run(work, "eval", "out")
-        assert "doubled(factor=3.0) seed 0: passed over, the file of its head has changed" in done.stdout
+        assert "doubled(factor=3.0) seed 0: skipped, the file of its head has changed" in done.stdout
         done = run(work, "train", "try.yaml", "--heads", "mine.py")
         assert done.returncode == 0, done.stderr
         changed = {f for f in trials(work) if f.joinpath("trial.json").stat().st_mtime_ns != stamps[f]}

@@ -9,9 +9,9 @@ from typing import Any
 
 from eval.report.groups import group_members, merge_groups
 from eval.report.results import Evaluation, Experiment, InconclusiveError, Reference, Trial, all_evaluations
-from experiment.config.yaml12 import read_yaml
 from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.records import EvaluationRecord, ReferenceRecord, TrialRecord, read_train_lines
+from experiment.disk.yaml12 import read_yaml
 from projheads.errors import ProjheadsError
 
 __all__ = ["load_experiment"]

@@ -234,8 +234,8 @@ class TrialRecord(Record):
 
     @model_validator(mode="after")
     def _finished_with_a_model(self) -> Self:
-        if self.status == "finished" and self.weights_hash is None:
-            raise ValueError("weights_hash: is null although the status is finished")
+        if (self.status == "finished") != (self.weights_hash is not None):
+            raise ValueError(f"weights_hash: does not agree with the status {self.status}")
         return self
 
 

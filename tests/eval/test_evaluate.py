@@ -402,11 +402,11 @@ def test_another_experiment_finds_the_token_states_in_the_cache(miniature, fake_
 
 
 def test_failed_and_missing_trials_are_passed_over_and_said(miniature, capsys):
-    miniature.change_trial("linear", 0, status="failed", error="the loss is not finite at step 3")
+    miniature.change_trial("linear", 0, status="failed", weights_hash=None, error="the loss is not finite at step 3")
     miniature.folder.trial(SLUGS[1], 1).trial_json.unlink()
     evaluate(miniature.config())
     out = capsys.readouterr().out
-    assert "linear seed 0: passed over, its training failed (the loss is not finite at step 3)" in out
+    assert "linear seed 0: skipped, its training failed (the loss is not finite at step 3)" in out
     assert 'not trained yet: ffn(activation="gelu") seed 1' in out
     assert not miniature.folder.trial("linear", 0).eval_json("odd").exists()
     assert miniature.folder.trial("linear", 1).eval_json("odd").exists()
@@ -475,7 +475,7 @@ def test_the_pretrained_backbone_is_fetched_where_no_model_has_it(miniature, fak
 def test_untrained_rows_that_training_did_not_write_are_passed_over_and_said(miniature, capsys):
     shutil.rmtree(miniature.folder.path / "references")
     evaluate(miniature.config())
-    assert "untrained: passed over" in capsys.readouterr().out
+    assert "untrained: skipped" in capsys.readouterr().out
     assert len(results(miniature.folder)) == 6
 
 
@@ -570,7 +570,7 @@ def test_the_command_takes_an_output_folder_even_one_that_was_moved(miniature, c
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(miniature, capsys):
-    miniature.change_trial("linear", 0, status="failed")
+    miniature.change_trial("linear", 0, status="failed", weights_hash=None)
     before = sorted(miniature.folder.path.rglob("*"))
     assert run_command(main, [str(miniature.yaml), "--dry-run"]) == 0
     out = capsys.readouterr().out

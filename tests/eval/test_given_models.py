@@ -13,6 +13,7 @@ from eval.__main__ import main
 from eval.runs import read_run
 from experiment.console.command import run_command
 from experiment.disk.layout import ExperimentFolder
+from experiment.disk.records import EvaluationRecord
 from projheads.build import build_head
 from projheads.hosts import available_hosts, load_host
 from projheads.hosts.base import EncodingSettings
@@ -113,7 +114,7 @@ def test_scores_are_maxsim_of_what_the_host_encodes(host, ours, backbone, data, 
         stock(host, backbone, path)
     assert evaluate(tmp_path, "--model", path, "--datasets", data, "--output", tmp_path / "out") == 0
     captured = capsys.readouterr()
-    assert f"a checkpoint of {host}, 32 -> 16 features" in captured.out
+    assert f"a {host} checkpoint, 32 -> 16 features" in captured.out
     queries = encoded(host, path, list(QUERIES.values()), is_query=True)
     documents = encoded(host, path, TEXTS, is_query=False)
     files = only(tmp_path / "out")
@@ -128,7 +129,7 @@ def test_scores_are_maxsim_of_what_the_host_encodes(host, ours, backbone, data, 
     assert record["truncated"]["documents"] >= 1
     assert len(record["dataset"]["hash"]) == 64
     about = files.read_trial()
-    assert about["parameters"] == about["multiply_adds"] == 512 if not ours else about["parameters"] > 512
+    assert about.parameters == about.multiply_adds == 512 if not ours else about.parameters > 512
     assert f"{100 * record['means']['nDCG@10']:.2f}" in captured.out
 
 
@@ -148,7 +149,7 @@ def test_two_models_are_compared_and_one_seed_is_said_to_conclude_nothing(two, d
     rows = {row["label"]: row for row in board["rows"]}
     assert board["baseline"] == str(two[0])
     means = {
-        trial.read_trial()["label"]: json.loads(trial.eval_json("data").read_text())["measures"]["nDCG@10"]
+        trial.read_trial().label: json.loads(trial.eval_json("data").read_text())["measures"]["nDCG@10"]
         for trial in ExperimentFolder(tmp_path / "out").trials()
     }
     paired = np.mean([means[str(two[1])][query] - means[str(two[0])][query] for query in QUERIES])
@@ -217,12 +218,12 @@ def experiment_on(data, path, queries=QUERIES):
     make_experiment(path, Plan(effects={"linear": 0.0}, seeds=(3, 4, 5), datasets=("data",), references=()))
     for trial in ExperimentFolder(path).trials():
         write_eval(trial, "data", np.linspace(0, 1, len(QUERIES)), Plan())
-        record = json.loads(trial.eval_json("data").read_text())
-        record["dataset"]["hash"] = open_collection(str(data), split="test").hash
-        record["measures"] = {
-            measure: dict(zip(queries, scores.values(), strict=True)) for measure, scores in record["measures"].items()
+        record = EvaluationRecord.read(trial.eval_json("data"))
+        dataset = record.dataset.replace(hash=open_collection(str(data), split="test").hash)
+        measures = {
+            measure: dict(zip(queries, scores.values(), strict=True)) for measure, scores in record.measures.items()
         }
-        trial.eval_json("data").write_text(json.dumps(record))
+        record.replace(dataset=dataset, measures=measures).write(trial.eval_json("data"))
     return path
 
 

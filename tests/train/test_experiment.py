@@ -50,18 +50,18 @@ def test_an_experiment_leaves_what_the_design_says(folder, backbone, capsys):
     folder(backbone)
     experiment = train()
     trials = [trial.read_trial() for trial in experiment.trials()]
-    assert [(trial["label"], trial["seed"]) for trial in trials] == [
+    assert [(trial.label, trial.seed) for trial in trials] == [
         ("ffn(depth=2)", 0), ("ffn(depth=2)", 1), ("linear", 0), ("linear", 1)
     ]  # fmt: skip
-    assert all(trial["status"] == "finished" for trial in trials)
-    assert [trial["is_baseline"] for trial in trials] == [False, False, True, True]
-    assert trials[2]["parameters"] == 32 * 8
+    assert all(trial.status == "finished" for trial in trials)
+    assert [trial.is_baseline for trial in trials] == [False, False, True, True]
+    assert trials[2].parameters == 32 * 8
     for trial, about in zip(experiment.trials(), trials, strict=True):
         lines = [json.loads(line) for line in trial.train_jsonl.read_text().splitlines()]
         assert [line["step"] for line in lines if "loss" in line] == [1, 2, 4, 6, 7]
-        assert about["weights_hash"] == weights_hash(trial.model)
-        assert about["validation"].keys() == {"loss", "accuracy", "nDCG@10"}
-    assert len({trial["weights_hash"] for trial in trials}) == 4
+        assert about.weights_hash == weights_hash(trial.model)
+        assert about.validation.keys() == {"loss", "accuracy", "nDCG@10"}
+    assert len({trial.weights_hash for trial in trials}) == 4
     assert {reference.path.parent.name for reference in experiment.references()} == {"untrained"}
     assert load_config(experiment.experiment_yaml) == load_config(Path("try.yaml"))
     told = capsys.readouterr().out
@@ -147,8 +147,8 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(folder, backbone, capsy
     folder(backbone)
     experiment = train("seeds=[0]", "train.loss.temperature=1e-40")
     trials = [trial.read_trial() for trial in experiment.trials()]
-    assert [trial["status"] for trial in trials] == ["failed", "failed"]
-    assert all("lower train.optimizer.head_lr" in trial["error"] for trial in trials)
+    assert [trial.status for trial in trials] == ["failed", "failed"]
+    assert all("lower train.optimizer.head_lr" in trial.error for trial in trials)
     assert all(not trial.model.exists() for trial in experiment.trials())
     assert "[2/2] ffn(depth=2) seed 0: FAILED: step 1" in capsys.readouterr().out
 
@@ -310,8 +310,8 @@ def test_a_full_memory_or_disk_fails_the_trial_and_the_others_go_on(folder, back
     assert told.count("FAILED") == 2
     assert "FAILED: the device is out of memory; lower train.batch_size" in told
     assert "FAILED: the disk is full at x; make room, and the same command goes on with this trial" in told
-    assert sorted(trial.read_trial()["status"] for trial in experiment.trials()) == ["failed"] * 2 + ["finished"] * 2
-    assert {trial.read_trial()["status"] for trial in train().trials()} == {"finished"}
+    assert sorted(trial.read_trial().status for trial in experiment.trials()) == ["failed"] * 2 + ["finished"] * 2
+    assert {trial.read_trial().status for trial in train().trials()} == {"finished"}
 
 
 def test_a_trial_that_a_full_disk_ended_goes_on_from_its_last_point(folder, backbone, monkeypatch):
@@ -334,7 +334,7 @@ def test_a_trial_that_a_full_disk_ended_goes_on_from_its_last_point(folder, back
     with monkeypatch.context() as patch:
         patch.setattr("train.resume.save_file", full)
         (trial,) = train(*options).trials()
-    assert "the disk is full" in trial.read_trial()["error"]
+    assert "the disk is full" in trial.read_trial().error
     assert [point.name for point in trial.checkpoint.glob("step-*")] == ["step-2"]
     monkeypatch.setattr("train.trainer.train_trial", watched)
     assert hashes(train(*options)) == whole

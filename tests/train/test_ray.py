@@ -90,8 +90,8 @@ def test_a_killed_worker_is_replaced_and_the_results_are_those_of_one_process(fo
     bad = load_config(Path("try.yaml"), (*SETTINGS, "output=bad", "seeds=[0]", "train.loss.temperature=1e-40"))
     run_training(bad, cluster)
     records = [trial.read_trial() for trial in ExperimentFolder(bad.output).trials()]
-    assert [record["status"] for record in records] == ["failed", "failed"]
-    assert all("lower train.optimizer.head_lr" in record["error"] for record in records)
+    assert [record.status for record in records] == ["failed", "failed"]
+    assert all("lower train.optimizer.head_lr" in record.error for record in records)
 
 
 def test_what_no_machine_has_is_told_where_ray_would_wait_for_ever():

@@ -89,7 +89,7 @@ def test_another_checkpoint_is_another_trial(trained):
     weights = next(Path("start").glob("1_*/model.safetensors"))
     save_file({name: 2 * tensor for name, tensor in load_file(weights).items()}, weights)
     after = train("upgraded", host, "start", "heads.init=preserve").trials()[0].read_trial()
-    assert before["key"] != after["key"]
+    assert before.key != after.key
 
 
 def test_the_hosts_own_dense_is_gone_on_from(trained, backbone):

@@ -229,6 +229,11 @@ def stand_in(record: EvaluationRecord, loss: float) -> StandIn:
     )
 
 
+def without(measures: dict[str, dict[str, float]], query: str) -> dict[str, dict[str, float]]:
+    """The scores of all queries but one."""
+    return {name: {one: score for one, score in scores.items() if one != query} for name, scores in measures.items()}
+
+
 def sweep_record(
     scores: dict[float, list[float | None]], *, measure: str = "nDCG@10 on 128 held-out pairs"
 ) -> SweepRecord:

@@ -1,5 +1,4 @@
 import io
-import json
 
 import pytest
 from rich.console import Console
@@ -11,9 +10,9 @@ from eval.report.plan import plan_value, print_plan
 from eval.report.queries import changed_queries, shown_variant
 from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
-from experiment.disk.files import write_json
+from experiment.disk.records import EvaluationRecord
 from projheads.errors import ProjheadsError
-from tests.eval.report.factory import Plan, make_experiment
+from tests.eval.report.factory import Plan, make_experiment, without
 
 ONE = Plan(effects={"linear": 0.0, "a": 0.01}, datasets=("pydocs", "scifact"), queries=30)
 TWO = Plan(effects={"linear": 0.0, "b": 0.02}, datasets=("pydocs", "nfcorpus"), queries=30)
@@ -21,9 +20,7 @@ TWO = Plan(effects={"linear": 0.0, "b": 0.02}, datasets=("pydocs", "nfcorpus"), 
 
 def rewrite(folder, change):
     for path in folder.glob("*/*/*/eval/*.json"):
-        record = json.loads(path.read_text())
-        change(record)
-        write_json(path, record)
+        change(EvaluationRecord.read(path)).write(path)
 
 
 @pytest.fixture
@@ -37,8 +34,8 @@ def test_two_experiments_become_one_with_the_first_ones_baseline(folders):
     assert board.baseline == "one: linear"
     assert list(board.datasets) == ["pydocs"]
     assert board.experiment.remarks == (
-        "scifact is left out, for two has no evaluation on it",
-        "nfcorpus is left out, for one has no evaluation on it",
+        "scifact is left out: two has no evaluation on it",
+        "nfcorpus is left out: one has no evaluation on it",
     )
     assert all(row.verdict.seeds == 3 for row in board.rows if row.verdict)
 
@@ -53,26 +50,26 @@ def test_the_comparison_is_written_and_printed_with_what_was_left_out(folders, t
 
 
 def test_another_content_of_a_data_set_is_refused_with_the_reason(folders):
-    rewrite(folders[1], lambda record: record["dataset"].update(hash="other"))
-    with pytest.raises(ProjheadsError, match="pydocs is left out, for one and two have different contents of it"):
+    rewrite(folders[1], lambda record: record.replace(dataset=record.dataset.replace(hash="other")))
+    with pytest.raises(ProjheadsError, match="pydocs is left out: its content differs between one and two"):
         merge_experiments(folders)
 
 
 def test_another_set_of_queries_is_refused_with_the_reason(folders):
-    rewrite(folders[1], lambda record: [scores.pop("q1", None) for scores in record["measures"].values()])
+    rewrite(folders[1], lambda record: record.replace(measures=without(record.measures, "q1")))
     with pytest.raises(ProjheadsError, match="scored on different queries of it"):
         merge_experiments(folders)
 
 
 def test_another_measure_is_refused_with_the_reason(folders):
-    rewrite(folders[1], lambda record: record["measures"].pop("nDCG@10"))
+    rewrite(folders[1], lambda record: record.replace(measures={"RR@10": record.measures["RR@10"]}))
     with pytest.raises(ProjheadsError, match="was not scored with nDCG@10"):
         merge_experiments(folders)
 
 
 @pytest.mark.parametrize("chosen", [[0], [0, 0], [0, 1, 0]])
 def test_one_experiment_or_the_same_twice_is_refused(folders, chosen):
-    with pytest.raises(ProjheadsError, match="two experiments or more, each given once"):
+    with pytest.raises(ProjheadsError, match="at least two experiments, each listed once"):
         merge_experiments([folders[place] for place in chosen])
 
 
@@ -123,7 +120,7 @@ def test_the_queries_that_changed_most_are_shown_with_their_texts(tmp_path):
     (changed,) = changed_queries(board, row)
     differences = {
         query: sum(
-            trial.evaluations["pydocs"].measures["nDCG@10"][query] * (1 if trial.label == "a" else -1) / 3
+            trial.evaluations["pydocs"].record.measures["nDCG@10"][query] * (1 if trial.label == "a" else -1) / 3
             for trial in board.experiment.trials
         )
         for query in board.queries["pydocs"]

@@ -129,5 +129,5 @@ def test_figures_warn_of_no_missing_letter(tmp_path, recwarn):
 
 def test_a_data_set_of_one_query_is_said_and_not_an_error(tmp_path, capsys):
     main(["report", str(make_experiment(tmp_path / "x", Plan(queries=1)))])
-    assert "one query says nothing about how far chance moves a score" in capsys.readouterr().out
+    assert "one judged query, which says nothing about how much of a score is chance" in capsys.readouterr().out
     assert not (tmp_path / "x/report").exists()

@@ -1,4 +1,3 @@
-import json
 import math
 import statistics
 
@@ -8,6 +7,8 @@ from eval.report import write_report
 from eval.report.answer import answer, notes
 from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
+from experiment.disk.layout import ExperimentFolder
+from experiment.disk.records import EvaluationRecord
 from tests.eval.report.factory import Plan, make_experiment
 
 
@@ -19,13 +20,13 @@ def test_means_spreads_and_differences_equal_those_computed_by_hand(tmp_path):
     datasets = ("pydocs", "scifact")
     board = board_of(tmp_path / "x", Plan(datasets=datasets, queries=7))
     by_label = {}
-    for path in tmp_path.glob("x/trials/*/*/trial.json"):
-        trial = json.loads(path.read_text())
+    for files in ExperimentFolder(tmp_path / "x").trials():
+        trial = files.read_trial()
         means = []
         for name in datasets:
-            record = json.loads((path.parent / "eval" / f"{name}.json").read_text())
-            means.append(statistics.fmean(record["measures"]["nDCG@10"].values()))
-        by_label.setdefault(trial["label"], {})[trial["seed"]] = statistics.fmean(means)
+            record = EvaluationRecord.read(files.eval_json(name))
+            means.append(statistics.fmean(record.measures["nDCG@10"].values()))
+        by_label.setdefault(trial.label, {})[trial.seed] = statistics.fmean(means)
     assert {row.label for row in board.rows} == set(by_label)
     for row in board.rows:
         scores = [by_label[row.label][seed] for seed in (0, 1, 2)]

@@ -8,7 +8,9 @@ import pytest
 from experiment.console.command import run_command
 from experiment.disk.files import read_json, sha256_file, sha256_json, write_bytes, write_folder, write_json
 from experiment.disk.layout import ExperimentFolder
+from experiment.disk.records import ReferenceRecord
 from projheads.errors import ProjheadsError
+from tests.eval.report.factory import trial_record
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
@@ -71,13 +73,14 @@ def test_hashes(tmp_path):
 def test_layout_is_the_one_of_the_design(tmp_path):
     folder = ExperimentFolder(tmp_path)
     trial = folder.trial("ffn-x", 3)
-    write_json(trial.trial_json, {"status": "finished"})
-    write_json(folder.reference("bm25").reference_json, {"name": "bm25"})
+    record = trial_record("ffn", 3, 0, None)
+    record.write(trial.trial_json)
+    ReferenceRecord(name="bm25", description="BM25", seed=0).write(folder.reference("bm25").reference_json)
     files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.json"))
     assert files == ["references/bm25/seed-0/reference.json", "trials/ffn-x/seed-3/trial.json"]
     assert trial.eval_run("scifact").relative_to(trial.path).as_posix() == "eval/scifact.run"
     assert [found.path for found in folder.trials()] == [trial.path]
-    assert trial.read_trial() == {"status": "finished"}
+    assert trial.read_trial() == record
     assert folder.trial("ffn-x", 4).read_trial() is None
 
 
