@@ -248,7 +248,7 @@ def test_what_cannot_be_paired_is_refused_with_the_reason(two, data, tmp_path, c
     )
     for folder, reason in (
         (other_queries, "scored on different queries"),
-        (other_content, "different contents of it (hash)"),
+        (other_content, "its content differs"),
         (tmp_path / "ap", "was not scored with nDCG@10"),
     ):
         capsys.readouterr()
