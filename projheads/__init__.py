@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from projheads.export import export_checkpoint, fold_checkpoint, swap_checkpoint
     from projheads.folding import fold, folds
     from projheads.head import Head
-    from projheads.init import list_inits
+    from projheads.init import list_inits, register_init
     from projheads.linear_fit import Linearised, linearise
     from projheads.presets import list_presets
     from projheads.registry import check_spec, head_class, head_options, list_heads, register_head
@@ -46,6 +46,7 @@ __all__ = [
     "maxsim",
     "maxsim_nway",
     "register_head",
+    "register_init",
     "swap_checkpoint",
     "swap_head",
 ]
@@ -57,7 +58,7 @@ _MODULES = {
     "export": ["export_checkpoint", "fold_checkpoint", "swap_checkpoint"],
     "folding": ["fold", "folds"],
     "head": ["Head"],
-    "init": ["list_inits"],
+    "init": ["list_inits", "register_init"],
     "linear_fit": ["Linearised", "linearise"],
     "presets": ["list_presets"],
     "registry": ["check_spec", "head_class", "head_options", "list_heads", "register_head"],

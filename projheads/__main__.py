@@ -12,7 +12,7 @@ from projheads.build import build_head
 from projheads.cost import head_cost, head_warnings
 from projheads.errors import ProjheadsError
 from projheads.export import FORMATS, Exported, export_checkpoint, fold_checkpoint, read_texts, swap_checkpoint
-from projheads.init import list_inits
+from projheads.init import find_init, list_inits
 from projheads.listing import Block, Table, print_blocks
 from projheads.presets import list_presets, preset, resolve_preset
 from projheads.registry import head_doc, head_options, import_head_file, list_heads
@@ -91,14 +91,15 @@ def command_parser() -> argparse.ArgumentParser:
 def _list(options: argparse.Namespace) -> tuple[Any, list[Block]]:
     heads = {name: head_doc(name).splitlines()[0] for name in list_heads()}
     presets = {name: preset(name) for name in list_presets()}
+    inits = {name: find_init(name).doc for name in list_inits()}
     result = {
         "heads": heads,
         "presets": {name: {"spec": str(known.spec), "source": known.source} for name, known in presets.items()},
-        "inits": list_inits(),
+        "inits": inits,
     }
     formulas = [(name, summary.removeprefix(f"{name}: ")) for name, summary in heads.items()]
     known = [(name, str(found.spec), found.source) for name, found in presets.items()]
-    return result, [Table("heads", formulas), Table("presets", known), f"inits: {', '.join(list_inits())}"]
+    return result, [Table("heads", formulas), Table("presets", known), Table("inits", list(inits.items()))]
 
 
 def _show(options: argparse.Namespace) -> tuple[Any, list[Block]]:

@@ -1,6 +1,10 @@
-"""How the first weights of a head are drawn: a choice of its own, apart from the head's form."""
+"""How the first weights of a head are drawn, independently of the head's form.
+
+An initialisation is a function below :func:`register_init`; listing, configuration and tests find it by its name.
+"""
 
 import contextlib
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,34 +17,121 @@ from projheads.errors import ProjheadsError, unknown_name
 from projheads.folding import fold
 from projheads.head import Head, head_label, reference_tensor
 
-__all__ = ["MAPPED_INITS", "SAMPLED_INITS", "initialise", "isolated_random_state", "list_inits", "take_over"]
-
-SAMPLED_INITS = ("norm-matched", "pca")
-"""The initialisations that look at a sample of token states."""
-
-MAPPED_INITS = ("pca", "preserve")
-"""The initialisations for heads that can take over a linear map."""
+__all__ = [
+    "INITS",
+    "Given",
+    "Init",
+    "find_init",
+    "initialise",
+    "isolated_random_state",
+    "list_inits",
+    "register_init",
+    "take_over",
+]
 
 _STEPS = 100
 _TOLERANCE = 1e-5
 
 
-def list_inits() -> list[str]:
-    """List the initialisations.
+@dataclass(frozen=True)
+class Given:
+    """What an initialisation may use.
 
-    - ``torch``: what the constructors draw; for linear layers uniform in +-1/sqrt(fan_in).
-    - ``xavier``: every matrix Glorot-uniform (Glorot and Bengio, 2010), every bias of a linear layer 0.
-    - ``orthogonal``: every matrix (semi-)orthogonal (Saxe et al., 2014), every bias of a linear layer 0.
-    - ``norm-matched``: ``torch``, then rescaled so that heads of different form start with outputs of the same mean
-      L2 norm: the one that a bias-free linear head has.
-    - ``pca``: the head starts as the linear map onto the ``out_features`` principal directions of the normalised token
-      states, not centred: of all maps of that width, it keeps the cosines that MaxSim sums over best (Eckart and Young,
-      1936).
-    - ``preserve``: the head starts as an old head's map, for a model that is trained already.
-
-    ``MAPPED_INITS`` ask of a head that it can take over a linear map: see :meth:`projheads.head.Head.preserve`.
+    Attributes:
+        init: The name of the initialisation.
+        in_features: Width of the token states.
+        generator: The CPU generator for everything that is drawn.
+        given_sample: Token states, if the caller has some.
+        given_old: The head that is replaced, if there is one.
     """
-    return sorted(_INITS)
+
+    init: str
+    in_features: int
+    generator: torch.Generator
+    given_sample: Tensor | None
+    given_old: nn.Module | None
+
+    @property
+    def sample(self) -> Tensor:
+        """Token states (n, in_features); a ProjheadsError if there are none of that width."""
+        sample = self.given_sample
+        if sample is None or sample.ndim != 2 or sample.shape[1] != self.in_features or not len(sample):
+            got = "none" if sample is None else f"shape {tuple(sample.shape)}"
+            raise ProjheadsError(f"init {self.init} needs a sample of token states (n, {self.in_features}), got {got}")
+        return sample
+
+    @property
+    def old(self) -> nn.Module:
+        """The head that is replaced; a ProjheadsError if there is none."""
+        if self.given_old is None:
+            raise ProjheadsError(f"init {self.init} needs the old head, from which the new one starts")
+        return self.given_old
+
+
+Draw = Callable[[Head, Given], None]
+
+
+@dataclass(frozen=True)
+class Init:
+    """A registered initialisation.
+
+    Attributes:
+        name: Its name in YAML and in :func:`projheads.build.build_head`.
+        draw: Gives a freshly constructed head its first weights, in place, without gradients.
+        needs_sample: Whether it looks at a sample of token states.
+        needs_old: Whether it starts from the head that is replaced.
+        takes_map: Whether it makes the head compute a given linear map, which not every head can; see
+            :meth:`projheads.head.Head.preserve`.
+    """
+
+    name: str
+    draw: Draw
+    needs_sample: bool
+    needs_old: bool
+    takes_map: bool
+
+    @property
+    def doc(self) -> str:
+        """What it does, in a sentence or two."""
+        return " ".join(inspect.cleandoc(self.draw.__doc__ or "").partition("\n\n")[0].split())
+
+
+INITS: dict[str, Init] = {}
+"""The registered initialisations by name."""
+
+
+def register_init(
+    name: str, *, needs_sample: bool = False, needs_old: bool = False, takes_map: bool = False
+) -> Callable[[Draw], Draw]:
+    """Register the function below, ``draw(head, given)``, as the initialisation of that name; see :class:`Init`.
+
+    Raises:
+        ProjheadsError: If the name is taken.
+    """
+
+    def register(draw: Draw) -> Draw:
+        if name in INITS:
+            raise ProjheadsError(f'init "{name}": the name is taken by {INITS[name].draw.__qualname__}')
+        INITS[name] = Init(name, draw, needs_sample, needs_old, takes_map)
+        return draw
+
+    return register
+
+
+def list_inits() -> list[str]:
+    """List the initialisations in alphabetical order; ``projheads.init.find_init(name).doc`` describes each."""
+    return sorted(INITS)
+
+
+def find_init(name: str) -> Init:
+    """Return a registered initialisation.
+
+    Raises:
+        UnknownNameError: If there is none of that name.
+    """
+    if name not in INITS:
+        raise unknown_name("init", name, INITS)
+    return INITS[name]
 
 
 def initialise(
@@ -56,90 +147,82 @@ def initialise(
     Args:
         head: A head as its constructor left it.
         init: One of :func:`list_inits`.
-        generator: The CPU generator that everything is drawn from.
-        sample: Token states (n, in_features), needed by ``SAMPLED_INITS`` and unused otherwise.
-        old: The head whose map ``preserve`` takes over: one that folds. Unused otherwise.
+        generator: The CPU generator for everything that is drawn.
+        sample: Token states (n, in_features), for initialisations that look at data.
+        old: The head that is replaced, for initialisations that start from it; it must fold.
 
     Raises:
-        ProjheadsError: If the name is unknown, what the initialisation needs is missing or of another width, or the
+        ProjheadsError: If the name is unknown, what the initialisation needs is missing or has the wrong width, or the
             head does not allow it.
     """
-    if init not in _INITS:
-        raise unknown_name("init", init, _INITS)
+    draw = find_init(init).draw
     with torch.no_grad():
-        _INITS[init](head, _Given(generator, sample, old))
+        draw(head, Given(init, head.in_features, generator, sample, old))
 
 
 def take_over(head: Head, weight: Tensor, bias: Tensor | None = None) -> None:
-    """Let a freshly constructed head compute weight x + bias, in place; see :meth:`projheads.head.Head.preserve`.
+    """Make a freshly constructed head compute weight x + bias, in place; see :meth:`projheads.head.Head.preserve`.
 
     Raises:
-        ProjheadsError: If the widths differ, a number is not finite, or the head can not; the line says why not.
+        ProjheadsError: If the widths differ, a number is not finite, or the head cannot; the message says why.
     """
     if tuple(weight.shape) != (head.out_features, head.in_features):
-        there = f"{weight.shape[1]} -> {weight.shape[0]}"
+        widths = f"{weight.shape[1]} -> {weight.shape[0]}"
         raise ProjheadsError(
-            f"{head_label(head)} maps {head.in_features} -> {head.out_features}, so it can not take over one of {there}"
+            f"{head_label(head)} maps {head.in_features} -> {head.out_features}; it cannot take over a map {widths}"
         )
     if not weight.isfinite().all():
-        raise ProjheadsError(f"{head_label(head)} can not take over weights that are not finite")
+        raise ProjheadsError(f"{head_label(head)} cannot take over weights that are not finite")
     exact = weight.detach().cpu().double()
     added = bias.detach().cpu().double() if bias is not None and bias.any() else None
     with torch.no_grad():
         try:
             head.preserve(exact, added)
         except ProjheadsError as error:
-            raise ProjheadsError(f"{head_label(head)} can not take over a linear map: {error}") from None
+            raise ProjheadsError(f"{head_label(head)} cannot take over a linear map: {error}") from None
 
 
 @contextlib.contextmanager
 def isolated_random_state(generator: torch.Generator) -> Iterator[None]:
-    """Seed torch's global CPU random state from a generator for the block, then put it back as it was."""
+    """Seed torch's global CPU random state from a generator for the block, then restore it."""
     seed = int(torch.randint(2**62, (), generator=generator, device="cpu"))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
 
 
-@dataclass(frozen=True)
-class _Given:
-    """What an initialisation may look at."""
-
-    generator: torch.Generator
-    sample: Tensor | None
-    old: nn.Module | None
-
-    def states(self, init: str, in_features: int) -> Tensor:
-        """Return the sample (n, in_features)."""
-        sample = self.sample
-        if sample is None or sample.ndim != 2 or sample.shape[1] != in_features or not len(sample):
-            shape = "none" if sample is None else f"shape {tuple(sample.shape)}"
-            raise ProjheadsError(f"init {init} needs a sample of token states (n, {in_features}), got {shape}")
-        return sample
+@register_init("torch")
+def _torch(head: Head, given: Given) -> None:
+    """What the constructors draw; for linear layers uniform in +-1/sqrt(fan_in)."""
 
 
-def _torch(head: Head, given: _Given) -> None:
-    """Keep what the constructors drew."""
-
-
-def _xavier(head: Head, given: _Given) -> None:
+@register_init("xavier")
+def _xavier(head: Head, given: Given) -> None:
+    """Every matrix Glorot-uniform (Glorot and Bengio, 2010), every bias of a linear layer 0."""
     _draw_matrices(head, lambda matrix: nn.init.xavier_uniform_(matrix, generator=given.generator))
 
 
-def _orthogonal(head: Head, given: _Given) -> None:
+@register_init("orthogonal")
+def _orthogonal(head: Head, given: Given) -> None:
+    """Every matrix (semi-)orthogonal (Saxe et al., 2014), every bias of a linear layer 0."""
     _draw_matrices(head, lambda matrix: nn.init.orthogonal_(matrix, generator=given.generator))
 
 
-def _preserve(head: Head, given: _Given) -> None:
-    if given.old is None:
-        raise ProjheadsError("init preserve needs the old head, whose map the new one takes over")
+@register_init("preserve", needs_old=True, takes_map=True)
+def _preserve(head: Head, given: Given) -> None:
+    """The map of the old head, for a model that is already trained."""
     folded = fold(given.old)
     take_over(head, folded.weight, folded.bias)
 
 
-def _pca(head: Head, given: _Given) -> None:
-    """Take the principal directions as the map; the largest entry of each is positive, so that signs do not vary."""
-    states = functional.normalize(given.states("pca", head.in_features).detach().cpu().double(), dim=-1)
+@register_init("pca", needs_sample=True, takes_map=True)
+def _pca(head: Head, given: Given) -> None:
+    """The linear map onto the ``out_features`` principal directions of the normalised, uncentred token states.
+
+    Of all maps of that width, it best keeps the cosines that MaxSim sums over (Eckart and Young, 1936). The largest
+    entry of each direction is positive, so that signs do not vary.
+    """
+    states = functional.normalize(given.sample.detach().cpu().double(), dim=-1)
     spread, directions = torch.linalg.eigh(states.T @ states)
     rank = int((spread > _TOLERANCE**2 * spread[-1]).sum())
     if rank < head.out_features:
@@ -151,27 +234,18 @@ def _pca(head: Head, given: _Given) -> None:
     take_over(head, directions * largest.sign())
 
 
-def _draw_matrices(head: Head, draw: Callable[[Tensor], Tensor]) -> None:
-    for parameter in head.parameters():
-        if parameter.ndim >= 2:
-            draw(parameter)
-    for module in head.modules():
-        if isinstance(module, nn.Linear) and module.bias is not None:
-            module.bias.zero_()
+@register_init("norm-matched", needs_sample=True)
+def _norm_matched(head: Head, given: Given) -> None:
+    """``torch``, with the output layers rescaled so that all heads start with the mean output norm of a linear head.
 
-
-def _norm_matched(head: Head, given: _Given) -> None:
-    """Scale the output layers until the mean output norm on the sample is the linear head's.
-
-    W uniform in +-1/sqrt(in_features) has E|Wx|^2 = out_features |x|^2 / (3 in_features). That expectation is the
-    target, not one draw of W, so that it is the same for every head and every seed.
+    W uniform in +-1/sqrt(in_features) has E|Wx|^2 = out_features |x|^2 / (3 in_features). The target is that
+    expectation rather than one draw of W, so it is the same for every head and every seed.
     """
-    sample = given.states("norm-matched", head.in_features)
     name = type(head).__name__
     layers = head.output_layers()
     if not layers:
-        raise ProjheadsError(f"init norm-matched: {name} names no output_layers to scale; choose another init")
-    sample = sample.to(reference_tensor(head))
+        raise ProjheadsError(f"init norm-matched: {name} names no output_layers to scale; use a different init")
+    sample = given.sample.to(reference_tensor(head))
     target = sample.norm(dim=-1).mean() * math.sqrt(head.out_features / (3 * head.in_features))
     head.eval()
     for _ in range(_STEPS):
@@ -186,11 +260,10 @@ def _norm_matched(head: Head, given: _Given) -> None:
         raise ProjheadsError(f"init norm-matched: scaling the output layers of {name} does not reach norm {target:.3g}")
 
 
-_INITS: dict[str, Callable[[Head, _Given], None]] = {
-    "torch": _torch,
-    "xavier": _xavier,
-    "orthogonal": _orthogonal,
-    "norm-matched": _norm_matched,
-    "pca": _pca,
-    "preserve": _preserve,
-}
+def _draw_matrices(head: Head, draw: Callable[[Tensor], Tensor]) -> None:
+    for parameter in head.parameters():
+        if parameter.ndim >= 2:
+            draw(parameter)
+    for module in head.modules():
+        if isinstance(module, nn.Linear) and module.bias is not None:
+            module.bias.zero_()

@@ -1,4 +1,4 @@
-"""The best linear stand-in for a head that is not linear: it tells how much of the head's gain was non-linear."""
+"""The best linear stand-in for a non-linear head, which shows how much of the head's gain is non-linear."""
 
 import copy
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ _HELD_OUT = 0.2
 
 @dataclass(frozen=True)
 class Linearised:
-    """A linear stand-in and how near it comes on token states that it was not fitted on.
+    """A linear stand-in, and how well it agrees with the head on token states that it was not fitted on.
 
     Attributes:
         linear: The stand-in, in evaluation mode, in the dtype and on the device of the head's weights.
-        r2: Share of the variance of the head's normalised embeddings that the stand-in's explain.
-        mean_cosine: Mean cosine of the head's embeddings with the stand-in's.
+        r2: Share of the variance of the head's normalised embeddings that those of the stand-in explain.
+        mean_cosine: Mean cosine between the embeddings of the head and of the stand-in.
         fitted: Token states that it was fitted on.
         held_out: Token states that ``r2`` and ``mean_cosine`` were measured on.
     """
@@ -38,21 +38,21 @@ class Linearised:
 def linearise(head: nn.Module, states: Tensor, *, bias: bool = False) -> Linearised:
     """Fit one matrix to a head's embeddings on token states.
 
-    What is searched is the direction of an embedding, so each state's error counts relative to the norm of its output:
-    sum |A x + b - f(x)|^2 / |f(x)|^2 is least. A linear head is found again exactly. The normal equations are summed in
-    float64 and solved by their eigenvalues; of states that span too little, the solution of least norm is taken.
+    Only the direction of an embedding matters to a search, so each error is relative to the norm of the output:
+    sum |A x + b - f(x)|^2 / |f(x)|^2 is minimised. A linear head is recovered exactly. The normal equations are summed
+    in float64 and solved by an eigendecomposition; if the states span too little, the solution is that of least norm.
 
     Args:
-        head: Any head, in any mode; left as it is.
+        head: Any head, in any mode; it is not changed.
         states: (n, in_features); the last fifth is held out.
-        bias: Whether b is fitted too; a plain ColBERT has none.
+        bias: Whether b is fitted too; a stock ColBERT has none.
 
     Raises:
         ProjheadsError: If there are fewer than five states, or the head's output is not finite or 0 everywhere.
     """
     if states.ndim != 2 or len(states) < 5:
         raise ProjheadsError(
-            f"linearise needs 5 token states (n, in_features) or more, got shape {tuple(states.shape)}"
+            f"linearise needs at least 5 token states (n, in_features), got shape {tuple(states.shape)}"
         )
     weights = reference_tensor(head)
     inference = copy.deepcopy(head).eval()
@@ -69,7 +69,7 @@ def linearise(head: nn.Module, states: Tensor, *, bias: bool = False) -> Lineari
             gram = gram + scaled.T @ scaled
             product = product + scaled.T @ torch.where(norms > 0, outputs / norms, 0.0)
         if not isinstance(gram, Tensor) or not isinstance(product, Tensor) or not gram.any():
-            raise ProjheadsError(f"{head_label(head)}: gives embeddings of 0 for every token state")
+            raise ProjheadsError(f"{head_label(head)}: the embedding of every token state is 0")
         solution = _solve(gram, product).T
         linear = nn.Linear(states.shape[1], len(solution), bias=bias).to(weights).eval()
         linear.weight.copy_(solution[:, : states.shape[1]])
@@ -82,7 +82,7 @@ def linearise(head: nn.Module, states: Tensor, *, bias: bool = False) -> Lineari
 def _outputs(head: nn.Module, rows: Tensor, weights: Tensor) -> Tensor:
     outputs: Tensor = head(rows.to(weights)).double()
     if not outputs.isfinite().all():
-        raise ProjheadsError(f"{head_label(head)}: gives embeddings that are not finite")
+        raise ProjheadsError(f"{head_label(head)}: its embeddings are not finite")
     return outputs
 
 
@@ -94,7 +94,7 @@ def _solve(gram: Tensor, product: Tensor) -> Tensor:
 
 
 def _agreement(head: nn.Module, linear: nn.Linear, states: Tensor, weights: Tensor) -> tuple[float, float]:
-    """Return the R2 of the stand-in's normalised embeddings, over all their numbers, and their mean cosine."""
+    """Return R2 over all entries of the normalised embeddings, and the mean cosine."""
     ours, theirs = (
         functional.normalize(
             torch.cat([_outputs(module, rows, weights) for rows in torch.split(states, _ROWS)]), dim=-1

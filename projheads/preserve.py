@@ -1,15 +1,15 @@
-"""How heads take over a linear map exactly: the parts that their ``preserve`` methods are made of.
+"""How heads take over a linear map exactly: the building blocks of their ``preserve`` methods.
 
-A map W of rank r is split by its singular value decomposition into as many factors as there are layers to carry it,
-each with the same singular values (balanced, as deep linear networks have them: Saxe et al., 2014, arXiv 1312.6120).
-Between two layers the r numbers that matter, the code, lie in some r directions of the wider intermediate; the other
-directions keep what the constructor drew and the next layer does not read them, so none of them is without gradient
-for good. How a layer carries the code depends on its form:
+A map W of rank r is split by its singular value decomposition into one factor for each layer that carries it, all with
+the same singular values (balanced, as in deep linear networks: Saxe et al., 2014, arXiv 1312.6120). Between two layers
+the r numbers that matter, the code, lie in r directions of the wider intermediate. The other directions keep their
+drawn values, which the next layer does not read at first, so all of them receive gradients later. How a layer carries
+the code depends on its form:
 
-- Without an activation its matrix does.
-- With a skip through a matrix, that matrix does and the branch starts at zero.
-- With a skip that is the identity, the code passes, and the branch starts at zero.
-- With relu, gelu or silu alone, a pair of units does: act(z) - act(-z) = z holds exactly for each of the three.
+- Without an activation, its matrix carries it.
+- With a skip through a matrix, that matrix carries it, and the branch starts at zero.
+- With an identity skip, the code passes through, and the branch starts at zero.
+- With only relu, gelu or silu, pairs of units carry it: act(z) - act(-z) = z holds exactly for all three.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Factors:
 
     Attributes:
         left: (out_features, r), orthonormal columns.
-        gains: (r,) what each layer multiplies the code by.
+        gains: (r,) factors by which each layer multiplies the code.
         right: (r, in_features), orthonormal rows.
     """
 
@@ -45,27 +45,27 @@ class Factors:
 
     @property
     def rank(self) -> int:
-        """Numbers in the code; 0 for the map to zero."""
+        """Length of the code; 0 for the zero map."""
         return len(self.gains)
 
 
 def balanced_factors(weight: Tensor, layers: int) -> Factors:
-    """Split a matrix (out_features, in_features) for a number of layers that share its singular values evenly."""
+    """Split a matrix (out_features, in_features) among layers that share its singular values evenly."""
     left, values, right = torch.linalg.svd(weight.detach().cpu().double(), full_matrices=False)
     rank = int((values > _RANK_TOLERANCE * values[0]).sum())
     return Factors(left[:, :rank], values[:rank] ** (1 / layers), right[:rank])
 
 
 def carry(linear: nn.Linear, rows: Tensor, where: str = "its hidden layer") -> Tensor:
-    """Let a layer without activation carry a code to the next one.
+    """Make a layer without activation carry a code to the next one.
 
     Args:
-        linear: The layer; what it drew stays in the directions that do not hold the code.
-        rows: (r, in_features) what makes the code from the layer's input.
+        linear: The layer; it keeps its drawn weights in the directions that do not hold the code.
+        rows: (r, in_features) matrix that computes the code from the layer's input.
         where: What an error calls the layer.
 
     Returns:
-        The reader (r, width): it gives the code when it is applied to the layer's output.
+        The reader (r, width), which recovers the code from the layer's output.
 
     Raises:
         ProjheadsError: If the layer is narrower than the code.
@@ -81,7 +81,7 @@ def carry(linear: nn.Linear, rows: Tensor, where: str = "its hidden layer") -> T
 
 
 def set_linear(linear: nn.Linear, weight: Tensor, bias: Tensor | None) -> None:
-    """Give a layer its matrix (out, in) and bias (out,); None for no bias or a bias of 0.
+    """Set a layer's matrix (out, in) and bias (out,); None for no bias or a bias of 0.
 
     Raises:
         ProjheadsError: If there is a bias and the layer has none.
@@ -90,19 +90,19 @@ def set_linear(linear: nn.Linear, weight: Tensor, bias: Tensor | None) -> None:
     if linear.bias is not None:
         linear.bias.zero_() if bias is None else linear.bias.copy_(bias)
     elif bias is not None and bool(bias.any()):
-        raise ProjheadsError("the map has a bias, and its last layer has none to hold it")
+        raise ProjheadsError("the map has a bias, but the last layer has none")
 
 
 def preserve_chain(layers: Sequence[DenseLayer | nn.Linear], weight: Tensor, bias: Tensor | None) -> None:
-    """Let a chain of layers compute weight x + bias at inference, in place, and stay trainable in every part.
+    """Make a chain of layers compute weight x + bias at inference, in place, with every part still trainable.
 
     Args:
-        layers: The chain, as drawn by its constructor.
+        layers: The chain, as its constructor left it.
         weight: (out_features, in_features).
         bias: (out_features,) or None.
 
     Raises:
-        ProjheadsError: If the chain can not; the line says which layer is in the way, and why.
+        ProjheadsError: If the chain cannot; the message says which layer prevents it, and why.
     """
     steps = [_Step.of(layer, number) for number, layer in enumerate(layers, start=1)]
     carriers = [step for step in steps if step.skip != "identity"] or steps[-1:]
@@ -120,7 +120,7 @@ def preserve_chain(layers: Sequence[DenseLayer | nn.Linear], weight: Tensor, bia
 
 @dataclass(frozen=True)
 class _Step:
-    """One layer of a chain and how it can carry a code; ``residual`` is the matrix in its skip."""
+    """One layer of a chain, and how it can carry a code; ``residual`` is the matrix in its skip."""
 
     number: int
     linear: nn.Linear
@@ -142,7 +142,7 @@ class _Step:
         return f"layer {self.number}"
 
     def pass_on(self, rows: Tensor) -> Tensor:
-        """Carry the code that rows (r, in) make of the input; return the reader of the output."""
+        """Carry the code that rows (r, in) compute from the input; return the reader of the output."""
         if self.activation == "identity" and self.residual is None:
             return carry(self.linear, rows, self.name)
         if self.residual is not None and self.activation != _NO_GRADIENT_AT_ZERO:
@@ -150,30 +150,30 @@ class _Step:
             return carry(self.residual, rows, self.name)
         if self.activation not in _IN_PAIRS:
             raise ProjheadsError(
-                f"the activation {self.activation} of {self.name} has no skip around it, and lets no linear map through"
+                f"the activation {self.activation} of {self.name} has no skip around it and does not pass a linear map"
             )
         return self._carry_in_pairs(rows)
 
     def pass_by(self, reader: Tensor) -> Tensor:
-        """Let the code pass by the branch, which starts at zero."""
+        """Pass the code through the skip; the branch starts at zero."""
         self._silence()
         return reader
 
     def end(self, matrix: Tensor, bias: Tensor | None) -> None:
-        """Map the layer's input by the matrix (out_features, in) and a bias: the chain's output."""
+        """Compute the chain's output from the layer's input: a matrix (out_features, in) and a bias."""
         if self.skip == "identity":
-            self._require_identity("adds to its own input and so starts from the identity")
+            self._require_identity("is added to its own input, so it starts from the identity")
             set_linear(self.linear, matrix - torch.eye(len(matrix), dtype=matrix.dtype), bias)
         elif self.residual is not None or not matrix.any():
-            # The linear part starts at zero: nothing but an activation that is 0 there, and a bias behind none.
+            # The linear part starts at zero: any activation that is 0 at 0 will do, but none may follow a bias.
             if bias is not None and bool(bias.any()):
-                self._require_identity("stands between its bias and the output")
+                self._require_identity("comes between its bias and the output")
             self._silence()
             set_linear(self.linear, torch.zeros_like(self.linear.weight), bias)
             if self.residual is not None:
                 self.residual.weight.copy_(matrix)
         else:
-            self._require_identity("stands behind the last matrix")
+            self._require_identity("comes after the last matrix")
             set_linear(self.linear, matrix, bias)
 
     def _carry_in_pairs(self, rows: Tensor) -> Tensor:
@@ -193,7 +193,7 @@ class _Step:
     def _silence(self) -> None:
         if self.activation == _NO_GRADIENT_AT_ZERO:
             raise ProjheadsError(
-                f"the branch of {self.name} would have to start at zero, where {self.activation} has no gradient"
+                f"the branch of {self.name} would start at zero, where {self.activation} has no gradient"
             )
         set_linear(self.linear, torch.zeros_like(self.linear.weight), None)
 
@@ -204,13 +204,13 @@ class _Step:
 
 def _require_width(linear: nn.Linear, needed: int, where: str, how: str = "") -> None:
     if linear.out_features < needed:
-        raise ProjheadsError(f"{where} is {linear.out_features} wide, and carrying the map{how} takes {needed}")
+        raise ProjheadsError(f"{where} is {linear.out_features} wide; carrying the map{how} needs {needed}")
 
 
 def _orthonormal(drawn: Tensor, rank: int) -> Tensor:
-    """Return orthonormal columns (rows of drawn, rank) that depend on what was drawn; drawn has at least rank columns.
+    """Return orthonormal columns (rows of drawn, rank) made from ``drawn``, which has at least rank columns.
 
-    Signs are those that make QR unique, a positive diagonal of R, so that they do not hang on the library.
+    Signs are those that make QR unique, a positive diagonal of R, so that they do not depend on the library.
     """
     basis, triangle = torch.linalg.qr(drawn[:, :rank])
     return torch.where(triangle.diagonal() < 0, -basis, basis)

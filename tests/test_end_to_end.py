@@ -172,7 +172,7 @@ def test_a_file_that_was_moved_is_told_and_given_anew(work):
     try:
         done = run(work, "eval", "out")
         assert done.returncode == 2
-        assert "mine.py: no such Python file; tell where it is now with --heads FILE" in done.stderr
+        assert "mine.py: no such Python file; if it was moved, use --heads FILE" in done.stderr
         done = run(work, "eval", "out", "--heads", "elsewhere/mine.py")
         assert done.returncode == 0, done.stderr
     finally:

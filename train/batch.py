@@ -9,7 +9,6 @@ and lets several processes share a batch. Value and gradient are those of the pl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -23,7 +22,6 @@ from experiment.seeds import seed_for
 from projheads.scoring import maxsim, maxsim_nway
 from train.data.examples import TrainingData
 from train.embedding.embedders import BatchEmbedder, pad
-from train.loss import Loss, make_loss
 from train.matryoshka import prefixes
 from train.processes import Processes
 
@@ -69,11 +67,6 @@ class BackwardPass:
     scaler: GradScaler
     processes: Processes
 
-    @cached_property
-    def loss_of(self) -> Loss:
-        """The loss."""
-        return make_loss(self.config.loss)
-
     def __call__(self, batch: np.ndarray, stream: tuple[str | int, ...]) -> Tensor:
         """Compute the loss of a batch and add its gradients to those of the parameters.
 
@@ -84,7 +77,7 @@ class BackwardPass:
         Returns:
             This process's part of the loss, a scalar; the parts add up to the mean over the batch's queries.
         """
-        data, processes, loss_of = self.data, self.processes, self.loss_of
+        data, processes, loss_of = self.data, self.processes, self.config.loss
         own, rotated = processes.share(batch)
         examples = data.examples[own]
         in_batch = loss_of.scope == "batch"

@@ -14,7 +14,7 @@ from experiment.seeds import torch_generator
 from projheads import Head, HeadSpec, build_head
 from projheads.hosts import load_host
 from projheads.hosts.base import Host, HostModel
-from projheads.init import SAMPLED_INITS
+from projheads.init import find_init
 from projheads.registry import head_files
 from train.data.examples import TrainingData
 from train.start import old_head
@@ -67,7 +67,7 @@ def prepare(config: ExperimentConfig, data: TrainingData) -> Preparation:
     head = build_head(config.heads.baseline, width, config.heads.out_features)
     model = host.create(backbone.backbone, head, backbone.settings(), device=str(device))
     sample = None
-    if config.heads.init in SAMPLED_INITS:
+    if find_init(config.heads.init).needs_sample:
         texts = data.documents[:SAMPLE_TEXTS]
         sample = torch.tensor(encode_tokens(model, texts, is_query=False, project=False, dtype="float32").vectors)
     return Preparation(config, data, host, model, backbone_fingerprint(model), sample, old)

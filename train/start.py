@@ -7,6 +7,7 @@ from projheads import ProjheadsError, build_head, fold
 from projheads.hosts.backbone import resolve_backbone
 from projheads.hosts.base import Host
 from projheads.hosts.files import has_projection
+from projheads.init import find_init
 
 __all__ = ["old_head"]
 
@@ -18,25 +19,26 @@ def old_head(config: ExperimentConfig, host: Host) -> nn.Linear | None:
         ProjheadsError: If the backbone has no head, its head is not linear, or a variant cannot represent it; there
             is one line for each such variant.
     """
-    if config.heads.init != "preserve":
+    init = config.heads.init
+    if not find_init(init).needs_old:
         return None
     model, out_features = config.model, config.heads.out_features
     folder = resolve_backbone(model.backbone, revision=model.revision)
     if not has_projection(folder):
         raise ProjheadsError(
-            f'model.backbone: "{model.backbone}" has no projection head, which heads.init: preserve starts from; give '
-            "the folder of a trained ColBERT, such as trials/<variant>/seed-<n>/model in an experiment's folder"
+            f'model.backbone: "{model.backbone}" has no projection head, from which heads.init: {init} starts; give '
+            "the folder of a trained ColBERT, such as trials/<variant>/seed-<n>/model of an experiment"
         )
     trained = host.load(str(folder), trust_remote_code=model.trust_remote_code)
     if trained.out_features != out_features:
         raise ProjheadsError(
             f'heads.out_features: is {out_features}, but the head of "{model.backbone}" has {trained.out_features}; '
-            "heads.init: preserve requires them to be equal"
+            f"heads.init: {init} requires them to be equal"
         )
     old, refused = fold(trained.head), []
     for spec in config.heads.variants:
         try:
-            build_head(spec, old.in_features, out_features, init="preserve", old=old)
+            build_head(spec, old.in_features, out_features, init=init, old=old)
         except ProjheadsError as error:
             refused.append(f"heads.variants: {error}")
     if refused:

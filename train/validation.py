@@ -5,10 +5,10 @@ from torch import nn
 
 from experiment.config import TrainConfig
 from experiment.encoding.device import autocast
+from experiment.losses import contrastive_loss, pair_accuracy
 from projheads.scoring import maxsim
 from train.data.examples import TrainingData
 from train.embedding.embedders import BatchEmbedder, pad
-from train.loss import contrastive_loss, make_loss, pair_accuracy
 from train.ndcg import held_out_ndcg
 
 __all__ = ["MEASURE", "validate"]
@@ -40,7 +40,7 @@ def validate(
     scores = torch.cat(columns)
     trained.train()
     return {
-        "loss": float(contrastive_loss(scores, make_loss(config.loss).temperature, ignore)),
+        "loss": float(contrastive_loss(scores, config.loss.temperature, ignore)),
         "accuracy": pair_accuracy(scores, ignore),
         MEASURE: held_out_ndcg(scores, data.validation, data.relevant),
     }

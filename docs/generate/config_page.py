@@ -6,12 +6,17 @@ import typing
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from text import described, inline, prose, table
 
+from experiment.collections.sources import FOLDER, SOURCES
 from experiment.config import ExperimentConfig
+from experiment.config.storage_forms import CODES
+from experiment.fields import OneOf, sections_in
+from projheads.init import find_init, list_inits
 
-__all__ = ["config_page", "field_rows", "models_of"]
+__all__ = ["config_page", "field_rows"]
 
 
 def config_page() -> str:
@@ -22,7 +27,26 @@ def config_page() -> str:
         "defaults. `python -m train CONFIG --dry-run` prints it with every default filled in and reports all errors "
         "at once, each with its line number. Any key can be set on the command line as `key.key=value`.",
     ]
-    return "\n\n".join([*parts, *_sections(ExperimentConfig, "Top level", "", set())]) + "\n"
+    return "\n\n".join([*parts, *_sections(ExperimentConfig, "Top level", "", set()), *_tables()]) + "\n"
+
+
+def _tables() -> list[str]:
+    """Return what some keys choose from, from the tables that the program reads."""
+    sources = [(source.spelling, source.about) for source in (*SOURCES.values(), FOLDER)]
+    codes = [("fp16", "half precision"), *((code.spelling, code.about) for code in CODES.values())]
+    chosen = {
+        "`source`: sources of data": sources,
+        "`heads.init`: initialisations": [(name, find_init(name).doc) for name in list_inits()],
+        "`eval.storage`: codes": codes,
+    }
+    return [
+        part
+        for title, rows in chosen.items()
+        for part in (
+            f"## {title}",
+            table(["name", "what it is"], [[f"`{name}`", inline(about)] for name, about in rows]),
+        )
+    ]
 
 
 def _sections(section: type[BaseModel], title: str, path: str, seen: set[type[BaseModel]]) -> list[str]:
@@ -30,11 +54,12 @@ def _sections(section: type[BaseModel], title: str, path: str, seen: set[type[Ba
     said = _all_described(section)
     inner = []
     for name, field in section.model_fields.items():
-        found = [model for model in models_of(field.annotation) if model not in seen]
+        chosen = [model for choice in field.metadata if isinstance(choice, OneOf) for model in choice.table.values()]
+        found = [model for model in chosen or sections_in(field.annotation) if model not in seen]
         at = f"{path}.{name}".lstrip(".")
         for model in found:
-            kind = f": {model.model_fields['name'].default}" if len(found) > 1 else ""
-            inner += _sections(model, f"`{at}`{kind}", at, seen)
+            which = f": {model.model_fields['name'].default}" if chosen else ""
+            inner += _sections(model, f"`{at}`{which}", at, seen)
     rows = table(["key", "type", "default", "description"], field_rows(section, said))
     return [f"## {title}", prose(section.__doc__ or ""), rows, *inner]
 
@@ -42,9 +67,14 @@ def _sections(section: type[BaseModel], title: str, path: str, seen: set[type[Ba
 def field_rows(section: type[BaseModel], said: dict[str, str]) -> list[list[str]]:
     """Return the name, type, default and description of each field."""
     return [
-        [f"`{field.alias or name}`", _type(field.annotation), _default(field), inline(said.get(name, ""))]
+        [f"`{field.alias or name}`", _kind(field), _default(field), inline(said.get(name, ""))]
         for name, field in section.model_fields.items()
     ]
+
+
+def _kind(field: FieldInfo) -> str:
+    chosen = any(isinstance(choice, OneOf) for choice in field.metadata)
+    return "section" if chosen else _type(field.annotation)
 
 
 def _all_described(section: type[BaseModel]) -> dict[str, str]:
@@ -54,13 +84,6 @@ def _all_described(section: type[BaseModel]) -> dict[str, str]:
     shared = described(EncodingSettings) if "query_length" in section.model_fields else {}
     inherited = [described(cls) for cls in reversed(section.__mro__) if cls.__doc__ and issubclass(cls, BaseModel)]
     return {**shared, **{name: text for known in inherited for name, text in known.items()}}
-
-
-def models_of(annotation: Any) -> list[type[BaseModel]]:
-    """Return the sections contained in a type."""
-    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for argument in typing.get_args(annotation) for model in models_of(argument)]
 
 
 def _type(annotation: Any) -> str:

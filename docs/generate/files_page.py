@@ -1,10 +1,11 @@
 """The page of the files: every JSON file of an experiment's folder and its fields, from the records' docstrings."""
 
-from config_page import field_rows, models_of
+from config_page import field_rows
 from pydantic import BaseModel
 from text import described, prose, table
 
 from experiment.disk.records import EvaluationRecord, ReferenceRecord, TextsRecord, TrainLine, TrialRecord
+from experiment.fields import sections_in
 
 __all__ = ["files_page"]
 
@@ -32,7 +33,7 @@ def _fields(record: type[BaseModel]) -> str:
     """Return the table of a record's fields; one that holds a part names it."""
     rows = field_rows(record, described(record))
     for row, field in zip(rows, record.model_fields.values(), strict=True):
-        for part in models_of(field.annotation):
+        for part in sections_in(field.annotation):
             row[1] = row[1].replace("section", f"[{part.__name__}](#{part.__name__.lower()})")
     return table(["field", "type", "default", "what it is"], rows)
 
@@ -41,7 +42,7 @@ def _parts(record: type[BaseModel]) -> list[type[BaseModel]]:
     """List the parts of a record, each after what holds it."""
     found: dict[type[BaseModel], None] = {}
     for field in record.model_fields.values():
-        for part in models_of(field.annotation):
+        for part in sections_in(field.annotation):
             found |= dict.fromkeys([part, *_parts(part)])
     return list(found)
 

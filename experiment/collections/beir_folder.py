@@ -1,6 +1,6 @@
 """A folder in BEIR layout: corpus.jsonl, queries.jsonl and qrels/<split>.tsv.
 
-The layout is that of BEIR (Thakur et al., 2021, arXiv:2104.08663). A broken line is told with its file and number;
+The layout is that of BEIR (Thakur et al., 2021, arXiv:2104.08663). A broken line is reported with its file and number;
 oddities that retrieval survives are counted.
 """
 
@@ -13,15 +13,16 @@ from typing import Any
 
 from experiment.collections.collection import Collection, Document, Judgement, make_collection
 from experiment.collections.rows import Records, read_documents, read_grade, read_queries
+from experiment.collections.source import Source
 from projheads.errors import ProjheadsError
 
-__all__ = ["is_beir_folder", "read_beir_folder", "write_beir_folder"]
+__all__ = ["FOLDER", "is_beir_folder", "read_beir_folder", "write_beir_folder"]
 
 HEADER = ("query-id", "corpus-id", "score")
 
 
 def is_beir_folder(folder: Path) -> bool:
-    """Tell whether ``folder`` has a corpus in BEIR layout."""
+    """Return whether ``folder`` has a corpus in BEIR layout."""
     return (folder / "corpus.jsonl").is_file()
 
 
@@ -37,14 +38,14 @@ def read_beir_folder(folder: Path, *, split: str, name: str | None = None) -> Co
         name: The collection's name; the folder's by default.
 
     Raises:
-        ProjheadsError: If a file is missing or broken, an id stands twice, or there is nothing to search or to judge.
+        ProjheadsError: If a file is missing or broken, an id is used twice, or there is nothing to search or to judge.
     """
     if not is_beir_folder(folder):
         raise ProjheadsError(f"{folder}: not a folder in BEIR layout: it has no corpus.jsonl")
     splits = {file.stem: file for file in sorted((folder / "qrels").glob("*.tsv"))}
     if split not in splits:
-        known = f"the splits there are: {', '.join(splits)}" if splits else "there is no split at all"
-        raise ProjheadsError(f'{folder}: there is no split "{split}" (qrels/{split}.tsv); {known}')
+        known = f"its splits: {', '.join(splits)}" if splits else "it has no splits"
+        raise ProjheadsError(f'{folder}: unknown split "{split}", no file qrels/{split}.tsv; {known}')
     notes: Counter[str] = Counter()
     return make_collection(
         name or folder.resolve().name,
@@ -67,10 +68,10 @@ def write_beir_folder(
     """Write a collection in BEIR layout. The same content gives the same bytes.
 
     Args:
-        folder: Where to; made if it is not there.
+        folder: The folder to write; created if missing.
         corpus: The documents, in the order in which they are written.
         queries: Texts of the queries of all splits by id.
-        qrels: For each split the grades by query id and document id.
+        qrels: For each split, the grades by query id and document id.
     """
     (folder / "qrels").mkdir(parents=True, exist_ok=True)
     documents = ({"_id": document.id, "title": document.title, "text": document.text} for document in corpus)
@@ -99,20 +100,20 @@ def _read_qrels(file: Path, notes: Counter[str]) -> Iterator[Judgement]:
 
 
 def _is_header(row: list[str]) -> bool:
-    """A judgement has a number in its last column; what the columns are called differs."""
+    """A judgement has a number in its last column; the names of the columns vary."""
     return len(row) == len(HEADER) and not any(character.isdigit() for character in row[-1])
 
 
 def _explain_columns(row: list[str]) -> str:
-    expected = f"expected three columns parted by tabs: {', '.join(HEADER)}"
+    expected = f"expected three columns separated by tabs: {', '.join(HEADER)}"
     if len(row) == 4 or len(row[0].split()) == 4:
-        return f"four columns, as TREC writes qrels; leave out the second ({expected})"
+        return f"four columns, as in TREC qrels; remove the second ({expected})"
     return f"{len(row)} column{'s' if len(row) > 1 else ''}; {expected}"
 
 
 def _read_tsv(file: Path) -> Iterator[tuple[int, list[str]]]:
     for number, line in _read_lines(file):
-        # Quotes are rare and mean what they mean to beir, which writes and reads qrels through the csv module.
+        # Quotes are rare and mean what they mean to beir, which reads and writes qrels with the csv module.
         yield number, next(csv.reader([line], delimiter="\t")) if '"' in line else line.split("\t")
 
 
@@ -131,16 +132,16 @@ def _read_jsonl(file: Path) -> Records:
 def _read_lines(file: Path) -> Iterator[tuple[int, str]]:
     r"""Yield number and text of the lines that are not blank.
 
-    Only ``\n`` ends a line: a JSON string may hold the other characters at which ``str.splitlines`` breaks.
+    Only ``\n`` ends a line: a JSON string may contain the other characters at which ``str.splitlines`` breaks.
     """
     if not file.is_file():
-        raise ProjheadsError(f"{file}: there is no such file; a folder in BEIR layout has one")
+        raise ProjheadsError(f"{file}: no such file; a folder in BEIR layout has one")
     with file.open("rb") as source:
         for number, raw in enumerate(source, start=1):
             try:
                 line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
             except UnicodeDecodeError:
-                raise ProjheadsError(f"{file} line {number}: not UTF-8; convert the file to it") from None
+                raise ProjheadsError(f"{file} line {number}: not UTF-8; convert the file to UTF-8") from None
             if line.strip():
                 yield number, line
 
@@ -148,3 +149,21 @@ def _read_lines(file: Path) -> Iterator[tuple[int, str]]:
 def _write_jsonl(file: Path, records: Iterable[Mapping[str, str]]) -> None:
     with file.open("w", encoding="utf-8", newline="") as target:
         target.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+
+
+def _missing(path: str, cache: Path) -> str | None:
+    folder = Path(path).expanduser()
+    if is_beir_folder(folder):
+        return None
+    if folder.exists():
+        raise ProjheadsError(f"{path}: not a folder in BEIR layout: it has no corpus.jsonl")
+    return "the folder does not exist yet"
+
+
+FOLDER = Source(
+    spelling="a folder in BEIR layout",
+    about="`corpus.jsonl`, `queries.jsonl` and `qrels/<split>.tsv`",
+    open=lambda path, split, cache: read_beir_folder(Path(path).expanduser(), split=split),
+    missing=_missing,
+    label=lambda path: Path(path).name,
+)

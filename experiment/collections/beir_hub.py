@@ -5,11 +5,12 @@ from pathlib import Path
 
 from experiment.collections.beir_folder import is_beir_folder, read_beir_folder
 from experiment.collections.collection import Collection
+from experiment.collections.source import Source
 from experiment.disk.files import write_folder
 from experiment.disk.lock import locked
 from projheads.errors import ProjheadsError, unknown_name
 
-__all__ = ["ARCHIVES", "CQADUPSTACK", "beir_folder", "beir_split", "list_beir", "open_beir"]
+__all__ = ["ARCHIVES", "BEIR", "CQADUPSTACK"]
 
 URL = "https://public.ukp.informatik.tu-darmstadt.de/thakur/BEIR/datasets/{}.zip"
 
@@ -45,41 +46,25 @@ ARCHIVES = {
     "trec-covid": "test",
     "webis-touche2020": "test",
 }
-"""The archives that hold one collection each, and the split that BEIR reports: ``test``, but of MS MARCO ``dev``, for
-its ``test`` is TREC's Deep Learning track of 2019. BEIR's four collections under licence are not among them."""
+"""The archives of one collection each, and the split that BEIR reports: ``test``, except for MS MARCO, whose ``test``
+is the TREC 2019 Deep Learning track. BEIR's four licensed collections are not included."""
 
 
-def list_beir() -> list[str]:
-    """List the names that may stand after ``beir:``."""
+def _names() -> list[str]:
     return sorted([*ARCHIVES, *(f"cqadupstack/{part}" for part in CQADUPSTACK)])
 
 
-def beir_split(name: str) -> str:
-    """Return the split of a collection that BEIR reports."""
-    return ARCHIVES.get(name, "test")
-
-
-def beir_folder(name: str, cache: Path) -> Path:
-    """Return where the collection ``name`` lies, once it has been downloaded.
-
-    Raises:
-        ProjheadsError: If BEIR has no such collection.
-    """
-    if name not in list_beir():
-        raise unknown_name("BEIR dataset", name, list_beir())
+def _folder(name: str, cache: Path) -> Path:
+    if name not in _names():
+        raise unknown_name("BEIR dataset", name, _names())
     return cache / "beir" / name
 
 
-def open_beir(name: str, *, split: str, cache: Path) -> Collection:
-    """Open a collection of BEIR; the first time it is downloaded.
-
-    Raises:
-        ProjheadsError: If there is no such collection or split, or no network.
-    """
-    folder, archive = beir_folder(name, cache), name.split("/")[0]
+def _open(name: str, split: str, cache: Path) -> Collection:
+    folder, archive = _folder(name, cache), name.split("/")[0]
     if not is_beir_folder(folder):
         with locked(cache / "beir" / f".{archive}.lock"):
-            if not is_beir_folder(folder):  # another process may have brought it meanwhile
+            if not is_beir_folder(folder):  # another process may have downloaded it in the meantime
                 _download(archive, cache / "beir")
     return read_beir_folder(folder, split=split, name=name)
 
@@ -98,8 +83,22 @@ def _download(archive: str, cache: Path) -> None:
             unpacked.rmdir()
     except requests.RequestException as error:
         raise ProjheadsError(
-            f"beir:{archive}: {url} can not be reached ({type(error).__name__}); "
-            f"without a network, put the unpacked folder at {cache / archive}"
+            f"beir:{archive}: {url} cannot be reached ({type(error).__name__}); "
+            f"if you have no network, put the unpacked folder at {cache / archive}"
         ) from None
     except zipfile.BadZipFile:
-        raise ProjheadsError(f"beir:{archive}: {url} gave no zip archive; try again later") from None
+        raise ProjheadsError(f"beir:{archive}: {url} did not return a zip archive; try again later") from None
+
+
+def _missing(name: str, cache: Path) -> str | None:
+    return None if is_beir_folder(_folder(name, cache)) else "not on this disk yet; it is downloaded when needed"
+
+
+BEIR = Source(
+    spelling="beir:<name>",
+    about="a public collection of BEIR, downloaded when needed",
+    open=_open,
+    missing=_missing,
+    split=lambda name: ARCHIVES.get(name, "test"),
+    examples=lambda: [f"beir:{name}" for name in _names()],
+)

@@ -1,4 +1,4 @@
-"""What every reader of retrieval data returns: a corpus, the judged queries of one split and their judgements."""
+"""A collection: a corpus, the judged queries of one split, and their judgements."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -33,14 +33,14 @@ class Collection:
 
     Attributes:
         name: A short name for people.
-        split: The split that the queries and qrels are of.
+        split: The split of the queries and qrels.
         corpus: Documents by id, in the order of the source.
         queries: Texts of the judged queries by id, in the order of the source.
         qrels: Grades by query id and document id. Every query has its text in ``queries``. A document may be missing
             from the corpus: a relevant one that is missing counts as not retrieved, as trec_eval counts it.
-        hash: SHA-256 of corpus, queries and qrels. It depends on what they hold alone: not on the order of their lines,
-            nor on spelling (escapes, an id as a number, a missing field for an empty one), nor on name, split or place.
-        notes: How many of each oddity the source has; what it does not have is not listed. See ``make_collection``.
+        hash: SHA-256 of corpus, queries and qrels. It depends only on their content, not on the order of lines,
+            spelling (escapes, an id as a number, a missing field instead of an empty one), name, split or path.
+        notes: Counts of the oddities of the source that occur; see ``make_collection``.
     """
 
     name: str
@@ -63,35 +63,35 @@ def make_collection(
     judged_elsewhere: Iterable[str] = (),
     notes: Mapping[str, int],
 ) -> Collection:
-    """Bring corpus, queries and judgements together and count what is odd about them.
+    """Combine corpus, queries and judgements, and count their oddities.
 
-    The notes that are made here:
+    The notes made here:
 
     - ``empty_documents``, ``empty_queries``: neither title nor text; kept.
-    - ``ids_with_spaces``: document or query ids that hold white space, which parts the columns of a TREC run; kept.
-    - ``judgements_of_missing_queries``: no text to search with; left out.
+    - ``ids_with_spaces``: document or query ids with white space, which separates the columns of a TREC run; kept.
+    - ``judgements_of_missing_queries``: no text to search with; dropped.
     - ``judgements_of_missing_documents``: kept, see ``Collection.qrels``.
-    - ``repeated_judgements``: rows that say again what an earlier row said.
-    - ``contradicting_judgements``: rows that give another grade than an earlier row; the last row holds, as in beir.
-    - ``negative_judgements``, ``graded_judgements``: grades below 0, grades above 1; kept as they are.
-    - ``queries_without_judgements``: queries that no split judges; left out.
+    - ``repeated_judgements``: rows that repeat an earlier row.
+    - ``contradicting_judgements``: rows whose grade differs from that of an earlier row; the last wins, as in beir.
+    - ``negative_judgements``, ``graded_judgements``: grades below 0, grades above 1; kept.
+    - ``queries_without_judgements``: queries that no split judges; dropped.
     - ``queries_without_relevant_documents``: judged, but no grade is above 0; kept.
 
     Args:
         name: A short name for people.
-        split: The split that the judgements are of.
+        split: The split of the judgements.
         corpus: Documents by id.
-        queries: Texts by id of all queries, judged or not.
+        queries: Texts of all queries by id, judged or not.
         judgements: Rows of the split's qrels.
         source: What an error calls the source.
         judged_elsewhere: Ids of queries that other splits judge.
-        notes: Counts of what the reader itself saw.
+        notes: Counts of the oddities that the reader saw.
 
     Raises:
         ProjheadsError: If there is no document, or no judged query that has a text.
     """
     if not corpus:
-        raise ProjheadsError(f"{source}: the corpus is empty; give a collection with at least one document")
+        raise ProjheadsError(f"{source}: the corpus is empty; use a collection with at least one document")
     counts = Counter(notes)
     qrels: dict[str, dict[str, int]] = {}
     for query_id, document_id, grade in judgements:
@@ -103,7 +103,7 @@ def make_collection(
             counts["repeated_judgements" if grades[document_id] == grade else "contradicting_judgements"] += 1
         grades[document_id] = grade
     if not qrels:
-        raise ProjheadsError(f'{source}: the qrels of split "{split}" judge no query of the collection')
+        raise ProjheadsError(f'{source}: the qrels of split "{split}" judge none of the queries')
     judged = {query_id: text for query_id, text in queries.items() if query_id in qrels}
     counts.update(_oddities(corpus, judged, qrels))
     counts["queries_without_judgements"] = len(queries.keys() - qrels.keys() - set(judged_elsewhere))
@@ -121,7 +121,7 @@ def make_collection(
 def training_pairs(collection: Collection) -> list[tuple[str, str]]:
     """List the (query id, document id) pairs to train on, in the order of the qrels.
 
-    A pair is a judgement of positive grade whose query and document are both there and both have a text.
+    A pair is a judgement of positive grade whose query and document exist and have a text.
     """
     corpus, queries = collection.corpus, collection.queries
     return [

@@ -1,4 +1,4 @@
-"""From a docstring to a query, its summary, and a document, the rest of it with name and summary taken out."""
+"""From a docstring to a query, its summary, and a document, the rest without name and summary."""
 
 import re
 import sys
@@ -10,11 +10,11 @@ from experiment.collections.docstrings import Docstring
 __all__ = ["Pair", "make_pair", "normalise"]
 
 QUERY_WORDS = range(4, 33)
-"""A summary has at least four words, to say what it is about, and fits a query."""
+"""A summary has at least four words, enough to be specific, and fits a query."""
 FEWEST_DOCUMENT_WORDS = 25
 
 DROPPED_SECTIONS = frozenset(("examples", "example", "see also", "references", "reference", "citation"))
-"""Code, and the names of other things: they say little in words, or name the neighbours of what is described."""
+"""Code and names of other things: few words, or the names of neighbours of what is described."""
 DROPPED_DIRECTIVES: frozenset[str | None] = frozenset(
     (
         None,  # a target or a citation
@@ -41,7 +41,7 @@ DROPPED_DIRECTIVES: frozenset[str | None] = frozenset(
 )
 
 RULE = re.compile(r"\s*[-=~^*+|][-=~^*+|\s]{2,}")
-"""The line under a title, or in a table."""
+"""A line under a title or in a table."""
 GOOGLE_SECTION = re.compile(r"\**([A-Z][\w ]{2,20})\**::?")
 DIRECTIVE = re.compile(r"\.\. (?:(?P<name>[\w:-]+)::|\[|_)")
 SIGNATURE = re.compile(r"[\w.]+ ?\(.*\)(\s*(->|→).*)?", re.DOTALL)
@@ -52,7 +52,7 @@ GENERIC = re.compile(
     r"|return self|same as|see|this (class|function|is|method)|todo|wrapper)\b",
     re.IGNORECASE,
 )
-"""Beginnings of summaries that do not say what the thing does."""
+"""Beginnings of summaries that do not say what something does."""
 MARKUP = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
@@ -80,8 +80,8 @@ class Pair:
 
 
 def make_pair(docstring: Docstring) -> Pair | None:
-    """Make a pair of a docstring, or None where it gives no good one."""
-    # A docstring may hold lone surrogates, which no file can.
+    """Make a pair of a docstring, or None if it gives no good one."""
+    # A docstring may contain lone surrogates, which UTF-8 cannot encode.
     paragraphs = _paragraphs(docstring.text.encode("utf-8", "replace").decode("utf-8"))
     while paragraphs and SIGNATURE.fullmatch(paragraphs[0]):
         del paragraphs[0]
@@ -111,7 +111,7 @@ def _is_good_query(query: str) -> bool:
 
 
 def _without(document: str, name: str, query: str) -> str:
-    """Take name and summary out: what is left must be found by what it says."""
+    """Remove name and summary, so that the document must be found by its content."""
     said = query.rstrip(".:")
     if said.lower() in document.lower():
         document = re.sub(re.escape(said) + r"\.?", "", document, flags=re.IGNORECASE)
@@ -123,7 +123,7 @@ def _without(document: str, name: str, query: str) -> str:
 
 
 def _paragraphs(text: str) -> list[str]:
-    """Return the paragraphs that are words, on one line each, without markup."""
+    """Return the paragraphs of prose, one line each, without markup."""
     paragraphs: list[list[str]] = [[]]
     for line in _lines_of_words(text.expandtabs().split("\n")):
         if line:
@@ -137,10 +137,10 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _lines_of_words(lines: list[str]) -> Iterator[str]:
-    """Yield the lines, stripped; in place of what is no words (examples, references, directives) an empty one."""
+    """Yield the lines, stripped; an empty one instead of what is not prose (examples, references, directives)."""
     is_rule = [bool(RULE.fullmatch(line)) for line in lines]
     section_dropped = session = fence = False
-    # What is deeper than this belongs to a dropped block.
+    # Lines indented deeper than this belong to a dropped block.
     block_indent = sys.maxsize
     for number, line in enumerate(lines):
         words = line.strip()

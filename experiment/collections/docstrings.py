@@ -1,4 +1,4 @@
-"""Docstrings of installed packages, read from their source: nothing is imported and nothing is run."""
+"""Docstrings of installed packages, read from their source without importing or running it."""
 
 import ast
 import importlib.util
@@ -16,12 +16,12 @@ COPIES = {"_numpy", "_refs", "_vendor", "externals", "models", "third_party", "v
 INNER_WORKINGS = {"_decomp", "_dynamo", "_export", "_functorch", "_higher_order_ops", "_inductor", "_library", "_prims"}
 INNER_WORKINGS |= {"_precompute", "_strobelight", "_subclasses", "ao", "deprecated", "distutils", "fx", "onnx"}
 SKIPPED_FOLDERS = TESTS | COPIES | INNER_WORKINGS
-"""Folders with few texts for users, or with texts that stand elsewhere or many times over."""
+"""Folders with few texts for users, or with texts that are repeated elsewhere."""
 
 ADDERS = ("add_newdoc", "add_docstr")
-"""Functions that give a docstring to what is written in C: in numpy and scipy, in torch."""
+"""Functions that add a docstring to what is written in C, in numpy, scipy and torch."""
 PLACEHOLDER = re.compile(r"(?<!\{)\{\w+\}(?!\})")
-"""What ``str.format`` fills."""
+"""A field that ``str.format`` fills in."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Docstring:
     """A docstring as it was written, without its indentation.
 
     Attributes:
-        path: Dotted path of what it describes, from the package on.
+        path: Dotted path of what it describes, starting with the package.
         text: The docstring.
     """
 
@@ -43,7 +43,7 @@ class Docstring:
 
 
 def package_root(package: str) -> Path | None:
-    """Return the folder of an installed package, or None where it is not installed."""
+    """Return the folder of an installed package, or None if it is not installed."""
     spec = importlib.util.find_spec(package)
     return Path(spec.origin).parent if spec and spec.origin else None
 
@@ -59,12 +59,12 @@ def read_docstrings(package: str, root: Path) -> Iterator[Docstring]:
 
 def _parse(file: Path) -> ast.Module:
     with warnings.catch_warnings():
-        # A stray backslash in somebody else's string is no concern of ours.
+        # A stray backslash in a foreign string is not our concern.
         warnings.simplefilter("ignore", SyntaxWarning)
         try:
             return ast.parse(file.read_bytes())
         except (SyntaxError, ValueError):
-            # Templates and files for other versions of Python lie among the sources.
+            # Some files are templates, or for other versions of Python.
             return ast.Module(body=[], type_ignores=[])
 
 
@@ -84,7 +84,7 @@ def _in_body(body: list[ast.stmt], path: str) -> Iterator[Docstring]:
 
 
 def _added(call: ast.Call, path: str) -> Iterator[Docstring]:
-    """Yield what ``add_newdoc(place, "name", text)`` or ``add_docstr(place.name, text)`` says."""
+    """Yield the docstring that ``add_newdoc(place, "name", text)`` or ``add_docstr(place.name, text)`` adds."""
     function = ast.unparse(call.func).rpartition(".")[2].lstrip("_")
     if function not in ADDERS or len(call.args) < 2:
         return
@@ -98,7 +98,7 @@ def _added(call: ast.Call, path: str) -> Iterator[Docstring]:
 
 
 def _written(text: ast.expr) -> str | None:
-    """Return a string as it stands in the source, or the template of a call of ``str.format``."""
+    """Return a string literal, or the template of a call of ``str.format``."""
     if isinstance(text, ast.Call) and isinstance(text.func, ast.Attribute) and text.func.attr == "format":
         template = _written(text.func.value)
         return template and PLACEHOLDER.sub("", template).replace("{{", "{").replace("}}", "}")

@@ -1,7 +1,7 @@
 """Retrieval data sets of the Hugging Face hub, read through the ``datasets`` library and kept in its own cache.
 
-The layout is that of BEIR's and MTEB's repositories: one table each for corpus, queries and qrels. Which configurations
-hold them, for a data set ``hf:<repo>`` and for ``hf:<repo>/<config>`` (one language or part of many):
+The layout is that of BEIR's and MTEB's repositories: one table each for corpus, queries and qrels. Their
+configurations, for a data set ``hf:<repo>`` and for ``hf:<repo>/<config>`` (one language or part of several):
 
 - corpus: ``corpus``; with a config ``<config>-corpus``
 - queries: ``queries``; with a config ``<config>-queries``
@@ -18,9 +18,10 @@ from typing import Any
 
 from experiment.collections.collection import Collection, Judgement, make_collection
 from experiment.collections.rows import Records, read_documents, read_grade, read_queries
+from experiment.collections.source import Source
 from projheads.errors import ProjheadsError
 
-__all__ = ["in_hub_cache", "open_hub", "parse_hub_name", "told_in_one_line"]
+__all__ = ["HUB", "hub_errors", "missing_from_hub_cache", "open_hub", "parse_hub_name"]
 
 Splits = Mapping[str, Any]
 """The splits of one table: name to rows, which are dictionaries."""
@@ -38,11 +39,12 @@ def parse_hub_name(name: str) -> tuple[str, str | None]:
     return "/".join(parts[:2]), parts[2] if len(parts) == 3 else None
 
 
-def in_hub_cache(repo: str) -> bool:
-    """Tell whether something of the repository lies in the hub's cache on this disk."""
+def missing_from_hub_cache(repo: str) -> str | None:
+    """Return the warning that nothing of a repository is in the hub's cache on this disk, or None."""
     from huggingface_hub import constants
 
-    return (Path(constants.HF_HUB_CACHE) / f"datasets--{repo.replace('/', '--')}").is_dir()
+    cached = (Path(constants.HF_HUB_CACHE) / f"datasets--{repo.replace('/', '--')}").is_dir()
+    return None if cached else "not on this disk yet; it is fetched when needed"
 
 
 def open_hub(repo: str, *, split: str, config: str | None = None) -> Collection:
@@ -51,20 +53,18 @@ def open_hub(repo: str, *, split: str, config: str | None = None) -> Collection:
     Args:
         repo: The repository, ``owner/name``, or a folder of the same layout.
         split: The split of the qrels.
-        config: What the names of the configurations begin with, where the repository holds many data sets.
+        config: Prefix of the names of the configurations, if the repository holds several data sets.
 
     Raises:
-        ProjheadsError: If the hub can not be reached, the repository or split is not there, or the layout is another.
+        ProjheadsError: If the hub cannot be reached, the repository or split does not exist, or the layout differs.
     """
-    with told_in_one_line(repo):
+    with hub_errors(repo):
         prefix = f"{config}-" if config else ""
         corpus = _load_table(repo, f"{prefix}corpus", split)
         queries = _load_table(repo, f"{prefix}queries", split)
         qrels = _load_qrels(repo, (f"{prefix}qrels", config or "default"))
     if split not in qrels:
-        raise ProjheadsError(
-            f'hf:{repo}: there is no split "{split}"; the splits there are: {", ".join(sorted(qrels))}'
-        )
+        raise ProjheadsError(f'hf:{repo}: unknown split "{split}"; its splits: {", ".join(sorted(qrels))}')
     notes: Counter[str] = Counter()
     return make_collection(
         "/".join(filter(None, [repo, config])),
@@ -86,19 +86,19 @@ def _load(repo: str, config: str | None) -> Splits:
 
 
 def _load_table(repo: str, config: str, split: str) -> Any:
-    """Return the rows of a table that is the same for all splits, whatever its own split is called."""
+    """Return the rows of a table that all splits share, whatever its own split is called."""
     tables = _load(repo, config)
     for name in (config.rpartition("-")[2], split):
         if name in tables:
             return tables[name]
     if len(tables) > 1:
-        raise ProjheadsError(f'hf:{repo}: which part of "{config}" is meant? it has {", ".join(tables)}')
+        raise ProjheadsError(f'hf:{repo}: "{config}" has several splits: {", ".join(tables)}; one was expected')
     return next(iter(tables.values()))
 
 
 def _load_qrels(repo: str, configs: Sequence[str]) -> Splits:
     for config in configs:
-        # ValueError is how datasets says that there is no such configuration, online or in its cache.
+        # datasets raises ValueError if the configuration does not exist, online or in its cache.
         with suppress(ValueError):
             return _load(repo, config)
     return _load(f"{repo}-qrels", None)
@@ -116,14 +116,14 @@ def _read_qrels(source: str, table: Any) -> Iterator[Judgement]:
             # A table without grades names relevant documents only.
             yield str(row["query-id"]), str(row["corpus-id"]), read_grade(row.get("score", 1))
         except KeyError as error:
-            raise ProjheadsError(f"{source}: it has no column {error}; it has {', '.join(row)}") from None
+            raise ProjheadsError(f"{source}: column {error} is missing; it has {', '.join(row)}") from None
         except ValueError as error:
             raise ProjheadsError(f"{source} row {number}: {error}") from None
 
 
 @contextmanager
-def told_in_one_line(repo: str) -> Iterator[None]:
-    """Turn what goes wrong with a data set of the hub in the block into one line."""
+def hub_errors(repo: str) -> Iterator[None]:
+    """Turn the errors of the block, which reads a data set of the hub, into one line."""
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
     from huggingface_hub.utils import logging as hub_logging
 
@@ -133,12 +133,12 @@ def told_in_one_line(repo: str) -> Iterator[None]:
         yield
     except _network_errors():
         raise ProjheadsError(
-            f"hf:{repo}: the hub can not be reached and the data set is not in its cache; "
-            "connect once to fetch it, or give a folder in BEIR layout"
+            f"hf:{repo}: the hub cannot be reached and the data set is not in its cache; "
+            "connect once to fetch it, or use a folder in BEIR layout"
         ) from None
     except DatasetNotFoundError:
         raise ProjheadsError(
-            f"hf:{repo}: the hub has no such data set, or shows it only to who is logged in (hf auth login)"
+            f"hf:{repo}: not on the hub, or private; if it is private, log in with `hf auth login`"
         ) from None
     except (DatasetsError, FileNotFoundError, RuntimeError, ValueError) as error:
         raise ProjheadsError(f"hf:{repo}: {str(error.__cause__ or error).splitlines()[0]}") from None
@@ -147,6 +147,19 @@ def told_in_one_line(repo: str) -> Iterator[None]:
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
-    """Return what tells of a lost network: huggingface_hub has it from httpx, from version 2 on from httpx2."""
-    there = [name for name in ("httpx", "httpx2") if importlib.util.find_spec(name)]
-    return (ConnectionError, *(importlib.import_module(name).TransportError for name in there))
+    """Return the errors of a lost network: huggingface_hub raises those of httpx, or of httpx2 from version 2 on."""
+    installed = [name for name in ("httpx", "httpx2") if importlib.util.find_spec(name)]
+    return (ConnectionError, *(importlib.import_module(name).TransportError for name in installed))
+
+
+def _open(name: str, split: str, cache: Path) -> Collection:
+    repo, config = parse_hub_name(name)
+    return open_hub(repo, split=split, config=config)
+
+
+HUB = Source(
+    spelling="hf:<owner>/<name>[/<config>]",
+    about="a data set of the Hugging Face hub with tables corpus, queries and qrels",
+    open=_open,
+    missing=lambda name, cache: missing_from_hub_cache(parse_hub_name(name)[0]),
+)

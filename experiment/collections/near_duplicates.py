@@ -1,7 +1,7 @@
-"""Texts that say nearly the same as an earlier one, found by sketches of their shingles.
+"""Near-duplicates of earlier texts, found by sketches of their shingles.
 
-Broder, "On the resemblance and containment of documents" (1997): the share of common shingles of two texts is estimated
-from the smallest hash values of each.
+Broder, "On the resemblance and containment of documents" (1997): the share of shingles that two texts have in common is
+estimated from the smallest hash values of each.
 """
 
 import heapq
@@ -13,18 +13,18 @@ __all__ = ["NearDuplicates"]
 SHINGLE_WORDS = 4
 SKETCH_VALUES = 32
 ALIKE = 0.5
-"""Share of common sketch values from which on two texts count as the same."""
+"""Share of common sketch values at which two texts count as duplicates."""
 
 
 class NearDuplicates:
-    """The texts seen so far, by their sketches. The same texts in the same order give the same answers everywhere."""
+    """The texts seen so far, as sketches. The same texts in the same order give the same answers on every machine."""
 
     def __init__(self) -> None:
         self._texts_with: defaultdict[int, list[int]] = defaultdict(list)
         self._sizes: list[int] = []
 
     def add(self, text: str) -> bool:
-        """Keep a text and return True, or return False where it is a near-duplicate of one that was kept."""
+        """Keep a text and return True, or return False if it is a near-duplicate of a kept one."""
         sketch = _sketch(text)
         common = Counter(other for value in sketch for other in self._texts_with[value])
         if any(count >= ALIKE * min(len(sketch), self._sizes[other]) for other, count in common.items()):

@@ -1,7 +1,7 @@
 """``pydocs``: real text that every user has, made from the docstrings of installed scientific packages.
 
-A query is the summary of a docstring, its one relevant document is the rest, with name and summary taken out. Training
-and test texts are of different packages. All of it is written once, as two folders in BEIR layout, and read from there.
+A query is the summary of a docstring; its one relevant document is the rest, without name and summary. Training and
+test texts come from different packages. Everything is written once, as two folders in BEIR layout, and read from there.
 """
 
 import hashlib
@@ -16,11 +16,12 @@ from experiment.collections.collection import Collection, Document
 from experiment.collections.docstring_pairs import Pair, make_pair, normalise
 from experiment.collections.docstrings import package_root, read_docstrings
 from experiment.collections.near_duplicates import NearDuplicates
+from experiment.collections.source import Source
 from experiment.disk.files import sha256_file, sha256_json, versions, write_folder, write_text
 from experiment.disk.lock import locked
 from projheads.errors import ProjheadsError, unknown_name
 
-__all__ = ["open_pydocs", "pydocs_folder"]
+__all__ = ["PYDOCS"]
 
 PACKAGES = {
     "test": {"numpy": "numpy", "scipy": "scipy"},
@@ -32,16 +33,16 @@ PACKAGES = {
         "transformers": "transformers",
     },
 }
-"""The packages of each split by the name under which they are imported, and what they are called to install them."""
+"""The packages of each split: import name and distribution name."""
 
-# Enough to tell heads apart, and few enough to encode on two CPU cores in a minute.
+# Enough to distinguish heads, and few enough to encode on two CPU cores in a minute.
 MOST_DOCUMENTS = {"test": 1200, "train": 4800}
 FEWEST_DOCUMENTS = {"test": 1000, "train": 4000}
 TEST_QUERIES = 300
 
 SOURCE = """\
 pydocs: summary lines (queries) and bodies (documents) of the docstrings of installed packages.
-Read from the packages' source files by projheads. Every text stays under the licence of its package.
+Read from the packages' source files by projheads. Every text keeps the licence of its package.
 
 {packages}
 
@@ -49,28 +50,20 @@ Read from the packages' source files by projheads. Every text stays under the li
 """
 
 
-def open_pydocs(*, split: str, cache: Path) -> Collection:
-    """Open ``pydocs``; the first time it is made of the installed packages, which takes about half a minute.
-
-    Args:
-        split: ``train`` or ``test``.
-        cache: Folder in which it is kept, apart for each set of versions of the packages.
-
-    Raises:
-        ProjheadsError: If the split is another, or the installed packages give too few texts.
-    """
+def _open(split: str, cache: Path) -> Collection:
+    """Open ``pydocs``; it is made on first use, in about half a minute, and kept for each set of package versions."""
     if split not in PACKAGES:
         raise unknown_name("split of pydocs", split, PACKAGES)
-    folder = pydocs_folder(cache)
+    folder = _folder(cache)
     if not folder.is_dir():
         with locked(folder.with_name(f".{folder.name}.lock")):
-            if not folder.is_dir():  # another process may have made it meanwhile
+            if not folder.is_dir():  # another process may have made it in the meantime
                 _make(folder)
     return read_beir_folder(folder / split, split=split, name="pydocs")
 
 
-def pydocs_folder(cache: Path) -> Path:
-    """Return where ``pydocs`` lies once it is made: by the versions of the packages and the code that reads them."""
+def _folder(cache: Path) -> Path:
+    """Return the folder for these versions of the packages and of the code that reads them."""
     code = [Path(module.__file__ or "") for module in (docstrings, docstring_pairs, near_duplicates)] + [Path(__file__)]
     key = sha256_json([_versions(), [sha256_file(file) for file in code]])
     return cache / f"pydocs-{key[:16]}"
@@ -81,7 +74,7 @@ def _versions() -> dict[str, str]:
 
 
 def _make(folder: Path) -> None:
-    # What is kept of the test packages comes first, so that nothing in training repeats it.
+    # Test texts come first, so that no training text repeats one.
     seen = NearDuplicates()
     all_test = _distinct(_read_pairs("test"), seen)
     test_queries = {normalise(pair.query) for pair in all_test}
@@ -106,7 +99,7 @@ def _read_pairs(split: str) -> Iterator[Pair]:
 
 
 def _distinct(pairs: Iterator[Pair], seen: NearDuplicates) -> list[Pair]:
-    """Keep the first of each path and of near-equal documents, and the summaries that mean one document alone."""
+    """Keep the first of each path and of near-duplicate documents, and only summaries of a single document."""
     by_path: dict[str, Pair] = {}
     for pair in pairs:
         if pair.path not in by_path and seen.add(pair.document):
@@ -116,7 +109,7 @@ def _distinct(pairs: Iterator[Pair], seen: NearDuplicates) -> list[Pair]:
 
 
 def _sample(pairs: Sequence[Pair], count: int) -> list[Pair]:
-    """Draw ``count`` pairs by the hashes of their paths, so that another version of a package changes few of them."""
+    """Draw ``count`` pairs by the hashes of their paths, so that a new version of a package changes few of them."""
     drawn = set(sorted(pairs, key=lambda pair: hashlib.sha256(pair.path.encode()).digest())[:count])
     return [pair for pair in pairs if pair in drawn]
 
@@ -125,13 +118,13 @@ def _check_enough(split: str, documents: int) -> None:
     if documents >= FEWEST_DOCUMENTS[split]:
         return
     missing = [install for package, install in PACKAGES[split].items() if package_root(package) is None]
-    advice = f"install {', '.join(missing)}" if missing else "name another collection"
+    advice = f"install {', '.join(missing)}" if missing else "use a different collection"
     needed = FEWEST_DOCUMENTS[split]
     raise ProjheadsError(f"pydocs: the installed packages give {documents} of {needed} {split} texts; {advice}")
 
 
 def _write(folder: Path, split: str, pairs: Sequence[Pair], queried: Sequence[Pair]) -> None:
-    # A query's id is never a document's: a search leaves out the document that has the query's own id.
+    # No query has the id of a document, which some collections exclude from the search.
     write_beir_folder(
         folder,
         corpus=[Document(pair.path, "", pair.document) for pair in pairs],
@@ -159,3 +152,21 @@ def _licence(distribution: str) -> str:
     if stated and "\n" not in stated:
         return stated
     return classifiers[0].rpartition(" :: ")[2] if classifiers else "see the package"
+
+
+def _missing(name: str, cache: Path) -> str | None:
+    return (
+        None
+        if _folder(cache).is_dir()
+        else "not on this disk yet; it is made from the installed packages, in half a minute"
+    )
+
+
+PYDOCS = Source(
+    spelling="pydocs",
+    about="docstrings of installed scientific packages: real text without a download",
+    open=lambda name, split, cache: _open(split, cache),
+    missing=_missing,
+    label=lambda name: "pydocs",
+    examples=lambda: ["pydocs"],
+)

@@ -1,6 +1,6 @@
 """From the raw records of a source to checked documents, queries and grades.
 
-A reader hands in its records with their numbers; what is wrong is told with the place: file and line, or table and row.
+Readers pass their records with numbers, so that errors name the place: file and line, or table and row.
 """
 
 import json
@@ -19,12 +19,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Records:
-    """Records and where they come from.
+    """Records, and where they come from.
 
     Attributes:
-        source: What people call the source: the path of a file, the name of a table.
-        unit: What the source is counted in: ``"line"`` or ``"row"``.
-        rows: The number of each record, and the record. An iterable of one use will do.
+        source: The path of a file, or the name of a table.
+        unit: What is counted in the source: ``"line"`` or ``"row"``.
+        rows: The number of each record, and the record. It is iterated over once.
     """
 
     source: str
@@ -32,18 +32,18 @@ class Records:
     rows: Iterable[tuple[int, Any]]
 
     def place(self, number: int) -> str:
-        """Return the place of a record as an error tells it."""
+        """Return the place of a record, for error messages."""
         return f"{self.source} {self.unit} {number}"
 
 
 def read_documents(records: Records, notes: Counter[str]) -> dict[str, Document]:
     """Read the documents of a corpus, by id, from records with ``_id``, ``title`` and ``text``.
 
-    An id may be a whole number; a missing or null title or text is empty; other fields do not matter. Lone surrogates,
-    which no encoding can hold, become U+FFFD and are counted in ``notes`` as ``broken_characters``.
+    An id may be an integer; a missing or null title or text is empty; other fields are ignored. Lone surrogates, which
+    UTF-8 cannot encode, become U+FFFD and are counted in ``notes`` as ``broken_characters``.
 
     Raises:
-        ProjheadsError: If a record is no object, has no id or the id of another, or a field is no text.
+        ProjheadsError: If a record is not an object, its id is missing or not unique, or a field is not text.
     """
 
     def read(key: str, record: Mapping[str, Any]) -> Document:
@@ -58,17 +58,17 @@ def read_queries(records: Records, notes: Counter[str]) -> dict[str, str]:
 
 
 def read_grade(value: Any) -> int:
-    """Read a grade: a whole number, also where it is written as 1.0.
+    """Read a grade: an integer, which may be written as 1.0.
 
     Raises:
-        ValueError: If it is not one; the caller knows the place and tells it.
+        ValueError: If it is not an integer; the caller adds the place.
     """
     try:
         grade = float(value)
     except (TypeError, ValueError):
         raise ValueError(f'the grade "{value}" is not a number') from None
     if not grade.is_integer():
-        raise ValueError(f'the grade "{value}" is not a whole number')
+        raise ValueError(f'the grade "{value}" is not an integer')
     return int(grade)
 
 
@@ -85,7 +85,9 @@ def _read_unique(records: Records, read: Callable[[str, Mapping[str, Any]], T]) 
             raise ProjheadsError(f"{records.place(number)}: {error}") from None
         if key in found:
             first = f"{records.unit} {numbers[key]}"
-            raise ProjheadsError(f'{records.place(number)}: the id "{key}" stands on {first} already; ids are unique')
+            raise ProjheadsError(
+                f'{records.place(number)}: the id "{key}" is already used on {first}; ids must be unique'
+            )
         found[key] = value
         numbers[key] = number
     return found
@@ -96,7 +98,7 @@ def _read_id(record: Mapping[str, Any]) -> str:
     if value is None or value == "":
         raise ValueError('it has no "_id"')
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError(f'its "_id" is {json.dumps(value)[:40]}; an id is a string or a whole number')
+        raise ValueError(f'its "_id" is {json.dumps(value)[:40]}; an id must be a string or an integer')
     return str(value)
 
 

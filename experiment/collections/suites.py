@@ -1,7 +1,7 @@
-"""Suites: many collections under one name, as the field reports them.
+"""Suites: several collections under one name, as papers report them.
 
-``beir`` holds what is public of BEIR (Thakur et al., 2021, arXiv:2104.08663), with the split that BEIR reports: 15 data
-sets, of which CQADupStack consists of twelve collections, each searched alone, whose mean counts as one data set.
+``beir`` is the public part of BEIR (Thakur et al., 2021, arXiv:2104.08663), with the splits that BEIR reports: 15 data
+sets. One of them, CQADupStack, is twelve collections that are searched separately and whose mean counts as one.
 """
 
 from collections.abc import Collection, Iterable
@@ -22,11 +22,11 @@ SUITES = {
 
 NOTES = {
     "beir": (
-        "suite beir: 15 data sets, the twelve forums of CQADupStack counting as one; split test, of MS MARCO dev; "
-        "left out are the four that are not public: BioASQ, Signal-1M, TREC-NEWS, Robust04"
+        "suite beir: 15 data sets, with the twelve forums of CQADupStack as one; split test, MS MARCO dev; without the "
+        "four that are not public: BioASQ, Signal-1M, TREC-NEWS, Robust04"
     ),
-    "cqadupstack": "CQADupStack: twelve forums, each searched alone, whose mean counts as one data set",
-    "nanobeir": "suite nanobeir: all 13 data sets of NanoBEIR, none left out",
+    "cqadupstack": "CQADupStack: twelve forums, searched separately, whose mean counts as one data set",
+    "nanobeir": "suite nanobeir: all 13 data sets of NanoBEIR",
 }
 
 
@@ -47,12 +47,12 @@ def suite_sources(name: str) -> tuple[str, ...]:
 
 
 def suite_group(source: str) -> str | None:
-    """Return the name of the data set that a suite's collection is a part of, or None where it is one by itself."""
+    """Return the data set that a suite's collection is a part of, or None if it is a data set of its own."""
     return "cqadupstack" if source in _FORUMS else None
 
 
 def suite_notes(sources: Iterable[str]) -> list[str]:
-    """Say of each suite that is whole among some sources what it holds and what is left out of it."""
+    """Describe each suite that some sources contain completely."""
     there = set(sources)
     whole = [name for name in SUITES if there.issuperset(SUITES[name])]
     return [NOTES[name] for name in whole if not any(_within(name, other) for other in whole)]

@@ -1,26 +1,23 @@
-"""Which collection is meant, and which of its judgements."""
+"""An item of ``eval.datasets``: a collection with one of its splits, or a suite of collections."""
 
-import re
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ValidatorFunctionWrapHandler, WrapValidator, field_validator
 
-from experiment.collections import check_source, official_split
-from experiment.collections.nano_beir import nano_name
+from experiment.collections.sources import check_source, default_name, official_split
 from experiment.collections.suites import suite_group, suite_sources
-from experiment.config.fields import Section, safe_name
+from experiment.fields import Section, safe_name
 
 __all__ = ["DatasetRef", "EvalDataset", "EvalDatasetRef", "expand_suites"]
 
 
 class DatasetRef(Section):
-    """A collection and one of its splits. A bare string in the YAML is its ``source``.
+    """A collection and one of its splits. In YAML a string is short for ``{source: <string>}``.
 
     Attributes:
         source: ``pydocs``, ``beir:<name>``, ``nano:<name>``, ``hf:<repo>[/<config>]``, or a folder in BEIR layout.
-        split: Which judgements are used; of BEIR and NanoBEIR those by which models are compared.
-        name: Name in tables and of result files; made from the source where it is not given.
+        split: The split whose judgements are used; for BEIR and NanoBEIR, the one that papers report.
+        name: Name in tables and of result files; by default derived from the source.
     """
 
     source: str
@@ -38,32 +35,25 @@ class EvalDatasetRef(DatasetRef):
     """A collection that models are tested on.
 
     Attributes:
-        group: Collections of one group are searched alone, and their mean counts as one data set of this name; None
-            where the collection is a data set by itself.
+        group: Collections of one group are searched separately, and their mean counts as one data set of this name;
+            None for a collection that is a data set of its own.
     """
 
     group: Annotated[str, AfterValidator(safe_name)] | None = None
 
 
 def _complete(value: Any) -> Any:
-    """Write out what a bare source stands for, with the split by which models are compared."""
+    """Fill in the defaults that depend on the source."""
     if isinstance(value, str):
         value = {"source": value}
     if isinstance(value, dict) and isinstance(value.get("source"), str):
         source = value["source"]
-        value = {"split": official_split(source), "name": _default_name(source), **value}
+        value = {"split": official_split(source), "name": default_name(source), **value}
     return value
 
 
-def _default_name(source: str) -> str:
-    if source.startswith("nano:"):
-        return nano_name(source.removeprefix("nano:"))
-    stem = source.split(":", 1)[1] if re.match(r"(beir|hf):", source) else Path(source).name
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.") or "dataset"
-
-
 def _suite(value: Any) -> str | None:
-    """Return the suite that an item of the list stands for, or None where it stands for one collection."""
+    """Return the name of the suite that an item refers to, or None for a collection."""
     if isinstance(value, dict) and "suite" in value:
         source = f"suite:{value['suite']}"
     else:
@@ -84,9 +74,9 @@ def _one_or_many(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
 
 
 def expand_suites(datasets: tuple[Any, ...]) -> tuple[EvalDatasetRef, ...]:
-    """Put the collections of suites in the place where the suite stands."""
+    """Replace each suite of a list by its collections."""
     return tuple(ref for item in datasets for ref in (item if isinstance(item, list) else [item]))
 
 
 EvalDataset = Annotated[EvalDatasetRef, BeforeValidator(_complete), WrapValidator(_one_or_many)]
-"""A collection, or a suite, which ``expand_suites`` resolves once the whole list is read."""
+"""A collection, or a suite, which ``expand_suites`` resolves once the complete list is read."""

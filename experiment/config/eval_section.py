@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StrictBool, ValidationInfo, field_validator
 
 from experiment.config.dataset_section import EvalDataset, EvalDatasetRef, expand_suites
-from experiment.config.fields import Count, Precision, Section
 from experiment.config.measure_names import check_measures
 from experiment.config.storage_forms import parse_storage
+from experiment.fields import Count, Precision, Section
 
 __all__ = ["EvalConfig"]
 
@@ -16,23 +16,23 @@ class EvalConfig(Section):
     """How every trial is evaluated.
 
     Attributes:
-        datasets: Collections to search; ``{suite: beir}`` and ``{suite: nanobeir}`` stand for all of theirs.
-        index: ``exact`` scores every document, a FAISS factory string builds that index over the token vectors,
+        datasets: Collections to search; ``{suite: beir}`` and ``{suite: nanobeir}`` are short for all of theirs.
+        index: ``exact`` scores every document, a FAISS factory string builds that index over the token vectors, and
             ``auto`` is exact unless an index takes less work.
-        nprobe: Lists that an inverted-file index visits; None for a thirty-second part of them, at least 8.
+        nprobe: Lists that an inverted-file index visits; None for a thirty-second of them, at least 8.
         candidates_per_token: Token vectors that the index returns for each query token.
         max_candidates: Documents of a query that an approximate search scores exactly, those with the best approximate
             scores; None for four times the depth.
         depth: Documents kept for each query.
-        measures: ir-measures expressions; the first is the one that verdicts are about.
-        references: Rows that tell whether the numbers are sane: BM25, the backbone's token states without a head, and
-            the baseline head before training.
-        linearise: Whether the best linear stand-in of each trained head that is not linear is evaluated too: it tells
-            how much of its gain was non-linear; for frozen backbones, at the price of a second search.
+        measures: ir-measures expressions; verdicts are about the first.
+        references: Rows that are sanity checks: BM25, the backbone's token states without a head, and the baseline head
+            before training.
+        linearise: Whether the best linear stand-in of each trained non-linear head is evaluated too, which shows how
+            much of its gain is non-linear; for frozen backbones, at the cost of a second search.
         precision: Arithmetic of the backbone and the head; ``auto`` as in training.
         batch_tokens: Tokens of a batch that is encoded at once; None for 1 024 on the CPU, where every thread has such
             a batch, and 16 384 on a GPU.
-        storage: Smaller forms in which every model's document vectors are stored, read back and searched as well:
+        storage: Smaller forms in which every model's document vectors are also stored, read back and searched:
             ``fp16``, ``int8``, ``pq16`` or ``rq16`` (bytes a vector), ``dim64`` (the first 64 numbers), ``dim64-int8``.
     """
 
@@ -55,9 +55,9 @@ class EvalConfig(Section):
         names = [dataset.name for dataset in datasets]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f'two data sets are called "{name}"; give one of them another `name`')
+                raise ValueError(f'two data sets are called "{name}"; give one of them a different `name`')
         for group in {dataset.group for dataset in datasets} & set(names):
-            raise ValueError(f'a data set and a group are called "{group}"; give the data set another `name`')
+            raise ValueError(f'a data set and a group are called "{group}"; give the data set a different `name`')
         return datasets
 
     @field_validator("depth")
@@ -65,7 +65,7 @@ class EvalConfig(Section):
     def _reachable(cls, depth: int, info: ValidationInfo) -> int:
         cap = info.data.get("max_candidates")
         if cap is not None and cap < depth:
-            raise ValueError(f"{depth} documents cannot be kept where max_candidates is {cap}; raise max_candidates")
+            raise ValueError(f"{depth} documents cannot be kept with max_candidates={cap}; raise max_candidates")
         return depth
 
     @field_validator("storage")
@@ -74,7 +74,7 @@ class EvalConfig(Section):
         for name in storage:
             parse_storage(name)
             if storage.count(name) > 1:
-                raise ValueError(f'the storage form "{name}" stands twice; keep one of them')
+                raise ValueError(f'the storage form "{name}" is listed twice; remove one')
         return storage
 
     @field_validator("measures")

@@ -1,4 +1,4 @@
-"""The section ``sweep`` of an experiment's YAML: values of training settings that every variant is tried with."""
+"""The section ``sweep`` of an experiment's YAML: values of training settings that every variant tries."""
 
 import hashlib
 import itertools
@@ -17,7 +17,7 @@ from projheads.errors import unknown_name
 __all__ = ["Grid", "Point", "check_grid", "flat_grid", "grid_points"]
 
 Grid = dict[str, tuple[Any, ...]]
-"""By the path of a setting inside ``train``, the values that it is tried with."""
+"""The values to try, by the path of a setting in ``train``."""
 
 SHARED = (
     "data",
@@ -30,7 +30,7 @@ SHARED = (
     "resume_every",
     "trackers",
 )
-"""Settings that all trials of an experiment have in common."""
+"""Settings that all trials of an experiment share."""
 
 SLUG_LENGTH = 100
 
@@ -41,7 +41,7 @@ class Point:
 
     Attributes:
         values: The value of each key.
-        settings: The training section with these values in place.
+        settings: The training section with these values.
     """
 
     values: Mapping[str, Any]
@@ -49,7 +49,7 @@ class Point:
 
     @property
     def slug(self) -> str:
-        """A folder name that no other point has: ``optimizer.head_lr=0.001-optimizer.head_weight_decay=0.0``."""
+        """A unique folder name: ``optimizer.head_lr=0.001-optimizer.head_weight_decay=0.0``."""
         text = "-".join(f"{key}={json.dumps(value)}" for key, value in self.values.items())
         readable = re.sub(r"[^a-z0-9_.=-]+", "-", text.replace('"', "").lower())
         if readable == text.replace('"', "") and len(readable) <= SLUG_LENGTH:
@@ -58,18 +58,18 @@ class Point:
         return f"{readable[: SLUG_LENGTH - 11].rstrip('-')}-{digest}"
 
     def __str__(self) -> str:
-        """Write the point as the command line would set it, without ``train.``."""
+        """Write the point as on the command line, without ``train.``."""
         return ", ".join(f"{key}={json.dumps(value)}" for key, value in self.values.items())
 
 
 def grid_points(grid: Grid, train: TrainConfig) -> list[Point]:
-    """List all combinations of a checked grid's values; the last key's values change fastest."""
+    """List all combinations of a checked grid's values; the values of the last key change fastest."""
     combinations = (dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values()))
     return [Point(values, _with(train, values)) for values in combinations]
 
 
 def flat_grid(value: Any) -> Any:
-    """Write keys of nested sections as paths, so that ``sweep.optimizer.head_lr=[...]`` can be set too."""
+    """Write keys of nested sections as paths, so that ``sweep.optimizer.head_lr=[...]`` works too."""
     if not isinstance(value, dict):
         return value
     flat: dict[str, Any] = {}
@@ -83,10 +83,10 @@ def check_grid(grid: Grid, train: TrainConfig) -> Grid:
     """Check every key and value by building the training section with it.
 
     Returns:
-        The grid with its values as the training section reads them: an integer becomes a float where one is meant.
+        The grid with its values as the training section reads them: integers become floats for float settings.
 
     Raises:
-        ValidationError: With the place of every mistake inside the grid.
+        ValidationError: With the place of every mistake in the grid.
     """
     mistakes: list[InitErrorDetails] = []
     checked: Grid = {}
@@ -97,12 +97,12 @@ def check_grid(grid: Grid, train: TrainConfig) -> Grid:
         elif key not in known:
             mistakes.append(_mistake((key,), values, str(unknown_name("setting of train", key, known))))
         elif not values:
-            mistakes.append(_mistake((key,), values, "holds no value to try; list at least one"))
+            mistakes.append(_mistake((key,), values, "lists no values; give at least one"))
         else:
             checked[key] = tuple(_read(train, key, values, mistakes))
     if not mistakes and grid and not (train.validation_pairs and train.validations):
         missing = "validations" if train.validation_pairs else "validation_pairs"
-        text = f"a sweep is decided on the held-out pairs, and train.{missing} is 0; raise it"
+        text = f"a sweep is decided on held-out pairs, but train.{missing} is 0; raise it"
         mistakes.append(_mistake((), grid, text))
     if not mistakes:
         try:
@@ -115,7 +115,7 @@ def check_grid(grid: Grid, train: TrainConfig) -> Grid:
 
 
 def _read(train: TrainConfig, key: str, values: tuple[Any, ...], mistakes: list[InitErrorDetails]) -> Iterator[Any]:
-    """Yield a key's values as the training section reads them, and note those that it does not take."""
+    """Yield a key's values as the training section reads them, and collect its mistakes."""
     seen = []
     for index, value in enumerate(values):
         try:
@@ -124,7 +124,7 @@ def _read(train: TrainConfig, key: str, values: tuple[Any, ...], mistakes: list[
             mistakes.extend(_forward((key, index), inner) for inner in error.errors())
             continue
         if read in seen:
-            mistakes.append(_mistake((key, index), value, f"the value {value!r} stands twice; keep one of them"))
+            mistakes.append(_mistake((key, index), value, f"the value {value!r} is listed twice; remove one"))
         seen.append(read)
         yield read
 
@@ -148,10 +148,10 @@ def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _mistake(place: tuple[str | int, ...], given: Any, text: str) -> InitErrorDetails:
-    # As a custom error's template the text would be searched for {names}; an error of its own is taken as it is.
+    # The text of a custom error is a template, in which {names} are replaced; a ValueError's text is not.
     return InitErrorDetails(type="value_error", loc=place, input=given, ctx={"error": ValueError(text)})
 
 
 def _forward(place: tuple[str | int, ...], error: Any) -> InitErrorDetails:
-    """Put a mistake of the training section in the grid's place of the value that led to it."""
+    """Move a mistake of the training section to the place in the grid of the value that caused it."""
     return InitErrorDetails(type=error["type"], loc=place, input=error["input"], ctx=error.get("ctx", {}))

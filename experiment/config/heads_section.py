@@ -15,10 +15,10 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from experiment.config.fields import Count, Section
+from experiment.fields import Count, Section
 from projheads.build import build_head
-from projheads.errors import ProjheadsError, unknown_name
-from projheads.init import MAPPED_INITS, list_inits, take_over
+from projheads.errors import ProjheadsError
+from projheads.init import find_init, take_over
 from projheads.registry import check_spec, import_head_file
 from projheads.spec import HeadSpec
 
@@ -43,7 +43,7 @@ def _one_width(value: Any) -> Any:
 
 
 class _SpecAsText:
-    """Tells pydantic that a head is read from its text form and written as it."""
+    """Makes pydantic read a head from its text form and write it in the same form."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
@@ -52,9 +52,9 @@ class _SpecAsText:
 
 
 def _take_over_one_direction(spec: HeadSpec) -> None:
-    """Try the simplest map: a head that refuses it refuses every map, for a reason that lies in its form.
+    """Try the simplest map: a head that refuses it refuses every map, because of its form.
 
-    The widths are such that no option is likely to name them, for equal widths change the form of a skip.
+    The widths are ones that no option is likely to name, because equal widths change the form of a skip.
     """
     weight = torch.zeros(31, 61)
     weight[0, 0] = 1.0
@@ -69,13 +69,13 @@ class HeadsConfig(Section):
 
     Attributes:
         out_features: Width of a token embedding. Falling widths such as ``[128, 64, 32]`` train every head so that its
-            first 64 and its first 32 values are embeddings too; the first is the full width, and ``matryoshka`` keeps
+            first 64 and its first 32 values are embeddings too; the first is the full width, and ``matryoshka`` holds
             the others.
         matryoshka: The narrower widths.
-        files: Python files of your own that register heads; ``--heads FILE`` on the command line stands in for them.
-        init: Initialisation scheme of every head; see ``projheads.init.list_inits``.
-        baseline: The variant that the others are compared with, as it stands in ``variants``.
-        variants: The heads, each as a spec such as ``ffn(depth=2, activation="gelu")`` or a preset's name.
+        files: Your own Python files that register heads; ``--heads FILE`` on the command line replaces them.
+        init: The initialisation of every head, one of ``projheads.init.list_inits()``.
+        baseline: The variant that the others are compared with; it is one of ``variants``.
+        variants: The heads, each as a spec such as ``ffn(depth=2, activation="gelu")`` or the name of a preset.
     """
 
     files: tuple[Path, ...] = ()
@@ -87,7 +87,7 @@ class HeadsConfig(Section):
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """All widths of a token embedding that are trained, the full one first."""
+        """All trained widths of a token embedding, the full one first."""
         return (self.out_features, *self.matryoshka)
 
     @model_validator(mode="before")
@@ -102,32 +102,37 @@ class HeadsConfig(Section):
     @classmethod
     def _falling(cls, narrower: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
         if "out_features" in info.data and not _is_falling([info.data["out_features"], *narrower]):
-            raise ValueError(f"widths fall from heads.out_features={info.data['out_features']} on, not {narrower}")
+            raise ValueError(
+                f"must be widths that fall from heads.out_features={info.data['out_features']}, not {narrower}"
+            )
         return narrower
+
+    @field_validator("init")
+    @classmethod
+    def _registered(cls, init: str) -> str:
+        return find_init(init).name
 
     @field_validator("files")
     @classmethod
     def _imported(cls, files: tuple[Path, ...]) -> tuple[Path, ...]:
         for file in files:
             if not file.is_file():
-                raise ValueError(f"{file}: no such Python file; tell where it is now with --heads FILE")
+                raise ValueError(f"{file}: no such Python file; if it was moved, use --heads FILE")
             import_head_file(file)
         return files
 
     def __setstate__(self, state: dict[Any, Any]) -> None:
-        """Make the heads known in the process that a configuration is sent to."""
+        """Register the heads of the files in the process that unpickles the configuration."""
         super().__setstate__(state)
         for file in self.files:
             import_head_file(file)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.init not in list_inits():
-            raise unknown_name("init", self.init, list_inits())
         labels = [str(spec) for spec in self.variants]
         for label in labels:
             if labels.count(label) > 1:
-                raise ValueError(f"the variant {label} stands twice; keep one of them")
+                raise ValueError(f"the variant {label} is listed twice; remove one")
         if str(self.baseline) not in labels:
             raise ValueError(f"the baseline {self.baseline} is not among the variants; add it, or set heads.baseline")
         return self
@@ -135,11 +140,12 @@ class HeadsConfig(Section):
     @field_validator("variants")
     @classmethod
     def _buildable(cls, variants: tuple[HeadSpec, ...], info: ValidationInfo) -> tuple[HeadSpec, ...]:
+        takes_map = "init" in info.data and find_init(info.data["init"]).takes_map
         problems = []
         for spec in variants:
             try:
                 build_head(spec, 768, 128)
-                if info.data.get("init") in MAPPED_INITS:
+                if takes_map:
                     _take_over_one_direction(spec)
             except ProjheadsError as error:
                 problems.append(f"{spec}: {error}")

@@ -3,9 +3,9 @@
 import copy
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -13,7 +13,8 @@ from pydantic_core import ErrorDetails
 
 from experiment.config import CheckpointsConfig, ExperimentConfig
 from experiment.disk.yaml12 import Lines, read_scalar, read_yaml
-from projheads.errors import ProjheadsError, did_you_mean, unknown_name
+from experiment.fields import OneOf, sections_in
+from projheads.errors import ProjheadsError, did_you_mean
 
 __all__ = ["checkpoints_config", "dump_config", "load_config", "override_heads", "read_resolved"]
 
@@ -25,14 +26,14 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
 
     Args:
         path: The file.
-        overrides: Values set over those of the file, each as ``key.key=value`` with the value in YAML.
+        overrides: Values that replace those of the file, each as ``key.key=value`` with the value in YAML.
 
     Returns:
         The checked configuration.
 
     Raises:
-        ProjheadsError: If the file cannot be read or holds mistakes; one line for each, with its place and, where a
-            name is unknown, the names that are known.
+        ProjheadsError: If the file cannot be read or has mistakes; one line for each, with its place and, if a name is
+            unknown, the known names.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -50,11 +51,11 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
 
 
 def checkpoints_config(values: dict[str, Any], overrides: Sequence[str] = ()) -> CheckpointsConfig:
-    """Make the configuration of an evaluation of checkpoints.
+    """Make the configuration of an evaluation of model folders.
 
     Args:
-        values: What the options of the command line say, in the form of the schema.
-        overrides: Values set over those, each as ``key.key=value`` with the value in YAML.
+        values: The options of the command line, in the form of the schema.
+        overrides: Values that replace those, each as ``key.key=value`` with the value in YAML.
 
     Raises:
         ProjheadsError: If there are mistakes; one line for each.
@@ -70,24 +71,26 @@ def read_resolved(folder: Path, heads: Sequence[Path] = ()) -> ExperimentConfig:
 
     Args:
         folder: The folder.
-        heads: Head files that stand in for those it names, which may have been moved since.
+        heads: Head files to use instead of those it names, which may have been moved since.
 
     Raises:
-        ProjheadsError: If the folder holds none, or a broken one.
+        ProjheadsError: If the folder has none, or a broken one.
     """
     path = folder / "experiment.yaml"
     if not path.exists():
-        raise ProjheadsError(f"{folder}: not an experiment's folder, for it has no experiment.yaml; run train first")
+        raise ProjheadsError(
+            f"{folder}: not an experiment's folder: it has no experiment.yaml; train the experiment first"
+        )
     return load_config(path, override_heads(heads))
 
 
 def override_heads(files: Sequence[Path]) -> list[str]:
-    """Return the override that ``--heads FILE`` stands for; none where no file is given."""
+    """Return the override for the files of ``--heads FILE``, if there are any."""
     return [f"heads.files={json.dumps([str(file) for file in files])}"] if files else []
 
 
 def dump_config(config: ExperimentConfig | CheckpointsConfig) -> str:
-    """Write a configuration as YAML with every default in place; ``load_config`` reads it back as an equal one."""
+    """Write a configuration as YAML with every default filled in; ``load_config`` reads back an equal one."""
     values = config.model_dump(mode="json")
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
 
@@ -108,7 +111,7 @@ def _set(values: dict[str, Any], override: str) -> None:
 
 
 def _override(values: dict[str, Any], origin: dict[tuple[str | int, ...], str], overrides: Sequence[str]) -> None:
-    """Set values over others, and note for each where it comes from."""
+    """Replace values, and record where each comes from."""
     for override in overrides:
         _set(values, override)
         place: tuple[str | int, ...] = tuple(override.split("=", 1)[0].split("."))
@@ -122,15 +125,22 @@ def _validate(schema: type[Schema], values: dict[str, Any], path: str, lines: Li
         return schema.model_validate(values)
     except ValidationError as error:
         mistakes = error.errors()
-        # A list whose items are wrong is also reported as too short: that is no mistake of its own.
+        # A list with invalid items is also reported as too short, which is not a separate mistake.
         listed = [mistake for mistake in mistakes if mistake["type"] != "too_short" or mistake["input"] in ([], ())]
-        problems = [_line(schema, mistake, path, lines, origin) for mistake in listed]
+        problems = [_line(schema, values, mistake, path, lines, origin) for mistake in listed]
         raise ProjheadsError("\n".join(dict.fromkeys(problems))) from None
 
 
-def _line(schema: type[BaseModel], details: ErrorDetails, path: str, lines: Lines, origin: dict[Any, str]) -> str:
-    """Put one mistake into one line: file, line number, key, what is wrong, what was probably meant."""
-    place = _without_tags(schema, details["loc"])
+def _line(
+    schema: type[BaseModel],
+    values: dict[str, Any],
+    details: ErrorDetails,
+    path: str,
+    lines: Lines,
+    origin: dict[Any, str],
+) -> str:
+    """Describe one mistake in one line: file, line number, key, what is wrong, what was probably meant."""
+    place = details["loc"]
     known = next((place[:length] for length in range(len(place), 0, -1) if place[:length] in origin), None)
     if known is None:
         where = path
@@ -139,18 +149,15 @@ def _line(schema: type[BaseModel], details: ErrorDetails, path: str, lines: Line
     else:
         where = origin[known]
     key = ".".join(str(part) for part in place)
-    return f"{where}: {key}: {_what(schema, details)}" if key else f"{where}: {_what(schema, details)}"
+    return f"{where}: {key}: {_what(schema, values, details)}" if key else f"{where}: {_what(schema, values, details)}"
 
 
-def _what(schema: type[BaseModel], details: ErrorDetails) -> str:
+def _what(schema: type[BaseModel], values: dict[str, Any], details: ErrorDetails) -> str:
     kind, given = details["type"], details["input"]
     if kind == "extra_forbidden":
-        *parents, name = (str(part) for part in details["loc"])
-        names = _fields(schema, parents)
-        return f"unknown key; known here: {', '.join(names)}{did_you_mean(name, names)}"
-    if kind == "union_tag_invalid":
-        tags = re.findall(r"'([^']+)'", str(details["ctx"]["expected_tags"]))
-        return str(unknown_name(str(details["loc"][-1]), str(details["ctx"]["tag"]), tags))
+        *parents, name = details["loc"]
+        names = list(_section_at(schema, values, parents).model_fields)
+        return f"unknown key; known here: {', '.join(names)}{did_you_mean(str(name), names)}"
     if kind == "missing":
         return "missing; it has no default"
     if kind == "value_error":
@@ -165,37 +172,13 @@ def _what(schema: type[BaseModel], details: ErrorDetails) -> str:
     return f"{message}, not {given!r}" if not isinstance(given, dict | list) else message
 
 
-def _fields(schema: type[BaseModel], parents: Sequence[str]) -> list[str]:
-    """List the keys of the section that a path leads to."""
-    section = [section for section, _ in _walk(schema, parents)][-1]
-    return list(section.model_fields)
-
-
-def _without_tags(schema: type[BaseModel], place: Sequence[int | str]) -> tuple[int | str, ...]:
-    """Leave out of a mistake's place the names by which pydantic chose among the sections of a union."""
-    return tuple(part for part, (_, is_tag) in zip(place, list(_walk(schema, place))[1:], strict=True) if not is_tag)
-
-
-def _walk(schema: type[BaseModel], place: Sequence[int | str]) -> Iterator[tuple[type[BaseModel], bool]]:
-    """Follow a mistake's place: yield the section before its first part, and behind each whether the part was a tag."""
-    sections: list[type[BaseModel]] = [schema]
-    yield sections[0], False
-    for part in place:
-        tagged = [section for section in sections if part in _names(section)] if len(sections) > 1 else []
-        if tagged:
-            sections = tagged
-        elif part in sections[0].model_fields:
-            sections = _sections_in(sections[0].model_fields[str(part)].annotation) or sections
-        yield sections[0], bool(tagged)
-
-
-def _sections_in(annotation: Any) -> list[type[BaseModel]]:
-    """List the sections that an annotation allows: none, one, or those of a union."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [section for part in get_args(annotation) for section in _sections_in(part)]
-
-
-def _names(section: type[BaseModel]) -> tuple[Any, ...]:
-    """Return what ``name`` may be in a section that is one of a union, and nothing for other sections."""
-    return get_args(section.model_fields["name"].annotation) if "name" in section.model_fields else ()
+def _section_at(schema: type[BaseModel], values: Any, parents: Sequence[int | str]) -> type[BaseModel]:
+    """Return the section that a place leads to; ``values`` choose it if it is one of several."""
+    section = schema
+    for part in parents:
+        values = values[part] if isinstance(values, dict | list) and part in _places(values) else None
+        field = section.model_fields.get(str(part))
+        if field is not None:
+            choices = [choice.section(values) for choice in field.metadata if isinstance(choice, OneOf)]
+            section = next(iter([*choices, *sections_in(field.annotation)]), section)
+    return section

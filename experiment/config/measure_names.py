@@ -15,17 +15,17 @@ def check_measures(names: Iterable[str], *, depth: int) -> None:
     """Check that every measure can be computed from runs of a given depth.
 
     Args:
-        names: ir-measures expressions, such as ``nDCG@10`` or ``P(rel=2)@5``.
+        names: ir-measures expressions such as ``nDCG@10`` or ``P(rel=2)@5``.
         depth: Documents kept for each query.
 
     Raises:
-        ProjheadsError: If a name is unknown, its parameters do not fit, it cannot be computed here, or it looks deeper
-            than the runs are.
+        ProjheadsError: If a name is unknown, its parameters do not fit, no installed library computes it, or its
+            cutoff is deeper than the runs.
     """
     for name in names:
         cutoff = parse_measure(name).params.get("cutoff")
         if cutoff is not None and cutoff > depth:
-            raise ProjheadsError(f"measure {name} looks at {cutoff} documents, runs keep {depth}; raise eval.depth")
+            raise ProjheadsError(f"measure {name} needs {cutoff} documents, but runs keep {depth}; raise eval.depth")
 
 
 def parse_measure(name: str) -> Any:
@@ -42,26 +42,26 @@ def parse_measure(name: str) -> Any:
     except NameError:
         raise _unknown(name, ir_measures.measures.registry) from None
     except (KeyError, TypeError, ValueError):
-        raise ProjheadsError(f'measure "{name}" is no expression that ir-measures reads; {hint}') from None
+        raise ProjheadsError(f'measure "{name}" is not an expression of ir-measures; {hint}') from None
     try:
         measure.validate_params()
     except AssertionError:
         known = ", ".join(measure.SUPPORTED_PARAMS) or "none"
-        raise ProjheadsError(f'measure "{name}": its parameters do not fit; it has {known}; {hint}') from None
+        raise ProjheadsError(f'measure "{name}": its parameters do not fit; it takes {known}; {hint}') from None
     if measure.params.get("cutoff", 1) < 1:
         raise ProjheadsError(f'measure "{name}": its cutoff must be at least 1')
     try:
         ir_measures.calc_aggregate([computable(measure, 1)], PROBE, {"1": {"d": 2.0, "e": 1.0}})
     except Exception as error:
-        raise ProjheadsError(f'measure "{name}": no library that is installed here computes it') from error
+        raise ProjheadsError(f'measure "{name}": no installed library computes it') from error
     return measure
 
 
 def computable(measure: Any, highest_grade: int) -> Any:
-    """Return a measure of the same value that pytrec-eval computes unrounded, where there is one.
+    """Return an equal measure that pytrec-eval computes unrounded, if there is one.
 
     nDCG with exponential gains (Burges et al., Learning to rank using gradient descent, ICML 2005) is nDCG in which a
-    grade g gains 2^g - 1; the library that knows it by name needs Perl and rounds to five digits.
+    grade g gains 2^g - 1; the library that computes it by name needs Perl and rounds to five digits.
 
     Args:
         measure: The measure as it was parsed.

@@ -1,4 +1,4 @@
-"""Which checkpoints are evaluated, and how; the counterpart of an experiment's YAML where there is no experiment."""
+"""Which model folders are evaluated, and how: the counterpart of an experiment's YAML for ``eval --model``."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -6,20 +6,20 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictBool, field_validator
 
 from experiment.config.eval_section import EvalConfig
-from experiment.config.fields import Count, Section
+from experiment.fields import Count, Section
 
 __all__ = ["CheckpointsConfig"]
 
 
 class CheckpointsConfig(Section):
-    """The evaluation of checkpoints that no experiment of this program trained, or that stand for themselves.
+    """The evaluation of models outside an experiment.
 
     Attributes:
-        models: Folders and hub names; the others are compared with the first.
-        output: Folder of the results; what lies there already is not computed again.
-        cache: Folder of collections and embeddings.
-        host: The host that opens the checkpoints; ``auto`` is the one that wrote each.
-        trust_remote_code: Whether code that comes with a checkpoint may run.
+        models: Model folders and hub names; the others are compared with the first.
+        output: Folder of the results; results that are already there are not computed again.
+        cache: Folder for collections and embeddings.
+        host: The host that opens the models; ``auto`` is the one that wrote each.
+        trust_remote_code: Whether code that comes with a model may run.
         device: As in an experiment.
         threads: As in an experiment.
         eval: As in an experiment, but without reference rows.
@@ -38,12 +38,12 @@ class CheckpointsConfig(Section):
     @classmethod
     def _distinct(cls, models: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(models)) < len(models):
-            raise ValueError("a model stands twice; give each once")
+            raise ValueError("a model is listed twice; remove one")
         return models
 
     @field_validator("eval")
     @classmethod
     def _no_references(cls, settings: EvalConfig) -> EvalConfig:
         if settings.references:
-            raise ValueError("reference rows belong to an experiment; leave eval.references out")
+            raise ValueError("reference rows belong to an experiment; remove eval.references")
         return settings

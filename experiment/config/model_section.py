@@ -5,19 +5,19 @@ from typing import Literal
 
 from pydantic import StrictBool
 
-from experiment.config.fields import Count, Section
+from experiment.fields import Count, Section
 from projheads.hosts.base import EncodingSettings
 
 __all__ = ["ModelConfig"]
 
 
 class ModelConfig(Section):
-    """The backbone and how it reads texts; see ``projheads.hosts.base.EncodingSettings`` for the fields they share.
+    """The backbone and how it reads texts; see ``projheads.hosts.base.EncodingSettings`` for the other fields.
 
     Attributes:
         host: The library that models are made with; ``auto`` for the first that is installed, PyLate before
             sentence-transformers.
-        backbone: A folder, of transformers or of sentence-transformers, or a hub name.
+        backbone: A folder of transformers or sentence-transformers, or a hub name.
     """
 
     host: Literal["auto", "pylate", "sentence-transformers"] = "auto"
@@ -33,5 +33,5 @@ class ModelConfig(Section):
     trust_remote_code: StrictBool = False
 
     def settings(self) -> EncodingSettings:
-        """Return the part that the host adapter asks for."""
+        """Return the part that the host adapter needs."""
         return EncodingSettings(**self.model_dump(exclude={"host", "backbone"}))

@@ -1,4 +1,4 @@
-"""The whole of an experiment's YAML."""
+"""The top level of an experiment's YAML."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,11 +6,11 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, ValidationInfo, field_validator
 
 from experiment.config.eval_section import EvalConfig
-from experiment.config.fields import Count, Section, safe_name
 from experiment.config.grid import Grid, check_grid, flat_grid
 from experiment.config.heads_section import HeadsConfig
 from experiment.config.model_section import ModelConfig
 from experiment.config.train_section import TrainConfig
+from experiment.fields import Count, Section, safe_name
 
 __all__ = ["ExperimentConfig"]
 
@@ -19,18 +19,18 @@ class ExperimentConfig(Section):
     """One experiment: its trials, their evaluation and its report.
 
     Attributes:
-        name: Name of the experiment; the file's name where it is not given.
+        name: Name of the experiment; by default that of the file.
         description: One sentence for the report.
-        output: Folder of the results; ``outputs/<name>`` where it is not given.
-        cache: Folder of what experiments share: collections and token states.
-        seeds: One trial is trained for each variant and each of these.
+        output: Folder of the results; by default ``outputs/<name>``.
+        cache: Folder that experiments share, for collections and token states.
+        seeds: One trial is trained for each variant and seed.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:<n>`` or ``mps``.
-        threads: CPU threads; None leaves the number to torch. More or fewer may change the last bits of a result.
+        threads: CPU threads; None leaves the number to torch. The number may change the last bits of a result.
         model: The backbone.
         heads: The heads.
         train: The training.
-        sweep: Settings of ``train`` by their path, each with the values that every variant is tried with, for example
-            ``{optimizer.head_lr: [3e-4, 1e-3]}``; a variant keeps the combination of the best nDCG@10 on the held-out
+        sweep: Settings of ``train`` by their path, each with the values that every variant tries, for example
+            ``{optimizer.head_lr: [3e-4, 1e-3]}``; each variant keeps the combination with the best nDCG@10 on held-out
             pairs.
         eval: The evaluation.
     """
@@ -52,7 +52,7 @@ class ExperimentConfig(Section):
     @classmethod
     def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(seeds)) < len(seeds):
-            raise ValueError("a seed stands twice; keep one of them")
+            raise ValueError("a seed is listed twice; remove one")
         return seeds
 
     @field_validator("sweep")

@@ -5,24 +5,25 @@ from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, StrictInt, field_validator, model_validator
 
-from experiment.collections import check_source
-from experiment.collections.hub import in_hub_cache, parse_hub_name
-from experiment.config.fields import Section
+from experiment.collections.hub import missing_from_hub_cache, parse_hub_name
+from experiment.collections.sources import check_source, check_training_source
+from experiment.fields import Section
 
 __all__ = ["TrainData", "TrainDataConfig"]
 
 
 class TrainDataConfig(Section):
-    """Where the training examples come from. A bare string is ``tuples`` if it ends in .jsonl, and else ``source``.
+    """Where the training examples come from. A string is short for ``tuples`` if it ends in .jsonl, or ``source``.
 
     Attributes:
-        source: A collection as ``eval.datasets`` names it. Without ``tuples`` its judgements give the pairs; with them
-            it gives the texts to their ids.
-        split: Which judgements of ``source`` are used.
+        source: A collection, written as in ``eval.datasets``. Without ``tuples`` its judgements give the pairs; with
+            ``tuples`` it gives the texts of their ids.
+        split: The split of ``source`` whose judgements are used.
         tuples: A JSONL file (see ``train.data.tuples_file``), or ``hf:<owner>/<name>[/<config>]`` for a data set of
-            the hub (see ``train.data.tuples_hub``): queries, each with documents of which the first is relevant.
-        n_ways: Documents of a tuple that are used, from the first on; None for all, of which every tuple then has the
-            same number.
+            the hub (see ``train.data.tuples_hub``): queries with several documents each, of which the first is
+            relevant.
+        n_ways: Documents of a tuple that are used, starting with the first; None for all, which then have to be equally
+            many in every tuple.
     """
 
     source: str | None = None
@@ -31,34 +32,39 @@ class TrainDataConfig(Section):
     n_ways: Annotated[StrictInt, Field(ge=2)] | None = None
 
     def __str__(self) -> str:
-        """Name the data as a line that tells of it begins."""
+        """Name the data at the beginning of a message about it."""
         collection = f"{self.source} ({self.split})" if self.source else ""
         return " over ".join(part for part in (self.tuples, collection) if part)
 
+    @property
+    def hub_tuples(self) -> tuple[str, str | None] | None:
+        """Repository and configuration of ``tuples`` on the hub; None if they are not on the hub."""
+        if self.tuples is None or not self.tuples.startswith("hf:"):
+            return None
+        return parse_hub_name(self.tuples.removeprefix("hf:"))
+
     def warnings(self, cache: Path) -> list[str]:
-        """Tell what is not on this disk yet; no network, no loading."""
+        """List what is not on this disk yet, without loading anything or using the network."""
         lines = [check_source(self.source, cache=cache)] if self.source else []
-        if self.tuples and self.tuples.startswith("hf:"):
-            there = in_hub_cache(parse_hub_name(self.tuples[3:])[0])
-            lines.append(None if there else f"{self.tuples}: not on this disk yet; it is fetched when it is needed")
+        if self.hub_tuples:
+            missing = missing_from_hub_cache(self.hub_tuples[0])
+            lines.append(missing and f"{self.tuples}: {missing}")
         elif self.tuples and not Path(self.tuples).expanduser().is_file():
-            lines.append(f"{self.tuples}: there is no such file yet; `python -m train mine` writes one")
+            lines.append(f"{self.tuples}: the file does not exist yet; `python -m train mine` writes one")
         return [line for line in lines if line]
 
     @field_validator("source")
     @classmethod
     def _known(cls, source: str | None) -> str | None:
-        if source is not None and source.startswith("nano:"):
-            raise ValueError(f'"{source}" is for testing alone; train on the whole collection, beir:<name>')
         if source is not None:
-            check_source(source)
+            check_training_source(source)
         return source
 
     @field_validator("tuples")
     @classmethod
     def _readable(cls, tuples: str | None) -> str | None:
         if tuples is not None and tuples.startswith("hf:"):
-            parse_hub_name(tuples[3:])
+            parse_hub_name(tuples.removeprefix("hf:"))
         elif tuples is not None and not tuples.endswith(".jsonl"):
             raise ValueError(f'"{tuples}" is neither a file.jsonl nor hf:<owner>/<name>[/<config>]')
         return tuples
@@ -66,13 +72,11 @@ class TrainDataConfig(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.source is None and self.tuples is None:
-            raise ValueError(
-                "say where the examples come from: `source`, a collection, or `tuples`, a file.jsonl or hf:"
-            )
-        if self.source is not None and self.tuples is not None and self.tuples.startswith("hf:"):
-            raise ValueError("tuples of the hub bring their own texts; leave `source` out")
+            raise ValueError("set `source`, a collection, or `tuples`, a file.jsonl or hf:<owner>/<name>")
+        if self.source is not None and self.hub_tuples:
+            raise ValueError("tuples of the hub contain their texts; remove `source`")
         if self.n_ways is not None and self.tuples is None:
-            raise ValueError("n_ways is for `tuples`; pairs have one document each")
+            raise ValueError("n_ways needs `tuples`; pairs have one document each")
         return self
 
 

@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictBool, StrictInt, model_validator
 
-from experiment.config.fields import Count, Fraction, NonNegative, Positive, Precision, Section
-from experiment.config.loss_section import ContrastiveConfig, Loss
 from experiment.config.train_data_section import TrainData
+from experiment.fields import Count, Fraction, NonNegative, OneOf, Positive, Precision, Section
+from experiment.losses import LOSSES, Contrastive, Loss
 
 __all__ = ["OptimizerConfig", "Tracker", "TrainConfig"]
 
@@ -14,18 +14,18 @@ Tracker = Literal["tensorboard", "wandb", "trackio"]
 
 
 class OptimizerConfig(Section):
-    """The optimiser, with a learning rate and a weight decay for the head and others for the backbone.
+    """The optimiser, with separate learning rates and weight decays for the head and the backbone.
 
     Attributes:
         name: ``adamw`` (Loshchilov and Hutter, 2019), or ``muon`` (Jordan et al., 2024): Muon for the matrices, at the
-            same learning rates as AdamW, which takes the embedding tables and vectors.
+            same learning rates as AdamW, which updates embedding tables and vectors.
         head_lr: Peak learning rate of the head.
-        backbone_lr: Peak learning rate of the backbone, where it is trained.
+        backbone_lr: Peak learning rate of the backbone, if it is trained.
         head_weight_decay: Decoupled weight decay of the head's matrices; biases, norms and scales have none.
-        backbone_weight_decay: The same for the backbone, where it is trained.
+        backbone_weight_decay: The same for the backbone, if it is trained.
         betas: Decay rates of AdamW's two moments.
         eps: Term added to AdamW's denominator.
-        gradient_noise: Variance of Gaussian noise on the gradients in the first step, which falls from there
+        gradient_noise: Variance of the Gaussian noise added to the gradients in the first step, which decays afterwards
             (Neelakantan et al., 2015); None for no noise.
     """
 
@@ -45,33 +45,33 @@ class TrainConfig(Section):
     Attributes:
         data: Where the examples come from: pairs of a query and a relevant document, or tuples with hard negatives.
         trainable: ``head`` freezes the backbone, whose token states are then computed once for all trials;
-            ``top-<k>`` trains the head and the last k layers, and what the layers below compute is computed once;
+            ``top-<k>`` trains the head and the last k layers, and the output of the layers below is computed once;
             ``all`` trains everything.
-        epochs: Passes over the examples; ``max_steps`` ends them earlier.
-        max_steps: Upper bound of optimiser steps; None for no bound.
-        max_pairs: Upper bound of the examples, pairs or tuples, drawn once for the experiment; None for all of them.
+        epochs: Passes over the examples, unless ``max_steps`` is reached first.
+        max_steps: Maximum number of optimiser steps; None for no limit.
+        max_pairs: Maximum number of examples, pairs or tuples, drawn once for the experiment; None for all of them.
         batch_size: Examples whose documents are each other's negatives.
-        gradient_accumulation: Batches whose gradients make one step.
-        mini_batch_size: Texts that are embedded at once: memory is bounded by them and no longer by the batch, for one
-            more forward pass, and the loss stays that of the whole batch (GradCache, Gao et al., 2021); None embeds
-            the batch at once.
-        gradient_checkpointing: Whether the backbone's activations are computed again in the backward pass, which
-            takes less memory and more time; the numbers stay the same.
-        compile: Whether torch.compile makes the kernels of backbone and head; numbers change in the last bits, and
-            dropout is drawn otherwise.
-        loss: The loss and its options; a bare string is its name.
+        gradient_accumulation: Batches whose gradients are summed for one step.
+        mini_batch_size: Texts that are embedded at once. It bounds memory, instead of the batch size, at the cost of
+            one more forward pass; the loss is still that of the complete batch (GradCache, Gao et al., 2021). None
+            embeds the batch at once.
+        gradient_checkpointing: Whether the backbone's activations are recomputed in the backward pass, which takes less
+            memory and more time; the numbers stay the same.
+        compile: Whether backbone and head are compiled by torch.compile; the last bits change, and dropout is drawn
+            differently.
+        loss: The loss and its options; a string is short for its name.
         optimizer: Optimiser and learning rates.
         schedule: How the learning rate falls after the warm-up.
-        warmup_ratio: Share of the steps in which the learning rate rises from 0.
-        max_grad_norm: Gradients are scaled down to this global L2 norm; None for no bound.
-        precision: Arithmetic of the forward pass; weights and MaxSim sums stay in float32. ``auto`` is bf16 where the
-            hardware multiplies it natively, and fp32 elsewhere. ``fp16`` scales the loss, and passes over steps whose
-            gradients overflow.
-        validation_pairs: Pairs held out of training, whole documents at a time, to watch the training.
-        validations: How often a trial is validated, evenly over its steps; 0 for never.
+        warmup_ratio: Share of the steps during which the learning rate rises from 0.
+        max_grad_norm: Gradients are clipped to this global L2 norm; None for no clipping.
+        precision: Arithmetic of the forward pass; weights and MaxSim sums stay in float32. ``auto`` is bf16 if the
+            hardware multiplies it natively, otherwise fp32. ``fp16`` scales the loss, and skips steps whose gradients
+            overflow.
+        validation_pairs: Pairs held out of training, with all pairs of their documents, to monitor it.
+        validations: Number of validations of a trial, spaced evenly over its steps.
         log_every: Steps between two lines of train.jsonl.
         resume_every: Steps between two resume points, from which a stopped trial resumes.
-        trackers: Where the lines of train.jsonl are shown as well, through accelerate.
+        trackers: Where the lines of train.jsonl are also logged, through accelerate.
     """
 
     data: TrainData
@@ -84,7 +84,7 @@ class TrainConfig(Section):
     mini_batch_size: Count | None = None
     gradient_checkpointing: StrictBool = False
     compile: StrictBool = False
-    loss: Loss = ContrastiveConfig()
+    loss: Annotated[Loss, OneOf("loss", LOSSES, default="contrastive")] = Contrastive()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup_ratio: Fraction = 0.1
@@ -106,15 +106,15 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.gradient_checkpointing and self.trainable == "head":
-            raise ValueError("gradient_checkpointing is for a backbone that is trained; set trainable too, or leave it")
-        if not isinstance(self.loss, ContrastiveConfig) and self.data.tuples is None:
+            raise ValueError("gradient_checkpointing needs a trained backbone; set `trainable` too, or remove it")
+        if self.loss.needs_teacher and self.data.tuples is None:
             raise ValueError(
-                f"the loss {self.loss.name} needs teacher scores, which the pairs of a collection do not have; give "
-                "train.data.tuples, or take the loss contrastive"
+                f"the loss {self.loss.name} needs teacher scores, which the pairs of a collection do not have; set "
+                "train.data.tuples, or use `loss: contrastive`"
             )
         return self
 
     @property
     def trained_layers(self) -> int | None:
-        """How many of the backbone's last layers are trained; None for all of them."""
+        """Number of the backbone's last layers that are trained; None for all of them."""
         return None if self.trainable == "all" else int(self.trainable.removeprefix("top-").replace("head", "0"))

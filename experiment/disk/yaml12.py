@@ -1,8 +1,7 @@
 """YAML read by the rules of YAML 1.2, with the line of every value.
 
-PyYAML follows YAML 1.1, where ``1e-4`` is a string and ``no`` is False. Here ``1e-4`` is a number, ``no`` is the
-string that it looks like, and a key that stands twice is an error. Source of the rules: YAML 1.2.2, section 10.3.2,
-"Core schema: tag resolution".
+PyYAML follows YAML 1.1, where ``1e-4`` is a string and ``no`` is False. Here ``1e-4`` is a number, ``no`` is a string,
+and a repeated key is an error. Source of the rules: YAML 1.2.2, section 10.3.2, "Core schema: tag resolution".
 """
 
 import re
@@ -15,7 +14,7 @@ from projheads.errors import ProjheadsError
 __all__ = ["Lines", "read_scalar", "read_yaml"]
 
 Lines = dict[tuple[str | int, ...], int]
-"""The line, counted from 1, of each value, by the keys and indices that lead to it."""
+"""The line of each value, counted from 1, by the keys and indices that lead to it."""
 
 
 class _CoreSchemaLoader(yaml.SafeLoader):
@@ -44,13 +43,13 @@ def read_yaml(text: str, where: str) -> tuple[Any, Lines]:
 
     Args:
         text: The document.
-        where: Name of its source, put in front of every error.
+        where: Name of its source, with which every error begins.
 
     Returns:
-        The value and the line of each of its parts.
+        The value, and the line of each of its parts.
 
     Raises:
-        ProjheadsError: If the text is no YAML, or a key stands twice in one mapping.
+        ProjheadsError: If the text is not YAML, or a mapping has a key twice.
     """
     try:
         loader = _CoreSchemaLoader(text)
@@ -66,7 +65,7 @@ def read_yaml(text: str, where: str) -> tuple[Any, Lines]:
 
 
 def read_scalar(text: str, where: str) -> Any:
-    """Read a value as it stands behind ``key=`` on a command line: a number, a list, a string ..."""
+    """Read the value after ``key=`` on a command line: a number, a list, a string ..."""
     return read_yaml(text, where)[0]
 
 
@@ -80,7 +79,7 @@ def _value(node: yaml.Node, place: tuple[str | int, ...], loader: Any, lines: Li
             if not isinstance(key, str):
                 raise ProjheadsError(f"{where}:{line}: the key {key!r} is not a string; put it in quotes")
             if key in mapping:
-                raise ProjheadsError(f'{where}:{line}: the key "{key}" stands twice; keep one of them')
+                raise ProjheadsError(f'{where}:{line}: the key "{key}" is listed twice; remove one')
             mapping[key] = _value(value_node, (*place, key), loader, lines, where)
             lines[(*place, key)] = line
         return mapping

@@ -290,7 +290,7 @@ def test_what_is_no_multi_vector_checkpoint_is_one_clear_line(backbone, data, tm
     [
         (["--measures", "nDGC@10"], 'unknown measure "nDGC@10"'),
         (["--index", "IVF0x"], "could not parse"),
-        (["--split", "tset"], 'there is no split "tset"'),
+        (["--split", "tset"], 'unknown split "tset"'),
         (["--host", "colbert"], "host"),
         (["eval.depht=3"], 'did you mean "depth"?'),
         (["eval.references=[bm25]"], "reference rows belong to an experiment"),
@@ -316,6 +316,6 @@ def test_an_experiments_folder_is_not_written_to(two, data, tmp_path, capsys):
 def test_another_split_and_one_model_given_twice(two, data, tmp_path, capsys):
     given = ["--datasets", data, "--output", tmp_path / "out", "--split", "dev"]
     assert evaluate(tmp_path, "--model", two[0], "--model", two[0], *given) == 2
-    assert "a model stands twice" in capsys.readouterr().err
+    assert "a model is listed twice" in capsys.readouterr().err
     assert evaluate(tmp_path, "--model", two[0], *given) == 0
     assert json.loads(only(tmp_path / "out").eval_json("data").read_text())["dataset"]["split"] == "dev"

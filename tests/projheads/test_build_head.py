@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from projheads import HeadSpec, ProjheadsError, build_head, list_heads, list_inits
+from projheads import HeadSpec, ProjheadsError, build_head, list_heads, list_inits, register_init
+from projheads.init import INITS, find_init, take_over
 
 HEADS = [*list_heads(), "pylate_gelu", "ffn(activation=gelu, bias=true)", "residual(inner=glu(), learned_scale=true)"]
 
@@ -29,7 +30,7 @@ def bits(head):
 
 
 # The two that start from a given map are in test_preserve.py.
-DRAWN = sorted(set(list_inits()) - {"pca", "preserve"})
+DRAWN = [name for name in list_inits() if not find_init(name).takes_map]
 
 
 @pytest.mark.parametrize("init", DRAWN)
@@ -154,3 +155,41 @@ def test_norm_matched_says_what_it_can_not_match(text, out_features, sample, lin
 def test_an_unknown_init_is_named():
     with pytest.raises(ProjheadsError, match=r'unknown init "ortogonal".*did you mean "orthogonal"\?'):
         build_head("linear", 24, 16, init="ortogonal")
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """A copy of the table of initialisations, so that what a test registers is gone afterwards."""
+    monkeypatch.setattr("projheads.init.INITS", dict(INITS))
+
+
+def test_a_new_initialisation_is_one_function_below_its_name(registry, tmp_path):
+    @register_init("sampled-constant", needs_sample=True, takes_map=True)
+    def constant(head, given):
+        """The constant map onto the sample's mean."""
+        take_over(head, given.sample.mean() * torch.ones(head.out_features, head.in_features))
+
+    assert "sampled-constant" in list_inits()
+    assert find_init("sampled-constant").doc == "The constant map onto the sample's mean."
+    head = build_head("linear", 24, 16, init="sampled-constant", sample=torch.full((3, 24), 0.5))
+    assert torch.equal(head.linear.weight, torch.full((16, 24), 0.5))
+    with pytest.raises(
+        ProjheadsError, match=r"init sampled-constant needs a sample of token states \(n, 24\), got none"
+    ):
+        build_head("linear", 24, 16, init="sampled-constant")
+    with pytest.raises(ProjheadsError, match='init "sampled-constant": the name is taken'):
+        register_init("sampled-constant")(constant)
+
+
+def test_the_configuration_knows_what_a_new_initialisation_asks_of_a_head(registry, tmp_path):
+    from experiment.config.load import load_config
+
+    register_init("takes-map", takes_map=True)(lambda head, given: None)
+    register_init("takes-nothing")(lambda head, given: None)
+    path = tmp_path / "try.yaml"
+    path.write_text("heads: {variants: [linear, glu]}\ntrain: {data: pydocs}\neval: {datasets: [pydocs]}\n")
+    assert load_config(path, ["heads.init=takes-nothing"]).heads.init == "takes-nothing"
+    with pytest.raises(ProjheadsError, match=r"heads\.variants: glu: head glu cannot take over a linear map"):
+        load_config(path, ["heads.init=takes-map"])
+    with pytest.raises(ProjheadsError, match=r'unknown init "take-map"; known: .*did you mean "takes-map"'):
+        load_config(path, ["heads.init=take-map"])

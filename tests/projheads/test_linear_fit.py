@@ -88,11 +88,11 @@ def test_mode_dtype_and_weights_of_the_head_are_kept():
 
 
 def test_what_can_not_be_fitted_is_said():
-    with pytest.raises(ProjheadsError, match=r"needs 5 token states .* got shape \(4, 24\)"):
+    with pytest.raises(ProjheadsError, match=r"needs at least 5 token states .* got shape \(4, 24\)"):
         linearise(build_head("glu", 24, 16), tokens(4))
     head = build_head("linear", 24, 16)
     nn.init.zeros_(head.linear.weight)
-    with pytest.raises(ProjheadsError, match="head linear: gives embeddings of 0 for every token state"):
+    with pytest.raises(ProjheadsError, match="head linear: the embedding of every token state is 0"):
         linearise(head, tokens(50))
     nn.init.constant_(head.linear.weight, torch.inf)
     with pytest.raises(ProjheadsError, match="not finite"):

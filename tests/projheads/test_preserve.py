@@ -39,16 +39,14 @@ POSSIBLE = [
 ]
 REFUSED = {
     "glu": "its gate is closed at 0 and has no bias to hold it open; set bias=true",
-    "ffn(activation=tanh)": "the activation tanh of layer 1 has no skip around it, and lets no linear map through",
+    "ffn(activation=tanh)": "the activation tanh of layer 1 has no skip around it and does not pass a linear map",
     "ffn(activation=gelu, hidden_features=31)": (
-        "layer 1 is 31 wide, and carrying the map in pairs of gelu units takes 32"
+        "layer 1 is 31 wide; carrying the map in pairs of gelu units needs 32"
     ),
-    "ffn(activation=(gelu, relu))": "the activation relu of layer 2 stands behind the last matrix",
-    "ffn(activation=relu, residual=true)": (
-        "the branch of layer 1 would have to start at zero, where relu has no gradient"
-    ),
-    "ffn(hidden_features=15)": "layer 1 is 15 wide, and carrying the map takes 16",
-    "glu(activation=sigmoid, hidden_features=12)": "its hidden layer is 12 wide, and carrying the map takes 16",
+    "ffn(activation=(gelu, relu))": "the activation relu of layer 2 comes after the last matrix",
+    "ffn(activation=relu, residual=true)": ("the branch of layer 1 would start at zero, where relu has no gradient"),
+    "ffn(hidden_features=15)": "layer 1 is 15 wide; carrying the map needs 16",
+    "glu(activation=sigmoid, hidden_features=12)": "its hidden layer is 12 wide; carrying the map needs 16",
 }
 
 
@@ -116,7 +114,7 @@ def test_every_head_does_so_or_says_why_not(text, out_features):
     except ProjheadsError as error:
         refused = str(error)
     if refused:
-        assert f"head {text} can not take over a linear map: " in refused
+        assert f"head {text} cannot take over a linear map: " in refused
     else:
         assert largest_difference(new, old) < 1e-5
         assert dead_parameters(new.eval(), steps=2) == []
@@ -127,7 +125,7 @@ def test_what_can_not_take_over_says_why(text):
     with pytest.raises(ProjheadsError) as error:
         preserved(text, old_head())
     assert str(error.value).startswith("head ")
-    assert str(error.value).endswith(f" can not take over a linear map: {REFUSED[text]}")
+    assert str(error.value).endswith(f" cannot take over a linear map: {REFUSED[text]}")
 
 
 @pytest.mark.parametrize("old", ["lateon", "edge", "paper_residual", "ffn(depth=3, bias=true)"])
@@ -141,7 +139,7 @@ def test_a_narrow_layer_takes_over_a_map_of_low_rank():
     old = old_head("ffn(hidden_features=5)")
     for text in ("ffn(hidden_features=5)", "ffn(hidden_features=10, activation=gelu)"):
         assert largest_difference(preserved(text, old), old) < 1e-5
-    with pytest.raises(ProjheadsError, match="layer 1 is 4 wide, and carrying the map takes 5"):
+    with pytest.raises(ProjheadsError, match="layer 1 is 4 wide; carrying the map needs 5"):
         preserved("ffn(hidden_features=4)", old)
 
 
@@ -154,15 +152,15 @@ def test_a_bias_needs_a_place():
     old = old_head("linear(bias=true)")
     assert largest_difference(preserved("residual(inner=linear(bias=true), scale=2.0)", old), old) < 1e-5
     for text in ("linear", "lateon", "ffn(bias=(true, false))", "residual(inner=glu())"):
-        with pytest.raises(ProjheadsError, match="the map has a bias, and its last layer has none to hold it"):
+        with pytest.raises(ProjheadsError, match="the map has a bias, but the last layer has none"):
             preserved(text, old)
-    with pytest.raises(ProjheadsError, match="the activation gelu of layer 2 stands between its bias and the output"):
+    with pytest.raises(ProjheadsError, match="the activation gelu of layer 2 comes between its bias and the output"):
         preserved("ffn(activation=gelu, bias=true, residual=(true, true), hidden_features=64)".replace(
             "activation=gelu", "activation=(gelu, gelu)"), old)  # fmt: skip
 
 
 def test_other_widths_and_missing_heads_are_named():
-    with pytest.raises(ProjheadsError, match="head linear maps 64 -> 8, so it can not take over one of 64 -> 16"):
+    with pytest.raises(ProjheadsError, match="head linear maps 64 -> 8; it cannot take over a map 64 -> 16"):
         build_head("linear", 64, 8, init="preserve", old=old_head())
     with pytest.raises(ProjheadsError, match="init preserve needs the old head"):
         build_head("linear", 64, 16, init="preserve")

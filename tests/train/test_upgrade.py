@@ -110,15 +110,15 @@ def test_the_hosts_own_dense_is_gone_on_from(trained, backbone):
 
 def test_what_can_not_go_on_is_refused_before_anything_is_trained(trained, backbone):
     host, model = trained
-    with pytest.raises(ProjheadsError, match=r"has no projection head, which heads\.init: preserve"):
+    with pytest.raises(ProjheadsError, match=r"has no projection head, from which heads\.init: preserve starts"):
         train("bare", host, backbone, "heads.init=preserve")
     with pytest.raises(ProjheadsError, match=r"heads\.out_features: is 4, but the head of .* has 8"):
         train("narrow", host, model, "heads.init=preserve", "heads.out_features=4")
     with pytest.raises(ProjheadsError) as error:
         train("refused", host, model, "heads.init=preserve", "heads.variants=[linear, ffn(hidden_features=7), edge]")
     assert str(error.value) == (
-        "heads.variants: head ffn(hidden_features=7) can not take over a linear map: "
-        "layer 1 is 7 wide, and carrying the map takes 8"
+        "heads.variants: head ffn(hidden_features=7) cannot take over a linear map: "
+        "layer 1 is 7 wide; carrying the map needs 8"
     )
     nonlinear = train("curved", host, backbone, 'heads.variants=["ffn(activation=gelu)"]',
                       'heads.baseline="ffn(activation=gelu)"').trials()[0].model  # fmt: skip
@@ -134,8 +134,8 @@ def test_forms_that_take_over_no_map_are_refused_by_the_configuration(init, tmp_
     with pytest.raises(ProjheadsError) as error:
         load_config(file, [f"heads.init={init}", "heads.variants=[linear, glu, ffn(activation=tanh), paper_glu]"])
     told = str(error.value)
-    assert "glu: head glu can not take over a linear map: its gate is closed at 0" in told
-    assert "ffn(activation=tanh) can not take over a linear map: the activation tanh" in told.replace('"', "")
+    assert "glu: head glu cannot take over a linear map: its gate is closed at 0" in told
+    assert "ffn(activation=tanh) cannot take over a linear map: the activation tanh" in told.replace('"', "")
     assert "head paper_glu" not in told
 
 

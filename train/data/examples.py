@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from experiment.collections import open_collection
-from experiment.collections.hub import parse_hub_name
 from experiment.config import ExperimentConfig
 from experiment.config.train_data_section import TrainDataConfig
 from experiment.disk.files import sha256_json
@@ -17,7 +16,6 @@ from projheads.errors import ProjheadsError
 from train.data.tuples import Tuples, pairs_of
 from train.data.tuples_file import read_tuples
 from train.data.tuples_hub import read_hub_tuples
-from train.loss import make_loss
 
 __all__ = ["TrainingData", "load_training_data", "order_of"]
 
@@ -96,7 +94,7 @@ def load_training_data(config: ExperimentConfig) -> TrainingData:
     """
     train = config.train
     tuples, notes = _read(train.data, config.cache)
-    if make_loss(train.loss).needs_teacher and tuples.scores is None:
+    if train.loss.needs_teacher and tuples.scores is None:
         raise ProjheadsError(
             f"train.loss: {train.loss.name} needs teacher scores, and {train.data.tuples} has none; "
             "add them with `python -m train teach`, or use `loss: contrastive`"
@@ -138,9 +136,8 @@ def _read(data: TrainDataConfig, cache: Path) -> tuple[Tuples, dict[str, int]]:
     """Read the examples, and the counts of irregularities of their collection."""
     collection = open_collection(data.source, split=data.split, cache=cache) if data.source else None
     notes = dict(collection.notes) if collection else {}
-    if data.tuples is not None and data.tuples.startswith("hf:"):
-        repo, part = parse_hub_name(data.tuples.removeprefix("hf:"))
-        return read_hub_tuples(repo, part, split=data.split, n_ways=data.n_ways), notes
+    if data.hub_tuples is not None:
+        return read_hub_tuples(*data.hub_tuples, split=data.split, n_ways=data.n_ways), notes
     if data.tuples is not None:
         path = Path(data.tuples).expanduser()
         return read_tuples(path, n_ways=data.n_ways, collection=collection), notes

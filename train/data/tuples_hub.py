@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from experiment.collections.hub import told_in_one_line
+from experiment.collections.hub import hub_errors
 from projheads.errors import ProjheadsError
 from train.data.tuples import Picked, Tuples, content_hash
 from train.data.tuples_file import TupleRow, make_tuples, parse_row
@@ -37,7 +37,7 @@ def read_hub_tuples(repo: str, config: str | None, *, split: str, n_ways: int | 
     """
     import datasets
 
-    with told_in_one_line(repo):
+    with hub_errors(repo):
         if config is None:
             config = "train" if "train" in datasets.get_dataset_config_names(repo) else None
         splits = datasets.load_dataset(repo, config)

@@ -10,9 +10,9 @@ import eval.search_task as task_module
 from eval.__main__ import main
 from eval.evaluate import evaluate_experiment
 from eval.measures import measure_run
-from eval.search.compressed import stored_as
+from eval.search.compressed import check_forms, stored_as
 from experiment.collections import open_collection
-from experiment.config.storage_forms import parse_storage
+from experiment.config.storage_forms import CODES, Code, parse_storage
 from experiment.console.command import run_command
 from experiment.console.progress import Progress
 from experiment.encoding.store import TokenStore, offsets_of
@@ -49,6 +49,15 @@ def test_half_precision_is_what_the_embeddings_are(stores, tmp_path):
         assert stored.queries is stores[0]
         assert stored.documents is stores[1]
         assert (stored.bytes_per_vector, stored.index_bytes) == (32, 32 * len(stores[1].vectors))
+
+
+def test_a_new_code_is_one_entry_of_the_table(stores, tmp_path, monkeypatch):
+    four_bits = Code("sq4", "four bits a number", lambda faiss, width, parts: faiss.index_factory(width, "SQ4"))
+    monkeypatch.setitem(CODES, "sq4", four_bits)
+    documents, queries, size, _ = read_back("dim8-sq4", stores, tmp_path)
+    assert (documents.shape[1], queries.shape[1], size) == (8, 8, 4)
+    assert all(len(np.unique(column)) <= 16 for column in documents.T)
+    assert [form.code for form in check_forms(["fp16", "sq4"], 16)] == ["fp16", "sq4"]
 
 
 def test_eight_bits_are_the_nearest_of_256_steps_over_the_range_of_each_dimension(stores, tmp_path):
@@ -219,8 +228,8 @@ def test_a_form_that_fails_leaves_the_result_and_the_other_forms(miniature, caps
     "override, line",
     [
         ("eval.storage=[int9]", 'unknown storage form "int9"'),
-        ("eval.storage=[int8, int8]", 'the storage form "int8" stands twice'),
-        ("eval.storage=[pq4]", "4 parts do not divide a vector of 6 numbers; take one of 1, 2, 3, 6"),
+        ("eval.storage=[int8, int8]", 'the storage form "int8" is listed twice'),
+        ("eval.storage=[pq4]", "4 parts do not divide a vector of 6 numbers; use one of 1, 2, 3, 6"),
         ("eval.storage=[dim8]", "a token vector has 6 numbers, not 8"),
     ],
 )

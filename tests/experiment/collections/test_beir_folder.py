@@ -161,27 +161,27 @@ def qrels(rows):
         ({"corpus": '{"_id": true, "text": "a"}\n'}, 'corpus.jsonl line 1: its "_id" is true'),
         ({"corpus": '{"_id": 1.5, "text": "a"}\n'}, 'corpus.jsonl line 1: its "_id" is 1.5'),
         ({"corpus": '{"_id": "d1", "text": ["a"]}\n'}, 'corpus.jsonl line 1: its "text" is ["a"]; it must be a string'),
-        ({"corpus": CORPUS + "\n" + CORPUS}, 'corpus.jsonl line 4: the id "d1" stands on line 1 already'),
-        ({"corpus": '{"_id": 1, "text": ""}\n{"_id": "1", "text": ""}'}, 'line 2: the id "1" stands on line 1 already'),
-        ({"queries": QUERIES + QUERIES}, 'queries.jsonl line 3: the id "q1" stands on line 1 already'),
+        ({"corpus": CORPUS + "\n" + CORPUS}, 'corpus.jsonl line 4: the id "d1" is already used on line 1'),
+        ({"corpus": '{"_id": 1, "text": ""}\n{"_id": "1", "text": ""}'}, 'line 2: the id "1" is already used on'),
+        ({"queries": QUERIES + QUERIES}, 'queries.jsonl line 3: the id "q1" is already used on line 1'),
         ({"corpus": CORPUS.encode() + b'{"_id": "\xff"}\n'}, "corpus.jsonl line 3: not UTF-8"),
         ({"corpus": ""}, "the corpus is empty"),
         ({"corpus": "\n\n"}, "the corpus is empty"),
         ({"corpus": None}, "not a folder in BEIR layout: it has no corpus.jsonl"),
-        ({"queries": None}, "queries.jsonl: there is no such file"),
-        ({"queries": ""}, 'the qrels of split "test" judge no query of the collection'),
-        ({"test": ""}, 'the qrels of split "test" judge no query of the collection'),
-        ({"train": QRELS, "dev": QRELS}, 'no split "test" (qrels/test.tsv); the splits there are: dev, train'),
+        ({"queries": None}, "queries.jsonl: no such file"),
+        ({"queries": ""}, 'the qrels of split "test" judge none of the queries'),
+        ({"test": ""}, 'the qrels of split "test" judge none of the queries'),
+        ({"train": QRELS, "dev": QRELS}, 'unknown split "test", no file qrels/test.tsv; its splits: dev, train'),
         (qrels("q1\td1\tabc\n"), 'qrels/test.tsv line 2: the grade "abc" is not a number'),
-        (qrels("q1\td1\t0.5\n"), 'qrels/test.tsv line 2: the grade "0.5" is not a whole number'),
-        (qrels("q1\td1\tnan\n"), 'qrels/test.tsv line 2: the grade "nan" is not a whole number'),
-        (qrels("q1\td1\tinf\n"), 'qrels/test.tsv line 2: the grade "inf" is not a whole number'),
+        (qrels("q1\td1\t0.5\n"), 'qrels/test.tsv line 2: the grade "0.5" is not an integer'),
+        (qrels("q1\td1\tnan\n"), 'qrels/test.tsv line 2: the grade "nan" is not an integer'),
+        (qrels("q1\td1\tinf\n"), 'qrels/test.tsv line 2: the grade "inf" is not an integer'),
         (qrels("q1\td1\t\n"), 'qrels/test.tsv line 2: the grade "" is not a number'),
-        ({"test": "q1\td1\t0.5\n"}, 'qrels/test.tsv line 1: the grade "0.5" is not a whole number'),
-        ({"test": "q1\t0\td1\t1\n"}, "qrels/test.tsv line 1: four columns, as TREC writes qrels"),
-        ({"test": "q1 0 d1 1\n"}, "qrels/test.tsv line 1: four columns, as TREC writes qrels"),
-        (qrels("q1 d1 1\n"), "qrels/test.tsv line 2: 1 column; expected three columns parted by tabs"),
-        (qrels("q1\td1\n"), "qrels/test.tsv line 2: 2 columns; expected three columns parted by tabs"),
+        ({"test": "q1\td1\t0.5\n"}, 'qrels/test.tsv line 1: the grade "0.5" is not an integer'),
+        ({"test": "q1\t0\td1\t1\n"}, "qrels/test.tsv line 1: four columns, as in TREC qrels"),
+        ({"test": "q1 0 d1 1\n"}, "qrels/test.tsv line 1: four columns, as in TREC qrels"),
+        (qrels("q1 d1 1\n"), "qrels/test.tsv line 2: 1 column; expected three columns separated by tabs"),
+        (qrels("q1\td1\n"), "qrels/test.tsv line 2: 2 columns; expected three columns separated by tabs"),
     ],
 )
 def test_mistakes_are_told_with_their_place(tmp_path, files, line):
@@ -193,7 +193,7 @@ def test_mistakes_are_told_with_their_place(tmp_path, files, line):
 
 def test_no_split_at_all(tmp_path):
     (tmp_path / "corpus.jsonl").write_text(CORPUS)
-    with pytest.raises(ProjheadsError, match=r'no split "test" \(qrels/test.tsv\); there is no split at all'):
+    with pytest.raises(ProjheadsError, match=r'unknown split "test", no file qrels/test.tsv; it has no splits'):
         read_beir_folder(tmp_path, split="test")
 
 

@@ -84,14 +84,14 @@ def test_the_hash_is_that_of_the_same_content_in_a_folder(tmp_path):
 @pytest.mark.parametrize(
     "changed, line",
     [
-        ({"qrels": {"train": TRAIN, "dev": TRAIN}}, 'no split "test"; the splits there are: dev, train'),
+        ({"qrels": {"train": TRAIN, "dev": TRAIN}}, 'unknown split "test"; its splits: dev, train'),
         (
             {"qrels": {"test": [{"query-id": "q1", "doc": "d1", "score": 1}]}},
-            "no column 'corpus-id'; it has query-id, doc",
+            "column 'corpus-id' is missing; it has query-id, doc",
         ),
-        ({"qrels": {"test": [{**TEST[0], "score": 0.5}]}}, 'qrels row 1: the grade "0.5" is not a whole number'),
-        ({"corpus": {"corpus": [*CORPUS, CORPUS[0]]}}, 'corpus row 3: the id "d1" stands on row 1 already'),
-        ({"corpus": {"a": CORPUS, "b": CORPUS}}, 'which part of "corpus" is meant? it has a, b'),
+        ({"qrels": {"test": [{**TEST[0], "score": 0.5}]}}, 'qrels row 1: the grade "0.5" is not an integer'),
+        ({"corpus": {"corpus": [*CORPUS, CORPUS[0]]}}, 'corpus row 3: the id "d1" is already used on row 1'),
+        ({"corpus": {"a": CORPUS, "b": CORPUS}}, '"corpus" has several splits: a, b'),
         ({"queries": {"queries": [{"text": "x"}]}}, 'queries row 1: it has no "_id"'),
     ],
 )
@@ -113,9 +113,9 @@ def test_another_layout(tmp_path):
 @pytest.mark.parametrize(
     "raised, line",
     [
-        (ConnectionError("Couldn't reach it\nat all"), "the hub can not be reached"),
-        (httpx.ReadTimeout("slow"), "the hub can not be reached"),
-        (datasets.exceptions.DatasetNotFoundError("x"), "the hub has no such data set"),
+        (ConnectionError("Couldn't reach it\nat all"), "the hub cannot be reached"),
+        (httpx.ReadTimeout("slow"), "the hub cannot be reached"),
+        (datasets.exceptions.DatasetNotFoundError("x"), "not on the hub, or private"),
         (RuntimeError("Dataset scripts are no longer supported\nbut"), "Dataset scripts are no longer supported"),
     ],
 )

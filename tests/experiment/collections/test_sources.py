@@ -4,6 +4,7 @@ import io
 import threading
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -18,8 +19,13 @@ from experiment.collections import (
     sources,
     write_beir_folder,
 )
+from experiment.collections.beir_folder import read_beir_folder
+from experiment.collections.source import Source
+from experiment.collections.sources import SOURCES
+from experiment.config.load import load_config
 from experiment.disk.files import write_folder
 from projheads.errors import ProjheadsError, UnknownNameError
+from train.data.examples import load_training_data
 
 
 def tiny(folder, split="test"):
@@ -54,7 +60,7 @@ def test_a_folder_of_another_layout(tmp_path):
 
 def test_a_folder_that_is_not_there_yet(tmp_path):
     source = str(tmp_path / "later")
-    assert check_source(source) == f"{source}: there is no such folder yet"
+    assert check_source(source) == f"{source}: the folder does not exist yet"
     with pytest.raises(ProjheadsError, match="later: not a folder in BEIR layout"):
         open_collection(source, split="test")
 
@@ -176,7 +182,7 @@ def test_the_parts_of_cqadupstack_come_in_one_archive(beir_server, tmp_path):
 
 
 def test_an_answer_that_is_no_archive_leaves_nothing(beir_server, tmp_path):
-    with pytest.raises(ProjheadsError, match="gave no zip archive"):
+    with pytest.raises(ProjheadsError, match="did not return a zip archive"):
         open_collection("beir:scifact", split="test", cache=tmp_path / "cache")
     assert [path.name for path in (tmp_path / "cache").rglob("*.*")] == [".scifact.lock"]
     serve(beir_server, "scifact", "scifact")
@@ -185,7 +191,54 @@ def test_an_answer_that_is_no_archive_leaves_nothing(beir_server, tmp_path):
 
 def test_no_network_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(beir_hub, "URL", "http://127.0.0.1:1/{}.zip")
-    with pytest.raises(ProjheadsError, match="can not be reached") as error:
+    with pytest.raises(ProjheadsError, match="cannot be reached") as error:
         open_collection("beir:scifact", split="test", cache=tmp_path)
     assert "\n" not in str(error.value)
     assert [path.name for path in tmp_path.rglob("*")] == ["beir", ".scifact.lock"]
+
+
+@pytest.fixture
+def made_up(monkeypatch):
+    """A source that is one entry of the table: `toy:<number of documents>`."""
+
+    def open_toy(name, split, cache):
+        write_beir_folder(
+            cache / "toy",
+            [Document(f"d{i}", "", f"text {i}") for i in range(int(name))],
+            {f"q{i}": f"query {i}" for i in range(int(name))},
+            {split: {f"q{i}": {f"d{i}": 1} for i in range(int(name))}},
+        )
+        return read_beir_folder(cache / "toy", split=split, name=f"toy {name}")
+
+    toy = Source(
+        spelling="toy:<number>",
+        about="as many documents as you like",
+        open=open_toy,
+        missing=lambda name, cache: None if (cache / "toy").is_dir() else "not written yet",
+        split=lambda name: "held-out",
+        label=lambda name: f"Toy/{name}",
+        examples=lambda: ["toy:12"],
+    )
+    monkeypatch.setitem(SOURCES, "toy", toy)
+    return toy
+
+
+def test_a_new_source_is_one_entry_of_the_table(made_up, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    path = tmp_path / "try.yaml"
+    path.write_text(
+        "heads: {variants: [linear]}\ntrain: {data: 'toy:12', batch_size: 4}\n"
+        f"eval: {{datasets: ['toy:12']}}\ncache: {cache}\n"
+    )
+    config = load_config(path)
+    assert (config.eval.datasets[0].split, config.eval.datasets[0].name) == ("held-out", "Toy-12")
+    assert config.train.data.warnings(cache) == ["toy:12: not written yet"]
+    data = load_training_data(config)
+    assert sorted(data.documents) == sorted(f"text {i}" for i in range(12))
+    assert check_source("toy:12", cache=cache) is None
+    assert open_collection("toy:12", split="held-out", cache=cache).qrels["q3"] == {"d3": 1}
+    with pytest.raises(UnknownNameError, match=r'known: .*toy:<number>.*; did you mean "toy:12"\?'):
+        check_source("tyo:12")
+    monkeypatch.setitem(SOURCES, "toy", replace(made_up, not_for_training="train on pydocs"))
+    with pytest.raises(ProjheadsError, match='"toy:12" is only for testing; train on pydocs'):
+        load_config(path)

@@ -90,7 +90,7 @@ def test_mistakes_in_suites(resolved, listed, line):
 def test_nanobeir_is_not_trained_on(tmp_path):
     path = tmp_path / "try.yaml"
     path.write_text("heads: {variants: [linear]}\ntrain: {data: nano:nq}\neval: {datasets: [pydocs]}\n")
-    with pytest.raises(ProjheadsError, match="is for testing alone"):
+    with pytest.raises(ProjheadsError, match="is only for testing"):
         load_config(path)
 
 

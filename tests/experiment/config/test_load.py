@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from experiment.collections import Document, write_beir_folder
-from experiment.config import ContrastiveConfig, KLConfig, grid_points
+from experiment.config import grid_points
 from experiment.config.load import dump_config, load_config, read_resolved
+from experiment.losses import KL, Contrastive
 from projheads.errors import ProjheadsError
 from projheads.spec import HeadSpec
 
@@ -86,7 +87,7 @@ eval:
     [
         ("heads.variants=[linear, ffn(depth=0)]", "depth"),
         ("heads.variants=[linear, ffn(dept=2)]", 'did you mean "depth"'),
-        ("heads.variants=[linear, linear]", "stands twice"),
+        ("heads.variants=[linear, linear]", "is listed twice"),
         ("heads.variants=[ffn]", "baseline linear is not among the variants"),
         ("heads.init=xaver", 'did you mean "xavier"'),
         ("train.data=pydoc", 'did you mean "pydocs"'),
@@ -163,8 +164,8 @@ def test_a_loss_has_its_own_options_only(load, override, line):
 
 def test_a_loss_is_its_name_or_its_options(load):
     tuples = "train.data={tuples: a.jsonl}"
-    assert load(GOOD, "train.loss.temperature=0.1").train.loss == ContrastiveConfig(temperature=0.1)
-    assert load(GOOD, tuples, "train.loss=kl").train.loss == KLConfig(name="kl")
+    assert load(GOOD, "train.loss.temperature=0.1").train.loss == Contrastive(temperature=0.1)
+    assert load(GOOD, tuples, "train.loss=kl").train.loss == KL(name="kl")
     assert load(GOOD, tuples, "train.loss={name: kl, temperature: 2}").train.loss.temperature == 2
 
 
@@ -209,9 +210,9 @@ sweep:
     assert "valid number" in told["try.yaml:10"]
     assert 'did you mean "optimizer.head_weight_decay"' in told["try.yaml:11"]
     assert "greater than or equal to 2" in told["try.yaml:12"]
-    assert "stands twice" in told["try.yaml:13"]
+    assert "is listed twice" in told["try.yaml:13"]
     assert "cannot be swept" in told["try.yaml:14"]
-    assert "no value to try" in told["try.yaml:15"]
+    assert "lists no values" in told["try.yaml:15"]
 
 
 @pytest.mark.parametrize("off", ["validation_pairs", "validations"])
@@ -230,4 +231,4 @@ def test_widths_of_a_token_embedding(load, tmp_path):
         (line,) = problems(load, GOOD, f"heads.out_features={wrong}")
         assert "falling widths such as [128, 64, 32]" in line
     (line,) = problems(load, GOOD, "heads.matryoshka=[256]")
-    assert "widths fall from heads.out_features=128 on" in line
+    assert "widths that fall from heads.out_features=128" in line

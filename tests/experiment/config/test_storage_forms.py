@@ -1,6 +1,6 @@
 import pytest
 
-from experiment.config.storage_forms import StorageForm, check_storage, parse_storage
+from experiment.config.storage_forms import CODES, Code, StorageForm, check_storage, parse_storage
 from projheads.errors import ProjheadsError
 
 
@@ -44,8 +44,8 @@ def test_what_is_no_form_is_refused(name):
 @pytest.mark.parametrize(
     "name, line",
     [
-        ("pq24", "24 parts do not divide a vector of 128 numbers; take one of 1, 2, 4, 8, 16, 32, 64, 128"),
-        ("dim48-pq32", "32 parts do not divide a vector of 48 numbers; take one of 1, 2, 3, 4, 6, 8, 12, 16, 24, 48"),
+        ("pq24", "24 parts do not divide a vector of 128 numbers; use one of 1, 2, 4, 8, 16, 32, 64, 128"),
+        ("dim48-pq32", "32 parts do not divide a vector of 48 numbers; use one of 1, 2, 3, 4, 6, 8, 12, 16, 24, 48"),
         ("dim256", "a token vector has 128 numbers, not 256"),
     ],
 )
@@ -55,3 +55,10 @@ def test_a_form_that_does_not_fit_the_vectors_is_one_clear_line(name, line):
     assert str(raised.value) == f'eval.storage "{name}": {line}'
     check_storage(parse_storage("rq24"), 128)
     check_storage(parse_storage("dim128"), 128)
+
+
+def test_a_new_form_is_one_entry_of_the_table(monkeypatch):
+    monkeypatch.setitem(CODES, "sq4", Code("sq4", "four bits a number", lambda faiss, width, parts: None))
+    assert parse_storage("dim64-sq4") == StorageForm("dim64-sq4", 64, "sq4", 0)
+    with pytest.raises(ProjheadsError, match=r'write fp16, int8, pq<bytes>, rq<bytes>, sq4, .*did you mean "sq4"'):
+        parse_storage("qs4")

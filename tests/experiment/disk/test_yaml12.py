@@ -41,7 +41,7 @@ def test_lines_of_every_value():
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ("a: 1\na: 2\n", 2, "stands twice"),
+        ("a: 1\na: 2\n", 2, "is listed twice"),
         ("a: 1\nb: [1\n", 3, "not valid YAML"),
         ("a:\n  1: x\n", 2, "not a string"),
         ("a: !!python/object:os.system x\n", 1, "not valid YAML"),

@@ -45,7 +45,7 @@ def test_every_head_goes_on_from_the_models_embeddings(host, backbone, tmp_path,
     except ProjheadsError as error:
         refused = str(error)
     if refused:
-        assert f"head {spec} can not take over a linear map: " in refused
+        assert f"head {spec} cannot take over a linear map: " in refused
         assert_near(before, both_sides(model), atol=0)
         return
     assert head.spec == HeadSpec.parse(spec)
@@ -206,7 +206,7 @@ def test_a_model_of_the_form_of_colpali_engines(wrapped):
         model = ColStandIn()
     tokens = torch.arange(20).reshape(2, 10), torch.ones(2, 10, dtype=torch.long)
     before = model(*tokens)
-    with pytest.raises(ProjheadsError, match="the map has a bias, and its last layer has none to hold it"):
+    with pytest.raises(ProjheadsError, match="the map has a bias, but the last layer has none"):
         swap_head(model, "lateon")
     head = swap_head(nn.Sequential(model) if wrapped else model, "upscaled(activation=gelu, bias=true)")
     assert model.custom_text_proj is head

@@ -8,9 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from experiment.config import ContrastiveConfig, KLConfig, MarginMSEConfig
+from experiment.losses import KL, Contrastive, MarginMSE
 from projheads.scoring import maxsim, maxsim_nway
-from train.loss import make_loss
 
 BATCH, WAYS, QUERY, DOCUMENT, WIDTH = 5, 3, 4, 6, 8
 
@@ -59,17 +58,16 @@ def columns(queries, documents, mask):
 
 
 def ours(config, queries, documents, mask):
-    loss = make_loss(config)
-    if loss.scope == "batch":
+    if config.scope == "batch":
         scores = maxsim(queries, documents.flatten(0, 1), None, mask.flatten(0, 1))
     else:
         scores = maxsim_nway(queries, documents, None, mask)
-    return loss(scores, n_ways=WAYS, teacher=TEACHER)
+    return config(scores, n_ways=WAYS, teacher=TEACHER)
 
 
 def pylate_loss(config):
     losses = pytest.importorskip("pylate.losses")
-    if isinstance(config, ContrastiveConfig):
+    if isinstance(config, Contrastive):
         module = losses.Contrastive(GivenEmbeddings(), temperature=config.temperature)
         return lambda *texts: module(columns(*texts))
     normalized = config.student_normalization == "min-max"
@@ -83,10 +81,10 @@ def pylate_loss(config):
 def their_loss(config):
     losses = pytest.importorskip("sentence_transformers.multi_vector_encoder.losses")
     model = GivenEmbeddings()
-    if isinstance(config, ContrastiveConfig):
+    if isinstance(config, Contrastive):
         module = losses.MultiVectorMultipleNegativesRankingLoss(model, scale=1 / config.temperature)
         return lambda *texts: module(columns(*texts), None)
-    if isinstance(config, KLConfig):
+    if isinstance(config, KL):
         module = losses.MultiVectorDistillKLDivLoss(
             model, student_temperature=config.temperature, teacher_temperature=config.teacher_temperature
         )
@@ -112,9 +110,9 @@ def assert_equal(config, theirs, texts):
 
 
 PYLATE = [
-    ContrastiveConfig(temperature=0.7),
-    KLConfig(name="kl"),
-    KLConfig(name="kl", student_normalization="min-max"),
+    Contrastive(temperature=0.7),
+    KL(name="kl"),
+    KL(name="kl", student_normalization="min-max"),
 ]
 
 
@@ -143,9 +141,9 @@ def test_pylate_lets_padding_beat_a_negative_similarity_and_we_do_not(config, te
 @pytest.mark.parametrize(
     "config",
     [
-        ContrastiveConfig(temperature=0.7),
-        KLConfig(name="kl", temperature=0.5, teacher_temperature=2.0),
-        MarginMSEConfig(name="margin-mse"),
+        Contrastive(temperature=0.7),
+        KL(name="kl", temperature=0.5, teacher_temperature=2.0),
+        MarginMSE(name="margin-mse"),
     ],
     ids=str,
 )

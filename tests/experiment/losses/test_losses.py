@@ -1,12 +1,17 @@
 import math
+from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax, softmax
 
-from experiment.config import ContrastiveConfig, KLConfig, MarginMSEConfig
-from train.loss import contrastive_loss, make_loss, pair_accuracy
+from experiment.config import grid_points
+from experiment.config.load import dump_config, load_config
+from experiment.fields import Positive, Section
+from experiment.losses import KL, LOSSES, Contrastive, MarginMSE, contrastive_loss, pair_accuracy
+from projheads.errors import ProjheadsError
 
 
 def test_contrastive_loss_is_the_formula():
@@ -20,7 +25,7 @@ def test_contrastive_loss_is_the_formula():
 def test_hard_negatives_stand_between_the_relevant_documents():
     scores = np.random.default_rng(0).normal(size=(4, 12))
     expected = -log_softmax(scores / 0.3, axis=1)[np.arange(4), np.arange(4) * 3].mean()
-    loss = make_loss(ContrastiveConfig(temperature=0.3))
+    loss = Contrastive(temperature=0.3)
     assert (loss.scope, loss.needs_teacher) == ("batch", False)
     assert float(loss(torch.tensor(scores), n_ways=3)) == pytest.approx(expected, abs=1e-12)
     # Documents of other processes stand behind: they are negatives like others.
@@ -52,15 +57,7 @@ def test_kl_is_the_formula(student, teacher):
     p = softmax(NORMALIZE[teacher](taught) / 0.7, axis=1)
     q = softmax(NORMALIZE[student](scores) / 2.5, axis=1)
     expected = 2.5**2 * (p * np.log(p / q)).sum(1).mean()
-    loss = make_loss(
-        KLConfig(
-            name="kl",
-            temperature=2.5,
-            teacher_temperature=0.7,
-            student_normalization=student,
-            teacher_normalization=teacher,
-        )
-    )
+    loss = KL(temperature=2.5, teacher_temperature=0.7, student_normalization=student, teacher_normalization=teacher)
     assert (loss.scope, loss.needs_teacher) == ("tuple", True)
     found = float(loss(torch.tensor(scores), teacher=torch.tensor(taught)))
     assert found == pytest.approx(expected, rel=1e-6)
@@ -68,7 +65,7 @@ def test_kl_is_the_formula(student, teacher):
 
 @pytest.mark.parametrize("how", ["min-max", "z"])
 def test_equal_scores_are_a_uniform_teacher_and_finite(how):
-    loss = make_loss(KLConfig(name="kl", teacher_normalization=how, student_normalization=how))
+    loss = KL(name="kl", teacher_normalization=how, student_normalization=how)
     scores = torch.full((2, 3), 5.0, requires_grad=True)
     value = loss(scores, teacher=torch.full((2, 3), 7.0))
     value.backward()
@@ -80,7 +77,7 @@ def test_margin_mse_is_the_formula():
     scores = torch.tensor([[5.0, 3.0, 1.0], [2.0, 2.0, 0.0]])
     teacher = torch.tensor([[1.0, 0.5, 0.0], [3.0, 1.0, 2.0]])
     expected = np.mean([(2 - 0.5) ** 2, (4 - 1) ** 2, (0 - 2) ** 2, (2 - 1) ** 2])
-    loss = make_loss(MarginMSEConfig(name="margin-mse"))
+    loss = MarginMSE(name="margin-mse")
     assert (loss.scope, loss.needs_teacher, loss.temperature) == ("tuple", True, 1.0)
     assert float(loss(scores, teacher=teacher)) == pytest.approx(expected)
 
@@ -90,3 +87,61 @@ def test_accuracy_counts_a_tie_as_lost():
     assert pair_accuracy(scores) == pytest.approx(1 / 3)
     ignore = torch.tensor([[False, True, False], [False, False, False], [True, False, False]])
     assert pair_accuracy(scores, ignore) == 1.0
+
+
+class Hinge(Section):
+    """Hinge of each query's first document against its others.
+
+    Attributes:
+        name: ``hinge``.
+        margin: By how much the first document should win.
+    """
+
+    scope: ClassVar[str] = "tuple"
+    needs_teacher: ClassVar[bool] = False
+    temperature: ClassVar[float] = 1.0
+
+    name: Literal["hinge"] = "hinge"
+    margin: Positive = 1.0
+
+    def __call__(self, scores, *, n_ways=1, ignore=None, teacher=None):
+        return (self.margin - scores[:, :1] + scores[:, 1:]).clamp(min=0).mean()
+
+
+def test_a_new_loss_is_one_entry_of_the_table(tmp_path, monkeypatch):
+    monkeypatch.setitem(LOSSES, "hinge", Hinge)
+    path = tmp_path / "experiment.yaml"
+
+    def load(loss):
+        path.write_text(
+            f"heads: {{variants: [linear]}}\ntrain: {{data: pydocs, loss: {loss}}}\neval: {{datasets: [pydocs]}}\n"
+        )
+        return load_config(path, ["output=out"])
+
+    assert load("hinge").train.loss == Hinge()
+    config = load("{name: hinge, margin: 2}")
+    assert float(config.train.loss(torch.tensor([[3.0, 0.0, 2.5]]))) == 0.75
+    path.write_text(dump_config(config))
+    assert load_config(path) == config
+    for wrong, line in (
+        ("hnge", 'unknown loss "hnge"; known: contrastive, hinge, kl, margin-mse; did you mean "hinge"?'),
+        (
+            "{name: hinge, magrin: 2}",
+            'train.loss.magrin: unknown key; known here: name, margin; did you mean "margin"?',
+        ),
+    ):
+        with pytest.raises(ProjheadsError) as error:
+            load(wrong)
+        assert line in str(error.value)
+    assert [point.settings.loss.margin for point in grid_points({"loss.margin": (1, 3)}, config.train)] == [1.0, 3.0]
+
+
+def test_the_page_of_the_configuration_finds_a_new_loss(monkeypatch):
+    pytest.importorskip("griffe")
+    monkeypatch.syspath_prepend(Path(__file__).parents[3] / "docs" / "generate")
+    from config_page import config_page
+
+    monkeypatch.setitem(LOSSES, "hinge", Hinge)
+    page = config_page()
+    assert "## `train.loss`: hinge" in page
+    assert "By how much the first document should win." in page

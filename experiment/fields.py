@@ -1,0 +1,81 @@
+"""Kinds of values that several sections of an experiment's YAML share."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PositiveFloat, StrictInt
+from pydantic_core import core_schema
+
+from projheads.errors import unknown_name
+
+__all__ = ["Count", "Fraction", "NonNegative", "OneOf", "Positive", "Precision", "Section", "safe_name", "sections_in"]
+
+Count = Annotated[StrictInt, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[PositiveFloat, Field(allow_inf_nan=False)]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+class Section(BaseModel):
+    """A part of the YAML. Unknown keys are errors, and values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Annotates a field that holds one section of a table, chosen by its key ``name``.
+
+    In YAML a string is short for the section of that name with its defaults.
+
+    Attributes:
+        kind: What error messages call the sections, in the singular.
+        table: The sections by name. It may grow after the field is declared.
+        default: The name if only options are given.
+    """
+
+    kind: str
+    table: Mapping[str, type[Section]]
+    default: str
+
+    def section(self, value: Any) -> type[Section]:
+        """Return the section that a value of the YAML chooses.
+
+        Raises:
+            UnknownNameError: If the table does not have it.
+            ValueError: If the value is neither a string nor a mapping.
+        """
+        if not isinstance(value, str | dict):
+            raise ValueError(f"must be the name of a {self.kind}, or a mapping with the key `name`; got {value!r}")
+        name = value if isinstance(value, str) else value.get("name", self.default)
+        if not isinstance(name, str) or name not in self.table:
+            raise unknown_name(self.kind, str(name), self.table)
+        return self.table[name]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        """Read the field through the table, and write it with all options."""
+        written = core_schema.plain_serializer_function_ser_schema(lambda section: section.model_dump(mode="json"))
+        return core_schema.no_info_plain_validator_function(self._read, serialization=written)
+
+    def _read(self, value: Any) -> Section:
+        if isinstance(value, Section) and type(value) in self.table.values():
+            return value
+        section = self.section(value)
+        return section.model_validate({} if isinstance(value, str) else value)
+
+
+def sections_in(annotation: Any) -> list[type[BaseModel]]:
+    """List the sections that a type holds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [section for argument in get_args(annotation) for section in sections_in(argument)]
+
+
+def safe_name(value: str) -> str:
+    """Check that a name can be part of a file name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
+        raise ValueError(f'"{value}" names a file, so it may hold only letters, digits, ".", "_" and "-"')
+    return value
