@@ -176,7 +176,10 @@ def _section_at(schema: type[BaseModel], values: Any, parents: Sequence[int | st
     """Return the section that a place leads to; ``values`` choose it if it is one of several."""
     section = schema
     for part in parents:
-        values = values[part] if isinstance(values, dict | list) and part in _places(values) else None
+        if isinstance(values, dict):
+            values = values.get(part)
+        elif isinstance(values, list) and isinstance(part, int):
+            values = values[part]
         field = section.model_fields.get(str(part))
         if field is not None:
             choices = [choice.section(values) for choice in field.metadata if isinstance(choice, OneOf)]
