@@ -23,7 +23,8 @@ def files_page() -> str:
     ]
     for record in _FILES:
         title, _, rest = prose(record.__doc__ or "").partition(": ")
-        parts += ["## " + title.replace("\\", ""), _sentence(rest), _fields(record)]
+        title = title.replace("\\", "")
+        parts += [f"## {title}", rest[:1].upper() + rest[1:], _fields(record)]
         for part in _parts(record):
             parts += [f"### {part.__name__}", prose(part.__doc__ or ""), _fields(part)]
     return "\n\n".join(parts) + "\n"
@@ -45,7 +46,3 @@ def _parts(record: type[BaseModel]) -> list[type[BaseModel]]:
         for part in sections_in(field.annotation):
             found |= dict.fromkeys([part, *_parts(part)])
     return list(found)
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -1,16 +1,14 @@
 """The JSON files of an experiment, one class each: training and evaluation write them, both and the report read them.
 
-A record is checked when it is made and when it is read, and is written with every field, null where it does not apply.
-An older file is read as long as its fields are known here; a newer one is refused.
+Every field is written, null if it does not apply. A field added later has a default, so older files can be read.
 """
 
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, ValidationError, model_validator
 
-from experiment.disk.files import SCHEMA_VERSION, write_json
+from experiment.disk.record import Part, Record, mistake
 from projheads.errors import ProjheadsError
 
 __all__ = [
@@ -21,8 +19,6 @@ __all__ = [
     "EvaluationTimings",
     "FinalLoss",
     "IndexFacts",
-    "Part",
-    "Record",
     "ReferenceRecord",
     "StandIn",
     "StandInStates",
@@ -39,65 +35,6 @@ __all__ = [
 
 Count = Annotated[int, Field(ge=0)]
 Scores = Annotated[dict[str, float], Field(min_length=1)]
-
-
-class Part(BaseModel):
-    """A part of a record: its fields are known, and its values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-    def replace(self, **changes: Any) -> Self:
-        """Return a copy with other values, checked like the first."""
-        return type(self)(**{**dict(self), **changes})
-
-
-class Record(Part):
-    """A JSON file."""
-
-    written_by: ClassVar[str]
-    """The command that writes the file again once it is deleted."""
-
-    schema_version: Annotated[int, Field(ge=1, le=SCHEMA_VERSION)] = SCHEMA_VERSION
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read the file.
-
-        Raises:
-            ProjheadsError: If it is missing, damaged, or written by a newer version of this program.
-        """
-        record = cls.find(path)
-        if record is None:
-            raise ProjheadsError(f"{path}: file not found; run {cls.written_by}")
-        return record
-
-    @classmethod
-    def find(cls, path: Path) -> Self | None:
-        """Read the file; None if it does not exist.
-
-        Raises:
-            ProjheadsError: If it is damaged, or written by a newer version of this program.
-        """
-        repair = f"delete it and rerun {cls.written_by}"
-        try:
-            return cls.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise ProjheadsError(f"{path}: cannot be read ({error.strerror}); {repair}") from None
-        except ValidationError as error:
-            mistakes = error.errors(include_url=False)
-            newer = next((one for one in mistakes if one["type"] == "less_than_equal"), None)
-            if newer is not None and newer["loc"] == ("schema_version",):
-                raise ProjheadsError(
-                    f"{path}: schema version {newer['input']} is newer than this program's {SCHEMA_VERSION}; "
-                    "update projheads"
-                ) from None
-            raise ProjheadsError(f"{path}: {_what(mistakes[0])}; {repair}") from None
-
-    def write(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
-        write_json(path, self.model_dump())
 
 
 class FinalLoss(Part):
@@ -285,8 +222,7 @@ def read_train_lines(path: Path) -> list[TrainLine]:
         try:
             found.append(TrainLine.model_validate_json(line))
         except ValidationError as error:
-            what = _what(error.errors(include_url=False)[0])
-            raise ProjheadsError(f"{path}, line {number}: {what}; {repair}") from None
+            raise ProjheadsError(f"{path}, line {number}: {mistake(error)}; {repair}") from None
     return found
 
 
@@ -522,21 +458,3 @@ class TextsRecord(Record):
 
     queries: dict[str, str] = {}
     documents: dict[str, str] = {}
-
-
-def _what(mistake: ErrorDetails) -> str:
-    """Say in one line what is wrong with a file."""
-    where, kind, given = ".".join(map(str, mistake["loc"])), mistake["type"], mistake["input"]
-    if kind == "json_invalid":
-        what = f"not a JSON file ({mistake['ctx']['error']})"
-    elif kind == "missing":
-        what = f"has no {where}"
-    elif kind == "extra_forbidden":
-        what = f"has an unknown field {where}"
-    elif kind == "value_error":
-        what = str(mistake["ctx"]["error"])
-    elif not where:
-        what = "not a JSON object"
-    else:
-        what = f"{where}: {mistake['msg'].replace('Input should', 'must')}, not {repr(given)[:60]}"
-    return " ".join(what.split())
