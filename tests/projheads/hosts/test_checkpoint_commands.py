@@ -68,5 +68,5 @@ def test_swap_from_data(checkpoint, tmp_path, capsys):
 def test_swap_says_why_a_head_cannot_start_from_the_old_one(checkpoint, tmp_path, capsys):
     folder, _ = checkpoint
     assert main(["swap", folder, 'linear(activation="tanh")', str(tmp_path / "out")]) == 2
-    assert "the activation tanh stands behind the matrix" in capsys.readouterr().err
+    assert "the activation tanh follows the matrix" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
