@@ -21,7 +21,7 @@ from projheads.testing import check_head
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code: 0, or 2 after one line about the user's mistake."""
-    options = command_parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
         for file in options.heads:
             import_head_file(file)
@@ -42,8 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def command_parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m projheads", description="Projection heads for ColBERT models.")
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--json", action="store_true", help="print JSON")
