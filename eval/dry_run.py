@@ -25,7 +25,7 @@ def print_dry_run(config: ExperimentConfig) -> None:
     failed = sum(trial is not None for _, trial in trials) - len(finished)
     print(
         f"{config.output}: {len(trials)} trials, {len(finished)} finished, {failed} failed, "
-        f"{len(trials) - len(finished) - failed} not trained"
+        f"{len(trials) - len(finished) - failed} not trained yet"
     )
     print(f"references: {', '.join(settings.references) or 'none'}; measures: {', '.join(settings.measures)}")
     print(f"index: {settings.index}; depth: {settings.depth}; storage: {', '.join(settings.storage) or 'fp16'}")
@@ -33,7 +33,7 @@ def print_dry_run(config: ExperimentConfig) -> None:
         print(note)
     for dataset in settings.datasets:
         evaluated = sum(file.eval_json(dataset.name).exists() for file in finished)
-        print(f"{dataset.name}: {evaluated} of {len(finished)} finished trials are evaluated")
+        print(f"{dataset.name}: {evaluated} of {len(finished)} finished trials have an evaluation")
         warning = check_source(dataset.source, cache=config.cache)
         if warning:
             print(f"warning: {warning}")
