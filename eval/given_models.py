@@ -28,12 +28,11 @@ from experiment.encoding.device import pick_device, resolve_precision
 from projheads.cost import head_cost
 from projheads.errors import ProjheadsError
 from projheads.head import Head
-from projheads.hosts import load_host
+from projheads.hosts import detect_host, load_host
 from projheads.hosts.backbone import resolve_backbone
-from projheads.hosts.base import HostModel
+from projheads.hosts.base import OpenOptions
 from projheads.hosts.common import TokenView
 from projheads.hosts.dense_chain import from_dense_chain
-from projheads.hosts.detect import detect_host
 
 __all__ = ["evaluate_checkpoints", "list_checkpoints"]
 
@@ -78,7 +77,8 @@ def list_checkpoints(config: CheckpointsConfig, say: Callable[[str], None]) -> l
         ProjheadsError: If one is not there, is no multi-vector checkpoint, or cannot be opened.
     """
     subjects = []
-    models = {name: resolve_backbone(name) for name in config.models}
+    options = OpenOptions(trust_remote_code=config.trust_remote_code)
+    models = {name: resolve_backbone(name, options) for name in config.models}
     for name, label in _labels(models).items():
         model = models[name]
         host = detect_host(model) if config.host == "auto" else config.host
@@ -86,7 +86,7 @@ def list_checkpoints(config: CheckpointsConfig, say: Callable[[str], None]) -> l
         files = ExperimentFolder(config.output).trial(_slug(name), 0)
         about = files.read_trial()
         if about is None or [about["label"], about["weights_hash"], about["host"]] != [label, weights, host]:
-            facts = _facts(model, host, trust_remote_code=config.trust_remote_code)
+            facts = _facts(model, host, options)
             about = _record(name, label, host, weights) | facts
             write_json(files.trial_json, about)
         say(f"{label}: a checkpoint of {host}, {about['in_features']} -> {about['out_features']} features")
@@ -144,9 +144,9 @@ def _record(name: str, label: str, host: str, weights: str) -> dict[str, Any]:
     }
 
 
-def _facts(model: Path, host: str, *, trust_remote_code: bool) -> dict[str, Any]:
+def _facts(model: Path, host: str, options: OpenOptions) -> dict[str, Any]:
     """Open a checkpoint and return its widths, and what its head is and costs."""
-    opened: HostModel = load_host(host).load(str(model), trust_remote_code=trust_remote_code)
+    opened = load_host(host).load(str(model), options)
     widths = {"in_features": opened.in_features, "out_features": opened.out_features}
     return widths | _head_facts(opened.head)
 

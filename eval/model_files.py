@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from experiment.disk.files import sha256_file, sha256_json
-from projheads.hosts import layout
+from projheads.hosts import model_folder
 
 __all__ = ["BackboneIdentities", "read_head"]
 
@@ -16,7 +16,7 @@ def read_head(model: Path) -> nn.Module:
     Raises:
         ProjheadsError: If the folder holds no head, or a broken one.
     """
-    return layout.read_head(model)
+    return model_folder.read_head(model)
 
 
 class BackboneIdentities:
@@ -30,7 +30,7 @@ class BackboneIdentities:
 
     def of(self, model: Path) -> str:
         """Hash the names and bytes of all files of a saved model but those of its head and its model card."""
-        heads = {model / entry.path for entry in layout.projections(model)}
+        heads = {model / entry.path for entry in model_folder.projections(model)}
         files = [file for file in model.rglob("*") if file.is_file() and heads.isdisjoint(file.parents)]
         named = {file.relative_to(model).as_posix(): self._hash(file) for file in files if file.suffix != ".md"}
         return sha256_json(named)

@@ -10,7 +10,8 @@ from typing import Any
 from projheads.build import build_head
 from projheads.cost import head_cost, head_warnings
 from projheads.errors import ProjheadsError
-from projheads.export import FORMATS, Exported, export_checkpoint, fold_checkpoint, read_texts, swap_checkpoint
+from projheads.export import FORMATS, Exported, export_model, fold_model, read_texts, swap_model
+from projheads.hosts.base import OpenOptions
 from projheads.init import list_inits
 from projheads.presets import list_presets, preset, resolve_preset
 from projheads.registry import head_doc, head_options, import_head_file, list_heads
@@ -50,7 +51,9 @@ def _parser() -> argparse.ArgumentParser:
         "--heads", type=Path, action="append", default=[], metavar="FILE", help="a Python file that registers heads"
     )
     models = argparse.ArgumentParser(add_help=False)
-    models.add_argument("model", metavar="MODEL", help="a checkpoint of PyLate or sentence-transformers")
+    models.add_argument("model", metavar="MODEL", help="a model of PyLate or sentence-transformers: folder or hub name")
+    models.add_argument("--revision", help="commit, branch or tag of a model on the hub")
+    models.add_argument("--trust-remote-code", action="store_true", help="let code that comes with the model run")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     listing = commands.add_parser("list", parents=[shared], help="list heads and presets")
     listing.set_defaults(run=_list)
@@ -62,16 +65,16 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", parents=[shared], help="run the conformance suite on the heads of a file")
     check.add_argument("file", metavar="FILE", help="a Python file that registers heads")
     check.set_defaults(run=_check)
-    fold = commands.add_parser("fold", parents=[shared, models], help="write a stock checkpoint with a single matrix")
-    fold.add_argument("out", type=Path, metavar="OUT", help="the folder to write; there must be none")
+    fold = commands.add_parser("fold", parents=[shared, models], help="write a stock model with a single matrix")
+    fold.add_argument("out", type=Path, metavar="OUT", help="the folder to write; it must not exist")
     fold.set_defaults(run=_fold)
-    export = commands.add_parser("export", parents=[shared, models], help="write a checkpoint in another form")
-    export.add_argument("out", type=Path, metavar="OUT", help="the folder to write; there must be none")
+    export = commands.add_parser("export", parents=[shared, models], help="write a model in a different form")
+    export.add_argument("out", type=Path, metavar="OUT", help="the folder to write; it must not exist")
     export.add_argument("--to", required=True, metavar="FORM", help=f"one of {', '.join(FORMATS)}")
     export.set_defaults(run=_export)
-    swap = commands.add_parser("swap", parents=[shared, models], help="write a checkpoint with another head")
+    swap = commands.add_parser("swap", parents=[shared, models], help="write a model with a different head")
     swap.add_argument("spec", metavar="SPEC", help="the new head")
-    swap.add_argument("out", type=Path, metavar="OUT", help="the folder to write; there must be none")
+    swap.add_argument("out", type=Path, metavar="OUT", help="the folder to write; it must not exist")
     swap.add_argument(
         "--init", default="preserve", help="preserve (default): the embeddings stay; or another of `list`"
     )
@@ -131,17 +134,21 @@ def _check(options: argparse.Namespace) -> tuple[Any, list[Block]]:
 
 
 def _fold(options: argparse.Namespace) -> tuple[Any, list[Block]]:
-    return _told(fold_checkpoint(options.model, options.out))
+    return _told(fold_model(options.model, options.out, _opening(options)))
 
 
 def _export(options: argparse.Namespace) -> tuple[Any, list[Block]]:
-    return _told(export_checkpoint(options.model, options.out, to=options.to))
+    return _told(export_model(options.model, options.out, _opening(options), to=options.to))
 
 
 def _swap(options: argparse.Namespace) -> tuple[Any, list[Block]]:
     texts = read_texts(options.texts) if options.texts else []
-    made = swap_checkpoint(options.model, options.spec, options.out, init=options.init, seed=options.seed, texts=texts)
-    return _told(made)
+    chosen = {"init": options.init, "seed": options.seed, "texts": texts}
+    return _told(swap_model(options.model, options.spec, options.out, _opening(options), **chosen))
+
+
+def _opening(options: argparse.Namespace) -> OpenOptions:
+    return OpenOptions(options.revision, options.trust_remote_code)
 
 
 def _told(made: Exported) -> tuple[Any, list[Block]]:

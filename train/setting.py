@@ -61,11 +61,10 @@ def prepare(config: ExperimentConfig, data: TrainingData) -> Setting:
     host = load_host(config.model.host)
 
     def create(head: Head) -> HostModel:
-        model: HostModel = host.create(config.model.backbone, head, config.model.settings(), device=str(device))
-        return model
+        return host.create(config.model.backbone, head, config.model.settings(), device=str(device))
 
     old = old_head(config, host)
-    width = host.backbone_width(config.model.backbone)
+    width = host.backbone_width(config.model.backbone, config.model.settings())
     model = create(build_head(config.heads.baseline, width, config.heads.out_features))
     sample = None
     if config.heads.init in SAMPLED_INITS:

@@ -1,18 +1,17 @@
 """What heads start from where the backbone is a trained ColBERT: the head that its checkpoint holds."""
 
-from types import ModuleType
-
 from torch import nn
 
 from experiment.config import ExperimentConfig
 from projheads import ProjheadsError, build_head, fold
 from projheads.hosts.backbone import resolve_backbone
-from projheads.hosts.files import has_projection
+from projheads.hosts.base import Host
+from projheads.hosts.model_folder import has_projection
 
 __all__ = ["old_head"]
 
 
-def old_head(config: ExperimentConfig, host: ModuleType) -> nn.Linear | None:
+def old_head(config: ExperimentConfig, host: Host) -> nn.Linear | None:
     """Return what the backbone's own head folds into, for ``heads.init: preserve``; None for the other schemes.
 
     Raises:
@@ -22,13 +21,13 @@ def old_head(config: ExperimentConfig, host: ModuleType) -> nn.Linear | None:
     if config.heads.init != "preserve":
         return None
     model, out_features = config.model, config.heads.out_features
-    folder = resolve_backbone(model.backbone, revision=model.revision)
+    folder = resolve_backbone(model.backbone, model.settings())
     if not has_projection(folder):
         raise ProjheadsError(
             f'model.backbone: "{model.backbone}" has no projection head, which heads.init: preserve goes on from; give '
             "the folder of a trained ColBERT, such as trials/<variant>/seed-<n>/model of an experiment"
         )
-    trained = host.load(str(folder), trust_remote_code=model.trust_remote_code)
+    trained = host.load(str(folder), model.settings())
     if trained.out_features != out_features:
         raise ProjheadsError(
             f'heads.out_features: is {out_features}, the head of "{model.backbone}" gives {trained.out_features}; '
