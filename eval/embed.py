@@ -22,8 +22,8 @@ from experiment.encoding.store import TokenStore, remove_store, unnamed_file
 from experiment.encoding.tokens import encode_tokens, text_key
 from projheads.errors import ProjheadsError
 from projheads.hosts import load_host
-from projheads.hosts.base import HostModel
-from projheads.hosts.layout import read_head
+from projheads.hosts.base import HostModel, OpenOptions
+from projheads.hosts.model_folder import read_head
 
 __all__ = ["Encoding", "SubjectEncoder", "project_tokens"]
 
@@ -146,9 +146,9 @@ class SubjectEncoder:
 
     def _open(self, subject: Subject) -> HostModel:
         if self._opened is None or self._opened[0] != subject.model:
-            load = load_host(subject.host).load
-            device, trust = str(self._encoding.device), self._encoding.trust_remote_code
-            self._opened = subject.model, load(str(subject.model), device=device, trust_remote_code=trust)
+            options = OpenOptions(trust_remote_code=self._encoding.trust_remote_code)
+            opened = load_host(subject.host).load(str(subject.model), options, device=str(self._encoding.device))
+            self._opened = subject.model, opened
         return self._opened[1]
 
     def _encode(self, model: HostModel, folder: Path, key: str, *, project: bool) -> tuple[TokenStore, TokenStore]:

@@ -28,12 +28,11 @@ from experiment.encoding.device import pick_device, resolve_precision
 from projheads.cost import HeadCost, head_cost
 from projheads.errors import ProjheadsError
 from projheads.head import Head
-from projheads.hosts import load_host
+from projheads.hosts import detect_host, load_host
 from projheads.hosts.backbone import resolve_backbone
-from projheads.hosts.base import HostModel
+from projheads.hosts.base import HostModel, OpenOptions
 from projheads.hosts.common import TokenView
 from projheads.hosts.dense_chain import from_dense_chain
-from projheads.hosts.detect import detect_host
 
 __all__ = ["evaluate_checkpoints", "list_checkpoints"]
 
@@ -78,7 +77,8 @@ def list_checkpoints(config: CheckpointsConfig, say: Callable[[str], None]) -> l
         ProjheadsError: If one does not exist, is not a multi-vector checkpoint, or cannot be opened.
     """
     subjects = []
-    models = {name: resolve_backbone(name) for name in config.models}
+    options = OpenOptions(trust_remote_code=config.trust_remote_code)
+    models = {name: resolve_backbone(name, options) for name in config.models}
     for name, label in _labels(models).items():
         model = models[name]
         host = detect_host(model) if config.host == "auto" else config.host
@@ -86,7 +86,7 @@ def list_checkpoints(config: CheckpointsConfig, say: Callable[[str], None]) -> l
         files = ExperimentFolder(config.output).trial(_slug(name), 0)
         record = files.read_trial()
         if record is None or (record.label, record.weights_hash, record.host) != (label, weights, host):
-            opened: HostModel = load_host(host).load(str(model), trust_remote_code=config.trust_remote_code)
+            opened = load_host(host).load(str(model), options)
             record = _record(name, label, host, weights, opened)
             record.write(files.trial_json)
         say(f"{label}: a {host} checkpoint, {record.in_features} -> {record.out_features} features")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from experiment.disk.files import sha256_file, sha256_json
-from projheads.hosts import layout
+from projheads.hosts import model_folder
 
 __all__ = ["BackboneIdentities"]
 
@@ -19,7 +19,7 @@ class BackboneIdentities:
 
     def of(self, model: Path) -> str:
         """Hash the names and bytes of a saved model's files, except those of its head and its model card."""
-        heads = {model / entry.path for entry in layout.projections(model)}
+        heads = {model / entry.path for entry in model_folder.projections(model)}
         files = [file for file in model.rglob("*") if file.is_file() and heads.isdisjoint(file.parents)]
         named = {file.relative_to(model).as_posix(): self._hash(file) for file in files if file.suffix != ".md"}
         return sha256_json(named)

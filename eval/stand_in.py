@@ -14,7 +14,7 @@ from experiment.console.progress import Progress
 from experiment.disk.records import StandIn, StandInStates
 from experiment.encoding.store import TokenStore
 from projheads import linearise
-from projheads.hosts.layout import read_head
+from projheads.hosts.model_folder import read_head
 
 __all__ = ["linear_stand_in", "stand_in_states"]
 

@@ -130,9 +130,10 @@ def _pretrained(config: ExperimentConfig, host: str, files: TrialFolder, saved: 
         return saved[0].model
     with locked(files.path / ".lock"):
         if not files.model.exists():
-            adapter, backbone = load_host(host), config.model.backbone
-            head = build_head(config.heads.baseline, adapter.backbone_width(backbone), config.heads.out_features)
-            save_model(adapter.create(backbone, head, config.model.settings()), files.model)
+            adapter, backbone, settings = load_host(host), config.model.backbone, config.model.settings()
+            width = adapter.backbone_width(backbone, settings)
+            head = build_head(config.heads.baseline, width, config.heads.out_features)
+            save_model(adapter.create(backbone, head, settings), files.model)
     return files.model
 
 

@@ -11,7 +11,8 @@ from typing import Any, TypeAlias
 from projheads.build import build_head
 from projheads.cost import head_cost, head_warnings
 from projheads.errors import ProjheadsError
-from projheads.export import FORMATS, Exported, export_checkpoint, fold_checkpoint, read_texts, swap_checkpoint
+from projheads.export import FORMATS, Exported, export_model, fold_model, read_texts, swap_model
+from projheads.hosts.base import OpenOptions
 from projheads.init import find_init, list_inits
 from projheads.listing import Block, Table, print_blocks
 from projheads.presets import list_presets, preset, resolve_preset
@@ -54,6 +55,8 @@ def command_parser() -> argparse.ArgumentParser:
     shared.add_argument("--heads", type=Path, action="append", default=[], metavar="FILE", help=heads_help)
     model = argparse.ArgumentParser(add_help=False)
     model.add_argument("model", metavar="MODEL", help="a model folder or hub name (PyLate or sentence-transformers)")
+    model.add_argument("--revision", help="commit, branch or tag of a model on the hub")
+    model.add_argument("--trust-remote-code", action="store_true", help="let code that comes with the model run")
     description = "Inspect projection heads; fold, export or replace the head of a trained ColBERT model."
     parser = argparse.ArgumentParser(prog="python -m projheads", description=description)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -139,17 +142,21 @@ def _check(options: argparse.Namespace) -> tuple[Any, list[Block]]:
 
 
 def _fold(options: argparse.Namespace) -> tuple[Any, list[Block]]:
-    return _report(fold_checkpoint(options.model, options.out))
+    return _report(fold_model(options.model, options.out, _opening(options)))
 
 
 def _export(options: argparse.Namespace) -> tuple[Any, list[Block]]:
-    return _report(export_checkpoint(options.model, options.out, to=options.to))
+    return _report(export_model(options.model, options.out, _opening(options), to=options.to))
 
 
 def _swap(options: argparse.Namespace) -> tuple[Any, list[Block]]:
     texts = read_texts(options.texts) if options.texts else []
-    made = swap_checkpoint(options.model, options.spec, options.out, init=options.init, seed=options.seed, texts=texts)
-    return _report(made)
+    chosen = {"init": options.init, "seed": options.seed, "texts": texts}
+    return _report(swap_model(options.model, options.spec, options.out, _opening(options), **chosen))
+
+
+def _opening(options: argparse.Namespace) -> OpenOptions:
+    return OpenOptions(options.revision, options.trust_remote_code)
 
 
 def _report(made: Exported) -> tuple[Any, list[Block]]:

@@ -121,7 +121,7 @@ def test_a_model_opens_in_the_host_and_has_the_rankings_of_its_run_file(work):
     """MaxSim by hand over what the plain adapter encodes, against the run that the program wrote."""
     run(work, "eval", "out", "--heads", "mine.py")
     folder = next(folder for folder, trial in trials(work).items() if trial["label"] == "linear")
-    model = load_host("auto", checkpoint=folder / "model").load(str(folder / "model"))
+    model = load_host("auto", model_folder=folder / "model").load(str(folder / "model"))
     assert model.host == available_hosts()[0]
     lines = [json.loads(line) for line in (work / "set" / "corpus.jsonl").read_text().splitlines()]
     documents = {line["_id"]: f"{line['title']} {line['text']}" for line in lines}

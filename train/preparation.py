@@ -61,9 +61,7 @@ def prepare(config: ExperimentConfig, data: TrainingData) -> Preparation:
     config = config.model_copy(update={"train": config.train.model_copy(update={"precision": precision})})
     host, backbone = load_host(config.model.host), config.model
     old = old_head(config, host)
-    width = host.backbone_width(
-        backbone.backbone, revision=backbone.revision, trust_remote_code=backbone.trust_remote_code
-    )
+    width = host.backbone_width(backbone.backbone, backbone.settings())
     head = build_head(config.heads.baseline, width, config.heads.out_features)
     model = host.create(backbone.backbone, head, backbone.settings(), device=str(device))
     sample = None

@@ -6,7 +6,7 @@ from experiment.config import ExperimentConfig
 from projheads import ProjheadsError, build_head, fold
 from projheads.hosts.backbone import resolve_backbone
 from projheads.hosts.base import Host
-from projheads.hosts.files import has_projection
+from projheads.hosts.model_folder import has_projection
 from projheads.init import find_init
 
 __all__ = ["old_head"]
@@ -23,13 +23,13 @@ def old_head(config: ExperimentConfig, host: Host) -> nn.Linear | None:
     if not find_init(init).needs_old:
         return None
     model, out_features = config.model, config.heads.out_features
-    folder = resolve_backbone(model.backbone, revision=model.revision)
+    folder = resolve_backbone(model.backbone, model.settings())
     if not has_projection(folder):
         raise ProjheadsError(
             f'model.backbone: "{model.backbone}" has no projection head, from which heads.init: {init} starts; give '
             "the folder of a trained ColBERT, such as trials/<variant>/seed-<n>/model of an experiment"
         )
-    trained = host.load(str(folder), trust_remote_code=model.trust_remote_code)
+    trained = host.load(str(folder), model.settings())
     if trained.out_features != out_features:
         raise ProjheadsError(
             f'heads.out_features: is {out_features}, but the head of "{model.backbone}" has {trained.out_features}; '

@@ -6,7 +6,7 @@ __all__ = ["api_page"]
 
 _HOSTS = {
     "projheads.hosts": ["load_host", "available_hosts"],
-    "projheads.hosts.base": ["EncodingSettings", "HostModel"],
+    "projheads.hosts.base": ["EncodingSettings", "OpenOptions", "Host", "HostModel"],
 }
 
 

@@ -16,7 +16,7 @@ from experiment.disk.models import weights_hash
 from experiment.disk.records import ReferenceRecord, TrainTimings, TrialRecord
 from projheads.build import build_head
 from projheads.cost import head_cost
-from projheads.hosts.checkpoint import load_head, save_head
+from projheads.hosts.head_files import load_head, save_head
 
 WIDTH, OUT, LENGTH = 12, 6, 16
 

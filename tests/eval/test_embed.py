@@ -13,7 +13,7 @@ from eval.model_files import BackboneIdentities
 from experiment.encoding.store import TokenStore
 from projheads.build import build_head
 from projheads.errors import ProjheadsError
-from projheads.hosts.layout import read_head
+from projheads.hosts.model_folder import read_head
 
 CPU = torch.device("cpu")
 

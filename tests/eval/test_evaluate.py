@@ -28,7 +28,7 @@ from experiment.console.progress import Progress
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.lock import locked
 from projheads.errors import ProjheadsError
-from projheads.hosts.checkpoint import load_head, save_head
+from projheads.hosts.head_files import load_head, save_head
 
 SLUGS = ("linear", "ffn-activation=gelu")
 

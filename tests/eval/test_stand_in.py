@@ -52,7 +52,7 @@ def test_its_scores_are_those_of_a_trial_with_the_stand_in_as_its_head(miniature
     evaluate(miniature.config())
     files = miniature.folder.trial("linear", 0)
     from experiment.disk.models import weights_hash
-    from projheads.hosts.checkpoint import load_head, save_head
+    from projheads.hosts.head_files import load_head, save_head
 
     head = load_head(files.model / "1_Head")
     assert fold(head).weight.shape == kept[0].linear.weight.shape

@@ -213,7 +213,7 @@ def test_a_full_disk_is_one_line_and_nothing_half_written(folder, backbone, monk
     def full(*arguments, **options):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("projheads.hosts.checkpoint.save_file", full)
+    monkeypatch.setattr("projheads.hosts.head_files.save_file", full)
     assert run_command(main, ["try.yaml", "seeds=[0, 1]"]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1

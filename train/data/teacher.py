@@ -12,8 +12,8 @@ from experiment.disk.files import read_json
 from experiment.disk.models import weights_hash
 from experiment.encoding.device import pick_device
 from projheads.errors import ProjheadsError
-from projheads.hosts.backbone import cannot_open, resolve_backbone
-from projheads.hosts.common import quiet
+from projheads.hosts.backbone import resolve_backbone
+from projheads.hosts.opening import opening
 
 __all__ = ["Teacher", "kind_of_teacher", "open_teacher"]
 
@@ -103,14 +103,10 @@ def open_teacher(name: str, *, device: str, batch_size: int) -> Teacher:
     """
     kind, folder = kind_of_teacher(name)
     where = str(pick_device(device))
-    try:
+    with opening("teacher", name):
         from sentence_transformers import CrossEncoder, SentenceTransformer
 
-        opened = CrossEncoder if kind == "CrossEncoder" else SentenceTransformer
-        with quiet():
-            native = opened(str(folder), device=where)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise cannot_open("teacher", name, error) from error
+        native = (CrossEncoder if kind == "CrossEncoder" else SentenceTransformer)(str(folder), device=where)
     if kind == "CrossEncoder" and native.num_labels != 1:
         raise ProjheadsError(
             f'teacher "{name}": has {native.num_labels} outputs; a teacher must have one, the relevance'

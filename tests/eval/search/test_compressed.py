@@ -17,7 +17,7 @@ from experiment.console.command import run_command
 from experiment.console.progress import Progress
 from experiment.encoding.store import TokenStore, offsets_of
 from projheads.errors import ProjheadsError
-from projheads.hosts.checkpoint import load_head
+from projheads.hosts.head_files import load_head
 
 
 def make_store(seed, texts=300, width=16):
