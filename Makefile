@@ -1,17 +1,17 @@
-# Two commands for everybody: `make quickstart` and `make test`. Both set up what they need.
-# PyLate and sentence-transformers >= 6 cannot share an environment: each has its own, from its own constraints.
+# The two main commands are `make quickstart` and `make test`. Both install what they need.
+# PyLate and sentence-transformers >= 6 cannot share an environment; each has its own, with its own constraints.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 VENV_ST := .venv-st
 BIN_ST := $(VENV_ST)/bin
 PIP_OPTIONS := --quiet --disable-pip-version-check
-# pip 25.1 is the first that installs dependency groups.
+# pip 25.1 is the first version that installs dependency groups.
 INSTALL = $(BIN)/python -m pip install $(PIP_OPTIONS) --constraint constraints/pylate.txt
 INSTALL_ST = $(BIN_ST)/python -m pip install $(PIP_OPTIONS) --constraint constraints/sentence-transformers.txt
-# What of the tests looks different through the other host; the rest never touches one.
+# The tests that depend on the host; the others never load one.
 TESTS_ST := tests/projheads tests/examples tests/peers tests/experiment/encoding/test_tokens_hosts.py tests/train tests/eval/test_real_host.py tests/eval/test_embed.py
-# Folder that holds the peers' sources, pylate/ and sentence-transformers/: see tests/peers/__main__.py.
+# Folder with the hosts' sources, pylate/ and sentence-transformers/: see tests/peers/__main__.py.
 PROJHEADS_PEERS ?= peers
 
 .PHONY: quickstart test test-pylate test-sentence-transformers peers check format lint types imports wheel docs clean
@@ -28,7 +28,7 @@ test-pylate: $(VENV)/.dev
 test-sentence-transformers: $(VENV_ST)/.test
 	OMP_NUM_THREADS=1 $(BIN_ST)/python -m pytest -n 2 $(TESTS_ST)
 
-# The peers' own tests with our heads in the place of their Dense.
+# The hosts' own tests, with our heads instead of their Dense.
 peers: $(VENV)/.dev $(VENV_ST)/.test
 	$(BIN)/python tests/peers $(PROJHEADS_PEERS)/pylate
 	$(BIN_ST)/python tests/peers $(PROJHEADS_PEERS)/sentence-transformers
@@ -61,8 +61,8 @@ clean:
 $(VENV)/.pip: constraints/pylate.txt
 $(VENV_ST)/.pip: constraints/sentence-transformers.txt
 $(VENV)/.pip $(VENV_ST)/.pip:
-	@echo "setting up $(@D) (a few minutes, once)"
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "projheads needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
+	@echo "setting up $(@D) (once; takes a few minutes)"
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "projheads needs Python 3.11 or newer; run make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install $(PIP_OPTIONS) --upgrade 'pip>=25.1'
 	touch $@

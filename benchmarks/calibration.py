@@ -1,20 +1,21 @@
-"""Do the verdicts keep their promises? Experiments with a known truth are simulated, judged, and counted.
+"""Checks the verdicts' error rates on simulated experiments with a known truth.
 
 ``python -m benchmarks.calibration [--experiments 1000] [--fit FOLDER] [--null FOLDER] [--seed N]`` writes
-results/calibration.json and results/calibration.md. Sizes that are finished are kept in ``--cache``, so a stopped run
-goes on.
+results/calibration.json and results/calibration.md. Finished sizes are kept in ``--cache``; rerun the command after an
+interruption and it resumes.
 
-A simulated score is ``difficulty[q] + seed[v, s] + query[v, q] + noise[v, s, q]``. The scatter of each part comes from
-an experiment's real trials (``--fit``; without it from the numbers below). Query and noise parts have a volatility for
-each query, for most queries hardly move between heads and a few move a lot, and the noise is zero half of the time, for
-ranks often do not change at all. Heads differ in how much their seeds scatter, by a factor drawn anew each time. The
-scenes of one size differ in their seeds' scatter alone, and share all other draws.
+A simulated score is ``difficulty[q] + seed[v, s] + query[v, q] + noise[v, s, q]``. The variance of each part is fitted
+to an experiment's real trials (``--fit``; otherwise the numbers below are used). The query and noise parts are scaled
+by a volatility per query, because most queries hardly move between heads and a few move a lot. The noise is zero half
+of the time, because ranks often do not change at all. Heads differ in their variance over seeds, by a factor redrawn
+for each experiment. The scenes of one size differ only in that variance and share all other draws.
 
-Where no head differs, no variant may be called better in more than 5% of the experiments, and the intervals must cover
-zero in 93 to 97%. Where one head is better, it is counted how often it is found; by what the experiments say on the
-average that they could have shown, that must be about 80%. Beside it stands the plain two-level bootstrap.
+If no head differs, at most 5% of the experiments may call any variant better, and the intervals must cover zero in 93
+to 97% of cases. If one head is better, the benchmark counts how often it is found; for the average difference that the
+experiments say they could have detected, that must be about 80%. The plain two-level bootstrap is shown for
+comparison.
 
-``--null`` judges real trials of one variant against each other: its seeds are dealt out as if to several variants.
+``--null`` judges real trials of one variant against each other: its seeds are divided among several pretended variants.
 """
 
 import argparse
@@ -30,7 +31,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from eval.report.formats.markdown import markdown_table
-from eval.report.load import load_experiment
+from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from eval.verdicts import ALPHA, Scores, judge
 from eval.verdicts.bootstrap import two_level_bootstrap
@@ -41,10 +42,10 @@ from experiment.disk.files import read_json, sha256_json, write_json, write_text
 
 FloatArray = NDArray[np.float64]
 Size = tuple[int, int, int]
-"""Numbers of seeds, of queries of each data set, and of data sets."""
+"""Numbers of seeds, of queries per dataset, and of datasets."""
 
 CALIBRATION_VERSION = 2
-"""Rises when a change alters the simulated numbers or how they are judged."""
+"""Incremented when a change alters the simulated numbers or how they are judged."""
 
 SIZES: tuple[Size, ...] = tuple(product((3, 5, 10), (50, 200, 1000), (1, 3, 13)))
 VARIANTS = 7
@@ -52,7 +53,7 @@ VARIANTS = 7
 
 @dataclass(frozen=True)
 class Scene:
-    """How the seeds scatter: a factor for all heads, one more for one head, and the number of variants."""
+    """Variance over seeds: a factor for all heads, an extra factor for one head, and the number of variants."""
 
     seeds: float = 1.0
     one_head: float = 1.0
@@ -64,29 +65,29 @@ SCENES = {
     "seeds scatter three times as much": Scene(seeds=3.0),
     "seeds do not scatter": Scene(seeds=0.0),
     "one head's seeds scatter five times as much": Scene(one_head=5.0),
-    "only one variant beside the baseline": Scene(variants=2),
+    "only one variant besides the baseline": Scene(variants=2),
 }
 HALF = float(stats.norm.ppf(0.75))
-"""Half of all normal draws lie within this; they become zeros."""
+"""Half of all normal draws are within this bound; they become zeros."""
 KEPT = float(np.sqrt(0.5 + 2 * HALF * stats.norm.pdf(HALF)))
-"""Standard deviation of what is left."""
+"""Standard deviation of the remaining draws."""
 HEADS_DIFFER = 0.7
 """Standard deviation of the logarithm of a head's variance over seeds."""
 GAINS = (0.005, 0.01, 0.02)
-"""Differences whose chance to be found is counted."""
+"""Differences for which the power is counted."""
 BOOTSTRAP_EVERY = 20
-"""The bootstrap, which is slow, judges every twentieth experiment of the first scene."""
+"""The slow bootstrap judges only every twentieth experiment of the first scene."""
 
 
 @dataclass(frozen=True)
 class Structure:
-    """Scatter of one variant's per-query scores.
+    """Variability of a variant's per-query scores.
 
     Attributes:
-        seed_sd: Standard deviation between seeds, on all queries alike.
-        query_sd: Of what is peculiar to a head and a query, and stays over seeds.
-        noise_sd: Of the rest.
-        volatility: Quantiles of the queries' volatility, as factors on the last two; their mean square is 1.
+        seed_sd: Standard deviation between seeds, common to all queries.
+        query_sd: Standard deviation of the effect specific to a head and a query, common to all seeds.
+        noise_sd: Standard deviation of the remainder.
+        volatility: Quantiles of the queries' volatility, as factors of the last two; their mean square is 1.
         source: Where the numbers come from.
     """
 
@@ -98,16 +99,16 @@ class Structure:
 
 
 def assumed_structure() -> Structure:
-    """Return the structure that is used where no experiment is given."""
+    """Return the structure used if no experiment is given."""
     quantiles = np.exp(1.2 * stats.norm.ppf((np.arange(40) + 0.5) / 40) / 2)
     return Structure(0.003, 0.05, 0.10, _normalised(quantiles), "assumed")
 
 
 def fit_structure(folder: Path) -> Structure:
-    """Take the structure from the trials of an experiment.
+    """Fit the structure to the trials of an experiment.
 
     Raises:
-        ProjheadsError: If the folder holds no evaluated experiment.
+        ProjheadsError: If the folder does not contain an evaluated experiment.
     """
     board = build_leaderboard(load_experiment(folder))
     others = [one for label, one in board.scores.items() if label != board.baseline]
@@ -129,7 +130,7 @@ def fit_structure(folder: Path) -> Structure:
 
 
 def draw_queries(structure: Structure, generator: np.random.Generator, size: Size) -> list[FloatArray]:
-    """Draw what queries do to scores: for each data set an array (variants, seeds, queries)."""
+    """Draw the query effects: for each dataset an array (variants, seeds, queries)."""
     seeds, queries, datasets = size
     tables = []
     for _ in range(datasets):
@@ -142,9 +143,9 @@ def draw_queries(structure: Structure, generator: np.random.Generator, size: Siz
 
 
 def draw_seeds(structure: Structure, generator: np.random.Generator, size: Size) -> FloatArray:
-    """Draw what seeds do to scores, shape (data sets, variants, seeds).
+    """Draw the seed effects, shape (datasets, variants, seeds).
 
-    A seed's effect is in part peculiar to the data set; the two parts add up to its variance on one data set.
+    Part of a seed's effect is specific to the dataset; the two parts add up to its variance on one dataset.
     """
     seeds, _, datasets = size
     scatter = structure.seed_sd * np.exp(HEADS_DIFFER * generator.standard_normal(VARIANTS) / 2)
@@ -154,14 +155,14 @@ def draw_seeds(structure: Structure, generator: np.random.Generator, size: Size)
 
 
 def in_scene(scene: Scene, shifts: FloatArray) -> FloatArray:
-    """Scale what seeds do as a scene has it, and keep its variants."""
+    """Scale the seed effects for a scene and select its variants."""
     factors = np.full(VARIANTS, scene.seeds)
     factors[1] *= scene.one_head
     return np.asarray(factors[:, None] * shifts)[:, : scene.variants]
 
 
 def as_scores(tables: Sequence[FloatArray], shifts: FloatArray) -> dict[str, Scores]:
-    """Put the draws together to the scores of each variant, the first of which is the baseline."""
+    """Combine the draws into the scores of each variant; the first is the baseline."""
     seeds = tuple(range(shifts.shape[2]))
     return {
         f"v{variant}": Scores(
@@ -172,7 +173,7 @@ def as_scores(tables: Sequence[FloatArray], shifts: FloatArray) -> dict[str, Sco
 
 
 def as_levels(tables: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Take the differences to the baseline apart, for all variants at once; seeds' shifts only move the means."""
+    """Decompose the differences from the baseline, for all variants at once; seed shifts only move the means."""
     taken = [take_apart(table[1:] - table[:1]) for table in tables]
     means, between, noise = (np.stack(part, axis=1) for part in zip(*taken, strict=True))
     return means, between, noise
@@ -183,7 +184,7 @@ def simulate(structure: Structure, size: Size, *, experiments: int, random: Sequ
 
     Returns:
         For each scene the means, standard errors, degrees of freedom and corrected p-values, each of shape
-        (experiments, variants - 1), and for the first one what the bootstrap covered.
+        (experiments, variants - 1), and for the first scene the bootstrap's coverage.
     """
     generator = np.random.default_rng(random)
     _, queries, datasets = size
@@ -210,7 +211,7 @@ def simulate(structure: Structure, size: Size, *, experiments: int, random: Sequ
 
 
 def null_cell(scene: Scene, found: FloatArray) -> dict[str, Any]:
-    """Count what was called better, what the intervals covered, and what would have been found had a head been better.
+    """Count false positives and interval coverage, and compute the power to find a better head.
 
     Args:
         scene: The scene.
@@ -236,9 +237,9 @@ def null_cell(scene: Scene, found: FloatArray) -> dict[str, Any]:
 
 
 def power(found: FloatArray, gains: Sequence[float] | FloatArray) -> float:
-    """Return how often a variant that is better by its gain is called so, the mean over the variants.
+    """Return how often a variant that is better by its gain is called better, averaged over the variants.
 
-    A gain moves the mean and nothing else, so the experiments without a difference serve for every gain.
+    A gain only shifts the mean, so the experiments without a difference can be reused for every gain.
     """
     means, errors, dfs, _ = found
     p_values = 2 * special.stdtr(dfs, -np.abs(means) / errors)
@@ -248,7 +249,7 @@ def power(found: FloatArray, gains: Sequence[float] | FloatArray) -> float:
         better = means[:, variant] + gain
         mine = 2 * special.stdtr(dfs[:, variant], -np.abs(better) / errors[:, variant])
         others = np.sort(np.delete(p_values, variant, axis=1), axis=1)
-        # Holm's procedure goes through the p-values from the least, and stops at the first that is too large.
+        # Holm's procedure goes through the p-values in ascending order and stops at the first that is too large.
         place = (others < mine[:, None]).sum(axis=1)
         passed = np.cumprod(others * (count - np.arange(count - 1)) < ALPHA, axis=1)
         before = (np.arange(count - 1) < place[:, None]) & (passed == 0)
@@ -257,7 +258,7 @@ def power(found: FloatArray, gains: Sequence[float] | FloatArray) -> float:
 
 
 def cells(structure: Structure, size: Size, options: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Return what was counted in each scene of one size, from the cache where it is finished."""
+    """Return the counts of each scene of one size, from the cache if available."""
     random = (options.seed, SIZES.index(size))
     key = sha256_json([CALIBRATION_VERSION, asdict(structure), size, options.experiments, random])
     path = options.cache / f"{key[:24]}.json"
@@ -275,7 +276,7 @@ def cells(structure: Structure, size: Size, options: argparse.Namespace) -> dict
 
 
 def real_null(folder: Path, *, seeds: int, experiments: int, random: int) -> dict[str, Any]:
-    """Deal one variant's trials out to as many pretended variants as they suffice for, and judge those."""
+    """Divide one variant's trials among as many pretended variants as possible, and judge those."""
     board = build_leaderboard(load_experiment(folder))
     label = max(board.scores, key=lambda name: len(board.scores[name].seeds))
     tables, available = board.scores[label].tables, len(board.scores[label].seeds)
@@ -303,19 +304,20 @@ def real_null(folder: Path, *, seeds: int, experiments: int, random: int) -> dic
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """Write the result as tables."""
+    """Return the result as Markdown tables."""
     structure = result["structure"]
     lines = [
         "# Calibration of the verdicts",
         "",
-        f"{result['experiments']} simulated experiments a line, random seed {result['seed']}; made by `python -m "
-        f"benchmarks.calibration`, which says how. {VARIANTS} variants where the title names no other number. Scatter "
-        f"of a score: {structure['source']} (points: seed {100 * structure['seed_sd']:.2f}, query "
-        f"{100 * structure['query_sd']:.2f}, noise {100 * structure['noise_sd']:.2f}).",
+        f"Each row is {result['experiments']} simulated experiments (random seed {result['seed']}) of {VARIANTS} "
+        f"variants, unless the title gives a different number. Generated by `python -m benchmarks.calibration`; its "
+        f"docstring describes the method. Variability of a score: {structure['source']} (in points: seed "
+        f"{100 * structure['seed_sd']:.2f}, query {100 * structure['query_sd']:.2f}, noise "
+        f"{100 * structure['noise_sd']:.2f}).",
         "",
-        "Any called better: at most 5% is promised. Intervals that cover: 93 to 97%. Finds that: how often a variant "
-        "that is better by what the experiments say on the average that they could have shown is called better; 80% "
-        "is promised. In brackets behind what could have been shown: the tenth and the ninetieth of 100 experiments.",
+        "*Any called better* should be at most 5%, and *interval coverage* 93 to 97%. *Detectable* is the average "
+        "difference that the experiments say they could have detected, in brackets its 10th and 90th percentiles; "
+        "*finds that* is how often a variant that is better by that difference is called better, and should be 80%.",
         "",
         _extremes(result["cells"]),
         "",
@@ -324,25 +326,26 @@ def markdown(result: dict[str, Any]) -> str:
         lines += [f"## {name.capitalize()}", "", *_table([_cell_texts(cell) for cell in counted]), ""]
     for null in result["real_null"]:
         lines += [
-            f"Real null: {null['trials']} trials of {null['variant']} ({null['experiment']}) dealt out "
-            f"{null['experiments']} times as {null['pretended_variants']} variants of {null['seeds']} seeds: any "
-            f"called better {_percent(null['called_better'])}, intervals that cover {_percent(null['coverage'])}.",
+            f"Real null: {null['trials']} trials of {null['variant']} ({null['experiment']}), divided "
+            f"{null['experiments']} times into {null['pretended_variants']} pretended variants of {null['seeds']} "
+            f"seeds: any called better {_percent(null['called_better'])}, interval coverage "
+            f"{_percent(null['coverage'])}.",
             "",
         ]
     return "\n".join(lines)
 
 
 def _extremes(counted: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """Say the worst of each promise over all scenes and sizes."""
+    """Summarise the worst rates over all scenes and sizes."""
     every = [cell for one in counted.values() for cell in one]
     called = max((cell["called_better"] for cell in every), key=lambda one: float(one["share"]))
     coverage = [cell["coverage"]["share"] for cell in every]
     stated = [cell["stated_power"] for cell in every]
     outside = sum(not 0.75 <= share <= 0.85 for share in stated)
     return (
-        f"Over all {len(every)} lines: any called better at most {_interval(called)}; intervals cover "
-        f"{_percent(min(coverage))} to {_percent(max(coverage))}; what could have been shown is found in "
-        f"{_percent(min(stated))} to {_percent(max(stated))} ({outside} lines outside 75 to 85%)."
+        f"Over all {len(every)} rows: any called better, at most {_interval(called)}; interval coverage, "
+        f"{_percent(min(coverage))} to {_percent(max(coverage))}; detectable differences found, "
+        f"{_percent(min(stated))} to {_percent(max(stated))} ({outside} rows outside 75 to 85%)."
     )
 
 
@@ -355,17 +358,17 @@ def _cell_texts(cell: dict[str, Any]) -> dict[str, str]:
     texts = {
         "seeds": str(cell["seeds"]),
         "queries": str(cell["queries"]),
-        "data sets": str(cell["datasets"]),
+        "datasets": str(cell["datasets"]),
         "any called better [95%]": _interval(cell["called_better"]),
-        "intervals that cover [95%]": _interval(cell["coverage"]),
+        "interval coverage [95%]": _interval(cell["coverage"]),
     }
     if "one_head_coverage" in cell:
-        texts["those of that head"] = _percent(cell["one_head_coverage"]["share"])
+        texts["coverage for that head"] = _percent(cell["one_head_coverage"]["share"])
     if "bootstrap_coverage" in cell:
         texts["plain bootstrap"] = _percent(cell["bootstrap_coverage"]["share"])
     texts |= {f"finds {100 * one['gain']:g}": _percent(one["share"]) for one in cell["power"]}
     return texts | {
-        "could have shown": f"{100 * stated['mean']:.2f} [{100 * stated['low']:.2f}, {100 * stated['high']:.2f}]",
+        "detectable": f"{100 * stated['mean']:.2f} [{100 * stated['low']:.2f}, {100 * stated['high']:.2f}]",
         "finds that": _percent(cell["stated_power"]),
     }
 
@@ -373,14 +376,18 @@ def _cell_texts(cell: dict[str, Any]) -> dict[str, str]:
 def main(arguments: Sequence[str]) -> None:
     """Run the calibration and write its results."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calibration", description=__doc__.splitlines()[0])
-    parser.add_argument("--experiments", type=int, default=1000, help="simulated experiments of each size")
-    parser.add_argument("--fit", type=Path, help="experiment whose trials give the scatter")
+    parser.add_argument("--experiments", type=int, default=1000, help="simulated experiments per size")
+    parser.add_argument("--fit", type=Path, help="experiment to whose trials the variances are fitted")
     parser.add_argument(
-        "--null", type=Path, action="append", default=[], help="experiment with many seeds of a variant"
+        "--null",
+        type=Path,
+        action="append",
+        default=[],
+        help="experiment with many seeds of one variant; may be repeated",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the simulation")
-    parser.add_argument("--output", type=Path, default=Path("results"), help="folder of the results")
-    parser.add_argument("--cache", type=Path, default=Path("outputs/calibration"), help="folder of finished sizes")
+    parser.add_argument("--output", type=Path, default=Path("results"), help="output folder")
+    parser.add_argument("--cache", type=Path, default=Path("outputs/calibration"), help="folder for finished sizes")
     options = parser.parse_args(arguments)
     structure = fit_structure(options.fit) if options.fit else assumed_structure()
     counted = []

@@ -1,9 +1,9 @@
-"""How fast evaluation is, each part against others in one run: encode, search, growth, experiment.
+"""Benchmarks the parts of an evaluation against other programs: encode, search, growth, experiment.
 
-``python -m benchmarks.eval encode search growth experiment [--documents 1000]`` measures the parts that are named, all
-of them where none is, and writes results/eval-cpu.json and .md; parts that are not measured stay as they are. SciFact's
-texts are read from a folder in BEIR layout. With sentence-transformers installed in place of PyLate, ``encode`` is
-measured against that. ``encode`` and the exact search of ``search`` can be measured on a GPU too.
+``python -m benchmarks.eval encode search growth experiment [--documents 1000]`` measures the named parts (by default
+all) and writes results/eval-cpu.json and .md; the other parts of these files are kept. SciFact is read from a folder in
+BEIR layout. If sentence-transformers is installed instead of PyLate, ``encode`` is compared with it. ``encode`` and the
+exact search of ``search`` can also be measured on a GPU.
 """
 
 import argparse
@@ -32,28 +32,34 @@ PACKAGES = ("torch", "transformers", "pylate", "sentence-transformers", "fast-pl
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measure the parts that are named and write them into the result file."""
+    """Measure the named parts and write them to the result file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.eval", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all where none is named")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda; growth and experiment are of the CPU")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; growth and experiment need the CPU")
     parser.add_argument("--backbone", default=BACKBONE, help="a folder or a hub name")
-    parser.add_argument("--documents", type=int, default=5183, help="documents of SciFact, the judged ones among them")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of what is measured turn by turn")
-    parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS), help="whom to search against")
-    parser.add_argument("--sizes", nargs="+", type=int, default=[10**5, 10**6, 10**7], help="token vectors of growth")
-    parser.add_argument("--limit", type=float, default=600, help="seconds beyond which a method is left out of growth")
-    parser.add_argument("--pylate-evaluations", type=int, default=3, help="evaluations with PyLate that are measured")
+    parser.add_argument(
+        "--documents", type=int, default=5183, help="number of SciFact documents, including the judged ones"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of alternating measurements")
+    parser.add_argument(
+        "--peers", nargs="*", choices=list(PEERS), default=list(PEERS), help="programs to compare search with"
+    )
+    parser.add_argument(
+        "--sizes", nargs="+", type=int, default=[10**5, 10**6, 10**7], help="numbers of token vectors for growth"
+    )
+    parser.add_argument("--limit", type=float, default=600, help="maximum seconds per method in growth")
+    parser.add_argument("--pylate-evaluations", type=int, default=3, help="number of PyLate evaluations to measure")
     parser.add_argument("--scifact", type=Path, default=Path(".data/scifact"))
     parser.add_argument("--cache", type=Path, default=Path("outputs/.cache/benchmarks"))
-    parser.add_argument("--output", type=Path, help="results/eval-<device>.json if not given")
+    parser.add_argument("--output", type=Path, help="default: results/eval-<device>.json")
     options = parser.parse_args(arguments)
     unknown = set(options.parts) - set(PARTS)
     if unknown:
-        parser.error(f"no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+        parser.error(f"unknown part: {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}")
     device = pick_device(options.device)
     parts = options.parts or (PARTS if device.type == "cpu" else PARTS[:2])
     if device.type != "cpu" and not set(parts) <= set(PARTS[:2]):
-        parser.error(f"of {', '.join(PARTS)} only {' and '.join(PARTS[:2])} can be measured on {device}")
+        parser.error(f"only {' and '.join(PARTS[:2])} can be measured on {device}")
     output = options.output or Path(f"results/eval-{device.type}.json")
     texts, host = scifact(options.scifact, options.documents), available_hosts()[0]
     for part in parts:
@@ -79,7 +85,7 @@ def _measure(
 
 
 def _save(path: Path, part: str, device: torch.device, result: dict[str, Any], arguments: Sequence[str]) -> None:
-    """Write a part into the result file, beside those that are there."""
+    """Write a part to the result file, keeping the others."""
     parts = read_json(path)["parts"] if path.exists() else {}
     about = {
         "command": f"python -m benchmarks.eval {' '.join(arguments)}".rstrip(),

@@ -1,4 +1,4 @@
-"""What the parts of ``benchmarks.eval`` share: SciFact's texts, token vectors, a process for each measurement."""
+"""Shared by the parts of ``benchmarks.eval``: SciFact, token vectors, one process per measurement."""
 
 import multiprocessing
 import threading
@@ -29,7 +29,7 @@ BACKBONE, WIDTH, DEPTH = "sentence-transformers/all-MiniLM-L6-v2", 128, 100
 
 @dataclass(frozen=True)
 class Texts:
-    """Queries and documents of SciFact, or of a part of it that holds every judged document."""
+    """Queries and documents of SciFact, or of a subset with all judged documents."""
 
     query_ids: list[str]
     queries: list[str]
@@ -39,13 +39,13 @@ class Texts:
 
 
 def scifact(folder: Path, documents: int) -> Texts:
-    """Read the test queries of SciFact and its judged documents, and the first others up to ``documents`` in all.
+    """Read SciFact's test queries, its judged documents, and the first others up to ``documents`` in total.
 
     Raises:
-        ProjheadsError: If the folder holds no collection in BEIR layout.
+        ProjheadsError: If the folder is not a collection in BEIR layout.
     """
     if not (folder / "corpus.jsonl").exists():
-        raise ProjheadsError(f"{folder}: holds no collection in BEIR layout; give SciFact's folder with --scifact")
+        raise ProjheadsError(f"{folder}: not a collection in BEIR layout; pass SciFact's folder with --scifact")
     collection = open_collection(str(folder), split="test")
     judged = {name for grades in collection.qrels.values() for name in grades}
     others = [name for name in collection.corpus if name not in judged]
@@ -63,7 +63,7 @@ def scifact(folder: Path, documents: int) -> Texts:
 def make_model(
     host: str, backbone: str = BACKBONE, spec: str = "linear", seed: int = 0, device: str | torch.device = "cpu"
 ) -> HostModel:
-    """Make a model with an untrained head."""
+    """Create a model with an untrained head."""
     adapter = load_host(host)
     head = build_head(spec, adapter.backbone_width(backbone), WIDTH, generator=torch.Generator().manual_seed(seed))
     model: HostModel = adapter.create(backbone, head, EncodingSettings(), device=device)
@@ -71,7 +71,7 @@ def make_model(
 
 
 def write_vectors(model: HostModel, texts: Texts, folder: Path) -> None:
-    """Encode texts once and write their token vectors and ids where ``open_problem`` finds them."""
+    """Encode texts once and write their token vectors and ids for ``open_problem``."""
     if (folder / "documents-offsets.npy").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ def write_vectors(model: HostModel, texts: Texts, folder: Path) -> None:
 
 
 def open_problem(folder: Path) -> Problem:
-    """Open the vectors of a folder as a search for the best ``DEPTH`` documents; documents stay on the disk."""
+    """Open a folder's vectors as a search for the top ``DEPTH`` documents; documents stay on disk."""
     queries, documents = (
         TokenStore(np.load(folder / f"{side}.npy", mmap_mode="r"), np.load(folder / f"{side}-offsets.npy"))
         for side in ("queries", "documents")
@@ -93,7 +93,7 @@ def open_problem(folder: Path) -> Problem:
 
 
 def ndcg(texts: Texts, found: list[list[int]]) -> float:
-    """Return nDCG@10 of the documents' places that were found for each query, best first."""
+    """Return nDCG@10 of the document indices found for each query, best first."""
     run = {
         query: [(texts.document_ids[place], float(-rank)) for rank, place in enumerate(places)]
         for query, places in zip(texts.query_ids, found, strict=True)
@@ -103,10 +103,10 @@ def ndcg(texts: Texts, found: list[list[int]]) -> float:
 
 
 def in_child(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
-    """Run a measurement in a process of its own; add how long it took and how much memory beyond the bare process.
+    """Run a measurement in a separate process, and add its time and its memory beyond the bare process.
 
-    ``memory_bytes`` counts pages of mapped files too, which the system takes back when it needs them;
-    ``anonymous_bytes``, looked at fifty times a second, does not.
+    ``memory_bytes`` includes pages of mapped files, which the system can reclaim; ``anonymous_bytes``, sampled fifty
+    times a second, does not.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_measured, function, *arguments).result()
@@ -123,7 +123,7 @@ def _measured(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[
         finally:
             seconds = time.perf_counter() - started
             ended.set()
-    # Not getrusage, whose peak begins with that of the parent.
+    # Not getrusage, whose peak starts at the parent's.
     peak = _resident("VmHWM")
     memory = {"memory_bytes": peak - before, "anonymous_bytes": watch.result() - own} if peak else {}
     return {**result, "wall_s": seconds, **memory}
@@ -137,7 +137,7 @@ def _most_anonymous(ended: threading.Event) -> int:
 
 
 def _resident(name: str) -> int:
-    """Read a memory size of this process: VmRSS now, VmHWM at its peak, RssAnon without files; 0 if no Linux tells."""
+    """Read this process's memory: VmRSS (now), VmHWM (peak) or RssAnon (without files); 0 if not on Linux."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:")), 0)

@@ -1,4 +1,4 @@
-"""Documents a second: ``encode_tokens`` against the host's own ``encode``, on the same texts with the same model."""
+"""Documents per second: ``encode_tokens`` against the host's own ``encode``, with the same texts and model."""
 
 import math
 import tempfile
@@ -21,9 +21,9 @@ LAYERS, HIDDEN, INNER = 6, 384, 1536
 
 
 def measure_encoding(model: HostModel, texts: Texts, rounds: int) -> dict[str, Any]:
-    """Encode documents by the host and by us, turn by turn; the fastest round of each counts.
+    """Alternate between the host's encoding and ours; the fastest round of each counts.
 
-    The host encodes in its own batches of 32 texts; ours go to a store on the disk, as in an evaluation.
+    The host encodes in its own batches of 32 texts; ours writes to a store on disk, as in an evaluation.
     """
     device = model.device
     precisions = dict.fromkeys(["fp32", resolve_precision("auto", device)])
@@ -62,7 +62,7 @@ def _encode(model: HostModel, texts: Texts, precision: str, folder: Path) -> Non
 
 
 def _count_tokens(model: HostModel, texts: Texts) -> int:
-    """Count what the backbone reads, without padding; more than the token vectors, which leave out punctuation."""
+    """Count the backbone's input tokens without padding; token vectors are fewer, as they exclude punctuation."""
     return sum(int(model.tokenize([text], is_query=False)["attention_mask"].sum()) for text in texts.documents)
 
 
@@ -71,7 +71,7 @@ def _keep_least(seconds: dict[str, float], name: str, started: float) -> None:
 
 
 def _seconds_of_products(tokens: int, device: torch.device) -> float:
-    """Time the linear layers of MiniLM, and nothing else, for so many tokens: no encoder is faster in fp32."""
+    """Time only MiniLM's linear layers for this many tokens; no encoder can be faster in fp32."""
     count = 2048 if device.type == "cpu" else 16384
     rows, square, wide, narrow = (
         torch.randn(shape, device=device)
@@ -82,6 +82,6 @@ def _seconds_of_products(tokens: int, device: torch.device) -> float:
         started = time.perf_counter()
         for _ in range(4):
             F.linear(rows, square)
-        float(F.linear(F.linear(rows, wide), narrow)[0, 0])  # Which waits for the device.
+        float(F.linear(F.linear(rows, wide), narrow)[0, 0])  # Waits for the device.
         best = min(best, time.perf_counter() - started)
     return best * LAYERS * tokens / count

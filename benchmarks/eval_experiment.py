@@ -1,4 +1,4 @@
-"""A whole experiment's evaluation on a frozen backbone, against one evaluation after another with PyLate."""
+"""The evaluation of an experiment with a frozen backbone, against one PyLate evaluation per head."""
 
 import tempfile
 import time
@@ -31,9 +31,9 @@ SEEDS = (0, 1, 2)
 
 
 def measure_experiment(texts: Texts, backbone: str, pylate_evaluations: int) -> dict[str, Any]:
-    """Evaluate 7 heads with 3 seeds by exact search; and a few of them by PyLate's encode and PLAID.
+    """Evaluate 7 heads with 3 seeds by exact search, and a few of them with PyLate's encode and PLAID.
 
-    The texts are encoded once for all of ours, and once for each of PyLate's.
+    We encode the texts once for all heads; PyLate encodes them once per head.
     """
     heads = [(spec, seed) for spec in VARIANTS for seed in SEEDS]
     device = torch.device("cpu")

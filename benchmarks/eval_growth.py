@@ -1,4 +1,4 @@
-"""Time and memory of each search as the corpus grows: real token vectors first, clustered ones made from them after."""
+"""Time and memory of each search as the corpus grows: real token vectors first, then noisy copies of them."""
 
 import tempfile
 import time
@@ -18,19 +18,19 @@ __all__ = ["CANDIDATES_PER_TOKEN", "MAX_CANDIDATES", "draw_growth", "measure_gro
 
 QUERIES, DOCUMENT_LENGTH, SPREAD = 20, 150, 0.5
 CANDIDATES_PER_TOKEN, MAX_CANDIDATES = 64, 200
-"""Of an index: token vectors that it returns for each query token, documents of a query that are scored."""
+"""For an index: token vectors returned per query token, and documents scored per query."""
 
 MEMORY = 24 * 10**9
 PASSAGES, PASSAGE_LENGTH = 8_841_823, 70
-"""MS MARCO's passages, and token vectors of one: about 56 words, [CLS], the prefix and [SEP], punctuation left out."""
+"""MS MARCO's passages, and token vectors per passage: about 56 words, [CLS], the prefix, [SEP]; no punctuation."""
 
 BLOCK = 2**18
 
 
 def measure_growth(folder: Path, sizes: list[int], limit_s: float) -> dict[str, Any]:
-    """Measure exact, IVF, IVF-PQ and HNSW search at each size; one that would take longer than the limit is left out.
+    """Measure exact, IVF, IVF-PQ and HNSW search at each size, skipping those that would exceed the time limit.
 
-    How long it would take is guessed from the size before, in proportion to the vectors.
+    The time is extrapolated from the previous size, in proportion to the number of vectors.
     """
     rows: list[dict[str, Any]] = []
     before: dict[str, dict[str, Any]] = {}
@@ -67,7 +67,7 @@ def _factory(method: str, size: int) -> str:
 
 
 def _write_corpus(folder: Path, place: Path, size: int) -> dict[str, Any]:
-    """Write ``size`` token vectors, float16 of norm 1: those of the folder, then noisy copies of random ones."""
+    """Write ``size`` float16 unit token vectors: those in the folder, then noisy copies of random ones."""
     real = np.load(folder / "documents.npy", mmap_mode="r")
     generator, width = np.random.default_rng(0), real.shape[1]
     with (place / f"{size}.bin").open("wb") as file:
@@ -109,7 +109,7 @@ def _search(folder: Path, place: Path, size: int, factory: str) -> dict[str, Any
 
 
 def _arithmetic(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Tell what 24 GB carry, from the bytes that an index takes a vector, and what MS MARCO's passages take."""
+    """Compute what fits in 24 GB at each index's bytes per vector, and what MS MARCO's passages need."""
     largest = {row["method"]: row for row in rows if row.get("index_bytes")}
     bytes_per_vector = {method: row["index_bytes"] / row["vectors"] for method, row in largest.items()}
     total = PASSAGES * PASSAGE_LENGTH
@@ -128,14 +128,14 @@ def _arithmetic(rows: list[dict[str, Any]]) -> dict[str, Any]:
             "stored_bytes": {"fp16": total * 256, "int8": total * 128, "dim64": total * 128, "pq16": total * 16},
         },
         "remarks": [
-            "Exact search carries whatever the disk does: 256 bytes a vector there, 256 MiB of them in memory at once",
-            "an index lies in memory, and the fp16 vectors of the documents that it proposes are read from the disk",
+            "Exact search is limited only by the disk: 256 bytes per vector there, 256 MiB of them in memory at once",
+            "an index is held in memory, and the fp16 vectors of the documents it proposes are read from disk",
         ],
     }
 
 
 def draw_growth(growth: dict[str, Any], path: Path) -> None:
-    """Draw seconds and memory over the number of vectors, as PNG and SVG."""
+    """Plot seconds and memory against the number of vectors, as PNG and SVG."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -146,7 +146,7 @@ def draw_growth(growth: dict[str, Any], path: Path) -> None:
     panels = (
         ("index_s", "seconds to index"),
         ("search_s", "seconds to search"),
-        ("anonymous_bytes", "memory in GB, mapped files left out"),
+        ("anonymous_bytes", "memory in GB, without mapped files"),
     )
     for axis, (key, label) in zip(axes, panels, strict=True):
         for number, method in enumerate(dict.fromkeys(row["method"] for row in growth["rows"])):

@@ -1,4 +1,4 @@
-"""Index and search on SciFact's token vectors: ours, bare matrix products of the same size, and other people's."""
+"""Index and search on SciFact's token vectors: ours, bare matrix products of the same size, and other programs."""
 
 import importlib.util
 import math
@@ -28,16 +28,16 @@ SETTINGS = (
     ("IVF1024,PQ32np", 32, 512, 300),
     ("HNSW32,SQfp16", None, 256, 200),
 )
-"""Index, lists that are visited, neighbours of a query token, documents that are scored; first what ``auto`` would
-take for so many vectors, with the defaults of ``experiment.config.EvalConfig``."""
+"""Index, lists visited, neighbours per query token, documents scored. The first is the choice of ``auto`` for this many
+vectors, with the defaults of ``experiment.config.EvalConfig``."""
 
 
 PRODUCTS: dict[FirstPass, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fused": torch.float16}
-"""What the bare products are computed in, beside each first pass."""
+"""Data type of the bare products compared with each first pass."""
 
 
 def measure_search(texts: Texts, folder: Path, device: torch.device, rounds: int, peers: list[str]) -> dict[str, Any]:
-    """Measure every way to search the vectors of a folder, each in a process of its own; exact search on a device."""
+    """Measure every way to search a folder's vectors, each in a separate process; exact search on a device."""
     problem = open_problem(folder)
     exact = in_child(exact_beside_products, folder, str(device), rounds)
     exact_quality = ndcg(texts, exact.pop("found"))
@@ -75,7 +75,7 @@ def measure_search(texts: Texts, folder: Path, device: torch.device, rounds: int
 
 
 def exact_beside_products(folder: Path, device_name: str, rounds: int) -> dict[str, Any]:
-    """Search exactly and multiply the same matrices, turn by turn; the fastest round of each counts."""
+    """Alternate between exact search and products of the same matrices; the fastest round of each counts."""
     problem, device = open_problem(folder), torch.device(device_name)
     best: dict[str, float] = {}
     passes: list[FirstPass] = list(dict.fromkeys(["fp32", choose_first_pass(device, problem.documents)]))
@@ -103,14 +103,14 @@ def exact_beside_products(folder: Path, device_name: str, rounds: int) -> dict[s
 
 
 def _products(problem: Problem, device: torch.device, dtype: torch.dtype) -> dict[str, float]:
-    """Multiply all query vectors with all document vectors into a buffer: large products and, on a CPU, small tiles."""
+    """Multiply all query and document vectors into a buffer: in large products and, on a CPU, in small tiles."""
     queries = torch.tensor(problem.queries.vectors).to(device, dtype)
     documents = torch.tensor(problem.documents.vectors).to(device, dtype)
     buffer = torch.zeros(len(queries) * 4096, dtype=dtype, device=device)
     started = time.perf_counter()
     for block in torch.split(documents, 4096):
         torch.mm(queries, block.T, out=buffer[: len(queries) * len(block)].view(len(queries), len(block)))
-    float(buffer[0])  # Which waits for the device.
+    float(buffer[0])  # Waits for the device.
     large = time.perf_counter() - started
     if device.type != "cpu":
         return {"large": large}
@@ -128,7 +128,7 @@ def _products(problem: Problem, device: torch.device, dtype: torch.dtype) -> dic
 def approximate_search(
     folder: Path, factory: str, nprobe: int | None, neighbours: int, cap: int | None
 ) -> dict[str, Any]:
-    """Build a FAISS index and search it as an evaluation does; count multiplications in a second, untimed search."""
+    """Build and search a FAISS index as an evaluation does; a second, untimed search counts multiplications."""
     problem = open_problem(folder)
     started = time.perf_counter()
     index = approximate.build_index(problem.documents, factory, nprobe, torch.device("cpu"))
@@ -148,7 +148,7 @@ def approximate_search(
 
 @contextmanager
 def _counted(problem: Problem, index: approximate.TokenIndex) -> Iterator[list[int]]:
-    """Count the multiply-adds of searches while the block runs: centroids, visited vectors, scored documents."""
+    """Count the multiply-adds of searches within the block: centroids, visited vectors, scored documents."""
     faiss, count, width = approximate.faiss_library(), [0], problem.documents.width
     inverted, graph = faiss.cvar.indexIVF_stats, faiss.cvar.hnsw_stats
     inverted.reset()
@@ -174,7 +174,7 @@ def _counted(problem: Problem, index: approximate.TokenIndex) -> Iterator[list[i
 
 
 def plaid(folder: Path) -> dict[str, Any]:
-    """PyLate's PLAID, which is fast-plaid, with its defaults."""
+    """PyLate's PLAID (fast-plaid) with its defaults."""
     from pylate import indexes
 
     with tempfile.TemporaryDirectory() as place:
@@ -182,7 +182,7 @@ def plaid(folder: Path) -> dict[str, Any]:
 
 
 def voyager(folder: Path) -> dict[str, Any]:
-    """PyLate's Voyager, with its defaults."""
+    """PyLate's Voyager with its defaults."""
     from pylate import indexes
 
     with tempfile.TemporaryDirectory() as place:
@@ -190,7 +190,7 @@ def voyager(folder: Path) -> dict[str, Any]:
 
 
 def scann(folder: Path) -> dict[str, Any]:
-    """PyLate's ScaNN, with its defaults."""
+    """PyLate's ScaNN with its defaults."""
     from pylate import indexes
 
     with tempfile.TemporaryDirectory() as place:
@@ -215,7 +215,7 @@ def _pylate(folder: Path, index: Any) -> dict[str, Any]:
 
 
 def plain_loop(folder: Path) -> dict[str, Any]:
-    """The loop that everybody writes: each query against padded blocks of documents."""
+    """The obvious loop: each query against padded blocks of documents."""
     problem = open_problem(folder)
     started = time.perf_counter()
     longest = int(problem.documents.lengths.max())
@@ -248,4 +248,4 @@ PEERS: dict[str, tuple[str, Callable[[Path], dict[str, Any]]]] = {
     "voyager": ("voyager", voyager),
     "scann": ("scann", scann),
 }
-"""By name: the package that it needs, and how it is measured."""
+"""Name -> required package and measuring function."""

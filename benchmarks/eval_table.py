@@ -1,4 +1,4 @@
-"""The results of ``benchmarks.eval`` as Markdown, each number beside what it is measured against."""
+"""The results of ``benchmarks.eval`` as Markdown."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,9 +11,9 @@ __all__ = ["markdown"]
 
 
 def markdown(parts: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the tables of the parts that were measured."""
+    """Return the tables of the measured parts."""
     writers = {"encode": _encoding, "search": _search, "growth": _growth, "experiment": _experiment}
-    blocks = ["# Evaluation, measured against others"]
+    blocks = ["# Evaluation benchmarks"]
     for name, part in parts.items():
         versions = ", ".join(f"{package} {version}" for package, version in part["versions"].items())
         made = f"`{part['command']}`: {part['device']}, {part['instructions']}; {versions}."
@@ -26,10 +26,10 @@ def _encoding(part: Mapping[str, Any]) -> list[str]:
     rows = [[name, *(f"{part[field][name]:.2f}" for field in fields)] for name in part["seconds"]]
     return [
         f"## Encoding, against {part['host']}",
-        f"{part['documents']} documents of SciFact; embeddings differ by at most {part['largest_difference']:.1g}. "
+        f"{part['documents']} SciFact documents; embeddings differ by at most {part['largest_difference']:.1g}. "
         f"The backbone's bare matrix products take {part['seconds_of_the_bare_products_fp32']:.1f} s: "
-        f"no encoder is more than {part['largest_possible_ratio_fp32']:.2f} times as fast as the host in fp32.",
-        _table(["", "seconds", "documents a second", "times the host's speed"], rows),
+        f"no encoder can be more than {part['largest_possible_ratio_fp32']:.2f} times as fast as the host in fp32.",
+        _table(["", "seconds", "documents per second", "speed relative to the host"], rows),
     ]
 
 
@@ -57,26 +57,25 @@ def _search(part: Mapping[str, Any]) -> list[str]:
         if name.startswith("times_bare_products"):
             how = name.split()[-1]
             bare = min(seconds for other, seconds in exact.items() if other.startswith(f"bare_products_s {how}"))
-            ratios.append(
-                f"{exact[f'search_s {how}']:.1f} s with a first pass in {how}, {ratio:.2f} times {bare:.1f} s"
-            )
+            seconds = exact[f"search_s {how}"]
+            ratios.append(f"{seconds:.1f} s with a first pass in {how}, {ratio:.2f} times the products' {bare:.1f} s")
     skipped = "".join(f" {name}: {row['skipped']}." for name, row in methods.items() if "skipped" in row)
     return [
         "## Index and search",
         f"{part['queries']} queries ({part['query_vectors']} token vectors) of SciFact against {part['documents']} "
-        f"documents ({part['document_vectors']} token vectors), for 100 documents each. Exact search beside the bare "
-        f"matrix products, measured in turns: {'; '.join(ratios)}. Memory is the peak beyond the bare process, mapped "
-        f"files included.{skipped}",
+        f"documents ({part['document_vectors']} token vectors), top 100. Exact search compared with the bare matrix "
+        f"products, alternating: {'; '.join(ratios)}. Memory is the peak beyond the bare process, including mapped "
+        f"files.{skipped}",
         _table(
             [
                 "",
                 "index s",
                 "search s",
-                "times PLAID's speed",
+                "speed relative to PLAID",
                 "memory",
                 "nDCG@10",
-                "against exact",
-                "multiplications of exact's",
+                "difference from exact",
+                "multiplications relative to exact",
             ],
             rows,
         ),
@@ -99,19 +98,18 @@ def _growth(part: Mapping[str, Any]) -> list[str]:
     ]
     return [
         "## Growth",
-        f"{part['queries']} queries; real token vectors as far as there are, then noisy copies of them. Memory is what "
-        "the search takes beyond the bare process, mapped files left out. Recall is of exact search's best 100; an "
-        f"index proposes {CANDIDATES_PER_TOKEN} token vectors for each of a query's, and {MAX_CANDIDATES} documents "
-        "are scored.",
-        "![Seconds and memory over the number of token vectors](eval-growth.png)",
+        f"{part['queries']} queries; real token vectors while they last, then noisy copies of them. Memory is beyond "
+        "the bare process, without mapped files. Recall is of exact search's top 100; an index proposes "
+        f"{CANDIDATES_PER_TOKEN} token vectors per query token, and {MAX_CANDIDATES} documents are scored.",
+        "![Seconds and memory against the number of token vectors](eval-growth.png)",
         _table(
             ["token vectors", "method", "index s", "search s", "index", "memory", "recall@100"],
             [[f"{row['vectors']:,}", row["method"], *_grown(row)] for row in part["rows"]],
         ),
-        f"What {sums['memory_bytes'] / 1e9:.0f} GB carry, at the bytes a vector of the largest that was measured, and "
-        f"what MS MARCO's {marco['passages']:,} passages of {marco['vectors_a_passage']} token vectors each would take "
-        f"({marco['vectors'] / 1e6:.0f} million; stored as {stored}). {'; '.join(sums['remarks'])}.",
-        _table(["method", "bytes a vector", "vectors", "documents of 150 vectors", "MS MARCO"], carried),
+        f"What fits in {sums['memory_bytes'] / 1e9:.0f} GB at the bytes per vector of the largest size measured, and "
+        f"what MS MARCO's {marco['passages']:,} passages of {marco['vectors_a_passage']} token vectors each would need "
+        f"({marco['vectors'] / 1e6:.0f} million vectors; stored as {stored}). {'; '.join(sums['remarks'])}.",
+        _table(["method", "bytes per vector", "vectors", "documents of 150 vectors", "MS MARCO"], carried),
     ]
 
 
@@ -125,15 +123,15 @@ def _grown(row: Mapping[str, Any]) -> list[str]:
 
 def _experiment(part: Mapping[str, Any]) -> list[str]:
     blocks = [
-        "## A whole experiment's evaluation",
+        "## The evaluation of a complete experiment",
         f"{part['evaluations']} heads on one frozen backbone, {part['queries']} queries, {part['documents']} "
-        f"documents, by exact search: {part['ours_s']:.0f} s, of which {part['ours_encoding_s']:.0f} s to encode the "
-        f"texts once and {part['ours_seconds_an_evaluation']:.1f} s for each head.",
+        f"documents, exact search: {part['ours_s']:.0f} s, of which {part['ours_encoding_s']:.0f} s to encode the "
+        f"texts once and {part['ours_seconds_an_evaluation']:.1f} s per head.",
     ]
     if part["pylate_s_extrapolated"]:
         each = ", ".join(f"{seconds:.0f}" for seconds in part["pylate_seconds_an_evaluation"])
         blocks.append(
-            f"{part['pylate_evaluations_measured']} of them with PyLate (encode, PLAID, retrieve) took {each} s: "
+            f"With PyLate (encode, PLAID, retrieve), {part['pylate_evaluations_measured']} of them took {each} s; "
             f"all would take {part['pylate_s_extrapolated']:.0f} s, {part['times_faster']:.1f} times as long."
         )
     return blocks

@@ -1,9 +1,9 @@
-"""Forward time of every registered head and preset at inference, as it is and folded, against one linear layer.
+"""Inference time of every registered head and preset, unfolded and folded, relative to one linear layer.
 
-All of them project the same token states in one process, turn by turn, on one thread whose own time is taken on the
-CPU, so that a busy machine matters little; a ratio is the median over turns of the time divided by the linear layer's
-time in the same turn. Each pass comes after one that is not timed, so that none finds the caches as a larger head left
-them. A second linear layer tells how far from 1 the ratio of equals comes. Run it with
+All heads project the same token states in one process, taking turns. On the CPU they run on one thread and its CPU time
+is measured, so a busy machine matters little. A ratio is the median over turns of the time divided by the linear
+layer's time in the same turn. Each timed pass follows an untimed one, so that a larger head's leftovers in the caches
+do not matter. A second linear layer shows how far the ratio of equals is from 1. Run it with
 ``python -m benchmarks.heads --output results/heads-cpu.json``.
 """
 
@@ -29,10 +29,10 @@ TURNS = 15
 
 
 def main() -> None:
-    """Measure every head at every width, and write the result."""
+    """Measure every head at every width and write the result."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.heads", description=__doc__)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--output", type=Path, required=True, help="the result's JSON file")
+    parser.add_argument("--output", type=Path, required=True, help="JSON file for the result")
     options = parser.parse_args()
     device = pick_device(options.device)
     torch.set_num_threads(1)
@@ -40,15 +40,15 @@ def main() -> None:
     for in_features, out_features in WIDTHS:
         results.append(_measure(in_features, out_features, device))
         print(f"{in_features} -> {out_features}, {TOKENS} token states")
-        for name, told in results[-1]["heads"].items():
-            folded = f", folded {told['folded_ratio']:.2f}x" if told["folded_ratio"] is not None else ""
-            print(f"  {name:16} {1000 * told['seconds']:7.2f} ms  {told['ratio']:6.2f}x{folded}")
+        for name, measured in results[-1]["heads"].items():
+            folded = f", folded {measured['folded_ratio']:.2f}x" if measured["folded_ratio"] is not None else ""
+            print(f"  {name:16} {1000 * measured['seconds']:7.2f} ms  {measured['ratio']:6.2f}x{folded}")
     write_json(
         options.output,
         {
             "schema_version": SCHEMA_VERSION,
-            "what": "seconds (on a CPU: of one thread's own time) of one forward pass in fp32 without gradient: median "
-            "over turns; ratios to the linear layer: median over turns of the ratio within a turn",
+            "what": "median over turns of the seconds (on a CPU: thread CPU time) of one fp32 forward pass without "
+            "gradients; ratios to the linear layer are the median over turns of the ratio within a turn",
             "command": f"python -m benchmarks.heads --device {options.device} --output {options.output}",
             "device": describe_device(device),
             "versions": versions({name: name for name in ("projheads", "torch")}),
@@ -94,7 +94,7 @@ def _measure(in_features: int, out_features: int, device: torch.device) -> dict[
 
 
 def _require_close(heads: dict[str, Any], name: str, module: nn.Module, states: Tensor) -> None:
-    """Check that a folded head computes what the head computes, so that what is timed is its work."""
+    """Check that a folded head computes what the head computes, so that the timing is meaningful."""
     head = heads.get(name.removesuffix(" folded"))
     if head is None:
         return
@@ -105,12 +105,12 @@ def _require_close(heads: dict[str, Any], name: str, module: nn.Module, states: 
 
 
 def _seconds(timed: dict[str, nn.Module], states: Tensor) -> dict[str, list[float]]:
-    """Time one forward pass of each module, in every turn in another order."""
+    """Time one forward pass of each module per turn, in a different order each turn."""
     seconds: dict[str, list[float]] = {name: [] for name in timed}
     names = list(timed)
     clock = time.perf_counter if states.is_cuda else time.thread_time
     with torch.inference_mode():
-        for turn in range(-2, TURNS):  # the first two warm up
+        for turn in range(-2, TURNS):  # the first two are warm-up
             for place in range(len(names)):
                 name = names[(place + max(0, turn)) % len(names)]
                 timed[name](states)

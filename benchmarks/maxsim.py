@@ -1,7 +1,7 @@
 """MaxSim of a training step, forward and backward: the backends of projheads against each other and against PyLate.
 
-Every line of the result is measured in one process, turn by turn, so that a busy machine slows all of them alike; the
-ratios are what counts. Run it with ``python -m benchmarks.maxsim --output results/maxsim-cpu.json``.
+The backends take turns in one process, so a busy machine slows them all equally; the ratios are what matters. Run
+it with ``python -m benchmarks.maxsim --output results/maxsim-cpu.json``.
 """
 
 import argparse
@@ -30,10 +30,10 @@ ROUNDS = 7
 
 
 def main() -> None:
-    """Measure every backend that runs on the device, and write the result."""
+    """Measure every backend that runs on the device and write the result."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.maxsim", description=__doc__)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--output", type=Path, required=True, help="the result's JSON file")
+    parser.add_argument("--output", type=Path, required=True, help="JSON file for the result")
     options = parser.parse_args()
     device = pick_device(options.device)
     results = []
@@ -45,7 +45,7 @@ def main() -> None:
         options.output,
         {
             "schema_version": SCHEMA_VERSION,
-            "what": "seconds of one forward and backward pass, median of rounds measured turn by turn",
+            "what": "seconds of one forward and backward pass, median over alternating rounds",
             "command": f"python -m benchmarks.maxsim --device {options.device} --output {options.output}",
             "device": describe_device(device),
             "versions": versions({name: name for name in ("torch", "pylate", "late-interaction-kernels")}),
@@ -68,7 +68,7 @@ def _measure(batch: int, length: int, dtype: torch.dtype, device: torch.device) 
         for name, score in backends.items():
             reset_peak_memory(device)
             taken = _step(score, queries, documents, device)
-            if turn:  # the first turn warms up
+            if turn:  # the first turn is warm-up
                 seconds[name].append(taken)
             if device.type == "cuda":
                 peaks[name] = peak_memory(device)
@@ -86,7 +86,7 @@ def _measure(batch: int, length: int, dtype: torch.dtype, device: torch.device) 
 
 
 def _backends(queries: Tensor, documents: Tensor, mask: Tensor) -> dict[str, Callable[[], Tensor]]:
-    """Return each way to score that runs here."""
+    """Return the scoring functions that run here."""
     backends: dict[str, Callable[[], Tensor]] = {}
     for name in ("reference", "blocked", "fused"):
         try:

@@ -1,8 +1,8 @@
-"""Full training of a ColBERT: our trainer against the trainer of the host that is installed, on the same batches.
+"""Full training of a ColBERT model: our trainer against the installed host's trainer, on the same batches.
 
-Both train the same model from the same weights in the same order, without dropout, at a constant learning rate, so the
-losses must be the same too; they are in the result, and drawn over each other. Every measurement is a process of its
-own, so that its peak memory is its own, and the two trainers take turns. Run it with
+Both train the same model from the same weights on the same data order, without dropout, at a constant learning rate, so
+their losses must agree; the result records and plots them. Each measurement runs in a separate process, so that peak
+memory is measured separately, and the two trainers take turns. Run it with
 ``python -m benchmarks.train --data .data/squad --data .data/clef2020_checkthat_t2 --output results/train-cpu.json``,
 once in an environment with PyLate and once in one with sentence-transformers >= 6.
 """
@@ -38,38 +38,42 @@ from projheads.scoring import maxsim
 from train.data.examples import TrainingData, order_of
 from train.embedding.embedders import LiveEmbedder
 from train.embedding.tokenised import tokenise_once
-from train.trial import train_trial
+from train.training import train_trial
 
 __all__ = ["main"]
 
 WARM_UP = 2
-"""First steps, which are not counted."""
+"""Initial steps that are not counted."""
 
 PARTS = ("tokenise", "forward", "loss", "backward", "optimizer")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure both trainers on every collection and batch size, and write the result."""
+    """Measure both trainers on every collection and batch size and write the result."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=__doc__)
-    parser.add_argument("--data", action="append", required=True, help="a collection with training judgements")
-    parser.add_argument("--batch", type=int, action="append", help="pairs a step; 32 and 128 without it")
-    parser.add_argument("--steps", type=int, default=8, help="counted steps of each measurement")
-    parser.add_argument("--rounds", type=int, default=2, help="measurements of each trainer, turn by turn")
+    parser.add_argument(
+        "--data", action="append", required=True, help="a collection with training judgements; may be repeated"
+    )
+    parser.add_argument(
+        "--batch", type=int, action="append", help="pairs per step (default: 32 and 128); may be repeated"
+    )
+    parser.add_argument("--steps", type=int, default=8, help="counted steps per measurement")
+    parser.add_argument("--rounds", type=int, default=2, help="alternating measurements per trainer")
     parser.add_argument("--backbone", default="sentence-transformers/all-MiniLM-L6-v2")
     parser.add_argument("--document-length", type=int, default=180)
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"))
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--compile", action="store_true", help="let our trainer compile the model")
-    parser.add_argument("--unfused", action="store_true", help="keep our trainer from fused MaxSim kernels")
-    parser.add_argument("--mini-batch", type=int, help="GradCache for our trainer, in pieces of that many texts")
-    parser.add_argument("--output", type=Path, help="the result's JSON file; the curves go beside it")
+    parser.add_argument("--compile", action="store_true", help="compile the model in our trainer")
+    parser.add_argument("--unfused", action="store_true", help="disable fused MaxSim kernels in our trainer")
+    parser.add_argument("--mini-batch", type=int, help="GradCache mini-batch size for our trainer, in texts")
+    parser.add_argument("--output", type=Path, help="JSON file for the result; the plot goes next to it")
     parser.add_argument("--measure", choices=("ours", "host", "parts"), help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.measure:
         print(json.dumps(_measure(options)))
         return
     if options.output is None:
-        parser.error("--output is missing")
+        parser.error("the following arguments are required: --output")
     results = []
     for data in options.data:
         for batch in options.batch or [32, 128]:
@@ -80,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.output,
         {
             "schema_version": SCHEMA_VERSION,
-            "what": "full training, our trainer against the host's, turn by turn, each measurement in its own process",
+            "what": "full training, our trainer and the host's taking turns, each measurement in a separate process",
             "command": "python -m benchmarks.train " + " ".join(arguments or sys.argv[1:]),
             "device": describe_device(device),
             "versions": versions({name: name for name in ("torch", "transformers", "sentence-transformers", "pylate")}),
@@ -91,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _compare(options: argparse.Namespace, data: str, batch: int) -> dict[str, Any]:
-    """Measure both trainers turn by turn."""
+    """Measure both trainers, alternating between them."""
     measured: dict[str, list[dict[str, Any]]] = {"ours": [], "host": []}
     for _ in range(options.rounds):
         for name, runs in measured.items():
@@ -137,7 +141,7 @@ def _in_a_process(options: argparse.Namespace, data: str, batch: int, what: str)
 
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Train for some steps in this process."""
+    """Train for a few steps in this process."""
     device, batch = pick_device(options.device), options.batch[0]
     count = (options.steps + WARM_UP) * batch
     queries, documents = _pairs(options.data[0], count)
@@ -159,7 +163,7 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _pairs(source: str, count: int) -> tuple[list[str], list[str]]:
-    """Draw pairs whose queries and documents are all different, in the order in which they are trained on."""
+    """Draw pairs with distinct queries and documents, in training order."""
     collection = open_collection(source, split="train", cache=Path("outputs/.cache"))
     seen: set[str] = set()
     chosen = []
@@ -171,7 +175,7 @@ def _pairs(source: str, count: int) -> tuple[list[str], list[str]]:
             seen |= texts
             chosen.append((collection.queries[query], collection.corpus[document].passage))
     if not chosen:
-        raise ProjheadsError(f"{source}: has no training pairs")
+        raise ProjheadsError(f"{source}: no training pairs")
     chosen = [chosen[place % len(chosen)] for place in range(count)]
     return [query for query, _ in chosen], [document for _, document in chosen]
 
@@ -197,7 +201,7 @@ def _train_ours(
         validations=0,
     )
     count = len(queries)
-    # The trial draws its own order: the pairs are laid down so that it comes to the order of the list.
+    # The trial shuffles the pairs: arrange them so that the shuffled order is that of the list.
     order = np.concatenate(list(order_of(_data(queries, documents, np.arange(count)), batch, count // batch, 0)))
     places = np.empty(count, np.int64)
     places[order] = np.arange(count)
@@ -219,7 +223,7 @@ def _train_ours(
         on_step(step)
 
     record = train_trial(settings, model.head, model, embed, data, 0, on_step=stamp)
-    # Tokenising belongs to the work, though it is done once in front of it: its share of the counted steps is added.
+    # Tokenisation is done once in advance: add the counted steps' share of its time.
     seconds = stamps[-1] - stamps[WARM_UP] + tokenised * options.steps / (options.steps + WARM_UP)
     return {
         "trainer": "projheads",
@@ -233,14 +237,14 @@ def _train_ours(
 
 
 def _multiply_adds(model: HostModel, embed: LiveEmbedder, counted: float) -> float:
-    """Count the multiply-adds of the matrices in the counted share of the steps; attention and MaxSim are left out."""
+    """Count the matrices' multiply-adds in the counted share of the steps, without attention and MaxSim."""
     inner = [module.weight.numel() for module in model.native.modules() if isinstance(module, nn.Linear)]
     tokens = embed.queries.lengths.sum() + embed.documents.lengths.sum()
     return float(3 * sum(inner) * tokens * counted)
 
 
 def _bare_products(options: argparse.Namespace) -> float:
-    """Measure a bare matrix product of the same precision: multiply-adds a second."""
+    """Measure a bare matrix product of the same precision, in multiply-adds per second."""
     device = pick_device(options.device)
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[options.precision]
     size = 8192 if device.type == "cuda" else 1024
@@ -267,7 +271,7 @@ def _data(queries: list[str], documents: list[str], places: np.ndarray) -> Train
 
 
 def _parts(options: argparse.Namespace, model: HostModel, queries: list[str], documents: list[str]) -> dict[str, Any]:
-    """Tell what a step of our trainer is made of, in shares of its time."""
+    """Return the share of each part in the time of a step of our trainer."""
     profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
 
     def on_step(step: int) -> None:
@@ -286,7 +290,7 @@ def _parts(options: argparse.Namespace, model: HostModel, queries: list[str], do
 def _train_with_host(
     options: argparse.Namespace, model: HostModel, queries: list[str], documents: list[str]
 ) -> dict[str, Any]:
-    """Train with PyLate's recipe, or with sentence-transformers' where PyLate is not installed."""
+    """Train with PyLate's recipe, or with sentence-transformers' if PyLate is not installed."""
     from datasets import Dataset
     from torch.utils.data import BatchSampler, SequentialSampler
     from transformers import TrainerCallback
@@ -338,7 +342,7 @@ def _train_with_host(
 
         loss = host_losses.MultiVectorMultipleNegativesRankingLoss(model.native)
         extra = {}
-        # Its trainer sets no prefix before a text unless it is told to, though its encode does.
+        # Unlike its encode, its trainer adds no prefix to texts unless prompts are given.
         prompts: Any = model.native.prompts
         common["prompts"] = {"query": prompts["query"], "positive": prompts["document"]}
         kinds = (MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments)
@@ -363,13 +367,13 @@ def _line(result: dict[str, Any]) -> str:
     ours, host = (max(result["examples_per_s"][name]) for name in ("ours", "host"))
     memory, differ = result["memory_ratio"], result["largest_difference_of_losses"]
     return (
-        f"{result['data']}, batch {result['batch']}, {result['precision']}: {ours:.1f} examples/s, {host:.1f} of "
+        f"{result['data']}, batch {result['batch']}, {result['precision']}: {ours:.1f} examples/s, {host:.1f} for "
         f"{result['host']} ({result['speed_ratio']:.2f}x), peak memory {memory:.2f}x, losses differ by {differ:.4f}"
     )
 
 
 def _draw(results: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw the losses of both trainers over each other, one panel a measurement."""
+    """Plot the losses of both trainers together, one panel per measurement."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.2 * len(results), 2.6), layout="constrained")

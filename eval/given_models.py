@@ -1,14 +1,13 @@
-"""Evaluation of any multi-vector checkpoint of a host, with no experiment around it.
+"""Evaluation of any multi-vector checkpoint of a host, without an experiment.
 
 Each checkpoint has a folder in the layout of a trial, so that the leaderboard and ``compare`` read it as one; its seed
-is 0, whatever it was trained with. ``evaluation.yaml`` says which of them, and which data sets, were asked for last.
+is 0, whatever it was trained with. ``evaluation.yaml`` lists the checkpoints and data sets of the last command.
 """
 
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -21,25 +20,25 @@ from eval.subjects import Subject
 from experiment.config import CheckpointsConfig
 from experiment.config.load import dump_config
 from experiment.console.progress import Progress
-from experiment.disk.files import SCHEMA_VERSION, sha256_json, write_json, write_text
+from experiment.disk.files import sha256_json, write_text
 from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.models import weights_hash
+from experiment.disk.records import TrialRecord
 from experiment.encoding.device import pick_device, resolve_precision
-from projheads.cost import head_cost
+from projheads.cost import HeadCost, head_cost
 from projheads.errors import ProjheadsError
 from projheads.head import Head
-from projheads.hosts import load_host
+from projheads.hosts import detect_host, load_host
 from projheads.hosts.backbone import resolve_backbone
-from projheads.hosts.base import HostModel
+from projheads.hosts.base import HostModel, OpenOptions
 from projheads.hosts.common import TokenView
 from projheads.hosts.dense_chain import from_dense_chain
-from projheads.hosts.detect import detect_host
 
 __all__ = ["evaluate_checkpoints", "list_checkpoints"]
 
 
 def evaluate_checkpoints(config: CheckpointsConfig, progress: Progress) -> None:
-    """Evaluate checkpoints on every data set, as far as they are not evaluated yet.
+    """Evaluate checkpoints on every data set; finished evaluations are not repeated.
 
     Raises:
         ProjheadsError: If a checkpoint, a data set or the index cannot be used, the folder holds an experiment, or an
@@ -49,7 +48,7 @@ def evaluate_checkpoints(config: CheckpointsConfig, progress: Progress) -> None:
         torch.set_num_threads(config.threads)
     folder = ExperimentFolder(config.output)
     if folder.experiment_yaml.exists():
-        raise ProjheadsError(f"{config.output}: holds an experiment; give the checkpoints another --output")
+        raise ProjheadsError(f"{config.output}: holds an experiment; choose a different --output for checkpoints")
     device = pick_device(config.device)
     searching = search_settings(config.eval)
     encoding = Encoding(
@@ -69,29 +68,30 @@ def evaluate_checkpoints(config: CheckpointsConfig, progress: Progress) -> None:
 
 
 def list_checkpoints(config: CheckpointsConfig, say: Callable[[str], None]) -> list[Subject]:
-    """Find the checkpoints, and write into a folder for each what it is.
+    """Find the checkpoints, and write the record of each into its folder.
 
-    A trial's saved model whose backbone was frozen is evaluated as in its experiment, by way of token states that other
-    heads of the backbone share, and so gives the same numbers to the last digit.
+    The saved model of a trial with a frozen backbone is evaluated as in its experiment, from token states that other
+    heads on the backbone share, so its numbers are the same to the last digit.
 
     Raises:
-        ProjheadsError: If one is not there, is no multi-vector checkpoint, or cannot be opened.
+        ProjheadsError: If one does not exist, is not a multi-vector checkpoint, or cannot be opened.
     """
     subjects = []
-    models = {name: resolve_backbone(name) for name in config.models}
+    options = OpenOptions(trust_remote_code=config.trust_remote_code)
+    models = {name: resolve_backbone(name, options) for name in config.models}
     for name, label in _labels(models).items():
         model = models[name]
         host = detect_host(model) if config.host == "auto" else config.host
         weights = weights_hash(model)
         files = ExperimentFolder(config.output).trial(_slug(name), 0)
-        about = files.read_trial()
-        if about is None or [about["label"], about["weights_hash"], about["host"]] != [label, weights, host]:
-            facts = _facts(model, host, trust_remote_code=config.trust_remote_code)
-            about = _record(name, label, host, weights) | facts
-            write_json(files.trial_json, about)
-        say(f"{label}: a checkpoint of {host}, {about['in_features']} -> {about['out_features']} features")
+        record = files.read_trial()
+        if record is None or (record.label, record.weights_hash, record.host) != (label, weights, host):
+            opened = load_host(host).load(str(model), options)
+            record = _record(name, label, host, weights, opened)
+            record.write(files.trial_json)
+        say(f"{label}: a {host} checkpoint, {record.in_features} -> {record.out_features} features")
         trial = TrialFolder(model.parent).read_trial()
-        frozen = trial is not None and trial.get("trainable") == "head" and trial["weights_hash"] == weights
+        frozen = trial is not None and trial.trainable == "head" and trial.weights_hash == weights
         subjects.append(
             Subject(
                 name=label,
@@ -101,8 +101,8 @@ def list_checkpoints(config: CheckpointsConfig, say: Callable[[str], None]) -> l
                 model=model,
                 host=host,
                 frozen=frozen,
-                multiply_adds=about["multiply_adds"],
-                out_features=about["out_features"],
+                multiply_adds=record.multiply_adds,
+                out_features=record.out_features,
                 family=weights,
                 kept=True,
             )
@@ -111,60 +111,56 @@ def list_checkpoints(config: CheckpointsConfig, say: Callable[[str], None]) -> l
 
 
 def _slug(name: str) -> str:
-    """Return a folder's name for a checkpoint: the end of its name, readable, and a hash of the whole."""
+    """Return the name of a checkpoint's folder: the readable end of the checkpoint's name, and a hash of all of it."""
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[-60:]
     return f"{readable}-{sha256_json(name)[:8]}".lstrip("-.")
 
 
 def _labels(models: Mapping[str, Path]) -> dict[str, str]:
-    """Return what each checkpoint is called in tables: its name, but for a trial's model the trial."""
+    """Return what tables call each checkpoint: its name, or the trial if it is the model of one."""
     labels = {}
     for name, model in models.items():
         trial = TrialFolder(model.parent).read_trial()
         experiment = model.parents[3].name if trial is not None and len(model.parents) > 3 else ""
-        labels[name] = f"{experiment}: {trial['label']} seed {trial['seed']}" if trial is not None else name
+        labels[name] = f"{experiment}: {trial.label} seed {trial.seed}" if trial is not None else name
     counts = Counter(labels.values())
     return {name: label if counts[label] == 1 else name for name, label in labels.items()}
 
 
-def _record(name: str, label: str, host: str, weights: str) -> dict[str, Any]:
-    """Describe a checkpoint as a trial.json does; what only training knows is left out."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "status": "finished",
-        "error": None,
-        "label": label,
-        "slug": _slug(name),
-        "checkpoint": name,
-        "seed": 0,
-        "is_baseline": False,
-        "host": host,
-        "weights_hash": weights,
-        "timings": {},
-    }
+def _record(name: str, label: str, host: str, weights: str, opened: HostModel) -> TrialRecord:
+    """Make the record of a checkpoint; the facts of its training stay empty."""
+    head = _head(opened.head)
+    cost = _matrix_cost(opened.head) if head is None else head_cost(head)
+    return TrialRecord(
+        status="finished",
+        label=label,
+        slug=_slug(name),
+        checkpoint=name,
+        head=None if head is None else head.spec.to_dict(),
+        is_baseline=False,
+        seed=0,
+        in_features=opened.in_features,
+        out_features=opened.out_features,
+        weights_hash=weights,
+        host=host,
+        parameters=cost.parameters,
+        multiply_adds=cost.multiply_adds,
+        folds=cost.folds,
+    )
 
 
-def _facts(model: Path, host: str, *, trust_remote_code: bool) -> dict[str, Any]:
-    """Open a checkpoint and return its widths, and what its head is and costs."""
-    opened: HostModel = load_host(host).load(str(model), trust_remote_code=trust_remote_code)
-    widths = {"in_features": opened.in_features, "out_features": opened.out_features}
-    return widths | _head_facts(opened.head)
+def _head(module: nn.Module) -> Head | None:
+    """Return a module as a head; a host's own chain is read as one, and None if it is not one."""
+    if isinstance(module, Head):
+        return module
+    try:
+        return from_dense_chain(view.module for view in module.children() if isinstance(view, TokenView))
+    except ProjheadsError:
+        return None
 
 
-def _head_facts(module: nn.Module) -> dict[str, Any]:
-    """Return what a head is and costs; a host's own chain is read as a head where it is one."""
-    head: Head | None = module if isinstance(module, Head) else None
-    if head is None:
-        try:
-            head = from_dense_chain(view.module for view in module.children() if isinstance(view, TokenView))
-        except ProjheadsError:
-            matrices = [parameter.numel() for parameter in module.parameters() if parameter.ndim == 2]
-            parameters = sum(parameter.numel() for parameter in module.parameters())
-            return {"head": None, "parameters": parameters, "multiply_adds": sum(matrices), "folds": False}
-    cost = head_cost(head)
-    return {
-        "head": head.spec.to_dict(),
-        "parameters": cost.parameters,
-        "multiply_adds": cost.multiply_adds,
-        "folds": cost.folds,
-    }
+def _matrix_cost(module: nn.Module) -> HeadCost:
+    """Count the cost of a module that is not a head by its matrices."""
+    parameters = list(module.parameters())
+    matrices = sum(parameter.numel() for parameter in parameters if parameter.ndim == 2)
+    return HeadCost(sum(parameter.numel() for parameter in parameters), matrices, False, type(module).__name__)

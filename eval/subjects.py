@@ -8,10 +8,11 @@ from typing import Literal
 from eval.model_files import BackboneIdentities
 from eval.search.lexical import BM25_SETTINGS
 from experiment.config import ExperimentConfig
-from experiment.disk.files import SCHEMA_VERSION, read_json, sha256_json, write_json
+from experiment.disk.files import sha256_json
 from experiment.disk.layout import ExperimentFolder, TrialFolder
-from experiment.disk.lock import try_locked
+from experiment.disk.lock import locked
 from experiment.disk.models import save_model
+from experiment.disk.records import ReferenceRecord
 from projheads.build import build_head
 from projheads.hosts import load_host
 from projheads.registry import head_files
@@ -24,18 +25,18 @@ class Subject:
     """A trial or a reference row.
 
     Attributes:
-        name: As a person reads it.
-        folder: Where its files lie.
-        identity: Content hash of what it is; under another identity it is evaluated anew.
+        name: What messages call it.
+        folder: Where its files are.
+        identity: Content hash of what it is; a subject whose identity has changed is evaluated again.
         kind: ``model``, ``backbone`` for a model without its head, or ``bm25``.
         model: The folder of the saved model; for BM25 it does not exist.
         host: The host that opens it.
-        frozen: Whether other subjects share its backbone, so that token states are worth keeping.
-        multiply_adds: Of its head, for one token; for the estimate of the time.
+        frozen: Whether other subjects share its backbone, so that its token states are worth keeping.
+        multiply_adds: Multiply-adds of its head for one token; for the estimate of the duration.
         out_features: Width of its token embeddings; for the estimate.
-        family: Subjects of one family take as long to encode as one another; for the estimate.
-        kept: Whether its embeddings stay in the cache, for another search or other measures.
-        folds: Whether its head is linear; True where that is not known.
+        family: Subjects of one family take equally long to encode; for the estimate.
+        kept: Whether its embeddings stay in the cache, for a different search or other measures.
+        folds: Whether its head is linear; True if that is not known.
     """
 
     name: str
@@ -53,12 +54,12 @@ class Subject:
 
     @property
     def has_stand_in(self) -> bool:
-        """Whether a linear stand-in of its head is evaluated too: it is not linear, and its token states are kept."""
+        """Whether a linear stand-in of its head is evaluated: the head is non-linear and its token states are kept."""
         return self.kind == "model" and self.frozen and not self.folds
 
 
 def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Subject]:
-    """List the finished trials in the order of the configuration; say what is passed over, and why."""
+    """List the finished trials in the order of the configuration, and report which are skipped and why."""
     folder = ExperimentFolder(config.output)
     subjects, missing = [], []
     for spec in config.heads.variants:
@@ -67,34 +68,34 @@ def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Su
             trial = files.read_trial()
             if trial is None:
                 missing.append(name)
-            elif trial["status"] != "finished":
-                say(f"{name}: passed over, its training failed ({trial.get('error')})")
-            elif trial.get("head_files", {}) != head_files(spec):
-                say(f"{name}: passed over, the file of its head has changed since; run train on this experiment again")
+            elif trial.weights_hash is None:
+                say(f"{name}: skipped, its training failed ({trial.error})")
+            elif trial.head_files != head_files(spec):
+                say(f"{name}: skipped, the file of its head has changed since; train this experiment again")
             else:
                 subjects.append(
                     Subject(
                         name=name,
                         folder=files,
-                        identity=trial["weights_hash"],
+                        identity=trial.weights_hash,
                         kind="model",
                         model=files.model,
-                        host=trial["host"],
+                        host=trial.host,
                         frozen=config.train.trainable == "head",
-                        multiply_adds=trial["multiply_adds"],
-                        out_features=trial["out_features"],
-                        folds=trial["folds"],
+                        multiply_adds=trial.multiply_adds,
+                        out_features=trial.out_features,
+                        folds=trial.folds,
                     )
                 )
     if missing:
-        say(f"passed over, not trained yet: {', '.join(missing)}")
+        say(f"skipped, not trained yet: {', '.join(missing)}")
     return subjects
 
 
 def list_references(
     config: ExperimentConfig, trials: Sequence[Subject], identities: BackboneIdentities, say: Callable[[str], None]
 ) -> list[Subject]:
-    """List the reference rows that the configuration wants, and write into its folder what each is."""
+    """List the configured reference rows, and write the record of each."""
     host = trials[0].host if trials else config.model.host
     untrained = list(_untrained(config, host))
     found: list[Subject] = []
@@ -110,32 +111,33 @@ def list_references(
         elif untrained:
             found.extend(untrained)
         else:
-            say("untrained: passed over, train has not written it; run train on this experiment again")
+            say("untrained: skipped, it has not been written yet; train this experiment again")
     return found
 
 
 def _untrained(config: ExperimentConfig, host: str) -> Iterator[Subject]:
-    """Find the baseline's models as their training started from them; train writes them."""
+    """Find the models from which the training of the baseline started; train writes them."""
     for seed in config.seeds:
         files = ExperimentFolder(config.output).reference("untrained", seed)
-        if files.reference_json.exists():
-            about = read_json(files.reference_json)
-            yield Subject(f"untrained seed {seed}", files, about["weights_hash"], "model", files.model, host, True)
+        record = ReferenceRecord.find(files.reference_json)
+        if record is not None and record.weights_hash is not None:
+            yield Subject(f"untrained seed {seed}", files, record.weights_hash, "model", files.model, host, True)
 
 
-def _pretrained(config: ExperimentConfig, host: str, files: TrialFolder, at_hand: Sequence[Subject]) -> Path:
-    """Return a saved model that has the pretrained backbone: one at hand, or one made for it."""
-    if at_hand:
-        return at_hand[0].model
-    with try_locked(files.path, wait=True):
+def _pretrained(config: ExperimentConfig, host: str, files: TrialFolder, saved: Sequence[Subject]) -> Path:
+    """Return a saved model with the pretrained backbone, which is made if there is none."""
+    if saved:
+        return saved[0].model
+    with locked(files.path / ".lock"):
         if not files.model.exists():
-            adapter, backbone = load_host(host), config.model.backbone
-            head = build_head(config.heads.baseline, adapter.backbone_width(backbone), config.heads.out_features)
-            save_model(adapter.create(backbone, head, config.model.settings()), files.model)
+            adapter, backbone, settings = load_host(host), config.model.backbone, config.model.settings()
+            width = adapter.backbone_width(backbone, settings)
+            head = build_head(config.heads.baseline, width, config.heads.out_features)
+            save_model(adapter.create(backbone, head, settings), files.model)
     return files.model
 
 
 def _describe(files: TrialFolder, name: str, description: str) -> None:
-    about = {"schema_version": SCHEMA_VERSION, "name": name, "description": description, "seed": 0}
-    if not files.reference_json.exists() or read_json(files.reference_json) != about:
-        write_json(files.reference_json, about)
+    record = ReferenceRecord(name=name, description=description, seed=0)
+    if ReferenceRecord.find(files.reference_json) != record:
+        record.write(files.reference_json)

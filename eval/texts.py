@@ -6,7 +6,7 @@ from pathlib import Path
 from eval.runs import decode_id
 from eval.subjects import Subject
 from experiment.collections import Collection
-from experiment.disk.files import SCHEMA_VERSION, read_json, write_json
+from experiment.disk.records import TextsRecord
 
 __all__ = ["write_texts"]
 
@@ -17,16 +17,15 @@ CHARACTERS = 300
 
 
 def write_texts(path: Path, dataset: str, collection: Collection, subjects: Sequence[Subject]) -> None:
-    """Write the texts of all judged queries and of the documents that stand at the top of some subject's run."""
+    """Write the texts of all judged queries and of the documents at the top of some subject's run."""
     runs = [subject.folder.eval_run(dataset) for subject in subjects]
     top = {document for run in runs if run.exists() for document in _top_documents(run)}
-    texts = {
-        "schema_version": SCHEMA_VERSION,
-        "queries": {name: _short(collection.queries[name]) for name in collection.qrels},
-        "documents": {name: _short(collection.corpus[name].passage) for name in sorted(top & collection.corpus.keys())},
-    }
-    if not path.exists() or read_json(path) != texts:
-        write_json(path, texts)
+    texts = TextsRecord(
+        queries={name: _short(collection.queries[name]) for name in collection.qrels},
+        documents={name: _short(collection.corpus[name].passage) for name in sorted(top & collection.corpus.keys())},
+    )
+    if TextsRecord.find(path) != texts:
+        texts.write(path)
 
 
 def _top_documents(run: Path) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""BM25 by bm25s, over the whole text of each document: a reference, and where hard negatives come from."""
+"""BM25 over the full text of each document, by bm25s: a reference row, and the source of hard negatives."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -22,19 +22,18 @@ def bm25_search(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Rank documents for queries by BM25 (Robertson and Zaragoza, 2009; variants: Kamphuis et al., 2020).
 
-    A document that shares no term with a query is not found. Scores are float32; documents of equal score stand by
-    falling priority.
+    Documents that share no term with a query are not returned. Scores are float32; ties are broken by priority.
 
     Args:
         queries: Texts.
         documents: Texts.
-        depth: Documents wanted for each query.
-        priority: (n_documents,) int64; of documents of equal score the one of higher priority stands first.
-        own: (n_queries,) int64, a document that is not found for the query; -1 for none.
-        progress: Called with the share of the queries that are answered since its last call.
+        depth: Documents to return per query.
+        priority: (n_documents,) int64; among documents of equal score, the higher priority ranks first.
+        own: (n_queries,) int64, the document to leave out of each query's ranking; -1 for none.
+        progress: Called with the share of the queries answered since the last call.
 
     Yields:
-        For each query the documents found (n,) int64, best first, and their scores (n,) float32.
+        For each query, the documents (n,) int64, best first, and their scores (n,) float32.
     """
     import bm25s
     import Stemmer

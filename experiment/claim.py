@@ -1,6 +1,5 @@
-"""One output folder holds one experiment, and one process trains in it."""
+"""One output folder holds one experiment, and one process at a time trains in it."""
 
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +8,7 @@ from experiment.config import ExperimentConfig
 from experiment.config.load import dump_config, read_resolved
 from experiment.disk.files import write_text
 from experiment.disk.layout import ExperimentFolder
+from experiment.disk.lock import locked
 from projheads.errors import ProjheadsError
 
 __all__ = ["claim_folder", "refuse_another"]
@@ -26,31 +26,27 @@ MAY_CHANGE = (
     "sweep",
     "eval",
     "train.log_every",
-    "train.checkpoint_every",
+    "train.resume_every",
     "train.trackers",
 )
-"""Keys that may differ from those that the folder's trials were trained with."""
+"""Keys that may change once a folder holds trials."""
 
 
 @contextmanager
 def claim_folder(config: ExperimentConfig) -> Iterator[ExperimentFolder]:
-    """Hold an experiment's folder for this process, and write its resolved configuration.
+    """Lock an experiment's folder for this process and write its resolved configuration.
 
-    More variants and seeds may be asked for in a folder that exists, and everything about the evaluation may change;
-    what the finished trials were trained with may not.
+    In an existing folder, variants and seeds may be added, and everything about the evaluation may change; what the
+    finished trials were trained with may not.
 
     Raises:
-        ProjheadsError: If the folder holds another experiment, or another process works in it.
+        ProjheadsError: If the folder holds a different experiment, or another process is training in it.
     """
     folder = ExperimentFolder(config.output)
     folder.path.mkdir(parents=True, exist_ok=True)
-    with (folder.path / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ProjheadsError(
-                f"{folder.path}: another process works in this folder; wait for it or stop it"
-            ) from None
+    with locked(folder.path / ".lock", wait=False) as held:
+        if not held:
+            raise ProjheadsError(f"{folder.path}: another process is using this folder; wait for it or stop it")
         folder.remove_leftovers()
         if folder.trials():
             refuse_another(config, read_resolved(folder.path, config.heads.files))
@@ -59,22 +55,22 @@ def claim_folder(config: ExperimentConfig) -> Iterator[ExperimentFolder]:
 
 
 def refuse_another(config: ExperimentConfig, there: ExperimentConfig) -> None:
-    """Check that an output folder's trials were trained as a configuration says.
+    """Check that the trials in an output folder were trained with a given configuration.
 
     Args:
-        config: The configuration at hand.
-        there: The one that ``config.output`` holds.
+        config: The new configuration.
+        there: The configuration stored in ``config.output``.
 
     Raises:
-        ProjheadsError: If they were trained otherwise; it names a key that differs.
+        ProjheadsError: If a key that must not change differs; the line names it.
     """
     ours, theirs = _flat(config.model_dump(mode="json")), _flat(there.model_dump(mode="json"))
     for key in sorted(ours.keys() | theirs.keys()):
         changeable = any(key == name or key.startswith(f"{name}.") for name in MAY_CHANGE)
         if not changeable and ours.get(key) != theirs.get(key):
             raise ProjheadsError(
-                f"{config.output}: holds another experiment ({key} is {theirs.get(key)!r} there and {ours.get(key)!r} "
-                "here); give this one another `output`, or delete the folder"
+                f"{config.output}: holds a different experiment ({key} is {theirs.get(key)!r} there and "
+                f"{ours.get(key)!r} here); set a different `output`, or delete the folder"
             )
 
 

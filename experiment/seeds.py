@@ -1,4 +1,4 @@
-"""Separate random streams from one seed."""
+"""Independent random streams derived from one seed."""
 
 import hashlib
 
@@ -9,14 +9,14 @@ __all__ = ["numpy_generator", "seed_for", "torch_generator"]
 
 
 def seed_for(seed: int, *stream: str | int) -> int:
-    """Derive the seed of a stream, so that streams of one seed share nothing.
+    """Derive the seed of a stream; the streams of one seed are independent.
 
     Args:
         seed: The trial's seed.
-        stream: Name of the stream, with an index behind it where a stream is drawn from anew, for instance each step.
+        stream: Name of the stream, followed by indices if there is one stream per step, for instance.
 
     Returns:
-        An integer of 63 bits.
+        A 63-bit integer.
     """
     text = "/".join(str(part) for part in (seed, *stream))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

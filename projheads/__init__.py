@@ -1,6 +1,6 @@
 """Pluggable projection heads for ColBERT models.
 
-Public names are imported when they are first used, so that ``import projheads`` does not import torch.
+Public names are imported on first use, so ``import projheads`` does not import torch.
 """
 
 import importlib
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from projheads.build import build_head
     from projheads.cost import HeadCost, head_cost, head_warnings
     from projheads.errors import ProjheadsError
-    from projheads.export import export_checkpoint, fold_checkpoint, swap_checkpoint
+    from projheads.export import export_model, fold_model, swap_model
     from projheads.folding import fold, folds
     from projheads.head import Head
     from projheads.init import list_inits, register_init
@@ -31,9 +31,9 @@ __all__ = [
     "build_head",
     "check_head",
     "check_spec",
-    "export_checkpoint",
+    "export_model",
     "fold",
-    "fold_checkpoint",
+    "fold_model",
     "folds",
     "head_class",
     "head_cost",
@@ -47,15 +47,15 @@ __all__ = [
     "maxsim_nway",
     "register_head",
     "register_init",
-    "swap_checkpoint",
     "swap_head",
+    "swap_model",
 ]
 
 _MODULES = {
     "build": ["build_head"],
     "cost": ["HeadCost", "head_cost", "head_warnings"],
     "errors": ["ProjheadsError"],
-    "export": ["export_checkpoint", "fold_checkpoint", "swap_checkpoint"],
+    "export": ["export_model", "fold_model", "swap_model"],
     "folding": ["fold", "folds"],
     "head": ["Head"],
     "init": ["list_inits", "register_init"],

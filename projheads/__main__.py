@@ -1,27 +1,31 @@
-"""``python -m projheads list | show | check | fold | export | swap``: the heads, and checkpoints that hold them."""
+"""``python -m projheads list | show | check | fold | export | swap``: heads, and the models that contain them."""
 
 import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from projheads.build import build_head
 from projheads.cost import head_cost, head_warnings
 from projheads.errors import ProjheadsError
-from projheads.export import FORMATS, Exported, export_checkpoint, fold_checkpoint, read_texts, swap_checkpoint
+from projheads.export import FORMATS, Exported, export_model, fold_model, read_texts, swap_model
+from projheads.hosts.base import OpenOptions
 from projheads.init import find_init, list_inits
+from projheads.listing import Block, Table, print_blocks
 from projheads.presets import list_presets, preset, resolve_preset
 from projheads.registry import head_doc, head_options, import_head_file, list_heads
 from projheads.spec import to_text
-from projheads.terminal import Block, Table, print_blocks
 from projheads.testing import check_head
+
+_Run: TypeAlias = Callable[[argparse.Namespace], tuple[Any, list[Block]]]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, or 2 after one line about the user's mistake."""
-    options = _parser().parse_args(arguments)
+    """Run a command and return its exit code: 0, or 2 after a one-line message about a user error."""
+    options = command_parser().parse_args(arguments)
     try:
         for file in options.heads:
             import_head_file(file)
@@ -29,11 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
     except ProjheadsError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except ModuleNotFoundError as error:  # torch and safetensors are all that the package itself brings
-        print(f"error: this needs {error.name}; a host brings it: pip install 'projheads[pylate]'", file=sys.stderr)
+    except ModuleNotFoundError as error:  # the package installs only torch and safetensors
+        advice = "it comes with a host: pip install 'projheads[pylate]'"
+        print(f"error: {error.name} is not installed; {advice}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("stopped; nothing was left behind", file=sys.stderr)
+        print("stopped; nothing was written", file=sys.stderr)
         return 130
     if options.json:
         print(json.dumps(result, indent=2))
@@ -42,42 +47,47 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m projheads", description="Projection heads for ColBERT models.")
+def command_parser() -> argparse.ArgumentParser:
+    """Return the parser of ``python -m projheads``, with one subparser per command."""
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--json", action="store_true", help="print JSON")
-    shared.add_argument(
-        "--heads", type=Path, action="append", default=[], metavar="FILE", help="a Python file that registers heads"
-    )
-    models = argparse.ArgumentParser(add_help=False)
-    models.add_argument("model", metavar="MODEL", help="a checkpoint of PyLate or sentence-transformers")
+    shared.add_argument("--json", action="store_true", help="print the result as JSON")
+    heads_help = "a Python file that registers heads; may be repeated"
+    shared.add_argument("--heads", type=Path, action="append", default=[], metavar="FILE", help=heads_help)
+    model = argparse.ArgumentParser(add_help=False)
+    model.add_argument("model", metavar="MODEL", help="a model folder or hub name (PyLate or sentence-transformers)")
+    model.add_argument("--revision", help="commit, branch or tag of a model on the hub")
+    model.add_argument("--trust-remote-code", action="store_true", help="let code that comes with the model run")
+    description = "Inspect projection heads; fold, export or replace the head of a trained ColBERT model."
+    parser = argparse.ArgumentParser(prog="python -m projheads", description=description)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    listing = commands.add_parser("list", parents=[shared], help="list heads and presets")
-    listing.set_defaults(run=_list)
-    show = commands.add_parser("show", parents=[shared], help="show one head's options and cost")
+
+    def add(name: str, run: _Run, does: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        description = f"{does[0].upper()}{does[1:]}."
+        command = commands.add_parser(name, parents=[shared, *parents], help=does, description=description)
+        command.set_defaults(run=run)
+        return command
+
+    add("list", _list, "list heads, presets and initialisations")
+    show = add("show", _show, "show the options and cost of a head")
     show.add_argument("spec", metavar="SPEC", help='a head or preset, such as lateon or "ffn(depth=3)"')
-    show.add_argument("--in", dest="in_features", type=int, default=768, help="width of token states (default 768)")
-    show.add_argument("--out", dest="out_features", type=int, default=128, help="width of embeddings (default 128)")
-    show.set_defaults(run=_show)
-    check = commands.add_parser("check", parents=[shared], help="run the conformance suite on the heads of a file")
+    width = "width of the backbone's token states (default: %(default)s)"
+    show.add_argument("--in", dest="in_features", type=int, default=768, metavar="WIDTH", help=width)
+    width = "width of the token embeddings (default: %(default)s)"
+    show.add_argument("--out", dest="out_features", type=int, default=128, metavar="WIDTH", help=width)
+    check = add("check", _check, "run the conformance suite on the heads in a file")
     check.add_argument("file", metavar="FILE", help="a Python file that registers heads")
-    check.set_defaults(run=_check)
-    fold = commands.add_parser("fold", parents=[shared, models], help="write a stock checkpoint with a single matrix")
-    fold.add_argument("out", type=Path, metavar="OUT", help="the folder to write; there must be none")
-    fold.set_defaults(run=_fold)
-    export = commands.add_parser("export", parents=[shared, models], help="write a checkpoint in another form")
-    export.add_argument("out", type=Path, metavar="OUT", help="the folder to write; there must be none")
-    export.add_argument("--to", required=True, metavar="FORM", help=f"one of {', '.join(FORMATS)}")
-    export.set_defaults(run=_export)
-    swap = commands.add_parser("swap", parents=[shared, models], help="write a checkpoint with another head")
+    fold = add("fold", _fold, "replace the head with one equivalent matrix; the result opens without projheads", model)
+    export = add("export", _export, "write the model in a format that opens without projheads", model)
+    export.add_argument("--to", required=True, metavar="FORM", help=f"the format: {', '.join(FORMATS)}")
+    swap = add("swap", _swap, "write the model with a different head", model)
     swap.add_argument("spec", metavar="SPEC", help="the new head")
-    swap.add_argument("out", type=Path, metavar="OUT", help="the folder to write; there must be none")
-    swap.add_argument(
-        "--init", default="preserve", help="preserve (default): the embeddings stay; or another of `list`"
-    )
-    swap.add_argument("--seed", type=int, default=0, help="what first weights are drawn from (default 0)")
-    swap.add_argument("--texts", type=Path, metavar="FILE", help="texts, one a line, for an init that looks at data")
-    swap.set_defaults(run=_swap)
+    for command in (fold, export, swap):
+        command.add_argument("out", type=Path, metavar="OUT", help="the folder to write; must not exist")
+    init = "preserve (default) keeps the embeddings; `list` shows the other initialisations"
+    swap.add_argument("--init", default="preserve", help=init)
+    swap.add_argument("--seed", type=int, default=0, help="seed of the initial weights (default: %(default)s)")
+    texts = "texts, one per line, for data-dependent initialisations"
+    swap.add_argument("--texts", type=Path, metavar="FILE", help=texts)
     return parser
 
 
@@ -117,12 +127,12 @@ def _show(options: argparse.Namespace) -> tuple[Any, list[Block]]:
     costs = [
         ("parameters", f"{cost.parameters:,}"),
         ("multiply-adds per token", f"{cost.multiply_adds:,}"),
-        ("folds to one matrix", "yes" if cost.folds else f"no, because of {cost.why_not}"),
+        ("folds into one matrix", "yes" if cost.folds else f"no, because of {cost.why_not}"),
     ]
     blocks += ["", head_doc(resolved.name), "", Table("cost", costs), *(f"warning: {line}" for line in warnings)]
     if schema:
-        takes = [(option.name, to_text(option.default), option.kind) for option in schema]
-        blocks += ["", Table("options, their defaults and types", takes)]
+        known = [(option.name, to_text(option.default), option.kind) for option in schema]
+        blocks += ["", Table("options (name, default, type)", known)]
     return result, blocks
 
 
@@ -132,28 +142,32 @@ def _check(options: argparse.Namespace) -> tuple[Any, list[Block]]:
 
 
 def _fold(options: argparse.Namespace) -> tuple[Any, list[Block]]:
-    return _told(fold_checkpoint(options.model, options.out))
+    return _report(fold_model(options.model, options.out, _opening(options)))
 
 
 def _export(options: argparse.Namespace) -> tuple[Any, list[Block]]:
-    return _told(export_checkpoint(options.model, options.out, to=options.to))
+    return _report(export_model(options.model, options.out, _opening(options), to=options.to))
 
 
 def _swap(options: argparse.Namespace) -> tuple[Any, list[Block]]:
     texts = read_texts(options.texts) if options.texts else []
-    made = swap_checkpoint(options.model, options.spec, options.out, init=options.init, seed=options.seed, texts=texts)
-    return _told(made)
+    chosen = {"init": options.init, "seed": options.seed, "texts": texts}
+    return _report(swap_model(options.model, options.spec, options.out, _opening(options), **chosen))
 
 
-def _told(made: Exported) -> tuple[Any, list[Block]]:
+def _opening(options: argparse.Namespace) -> OpenOptions:
+    return OpenOptions(options.revision, options.trust_remote_code)
+
+
+def _report(made: Exported) -> tuple[Any, list[Block]]:
     before, after = made.parameters
     rows = [
         ("head", f"{made.head}, {made.in_features} -> {made.out_features}, {before:,} parameters"),
-        ("in its place", f"{made.replacement}, {after:,} parameters"),
+        ("replaced by", f"{made.replacement}, {after:,} parameters"),
         ("opens in", ", ".join(made.opens_in)),
         ("size", f"{made.bytes / 1e6:.1f} MB"),
     ]
-    rows.insert(2, ("difference", f"at most {made.difference:.1e} in an element of an embedding of norm 1"))
+    rows.insert(2, ("difference", f"at most {made.difference:.1e} per element of an embedding of norm 1"))
     return dataclasses.asdict(made), [Table(f"written: {made.out}", rows)]
 
 

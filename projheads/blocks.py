@@ -1,4 +1,4 @@
-"""The parts that several heads are made of."""
+"""Building blocks shared by several heads."""
 
 from typing import Literal, TypeAlias
 
@@ -22,46 +22,46 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 def make_activation(name: ActivationName | GateName) -> nn.Module:
-    """Make the element-wise function of that name; gelu is the exact one, with erf."""
+    """Return the activation with this name; gelu is exact (erf), not the tanh approximation."""
     return _ACTIVATIONS[name]()
 
 
 def hidden_width(head: str, in_features: int, hidden_features: int | None, factor: float | None) -> int:
-    """Choose an intermediate width: given, a factor of the input's, or as wide as the input.
+    """Resolve an intermediate width, given directly or as a factor; the default is the width of the input.
 
     Args:
-        head: Name of the head, for the error's line.
+        head: Name of the head, for error messages.
         in_features: Width of the input.
-        hidden_features: The width itself, or None.
-        factor: The width divided by ``in_features``, or None; the product is rounded to a whole number.
+        hidden_features: The width, or None.
+        factor: The width divided by ``in_features``, or None; the product is rounded to an integer.
 
     Raises:
         ProjheadsError: If both are given or the width is below 1.
     """
     if hidden_features is not None and factor is not None:
-        raise ProjheadsError(f'head "{head}": give hidden_features or factor, not both')
+        raise ProjheadsError(f'head "{head}": set hidden_features or factor, not both')
     width = round(in_features * factor) if factor is not None else hidden_features
     width = in_features if width is None else width
     if width < 1:
-        raise ProjheadsError(f'head "{head}": an intermediate width of {width} is below 1')
+        raise ProjheadsError(f'head "{head}": the intermediate width is {width}; it must be at least 1')
     return width
 
 
 def check_dropout(head: str, dropout: float) -> None:
-    """Check that a probability of dropping is in [0, 1).
+    """Check a dropout probability.
 
     Raises:
-        ProjheadsError: If it is not.
+        ProjheadsError: If it is not in [0, 1).
     """
     if not 0 <= dropout < 1:
-        raise ProjheadsError(f'head "{head}": dropout={dropout} is not in [0, 1)')
+        raise ProjheadsError(f'head "{head}": dropout={dropout} must be in [0, 1)')
 
 
 class DenseLayer(nn.Module):
     """One layer with the reference semantics of ``Dense`` in PyLate and sentence-transformers >= 5.7.
 
-    y = dropout(act(W x [+ b])) [+ x, or + R x where the widths differ]: the skip is added after the activation, R has
-    no bias. Parameters have the reference's names: ``linear.weight``, ``linear.bias``, ``residual.weight``.
+    y = dropout(act(W x [+ b])) [+ x, or + R x if the widths differ]: the skip is added after the activation, and R has
+    no bias. Parameters are named as in the reference: ``linear.weight``, ``linear.bias``, ``residual.weight``.
     """
 
     def __init__(
@@ -88,11 +88,11 @@ class DenseLayer(nn.Module):
 
     @property
     def activation_function(self) -> nn.Module:
-        """The activation, by the reference's name."""
+        """The activation, under its name in the reference."""
         return self.activation
 
     def reset_parameters(self) -> None:
-        """Draw W, b and R anew with torch's default for linear layers."""
+        """Reinitialise W, b and R with torch's default for linear layers."""
         for linear in self.output_layers():
             linear.reset_parameters()
 
@@ -104,9 +104,9 @@ class DenseLayer(nn.Module):
         return y
 
     def nonlinear_part(self) -> str | None:
-        """Name the activation unless it is the identity."""
+        """Return the activation's name, or None for the identity."""
         return None if self.activation_name == "identity" else f"the activation {self.activation_name}"
 
     def output_layers(self) -> list[nn.Linear]:
-        """List W and, where there is one, R."""
+        """Return W and, if present, R."""
         return [self.linear] if self.residual is None else [self.linear, self.residual]

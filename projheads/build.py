@@ -1,4 +1,4 @@
-"""From a spec to a head with its first weights."""
+"""Builds an initialised head from a spec."""
 
 import torch
 from torch import Tensor, nn
@@ -23,22 +23,22 @@ def build_head(
     sample: Tensor | None = None,
     old: nn.Module | None = None,
 ) -> Head:
-    """Build a head on the CPU; all randomness comes from the generator, none from the global random state.
+    """Build a head on the CPU. Only the generator provides randomness, never the global random state.
 
     Args:
-        spec: A head or a preset, or its text form.
+        spec: A head or preset, as a spec or as text.
         in_features: Width of the backbone's token states.
         out_features: Width of a token embedding.
         init: One of :func:`projheads.init.list_inits`.
-        generator: A CPU generator; None for one with seed 0. The same state gives the same bits.
-        sample: Token states (n, in_features), for the initialisations that look at data.
-        old: The head whose map ``preserve`` takes over: any that :func:`projheads.folding.fold` takes.
+        generator: A CPU generator; None for one with seed 0. The same state gives bitwise the same weights.
+        sample: Token states (n, in_features), for data-dependent initialisations.
+        old: The head whose map ``preserve`` takes over; any module accepted by :func:`projheads.folding.fold`.
 
     Returns:
-        The head, in training mode; its ``spec`` is the given one as :func:`projheads.registry.check_spec` returns it.
+        The head, in training mode; its ``spec`` is the given one as returned by :func:`projheads.registry.check_spec`.
 
     Raises:
-        ProjheadsError: If a name, an option or a width is wrong, or the head does not allow the initialisation.
+        ProjheadsError: If a name, option or width is invalid, or the head does not support the initialisation.
     """
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     with torch.device("cpu"):
@@ -49,17 +49,17 @@ def build_head(
 
 
 def construct_head(spec: HeadSpec | str, in_features: int, out_features: int) -> Head:
-    """Call the constructor of a head with checked options; for heads that hold another head.
+    """Construct a head with checked options; for heads that contain another head.
 
-    Weights are drawn as that constructor draws them, from torch's global random state.
+    The constructor draws the weights, from torch's global random state.
 
     Raises:
-        ProjheadsError: If a name, an option or a width is wrong.
+        ProjheadsError: If a name, option or width is invalid.
     """
     spec = check_spec(spec)
     for name, width in (("in_features", in_features), ("out_features", out_features)):
         if width < 1:
-            raise ProjheadsError(f'head "{spec.name}": {name} is {width}; a width is at least 1')
+            raise ProjheadsError(f'head "{spec.name}": {name} is {width}; it must be at least 1')
     resolved = resolve_preset(spec)
     head = head_class(resolved.name)(in_features, out_features, **resolved.options)
     head.spec = spec

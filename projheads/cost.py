@@ -1,4 +1,4 @@
-"""What a head costs, and what its widths promise in vain."""
+"""The cost of a head, and warnings about widths that add nothing."""
 
 import copy
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ __all__ = ["HeadCost", "head_cost", "head_warnings"]
 
 @dataclass(frozen=True)
 class HeadCost:
-    """What a head costs.
+    """The cost of a head.
 
     Attributes:
-        parameters: Number of trainable numbers.
-        multiply_adds: Multiply-adds of matrix products for one token at inference, unfolded: each entry of each
-            matrix counts 1, those in skips too. Biases, activations, skips without a matrix and the element-wise
-            product of a gate are not counted: they are of the order of the widths, not of their products.
-        folds: Whether the head is one matrix at inference, which then costs in_features * out_features.
-        why_not: The part that keeps it from folding, or None.
+        parameters: Number of trainable parameters.
+        multiply_adds: Matrix-product multiply-adds for one token at inference, unfolded: one for each entry of each
+            matrix, including those in skips. Biases, activations, identity skips and the element-wise product of a
+            gate are not counted, because they grow with the widths rather than with their products.
+        folds: Whether the head is one matrix at inference, which costs in_features * out_features.
+        why_not: The part that prevents folding, or None.
     """
 
     parameters: int
@@ -32,7 +32,7 @@ class HeadCost:
 
 
 def head_cost(head: Head) -> HeadCost:
-    """Measure the cost of a head; multiply-adds are counted by torch's FlopCounterMode over one token."""
+    """Measure the cost of a head; torch's FlopCounterMode counts the multiply-adds of one token."""
     copied = copy.deepcopy(head).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         copied(reference_tensor(head).new_zeros(1, head.in_features))
@@ -45,10 +45,10 @@ def head_cost(head: Head) -> HeadCost:
 
 
 def head_warnings(head: Head) -> list[str]:
-    """Say in one line each what is allowed but hardly meant.
+    """Return one line for each legal but probably unintended property.
 
-    A linear head whose matrix has a lower rank than ``out_features`` (more outputs than inputs, or a narrow layer in
-    between) spends dimensions of the index on nothing.
+    A linear head whose matrix has rank below ``out_features`` (more outputs than inputs, or a narrow layer in between)
+    wastes dimensions of the index.
     """
     if not folds(head):
         return []
@@ -56,6 +56,6 @@ def head_warnings(head: Head) -> list[str]:
     if rank >= head.out_features:
         return []
     return [
-        f"{head_label(head)} is linear and of rank {rank}, so {head.out_features} out_features hold no more than "
+        f"{head_label(head)} is linear with rank {rank}, so {head.out_features} out_features carry no more than "
         f"{rank} would; lower out_features or widen the head"
     ]

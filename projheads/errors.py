@@ -1,4 +1,4 @@
-"""The errors of a user's making: one small hierarchy, one clear line each."""
+"""User errors: a small hierarchy, with one clear line per error."""
 
 import difflib
 from collections.abc import Iterable
@@ -7,15 +7,15 @@ __all__ = ["ProjheadsError", "UnknownNameError", "did_you_mean", "unknown_name"]
 
 
 class ProjheadsError(ValueError):
-    """A mistake in what the user gave: its text is one line that says where it is and what to do.
+    """An error in the user's input; the message is one line that says what is wrong, where, and what to do.
 
-    It is a ValueError, so that pydantic collects it with the other mistakes of a file. Commands print that line and
-    exit with code 2; they show no traceback for it.
+    It is a ValueError so that pydantic reports it together with the other errors in a file. Commands print the line
+    without a traceback and exit with code 2.
     """
 
 
 class UnknownNameError(ProjheadsError):
-    """A name that is not known: of a head, an option, a dataset, a measure or a configuration key."""
+    """An unknown name: of a head, option, dataset, measure or configuration key."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -25,15 +25,15 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError:
-    """Make the error for an unknown name.
+    """Return the error for an unknown name.
 
     Args:
-        kind: What the name stands for, in the singular: ``"head"``, ``"measure"``.
+        kind: What is named, in the singular: ``"head"``, ``"measure"``.
         name: The name as the user wrote it.
-        known: The names that would have been accepted.
+        known: The accepted names.
 
     Returns:
-        An error whose line names what is known and what was probably meant.
+        An error that lists the known names and suggests the closest one.
     """
     names = sorted(known)
     return UnknownNameError(f'unknown {kind} "{name}"; known: {", ".join(names)}{did_you_mean(name, names)}')

@@ -1,4 +1,4 @@
-"""Several linear layers as one: the same embeddings at the cost of a single matrix."""
+"""Fold several linear layers into one: the same embeddings for the cost of a single matrix."""
 
 import copy
 
@@ -14,14 +14,14 @@ _LINEAR_MODULES = (nn.Linear, nn.Identity, nn.Dropout)
 
 
 def folds(head: nn.Module) -> bool:
-    """Tell whether :func:`fold` takes this head."""
+    """Return whether :func:`fold` accepts this head."""
     return nonlinear_part(head) is None
 
 
 def nonlinear_part(head: nn.Module) -> str | None:
-    """Name what keeps a module from being one matrix and bias at inference; None if nothing does.
+    """Name the part that keeps a module from being one matrix and bias at inference; None if there is none.
 
-    A head answers for itself; so does any module with a ``nonlinear_part`` method. Of torch's own modules, linear
+    Heads, and any module with a ``nonlinear_part`` method, answer for themselves. Of torch's own modules, linear
     layers, identities, dropout (which does nothing at inference) and sequences of these are linear.
     """
     if isinstance(head, nn.Sequential):
@@ -37,17 +37,17 @@ def nonlinear_part(head: nn.Module) -> str | None:
 def fold(head: nn.Module) -> nn.Linear:
     """Fold a linear head into one layer that computes what the head computes at inference.
 
-    y = W x + b is read off a float64 copy: b = f(0) and the columns of W are f(e_i) - b. The input is left as it is.
+    y = W x + b is read from a float64 copy: b = f(0) and the columns of W are f(e_i) - b. The input is not changed.
 
     Args:
         head: A head, or a sequence of linear layers.
 
     Returns:
-        A new layer, with a bias only where f(0) is not 0, in the dtype and on the device of the head's weights, in
+        A new layer, with a bias only if f(0) is not 0, in the dtype and on the device of the head's weights, in
         the head's mode. In float32 its embeddings agree with the head's to 1e-6 after L2 normalisation.
 
     Raises:
-        ProjheadsError: If the head is not linear; the line names the part that is not.
+        ProjheadsError: If the head is not linear; the message names the part that is not.
     """
     part = nonlinear_part(head)
     if part is not None:

@@ -1,4 +1,4 @@
-"""What a head is: the one interface that hosts, training, folding and checks rely on."""
+"""The interface of a head, which hosts, training, folding and checks rely on."""
 
 import itertools
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ __all__ = ["Head", "head_label", "reference_tensor"]
 
 
 class Head(nn.Module):
-    """A projection head: maps every token state by itself, (..., in_features) -> (..., out_features).
+    """A projection head: maps each token state independently, (..., in_features) -> (..., out_features).
 
-    A head file subclasses it, gives a constructor ``(in_features, out_features, *, options...)``, ``forward`` and
-    ``reset_parameters``. The other methods say what a head allows beyond that; their defaults claim nothing.
+    Subclasses define a constructor ``(in_features, out_features, *, options...)``, ``forward`` and
+    ``reset_parameters``. The other methods are optional and declare what else a head supports.
 
     Attributes:
         in_features: Width of the backbone's token states.
@@ -35,38 +35,38 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def reset_parameters(self) -> None:
-        """Draw every parameter anew, as a fresh constructor does."""
+        """Reinitialise every parameter, as the constructor does."""
         raise NotImplementedError
 
     def nonlinear_part(self) -> str | None:
-        """Name what keeps the head from being one matrix and bias at inference; None if nothing does."""
-        return f"{type(self).__name__}, which does not say that it is linear"
+        """Name the part that prevents folding into one matrix and bias at inference, or None for a linear head."""
+        return f"{type(self).__name__}, which does not declare that it is linear"
 
     def output_layers(self) -> Sequence[nn.Linear]:
-        """List the layers whose outputs, summed, are the head's output: scaling them all scales the embeddings."""
+        """Return the layers whose outputs sum to the head's output; scaling them all scales the embeddings."""
         return ()
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
-        """Take over a linear map, in place: compute weight x + bias at inference, and stay trainable in every part.
+        """Take over a linear map in place: compute weight x + bias at inference, with every parameter still trainable.
 
-        Called without gradient on a head as its constructor left it. A branch that must add nothing starts with only
-        its last layer at zero, so that every parameter moves within two steps; :mod:`projheads.preserve` has the parts.
+        Called with gradients disabled on a newly constructed head. In a branch that must contribute nothing, only the
+        last layer is zero, so that every parameter moves within two steps; :mod:`projheads.preserve` has the helpers.
 
         Args:
             weight: (out_features, in_features) float64 on the CPU.
-            bias: (out_features,) likewise; None for no bias.
+            bias: (out_features,) float64 on the CPU, or None.
 
         Raises:
-            ProjheadsError: If the head can not compute that map; the line says why not.
+            ProjheadsError: If the head cannot compute the map; the message says why.
         """
-        raise ProjheadsError(f"{type(self).__name__} does not say how it takes over a linear map")
+        raise ProjheadsError(f"{type(self).__name__} does not implement preserve, so it cannot take over a linear map")
 
 
 def reference_tensor(module: nn.Module) -> Tensor:
-    """Return the first parameter or buffer: its dtype and device are those that the module computes in."""
+    """Return the first parameter or buffer, whose dtype and device represent the module's."""
     return next(itertools.chain(module.parameters(), module.buffers()))
 
 
 def head_label(module: nn.Module) -> str:
-    """Return what a message calls a head: its spec, or its class where it was not built from one."""
+    """Return the name of a head for messages: its spec, or its class if it was not built from a spec."""
     return f"head {getattr(module, 'spec', type(module).__name__)}"

@@ -1,8 +1,7 @@
-"""Known heads under a name of their own. Imports no torch.
+"""Named presets for known heads. Does not import torch.
 
-Hidden widths are as released; a preset takes any ``in_features`` and ``out_features`` all the same. The presets of the
-paper's family have the form of its blocks; where its text, as known to us, fixes no width or activation, the head's
-defaults stand.
+Hidden widths are as released, but a preset accepts any ``in_features`` and ``out_features``. The ``paper_*`` presets
+follow the paper's blocks; if the text available to us gives no width or activation, they use the head's defaults.
 """
 
 from dataclasses import dataclass
@@ -20,8 +19,8 @@ class Preset:
     """A known head.
 
     Attributes:
-        spec: The registered head that it is, with its options.
-        source: Where it is known from.
+        spec: The registered head and its options.
+        source: Where it comes from.
     """
 
     spec: HeadSpec
@@ -57,17 +56,17 @@ _PRESETS = {
 
 
 def list_presets() -> list[str]:
-    """List the presets' names in alphabetical order."""
+    """Return the names of the presets in alphabetical order."""
     return sorted(_PRESETS)
 
 
 def preset(name: str) -> Preset:
-    """Return the preset of a name that :func:`list_presets` has."""
+    """Return a preset by a name from :func:`list_presets`."""
     return _PRESETS[name]
 
 
 def resolve_preset(spec: HeadSpec) -> HeadSpec:
-    """Return the spec that a preset's name stands for, or the spec itself where its name is not a preset's.
+    """Expand a preset into its spec; other specs are returned unchanged.
 
     Raises:
         ProjheadsError: If a preset is given options.
@@ -75,5 +74,6 @@ def resolve_preset(spec: HeadSpec) -> HeadSpec:
     if spec.name not in _PRESETS:
         return spec
     if spec.options:
-        raise ProjheadsError(f'"{spec.name}" is a preset and takes no options; write {_PRESETS[spec.name].spec} out')
+        written_out = _PRESETS[spec.name].spec
+        raise ProjheadsError(f'"{spec.name}" is a preset and takes no options; write {written_out} instead')
     return _PRESETS[spec.name].spec

@@ -1,4 +1,4 @@
-"""The heads that exist, by name, and the options that each of them takes."""
+"""The registry of heads, by name, and the options of each."""
 
 import functools
 import hashlib
@@ -37,19 +37,19 @@ __all__ = [
 ENTRY_POINT_GROUP = "projheads.heads"
 
 _HEADS: dict[str, type[Head]] = {}
-_FILES: dict[str, tuple[Path, str]] = {}  # name of a head -> the user's file that registered it, and its SHA-256
+_FILES: dict[str, tuple[Path, str]] = {}  # head -> the user's file that registered it and its SHA-256
 
 HeadClass = TypeVar("HeadClass", bound=type[Head])
 
 
 @dataclass(frozen=True)
 class HeadOption:
-    """One option of a head, read off its constructor.
+    """An option of a head, read from its constructor.
 
     Attributes:
         name: The option's name.
-        annotation: The type that the constructor declares.
-        default: The value where none is given.
+        annotation: The declared type.
+        default: The default value.
     """
 
     name: str
@@ -63,18 +63,18 @@ class HeadOption:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The words that the option takes, if it takes only certain ones."""
+        """The allowed words, if the option is restricted to certain words."""
         return _choices(self.annotation)
 
 
 def register_head(name: str) -> Callable[[HeadClass], HeadClass]:
-    """Register the class below as the head of that name.
+    """Register the decorated class as a head.
 
-    The class is a :class:`~projheads.head.Head`; its constructor is ``(in_features, out_features, *, options...)``
-    where every option has a type and a default: that signature is the option schema.
+    The class must subclass :class:`~projheads.head.Head`. Its constructor is ``(in_features, out_features, *,
+    options...)``; every option has a type and a default, and this signature is the option schema.
 
     Raises:
-        ProjheadsError: If the name is taken or the constructor has another form.
+        ProjheadsError: If the name is taken or the constructor has a different form.
     """
 
     def register(cls: HeadClass) -> HeadClass:
@@ -91,7 +91,7 @@ def register_head(name: str) -> Callable[[HeadClass], HeadClass]:
 
 
 def list_heads() -> list[str]:
-    """List the registered names in alphabetical order: every file of projheads/heads/ and every entry point."""
+    """Return the registered names in alphabetical order, from projheads/heads/ and all entry points."""
     _discover()
     return sorted(_HEADS)
 
@@ -100,7 +100,7 @@ def head_class(name: str) -> type[Head]:
     """Return the class registered under a name.
 
     Raises:
-        UnknownNameError: If there is none.
+        UnknownNameError: If no head has this name.
     """
     _discover()
     if name not in _HEADS:
@@ -109,29 +109,29 @@ def head_class(name: str) -> type[Head]:
 
 
 def head_options(name: str) -> dict[str, HeadOption]:
-    """Return the options of a head by name, in the order of its constructor."""
+    """Return the options of a head by name, in constructor order."""
     return _read_options(name, head_class(name))
 
 
 def head_doc(name: str) -> str:
-    """Return the docstring of a head's file, with formula and source, or its class's where the file has none."""
+    """Return the docstring of a head's module, with formula and source, or else that of its class."""
     cls = head_class(name)
     return inspect.cleandoc(sys.modules[cls.__module__].__doc__ or cls.__doc__ or f"{name}: no docstring")
 
 
 def check_spec(spec: HeadSpec | str) -> HeadSpec:
-    """Check that a head and all its options exist and have the declared types, without building it.
+    """Check that a head and its options exist and have the declared types, without building it.
 
     Args:
-        spec: A spec, its text form, or a preset's name.
+        spec: A head or preset, as a spec or as text.
 
     Returns:
-        The spec with its values in the declared types: whole numbers as floats where the option is a float, words as
-        heads where the option is a head. A preset keeps its name.
+        The spec with its values converted to the declared types: integers to floats, words to heads. A preset keeps its
+        name.
 
     Raises:
-        ProjheadsError: If a head, an option or a word is unknown or a value has the wrong type. Whether a value is in
-            range is for the head to say when it is built.
+        ProjheadsError: If a head, option or word is unknown or a value has the wrong type. The head checks ranges when
+            it is built.
     """
     spec = HeadSpec.parse(spec) if isinstance(spec, str) else spec
     if resolve_preset(spec) is not spec:
@@ -140,23 +140,23 @@ def check_spec(spec: HeadSpec | str) -> HeadSpec:
 
 
 def check_options(name: str, cls: type[Head], options: Mapping[str, OptionValue]) -> dict[str, OptionValue]:
-    """Check options against the constructor of a class and convert them to the declared types."""
+    """Check options against a class's constructor and convert them to the declared types."""
     schema = _read_options(name, cls)
     checked: dict[str, OptionValue] = {}
     for option, value in options.items():
         if option not in schema:
             if not schema:
-                raise ProjheadsError(f'head "{name}" takes no options, so not "{option}"')
+                raise ProjheadsError(f'head "{name}" takes no options, but "{option}" was given')
             raise unknown_name(f"option of head {name}", option, schema)
         checked[option] = _convert_option(name, schema[option], value)
     return checked
 
 
 def import_head_file(path: str | Path) -> list[str]:
-    """Run a Python file that registers heads and return their names; the same file is not run twice.
+    """Run a Python file that registers heads and return their names; an unchanged file runs only once.
 
     Raises:
-        ProjheadsError: If there is no such file, it can not be run, or it registers nothing.
+        ProjheadsError: If the file does not exist, raises an error, or registers nothing.
     """
     path = Path(path)
     known = set(list_heads())
@@ -178,13 +178,13 @@ def import_head_file(path: str | Path) -> list[str]:
         raise ProjheadsError(f"{path}: {type(error).__name__}: {error}") from error
     added = sorted(set(_HEADS) - known)
     if not added:
-        raise ProjheadsError(f'{path}: registers no head; write @register_head("name") above its class')
+        raise ProjheadsError(f'{path}: registers no head; decorate its class with @register_head("name")')
     _FILES.update(dict.fromkeys(added, identity))
     return added
 
 
 def head_files(spec: HeadSpec) -> dict[str, str]:
-    """Return the SHA-256 of the user's file behind each head of a spec that comes from one, nested heads included."""
+    """Return the SHA-256 of the user's file for each user-defined head in a spec, including nested heads."""
     spec = resolve_preset(spec)
     found = {spec.name: _FILES[spec.name][1]} if spec.name in _FILES else {}
     for value in spec.options.values():
@@ -205,8 +205,8 @@ def _discover() -> None:
             raise
         except Exception as error:
             raise ProjheadsError(
-                f'entry point "{entry_point.name} = {entry_point.value}" of {ENTRY_POINT_GROUP} does not load: '
-                f"{type(error).__name__}: {error}; mend or uninstall its package"
+                f'entry point "{entry_point.name} = {entry_point.value}" of {ENTRY_POINT_GROUP} cannot be loaded: '
+                f"{type(error).__name__}: {error}; fix or uninstall its package"
             ) from error
 
 
@@ -216,7 +216,7 @@ def _read_options(name: str, cls: type[Head]) -> dict[str, HeadOption]:
     hints = typing.get_type_hints(cls.__init__)
     _self, *parameters = inspect.signature(cls.__init__).parameters.values()
     if [parameter.name for parameter in parameters[:2]] != ["in_features", "out_features"]:
-        raise ProjheadsError(f'head "{name}": its constructor must begin (self, in_features, out_features, *, ...)')
+        raise ProjheadsError(f'head "{name}": its constructor must start (self, in_features, out_features, *, ...)')
     options = {}
     for parameter in parameters[2:]:
         declared = parameter.kind is parameter.KEYWORD_ONLY and parameter.default is not parameter.empty
@@ -239,7 +239,7 @@ def _convert_option(head: str, option: HeadOption, value: OptionValue) -> Option
 
 
 def _convert(value: OptionValue, annotation: Any) -> OptionValue:
-    """Return the value in the declared type; TypeError if it has another."""
+    """Convert a value to the declared type, or raise TypeError."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin in (Union, types.UnionType):
         for member in arguments:

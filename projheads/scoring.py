@@ -1,18 +1,18 @@
-"""MaxSim, the score of late interaction: the one definition, and faster ways to the same numbers.
+"""MaxSim, the score of late interaction: a reference implementation and faster equivalents.
 
     score(q, d) = sum over query tokens i of  max over document tokens j of  <q_i, d_j>
 
-(Khattab and Zaharia, 2020, arXiv:2004.12832). A masked document token is left out of the maximum and a masked query
-token out of the sum; neither is multiplied by 0, which would let padding win over a negative similarity.
+(Khattab and Zaharia, 2020, arXiv:2004.12832). Masked document tokens are excluded from the maximum and masked query
+tokens from the sum; neither is multiplied by 0, which would let padding beat a negative similarity.
 
-Similarities are computed and summed in float32, whatever the precision of the embeddings and of an autocast region
-around the call (float64 stays float64). A document without a single token to score gets ``LOWEST_SCORE``, finite so
-that a loss over it is finite, and no gradient.
+Similarities are computed and summed in float32, whatever the precision of the embeddings or of a surrounding autocast
+region (float64 stays float64). A document with no unmasked token scores ``LOWEST_SCORE``, which is finite so that the
+loss is finite, and gets no gradient.
 
-Backends: ``reference`` is the definition written down; ``blocked`` never holds the similarities of more than a block of
-documents; ``fused`` runs the Triton kernels of late-interaction-kernels, which multiply in half precision and therefore
-take half-precision embeddings only; ``auto`` takes ``fused`` where it can run, else ``blocked`` on a CPU or a CUDA
-device, and ``reference`` on devices of other kinds.
+Backends: ``reference`` is the literal definition. ``blocked`` never holds the similarities of more than one block of
+documents. ``fused`` runs the Triton kernels of late-interaction-kernels, which multiply in half precision and so accept
+only half-precision embeddings. ``auto`` uses ``fused`` if it can run, else ``blocked`` on CPU and CUDA devices, and
+``reference`` on other devices.
 """
 
 import importlib.util
@@ -31,10 +31,10 @@ __all__ = ["BACKENDS", "LOWEST_SCORE", "Backend", "maxsim", "maxsim_nway"]
 Backend = Literal["auto", "reference", "blocked", "fused"]
 BACKENDS: tuple[Backend, ...] = ("auto", "reference", "blocked", "fused")
 
-# The score of a document without tokens: below every score of unit vectors, and of weight exactly 0 in a softmax.
+# The score of a document without tokens: below every score of unit vectors, with weight exactly 0 in a softmax.
 LOWEST_SCORE = -1.0e4
 
-# Similarities held at once: about what a core's cache takes on a CPU, 256 MiB of float32 elsewhere.
+# Similarities held at once: about the size of a core's cache on a CPU, 256 MiB of float32 elsewhere.
 _BLOCK_ON_CPU = 2**19
 _BLOCK_ELSEWHERE = 2**26
 
@@ -52,15 +52,15 @@ def maxsim(
     Args:
         queries: Token embeddings (Bq, Lq, d).
         documents: Token embeddings (Bd, Ld, d).
-        queries_mask: Tokens that are summed, bool (Bq, Lq); None for all.
-        documents_mask: Tokens that the maximum goes over, bool (Bd, Ld); None for all.
+        queries_mask: Tokens included in the sum, bool (Bq, Lq); None for all.
+        documents_mask: Tokens included in the maximum, bool (Bd, Ld); None for all.
         backend: One of ``BACKENDS``.
 
     Returns:
         Scores (Bq, Bd), float32 (float64 for float64 embeddings).
 
     Raises:
-        ProjheadsError: Shapes that do not fit, an unknown backend, or ``fused`` where it can not run.
+        ProjheadsError: If shapes do not match, the backend is unknown, or ``fused`` cannot run.
     """
     _check("maxsim", queries, documents, 3, queries_mask, documents_mask)
     backend = _choose(backend, queries, documents)
@@ -85,16 +85,16 @@ def maxsim_nway(
     Args:
         queries: Token embeddings (B, Lq, d).
         documents: Token embeddings (B, n, Ld, d).
-        queries_mask: Tokens that are summed, bool (B, Lq); None for all.
-        documents_mask: Tokens that the maximum goes over, bool (B, n, Ld); None for all. A missing document is one
-            without tokens.
+        queries_mask: Tokens included in the sum, bool (B, Lq); None for all.
+        documents_mask: Tokens included in the maximum, bool (B, n, Ld); None for all. Mask
+            every token of a missing document.
         backend: One of ``BACKENDS``.
 
     Returns:
         Scores (B, n), float32 (float64 for float64 embeddings).
 
     Raises:
-        ProjheadsError: Shapes that do not fit, an unknown backend, or ``fused`` where it can not run.
+        ProjheadsError: If shapes do not match, the backend is unknown, or ``fused`` cannot run.
     """
     _check("maxsim_nway", queries, documents, 4, queries_mask, documents_mask)
     backend = _choose(backend, queries, documents)
@@ -105,7 +105,7 @@ def maxsim_nway(
 
 
 def _best(queries: Tensor, documents: Tensor, documents_mask: Tensor | None, backend: Backend) -> Tensor:
-    """Return the best similarity of every query token with every document of its group.
+    """Return the maximum similarity of each query token with each document of its group.
 
     Args:
         queries: (G, R, d), the R query tokens of each group.
@@ -114,7 +114,7 @@ def _best(queries: Tensor, documents: Tensor, documents_mask: Tensor | None, bac
         backend: ``reference`` or ``blocked``.
 
     Returns:
-        (G, N, R), float32 or float64; without meaning where a document has no token.
+        (G, N, R), float32 or float64; undefined for documents without tokens.
     """
     documents = _zero_masked(documents, documents_mask)
     with torch.autocast(queries.device.type, enabled=False):
@@ -132,10 +132,10 @@ def _best_reference(queries: Tensor, documents: Tensor, documents_mask: Tensor |
 
 
 class _BestBlocked(torch.autograd.Function):
-    """``_best_reference`` in blocks of documents, keeping for the backward pass only where each maximum was.
+    """``_best_reference`` in blocks of documents, saving only the position of each maximum for the backward pass.
 
-    Token embeddings are addressed as rows of one matrix (G * N * L, d). Documents lie on the first axis of a block's
-    product, so that the maximum runs down columns, which a CPU does many columns at a time.
+    Token embeddings are addressed as rows of one matrix (G * N * L, d). Documents are the first axis of a block's
+    product so that the maximum runs down columns, which a CPU vectorises over columns.
     """
 
     @staticmethod
@@ -170,8 +170,8 @@ class _BestBlocked(torch.autograd.Function):
             summed = F.embedding_bag(winners, document_rows, mode="sum", per_sample_weights=weights)
             queries_gradient = summed.view(queries.shape).to(queries.dtype)
         if ctx.needs_input_grad[1]:
-            # Sorted by winning row, the query tokens that chose a row lie side by side: one bag for each row, in a
-            # fixed order, where an atomic add would not be reproducible.
+            # Sorting by winning row makes the query tokens that chose a row adjacent: one bag per row, in a fixed
+            # order, whereas an atomic add would not be reproducible.
             winners, position = torch.sort(where.flatten(), stable=True)
             starts = torch.searchsorted(winners, torch.arange(document_rows.shape[0], device=winners.device))
             chosen_by = position // (count * tokens) * tokens + position % tokens
@@ -182,7 +182,7 @@ class _BestBlocked(torch.autograd.Function):
 
 
 def _scored_first(documents: Tensor, documents_mask: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return each document's rows with the scored ones first (G, N, L), and how many those are (G, N) on the CPU."""
+    """Return each document's rows with the unmasked ones first (G, N, L), and their number (G, N) on the CPU."""
     rows = torch.arange(documents[..., 0].numel(), device=documents.device).view(documents.shape[:3])
     if documents_mask is None:
         return rows, torch.full(documents.shape[:2], documents.shape[2])
@@ -191,9 +191,9 @@ def _scored_first(documents: Tensor, documents_mask: Tensor | None) -> tuple[Ten
 
 
 def _first_equal(similarities: Tensor, best: Tensor) -> Tensor:
-    """Return where along axis 2 of (g, n, l, r) ``best`` (g, n, r) first stands; overwrites ``similarities``.
+    """Return the first index along axis 2 of (g, n, l, r) that equals ``best`` (g, n, r); overwrites ``similarities``.
 
-    Three vectorised passes; ``max`` with indices takes twice as long on a CPU.
+    Makes three vectorised passes; ``max`` with indices takes twice as long on a CPU.
     """
     last = similarities.shape[2] - 1
     countdown = torch.arange(last, -1, -1, dtype=similarities.dtype, device=similarities.device)
@@ -201,7 +201,7 @@ def _first_equal(similarities: Tensor, best: Tensor) -> Tensor:
 
 
 def _blocks(best: Tensor, length: int) -> Iterator[tuple[slice, slice]]:
-    """Cut (G, N) into blocks whose similarities with the R query tokens stay within the limit, or single documents."""
+    """Split (G, N) into blocks whose similarities with R query tokens fit the limit, of at least one document each."""
     groups, count, tokens = best.shape
     limit = _BLOCK_ON_CPU if best.device.type == "cpu" else _BLOCK_ELSEWHERE
     documents = max(1, limit // (length * tokens))
@@ -216,33 +216,33 @@ def _lowest_if_empty(scores: Tensor, documents_mask: Tensor | None) -> Tensor:
 
 
 def _wide(embeddings: Tensor) -> Tensor:
-    """Convert to the precision that similarities are computed in."""
+    """Convert to the precision used for similarities."""
     return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
 
 
 def _zero_masked(embeddings: Tensor, mask: Tensor | None) -> Tensor:
-    """Put zero vectors where the mask excludes: a query token then adds 0 to the sum, and no NaN reaches a gradient."""
+    """Zero the excluded vectors, so that query tokens add 0 to the sum and no NaN reaches a gradient."""
     return embeddings if mask is None else embeddings.masked_fill(~mask[..., None], 0.0)
 
 
 def _fused(queries: Tensor, documents: Tensor, queries_mask: Tensor | None, documents_mask: Tensor | None) -> Tensor:
     from late_interaction_kernels.autograd import maxsim as kernel
 
-    # The kernels never see a document without tokens: its first token stands in, and its score is replaced.
+    # The kernels cannot score a document without tokens, so its first token is unmasked and its score replaced later.
     tokens = documents_mask
     if documents_mask is not None:
         tokens = documents_mask.clone()
         tokens[..., 0] |= ~documents_mask.any(-1)
     queries = _zero_masked(queries, queries_mask)
     documents = _zero_masked(documents, documents_mask)
-    # The kernels' quick backward pass adds atomically, in no fixed order.
+    # The kernels' fast backward pass adds atomically, in no fixed order.
     backward = "lowmem" if torch.are_deterministic_algorithms_enabled() else None
     scores: Tensor = kernel(queries, documents, q_mask=queries_mask, d_mask=tokens, backward=backward)
     return _lowest_if_empty(scores, documents_mask)
 
 
 def _choose(backend: Backend, queries: Tensor, documents: Tensor) -> Backend:
-    """Resolve ``auto``, and refuse ``fused`` where it can not run."""
+    """Resolve ``auto``, and raise an error if ``fused`` was requested and cannot run."""
     if backend not in BACKENDS:
         raise unknown_name("MaxSim backend", backend, BACKENDS)
     if backend in ("reference", "blocked"):
@@ -258,15 +258,15 @@ def _choose(backend: Backend, queries: Tensor, documents: Tensor) -> Backend:
 def _why_not_fused(queries: Tensor, documents: Tensor) -> str | None:
     width = queries.shape[-1]
     if not queries.is_cuda:
-        return f"needs a CUDA device, the embeddings are on {queries.device.type}"
+        return f"needs a CUDA device, but the embeddings are on {queries.device.type}"
     if importlib.util.find_spec("late_interaction_kernels") is None:
         return "needs the package late-interaction-kernels"
     if queries.dtype not in (torch.float16, torch.bfloat16) or documents.dtype != queries.dtype:
-        return f"multiplies in half precision, the embeddings are {queries.dtype} and {documents.dtype}"
+        return f"needs half-precision embeddings, not {queries.dtype} and {documents.dtype}"
     if width % 8 or not 8 <= width <= 256:
-        return f"needs embeddings whose width is a multiple of 8 up to 256, not {width}"
+        return f"needs an embedding width that is a multiple of 8 and at most 256, not {width}"
     if torch.cuda.get_device_capability(queries.device)[0] < 8:
-        return "needs a card of compute capability 8 or newer"
+        return "needs a GPU with compute capability 8.0 or higher"
     return None
 
 
@@ -278,11 +278,11 @@ def _check(
     queries_mask: Tensor | None,
     documents_mask: Tensor | None,
 ) -> None:
-    """Raise one line for tensors that do not go together."""
+    """Raise an error if shapes or dtypes do not match."""
     if queries.ndim != 3 or documents.ndim != dimensions or queries.shape[-1] != documents.shape[-1]:
         wanted = "(Bd, Ld, d)" if dimensions == 3 else "(B, n, Ld, d)"
         got = f"{tuple(queries.shape)} and {tuple(documents.shape)}"
-        raise ProjheadsError(f"{function}: wants queries (Bq, Lq, d) and documents {wanted}, got {got}")
+        raise ProjheadsError(f"{function}: expected queries (Bq, Lq, d) and documents {wanted}, got {got}")
     if 0 in queries.shape or 0 in documents.shape:
         got = f"{tuple(queries.shape)} and {tuple(documents.shape)}"
         raise ProjheadsError(f"{function}: queries and documents need at least one text and one token, got {got}")

@@ -1,4 +1,4 @@
-"""The name of a head with its options, as text, as JSON and as a folder name. Imports no torch."""
+"""The name and options of a head, as text, JSON and a folder name. Does not import torch."""
 
 import ast
 import hashlib
@@ -19,7 +19,7 @@ OptionValue: TypeAlias = Union[bool, int, float, str, tuple["OptionValue", ...],
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "none": None}
-# What reads back unmistakably without its quotes: a word that is not true, false or none, and a number without sign.
+# Values that are unambiguous without quotes: words other than true, false and none, and unsigned numbers.
 _PLAIN_IN_SLUG = re.compile(r'true|false|none|[0-9]+(\.[0-9]+)?|"(?!(true|false|none)")[a-z_][a-z0-9_]*"')
 _SLUG_LENGTH = 100
 
@@ -28,17 +28,17 @@ _SLUG_LENGTH = 100
 class HeadSpec:
     """A head's registered name and the options that differ from its defaults.
 
-    The text form, ``ffn(depth=2, activation="gelu")``, is what people write and read; it parses back to an equal
-    spec. Two specs are equal when their names and options are, in whatever order the options were given.
-    Whether the name and the options exist is not checked here but by :func:`projheads.registry.check_spec`.
+    The text form, ``ffn(depth=2, activation="gelu")``, parses back to an equal spec. Specs are equal if their names and
+    options are, regardless of the order of the options. :func:`projheads.registry.check_spec`, not this class, checks
+    whether the name and options exist.
 
     Attributes:
-        name: Lower-case name of a registered head or of a preset.
+        name: Lower-case name of a registered head or preset.
         options: Options by name; lists become tuples, and the mapping is read-only.
 
     Raises:
-        ProjheadsError: If a name is not lower-case letters, digits and underscores or is a Python keyword, or a value
-            is of another type.
+        ProjheadsError: If a name contains anything but lower-case letters, digits and underscores or is a Python
+            keyword, or if a value has an unsupported type.
     """
 
     name: str
@@ -53,40 +53,40 @@ class HeadSpec:
 
     @classmethod
     def parse(cls, text: str) -> "HeadSpec":
-        """Read the text form: ``linear``, ``ffn(depth=2)``, ``residual(inner=glu(activation="silu"), scale=0.5)``.
+        """Parse the text form: ``linear``, ``ffn(depth=2)``, ``residual(inner=glu(activation="silu"), scale=0.5)``.
 
         Values are numbers, ``true``, ``false``, ``none``, quoted or bare words, tuples ``(1536, 768)`` and nested
-        heads, which need their parentheses: ``glu()``.
+        heads, which require parentheses: ``glu()``.
 
         Raises:
-            ProjheadsError: If the text has another form; the line gives the position, counted from 1.
+            ProjheadsError: If the text is malformed; the message gives the position, counted from 1.
         """
         return _Parser(text).spec()
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "HeadSpec":
-        """Make a spec from what :meth:`to_dict` gives, as read from JSON.
+        """Create a spec from the output of :meth:`to_dict`, as read from JSON.
 
         Raises:
-            ProjheadsError: If a key is missing or unknown, or a value has a type that no option has.
+            ProjheadsError: If a key is missing or unknown, or a value has an unsupported type.
         """
         if not isinstance(data.get("name"), str) or not isinstance(data.get("options", {}), Mapping):
-            raise ProjheadsError(f'a head is written {{"name": ..., "options": {{...}}}}, not {dict(data)!r}')
+            raise ProjheadsError(f'a head must be written as {{"name": ..., "options": {{...}}}}, not {dict(data)!r}')
         unknown = sorted(str(key) for key in set(data) - {"name", "options"})
         if unknown:
             raise ProjheadsError(f'head "{data["name"]}": unknown key "{unknown[0]}"; known: name, options')
         return cls(data["name"], data.get("options", {}))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return ``{"name": ..., "options": {...}}`` of JSON types; nested specs have the same form."""
+        """Return ``{"name": ..., "options": {...}}`` with JSON types; nested specs have the same form."""
         return {"name": self.name, "options": {option: _to_json(value) for option, value in self.options.items()}}
 
     @property
     def slug(self) -> str:
-        """A folder name that no other spec has: ``ffn-activation=gelu-depth=2``.
+        """A unique folder name: ``ffn-activation=gelu-depth=2``.
 
-        Options stand in alphabetical order. Where a value can not stand in a folder name as it is, a hash of the whole
-        spec follows the readable part.
+        Options are in alphabetical order. If a value cannot be part of a folder name, a hash of the spec follows the
+        readable part.
         """
         values = {option: to_text(value) for option, value in sorted(self.options.items())}
         words = "-".join([self.name, *(f"{option}={value}" for option, value in values.items())])
@@ -119,7 +119,7 @@ class HeadSpec:
 def _check_name(kind: str, name: str) -> None:
     if not _NAME.fullmatch(name) or keyword.iskeyword(name):
         raise ProjheadsError(
-            f'{kind} name "{name}": use lower-case letters, digits and underscores, a letter first, no Python keyword'
+            f'{kind} name "{name}": use lower-case letters, digits and underscores, letter first, and no Python keyword'
         )
 
 
@@ -132,7 +132,7 @@ def _freeze(option: str, value: Any) -> OptionValue:
         raise ProjheadsError(f'option "{option}": {value} is not a finite number')
     if value is None or isinstance(value, bool | int | float | str | HeadSpec):
         return value
-    raise ProjheadsError(f'option "{option}": {value!r} is no number, text, truth value, tuple or head')
+    raise ProjheadsError(f'option "{option}": {value!r} must be a number, string, boolean, tuple or head')
 
 
 def _to_json(value: OptionValue) -> Any:
@@ -148,11 +148,11 @@ def _call(name: str, options: Mapping[str, OptionValue], *, canonical: bool = Fa
 
 
 def to_text(value: OptionValue, *, canonical: bool = False) -> str:
-    """Write an option's value as it stands in a spec.
+    """Return an option's value as written in a spec.
 
     Args:
         value: The value.
-        canonical: Whether the options of nested heads are put in alphabetical order.
+        canonical: Whether to sort the options of nested heads alphabetically.
     """
     if isinstance(value, HeadSpec):
         return value._canonical if canonical else _call(value.name, value.options)
@@ -165,7 +165,7 @@ def to_text(value: OptionValue, *, canonical: bool = False) -> str:
 
 
 class _Parser:
-    """Python's own grammar for calls and literals, narrowed to what a spec may hold."""
+    """Python's grammar for calls and literals, restricted to what a spec can contain."""
 
     def __init__(self, text: str) -> None:
         self.text = text.strip().replace("\n", " ")

@@ -1,4 +1,4 @@
-"""Another head in a model that exists already: found, replaced, everything else kept."""
+"""Replace the head of an existing model and keep everything else."""
 
 import torch
 from torch import Tensor, nn
@@ -21,33 +21,33 @@ def swap_head(
     sample: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Head:
-    """Replace the projection of a model in memory; its backbone, prefixes, lengths and masks stay as they are.
+    """Replace the projection of a model in memory; its backbone, prefixes, lengths and masks do not change.
 
     The projection is found in PyLate's ``ColBERT`` and sentence-transformers' ``MultiVectorEncoder`` (a ``Dense``, a
     chain of them, or a head of ours), Stanford's ``HF_ColBERT`` (``linear``) and colpali-engine's models
-    (``custom_text_proj``). The first two save and load the new head as it stands. Stanford's and colpali-engine's own
-    loaders know one linear layer: give them ``fold`` of the trained head in its place before saving.
+    (``custom_text_proj``). The first two save and load the new head. Stanford's and colpali-engine's own loaders know
+    only a linear layer: replace the trained head by its ``fold`` before saving.
 
     Args:
         model: The host's own model; changed in place.
-        spec: The new head: a spec, its text or a preset's name, which gets the old one's widths; or a built head.
-        init: One of :func:`projheads.init.list_inits`. None is ``preserve`` for a spec, so that the model goes on from
-            the embeddings that it gives now, and a built head's own weights.
-        sample: Token states (n, in_features) for the initialisations that look at data.
+        spec: The new head: a spec, its text or a preset's name, built with the old head's widths; or a built head.
+        init: One of :func:`projheads.init.list_inits`. None means ``preserve`` for a spec, so that the embeddings
+            stay the same, and a built head's own weights otherwise.
+        sample: Token states (n, in_features) for the initialisations that use data.
         generator: A CPU generator; None for one with seed 0.
 
     Returns:
         The new head, part of the model: on the device, in the dtype and in the training mode of the old one.
 
     Raises:
-        ProjheadsError: If the model has no projection that is known here, the widths do not fit, or the new head does
-            not allow the initialisation; the model is then as it was.
+        ProjheadsError: If the model has no known projection, the widths do not fit, or the new head does not allow the
+            initialisation; the model is then unchanged.
     """
     found = find_projection(model)
     if isinstance(spec, Head):
         head = spec
         if not hasattr(head, "spec"):
-            raise ProjheadsError(f"{head_label(head)} has no spec to save it by; make it with build_head")
+            raise ProjheadsError(f"{head_label(head)} has no spec, so it cannot be saved; build it with build_head")
         if init is not None:
             generator = torch.Generator().manual_seed(0) if generator is None else generator
             initialise(head, init, generator=generator, sample=sample, old=found.head)

@@ -1,6 +1,6 @@
-"""The conformance suite: what every head must do, whoever wrote it.
+"""The conformance suite that every head must pass, including third-party heads.
 
-A third party runs ``check_head("my_head")`` in a test of its own.
+Call ``check_head("my_head")`` in your own tests.
 """
 
 import json
@@ -25,16 +25,16 @@ _HALF_TOLERANCE = {torch.bfloat16: 0.1, torch.float16: 0.02}
 
 
 class CheckError(ProjheadsError):
-    """A head fails a check of the suite; the line names the head, the check and what was seen."""
+    """A head failed a check; the message names the head, the check and the finding."""
 
 
 class _SkippedError(Exception):
-    """A check that can not be made here."""
+    """A check that does not apply."""
 
 
 @dataclass(frozen=True)
 class _Subject:
-    """The head under test: how to build it, and at which widths."""
+    """The head under test: how to build it, and with which widths."""
 
     label: str
     spec: HeadSpec | None
@@ -43,11 +43,11 @@ class _Subject:
     out_features: int
 
     def head(self, seed: int = 0) -> Head:
-        """Build the head at its widths from a seed."""
+        """Build the head from a seed."""
         return self.build(self.in_features, self.out_features, seed)
 
     def trained(self) -> Head:
-        """Build the head and move every parameter off its first value, so that no zero at the start hides a part."""
+        """Build the head and perturb every parameter, so that no initial zero hides a part."""
         head = self.head()
         with torch.no_grad():
             for seed, parameter in enumerate(head.parameters()):
@@ -55,7 +55,7 @@ class _Subject:
         return head
 
     def tokens(self, *leading: int) -> Tensor:
-        """Make token states (*leading, in_features)."""
+        """Return random token states (*leading, in_features)."""
         return _random(*leading, self.in_features, seed=7)
 
 
@@ -63,17 +63,17 @@ def check_head(head: str | HeadSpec | type[Head], *, in_features: int = 24, out_
     """Run the conformance suite on a head.
 
     Args:
-        head: A registered name, a preset, a spec or its text form; or a class that is not registered, which is then
-            built with its defaults and spared the checks of its spec.
-        in_features: Width of the token states to test with.
-        out_features: Width of the token embeddings to test with.
+        head: A registered name, a preset, a spec or its text form; or an unregistered class, which is built with its
+            defaults and skips the checks that need a spec.
+        in_features: Width of the test token states.
+        out_features: Width of the test token embeddings.
 
     Returns:
-        The names of the checks that were made, in order.
+        The names of the checks that were run, in order.
 
     Raises:
         CheckError: At the first check that fails.
-        ProjheadsError: If the head can not be built.
+        ProjheadsError: If the head cannot be built.
     """
     subject = _make_subject(head, in_features, out_features)
     made = []
@@ -93,7 +93,7 @@ def check_head(head: str | HeadSpec | type[Head], *, in_features: int = 24, out_
 
 
 def list_checks() -> dict[str, str]:
-    """Return what each check asks, by name, in the order in which they are made."""
+    """Return the description of each check by name, in order."""
     return {name: str(check.__doc__) for name, check in _CHECKS.items()}
 
 
@@ -125,7 +125,7 @@ def _require(condition: bool, seen: str) -> None:
 
 
 def _check_attributes(subject: _Subject) -> None:
-    """The head knows its widths, and its defaults have the types that its constructor declares."""
+    """The head has its widths as attributes, and its defaults have their declared types."""
     head = subject.head()
     widths = (head.in_features, head.out_features)
     _require(widths == (subject.in_features, subject.out_features), f"in_features, out_features are {widths}")
@@ -135,7 +135,7 @@ def _check_attributes(subject: _Subject) -> None:
 
 
 def _check_spec(subject: _Subject) -> None:
-    """The spec survives its text and its JSON form and builds the same bits again."""
+    """The spec round-trips through text and JSON and builds the same weights again."""
     spec = subject.spec
     if spec is None:
         raise _SkippedError
@@ -149,11 +149,11 @@ def _check_spec(subject: _Subject) -> None:
         again = build_head(
             copied, subject.in_features, subject.out_features, generator=torch.Generator().manual_seed(0)
         )
-        _require(_same_weights(again, head), f"built from its {form} form it has other weights")
+        _require(_same_weights(again, head), f"built from its {form} form, it has different weights")
 
 
 def _check_shapes(subject: _Subject) -> None:
-    """(..., in_features) becomes (..., out_features) for any leading dimensions, none and empty ones included."""
+    """(..., in_features) becomes (..., out_features) for any leading dimensions, including none and empty ones."""
     head = subject.head().eval()
     for leading in ((), (5,), (2, 3), (2, 3, 4), (0,), (2, 0)):
         shape = tuple(head(subject.tokens(*leading)).shape)
@@ -162,18 +162,21 @@ def _check_shapes(subject: _Subject) -> None:
 
 
 def _check_widths(subject: _Subject) -> None:
-    """Equal widths and more outputs than inputs work too, or are refused with a ProjheadsError."""
+    """Equal widths and more outputs than inputs work, or raise a ProjheadsError."""
     for in_features, out_features in ((16, 16), (8, 16)):
         try:
             head = subject.build(in_features, out_features, 0).eval()
         except ProjheadsError:
             continue
         shape = tuple(head(_random(3, in_features, seed=7)).shape)
-        _require(shape == (3, out_features), f"built {in_features} -> {out_features} it gives {shape} for 3 tokens")
+        _require(
+            shape == (3, out_features),
+            f"built as {in_features} -> {out_features}, it returns shape {shape} for 3 tokens",
+        )
 
 
 def _check_input_kept(subject: _Subject) -> None:
-    """Forward leaves its input as it is."""
+    """Forward does not modify its input."""
     x = subject.tokens(3, 4)
     kept = x.clone()
     subject.head()(x)
@@ -181,10 +184,10 @@ def _check_input_kept(subject: _Subject) -> None:
 
 
 def _check_initialised(subject: _Subject) -> None:
-    """No weight is left uninitialised, by the constructor or by reset_parameters."""
+    """Neither the constructor nor reset_parameters leaves a weight uninitialised."""
     enabled = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    # In this mode torch fills memory that is only allocated with NaN.
+    # In this mode torch fills uninitialised memory with NaN.
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         head = subject.head()
@@ -197,25 +200,25 @@ def _check_initialised(subject: _Subject) -> None:
             parameter.fill_(torch.nan)
     head.reset_parameters()
     for name, parameter in head.named_parameters():
-        _require(bool(parameter.isfinite().all()), f"reset_parameters leaves {name} as it was")
+        _require(bool(parameter.isfinite().all()), f"reset_parameters does not set {name}")
 
 
 def _check_determinism(subject: _Subject) -> None:
-    """The seed alone decides the weights; building and inference leave the global random state untouched."""
+    """Only the seed determines the weights; building and inference do not change the global random state."""
     before = torch.get_rng_state()
     first, again, other = subject.head(0), subject.head(0), subject.head(1)
-    _require(torch.equal(before, torch.get_rng_state()), "building it moves the global random state")
-    _require(_same_weights(first, again), "two heads of one seed differ")
+    _require(torch.equal(before, torch.get_rng_state()), "building it changes the global random state")
+    _require(_same_weights(first, again), "two heads with the same seed differ")
     drawn = any(parameter.numel() > 1 for parameter in first.parameters())
-    _require(not (drawn and _same_weights(first, other)), "heads of two seeds are equal")
+    _require(not (drawn and _same_weights(first, other)), "heads with different seeds are equal")
     x = subject.tokens(5)
     first.eval()
-    _require(torch.equal(first(x), first(x)), "in inference, one input gives two outputs")
-    _require(torch.equal(before, torch.get_rng_state()), "inference moves the global random state")
+    _require(torch.equal(first(x), first(x)), "at inference, the same input gives different outputs")
+    _require(torch.equal(before, torch.get_rng_state()), "inference changes the global random state")
 
 
 def _check_tokens_apart(subject: _Subject) -> None:
-    """A token's embedding depends on that token alone, in inference and in training."""
+    """A token's embedding depends only on that token, at inference and in training."""
     x = subject.tokens(3, 4)
     changed = x.clone()
     changed[0, 0] += 1.0
@@ -226,27 +229,30 @@ def _check_tokens_apart(subject: _Subject) -> None:
             with isolated_random_state(torch.Generator().manual_seed(0)):
                 outputs.append(head(tokens).flatten(0, 1))
         mode = "training" if training else "inference"
-        _require(_close(outputs[0][1:], outputs[1][1:]), f"in {mode}, one token changes the embedding of another")
+        _require(
+            _close(outputs[0][1:], outputs[1][1:]),
+            f"in {mode} mode, one token changes the embedding of a different token",
+        )
     head = subject.trained().eval()
     together = head(x)
     for i in range(3):
-        alone = torch.stack([head(token) for token in x[i]])
-        _require(_close(together[i], alone), "a token alone has another embedding than in a batch")
+        single = torch.stack([head(token) for token in x[i]])
+        _require(_close(together[i], single), "a token has a different embedding in a batch than on its own")
 
 
 def _check_half_precision(subject: _Subject) -> None:
-    """In bfloat16 and float16 the output has that dtype and is near the float32 one."""
+    """In bfloat16 and float16 the output has the same dtype and is close to the float32 output."""
     x = subject.tokens(8)
     exact = subject.head().eval()(x).detach()
     for dtype, tolerance in _HALF_TOLERANCE.items():
         half = subject.head().eval().to(dtype)(x.to(dtype))
-        _require(half.dtype == dtype, f"a {dtype} head gives {half.dtype}")
+        _require(half.dtype == dtype, f"a {dtype} head returns {half.dtype}")
         error = float((half.detach().float() - exact).norm() / exact.norm())
         _require(error < tolerance, f"in {dtype} the output is off by {error:.2g} of its norm")
 
 
 def _check_gradients(subject: _Subject) -> None:
-    """Every parameter, and the input, gets a gradient that is finite and not all 0."""
+    """Every parameter and the input get a finite, nonzero gradient."""
     head = subject.trained()
     x = subject.tokens(64).requires_grad_()
     y = head(x)
@@ -262,7 +268,7 @@ def _check_gradients(subject: _Subject) -> None:
 
 
 def _check_inits(subject: _Subject) -> None:
-    """Every initialisation gives a finite output, or says in a ProjheadsError why it does not apply."""
+    """Every initialisation gives a finite output, or raises a ProjheadsError if it does not apply."""
     if subject.spec is None:
         raise _SkippedError
     sample = subject.tokens(32)
@@ -275,15 +281,15 @@ def _check_inits(subject: _Subject) -> None:
 
 
 def _check_save(subject: _Subject) -> None:
-    """Saved with safetensors and loaded into another head of the same form, it gives the same bits."""
+    """Saved with safetensors and loaded into a second instance, it gives bitwise the same outputs."""
     saved, loaded = subject.trained().eval(), subject.head(1).eval()
     loaded.load_state_dict(safetensors.torch.load(safetensors.torch.save(saved.state_dict())))
     x = subject.tokens(5)
-    _require(torch.equal(saved(x), loaded(x)), "loaded weights give other outputs: some state is not saved")
+    _require(torch.equal(saved(x), loaded(x)), "loaded weights give different outputs: some state is not saved")
 
 
 def _check_compile(subject: _Subject) -> None:
-    """torch.compile traces it as one graph, forward and backward; skipped where torch can not trace."""
+    """torch.compile traces it as one graph, forward and backward; skipped if torch cannot trace."""
     head = subject.head().eval()
     torch.compiler.reset()
     try:
@@ -292,25 +298,25 @@ def _check_compile(subject: _Subject) -> None:
         raise _SkippedError from error
     x = subject.tokens(2, 3)
     y = compiled(x)
-    _require(_close(y, head(x)), "compiled it gives other outputs")
+    _require(_close(y, head(x)), "when compiled, it gives different outputs")
     y.sum().backward()
 
 
 def _check_fold(subject: _Subject) -> None:
-    """Where it says that it is linear, one matrix gives its embeddings to 1e-6; fold leaves it as it is."""
+    """If it claims to be linear, one matrix gives its embeddings to within 1e-6; fold does not modify the head."""
     head = subject.trained().eval()
     if not folds(head):
         raise _SkippedError
     kept = {name: tensor.clone() for name, tensor in head.state_dict().items()}
     folded = fold(head)
-    _require(all(torch.equal(kept[name], tensor) for name, tensor in head.state_dict().items()), "fold changes it")
+    _require(all(torch.equal(kept[name], tensor) for name, tensor in head.state_dict().items()), "fold modifies it")
     x = subject.tokens(64)
     difference = float((_normalise(folded(x)) - _normalise(head(x))).detach().abs().max())
-    _require(difference < 1e-6, f"it says that it is linear, but folded its embeddings differ by {difference:.2g}")
+    _require(difference < 1e-6, f"it claims to be linear, but its folded embeddings differ by {difference:.2g}")
 
 
 def _check_preserve(subject: _Subject) -> None:
-    """Where it takes over a linear map, it does so to 1e-5, and every parameter gets a gradient within two steps."""
+    """If it can take over a linear map, it does so to within 1e-5, and all parameters get a gradient in two steps."""
     weight = _random(subject.out_features, subject.in_features, seed=9)
     head = subject.head().eval()
     try:
@@ -319,7 +325,7 @@ def _check_preserve(subject: _Subject) -> None:
         raise _SkippedError from error
     x = subject.tokens(64)
     difference = float((_normalise(head(x)) - _normalise(x @ weight.T)).detach().abs().max())
-    _require(difference < 1e-5, f"taking over a linear map, it gives embeddings that differ by {difference:.2g}")
+    _require(difference < 1e-5, f"after it takes over a linear map, its embeddings differ by {difference:.2g}")
     without = dict(head.named_parameters())
     for _ in range(2):
         head.zero_grad()
@@ -329,7 +335,7 @@ def _check_preserve(subject: _Subject) -> None:
                 if parameter.grad is not None:
                     parameter.sub_(parameter.grad, alpha=1e-3)
         without = {name: one for name, one in without.items() if one.grad is None or not one.grad.any()}
-    _require(not without, f"after taking over a linear map, {', '.join(without)} get no gradient in two steps")
+    _require(not without, f"after taking over a linear map, {', '.join(without)} get no gradient within two steps")
 
 
 def _normalise(x: Tensor) -> Tensor:

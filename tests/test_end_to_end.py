@@ -121,7 +121,7 @@ def test_a_model_opens_in_the_host_and_has_the_rankings_of_its_run_file(work):
     """MaxSim by hand over what the plain adapter encodes, against the run that the program wrote."""
     run(work, "eval", "out", "--heads", "mine.py")
     folder = next(folder for folder, trial in trials(work).items() if trial["label"] == "linear")
-    model = load_host("auto", checkpoint=folder / "model").load(str(folder / "model"))
+    model = load_host("auto", model_folder=folder / "model").load(str(folder / "model"))
     assert model.host == available_hosts()[0]
     lines = [json.loads(line) for line in (work / "set" / "corpus.jsonl").read_text().splitlines()]
     documents = {line["_id"]: f"{line['title']} {line['text']}" for line in lines}
@@ -156,7 +156,7 @@ def test_a_change_of_the_file_is_a_change_of_the_trial(work):
     (work / "mine.py").write_text(HEAD.replace("self.factor * self", "2 * self.factor * self"))
     try:
         done = run(work, "eval", "out")
-        assert "doubled(factor=3.0) seed 0: passed over, the file of its head has changed" in done.stdout
+        assert "doubled(factor=3.0) seed 0: skipped, the file of its head has changed" in done.stdout
         done = run(work, "train", "try.yaml", "--heads", "mine.py")
         assert done.returncode == 0, done.stderr
         changed = {f for f in trials(work) if f.joinpath("trial.json").stat().st_mtime_ns != stamps[f]}

@@ -1,67 +1,136 @@
-"""``python -m train``: train every variant of an experiment with every seed, or make the tuples for it."""
+"""``python -m train``: train an experiment, or make the tuples for one."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiment.collections import check_source
-from experiment.config import grid_points
-from experiment.config.load import dump_config, load_config, override_heads
-from experiment.console.command import run_command
-from experiment.executors.options import add_executor_options, open_executor
-from train.trackers import check_trackers
+from experiment.console.command import prepare_process, run_command
 
-__all__ = ["main"]
-
-USAGE = """python -m train CONFIG [key=value ...] [--dry-run] [--executor ray]
-       python -m train mine (CONFIG | --source SOURCE) --out FILE
-       python -m train teach FILE --model MODEL --out FILE"""
+__all__ = ["command_parser", "main"]
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Read the command line and do what it asks for; a configuration is checked as a whole before any work.
+def command_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    return _parsers()[0]
+
+
+def main(arguments: Sequence[str]) -> int | None:
+    """Run the command line.
+
+    Returns:
+        The exit code; None for 0.
 
     Raises:
-        ProjheadsError: If the configuration, the data or the output folder cannot be used.
+        ProjheadsError: If the configuration, the data or the output cannot be used.
     """
-    if arguments and arguments[0] in ("mine", "teach"):
-        from train.commands import main_mine, main_teach
+    parser, commands = _parsers()
+    if not arguments or arguments[0] in ("-h", "--help"):
+        parser.parse_args(arguments)
+    if arguments[0] in commands:
+        name, *rest = arguments
+    else:
+        name, rest = "CONFIG", list(arguments)
+    options = commands[name].parse_intermixed_args(rest)
+    # Imported here because it loads torch, which --help does not need.
+    from train import commands as actions
 
-        {"mine": main_mine, "teach": main_teach}[arguments[0]](arguments[1:])
-        return
+    code: int | None = getattr(actions, options.action)(options)
+    return code
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Return the parser of the command line and those of its commands."""
     parser = argparse.ArgumentParser(
-        usage=USAGE,
-        description="Train every variant of an experiment with every seed. Finished trials are not trained again.",
+        prog="python -m train",
+        description="Train the projection heads of an experiment, or make its training tuples.",
+        epilog="Options of a command: python -m train CONFIG --help, python -m train mine --help.",
     )
-    parser.add_argument("config", type=Path, help="the experiment's YAML")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example train.batch_size=16")
-    parser.add_argument("--dry-run", action="store_true", help="check everything and print the resolved YAML")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    _add_experiment(commands)
+    _add_mine(commands)
+    _add_teach(commands)
+    return parser, dict(commands.choices)
+
+
+def _add_experiment(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    from experiment.executors.options import add_executor_options
+
+    parser = commands.add_parser(
+        "CONFIG",
+        prog="python -m train",
+        help="path of an experiment's YAML: train every variant with every seed",
+        description="Train every variant of an experiment with every seed. Finished trials are not trained again, and "
+        "a stopped one resumes.",
+    )
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="the experiment's YAML file")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="override a value of the file, e.g. train.batch_size=16"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check everything and print the resolved YAML, without training"
+    )
     add_executor_options(parser)
     parser.add_argument(
-        "--heads", type=Path, action="append", default=[], metavar="FILE", help="a Python file that registers heads"
+        "--heads",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a Python file that registers heads; may be repeated",
     )
-    options = parser.parse_intermixed_args(arguments)
-    config = load_config(options.config, [*override_heads(options.heads), *options.overrides])
-    check_trackers(config.train.trackers)
-    if options.dry_run:
-        print(dump_config(config), end="")
-        evaluated = [check_source(dataset.source, cache=config.cache) for dataset in config.eval.datasets]
-        for warning in dict.fromkeys([*config.train.data.warnings(config.cache), *filter(None, evaluated)]):
-            print(f"warning: {warning}", file=sys.stderr)
-        points = len(grid_points(config.sweep, config.train))
-        swept = f" x {points} points of the sweep" if config.sweep else ""
-        print(
-            f"{options.config}: {len(config.heads.variants)} variants{swept} x {len(config.seeds)} seeds "
-            f"into {config.output}",
-            file=sys.stderr,
-        )
-        return
-    from train.experiment import run_training
+    parser.set_defaults(action="train_command")
 
-    with open_executor(options) as executor:
-        run_training(config, executor)
+
+def _add_mine(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "mine",
+        help="mine hard negatives with BM25",
+        description="Write the training pairs of a collection with hard negatives from BM25, never a document judged "
+        "relevant.",
+    )
+    parser.add_argument(
+        "config", type=Path, nargs="?", metavar="CONFIG", help="an experiment's YAML file; mines its train.data.source"
+    )
+    parser.add_argument("--source", help="the collection to mine, instead of CONFIG")
+    parser.add_argument("--split", default="train", help="split of the collection given by --source (default: train)")
+    _add_files(parser)
+    parser.add_argument("--negatives", type=int, default=7, help="negatives per pair (default: 7)")
+    parser.add_argument("--from-rank", type=int, default=1, help="first BM25 rank to take negatives from (default: 1)")
+    parser.add_argument("--to-rank", type=int, default=100, help="last BM25 rank to take them from (default: 100)")
+    parser.set_defaults(action="mine_command")
+
+
+def _add_teach(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "teach",
+        help="add a teacher's scores to tuples",
+        description="Copy a file of tuples, adding the scores of a CrossEncoder or a bi-encoder. Rerun an interrupted "
+        "command and it resumes.",
+    )
+    parser.add_argument(
+        "file", type=Path, metavar="FILE", help="a JSONL file of tuples, e.g. of `python -m train mine`"
+    )
+    parser.add_argument("--model", required=True, help="the teacher: a folder or a hub name")
+    parser.add_argument("--source", help="the collection of the file's ids (default: the one it was mined from)")
+    parser.add_argument("--split", help="split of the collection (default: the one it was mined from, or train)")
+    _add_files(parser)
+    parser.add_argument("--batch-size", type=int, default=32, help="texts per batch of the teacher (default: 32)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<n> or mps (default: auto)")
+    parser.set_defaults(action="teach_command")
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    from experiment.collections.sources import DEFAULT_CACHE
+
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the JSONL file to write")
+    parser.add_argument(
+        "--cache", type=Path, default=DEFAULT_CACHE, help=f"folder of downloads (default: {DEFAULT_CACHE})"
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite FILE if it is not the result of this command")
+    parser.add_argument("--dry-run", action="store_true", help="check everything and print what would be done")
 
 
 if __name__ == "__main__":
+    prepare_process()
     sys.exit(run_command(main, sys.argv[1:]))

@@ -1,41 +1,61 @@
-"""``python -m train mine`` and ``python -m train teach``: files of tuples, made in front of a training."""
+"""The commands of ``python -m train``."""
 
 import argparse
-from collections.abc import Sequence
+import sys
 from pathlib import Path
+from typing import Any
 
 from experiment.collections import check_source, open_collection
-from experiment.collections.sources import DEFAULT_CACHE
-from experiment.config.load import load_config
+from experiment.config import grid_points
+from experiment.config.load import dump_config, load_config, override_heads
 from experiment.console.progress import Progress
+from experiment.executors.options import open_executor
 from projheads.errors import ProjheadsError
+from train.data.mine import Mining, mine
 from train.data.tuples_file import read_about, read_tuples
+from train.trackers import check_trackers
 
-__all__ = ["main_mine", "main_teach"]
+__all__ = ["mine_command", "teach_command", "train_command"]
 
 
-def main_mine(arguments: Sequence[str]) -> None:
+def train_command(options: argparse.Namespace) -> int:
+    """Train an experiment, once its configuration is checked.
+
+    Returns:
+        The exit code: 1 if a trial failed.
+
+    Raises:
+        ProjheadsError: If the configuration, the data or the output folder cannot be used.
+    """
+    config = load_config(options.config, [*override_heads(options.heads), *options.overrides])
+    check_trackers(config.train.trackers)
+    if not options.dry_run:
+        from train.experiment import train_experiment
+
+        with open_executor(options) as executor:
+            return int(bool(train_experiment(config, executor)))
+    print(dump_config(config), end="")
+    evaluated = [check_source(dataset.source, cache=config.cache) for dataset in config.eval.datasets]
+    for warning in dict.fromkeys([*config.train.data.warnings(config.cache), *filter(None, evaluated)]):
+        print(f"warning: {warning}", file=sys.stderr)
+    points = len(grid_points(config.sweep, config.train))
+    swept = f" x {points} points of the sweep" if config.sweep else ""
+    print(
+        f"{options.config}: {len(config.heads.variants)} variants{swept} x {len(config.seeds)} seeds "
+        f"into {config.output}",
+        file=sys.stderr,
+    )
+    return 0
+
+
+def mine_command(options: argparse.Namespace) -> None:
     """Mine hard negatives.
 
     Raises:
         ProjheadsError: If the collection, an option or the output cannot be used.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m train mine",
-        description="Write each training pair of a collection with hard negatives by BM25, never a judged positive.",
-    )
-    parser.add_argument("config", type=Path, nargs="?", help="an experiment's YAML, whose train.data.source is mined")
-    parser.add_argument("--source", help="the collection, instead of a YAML")
-    parser.add_argument("--split", default="train", help="the collection's split (default: train)")
-    parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="folder of what is downloaded or made")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the JSONL file that is written")
-    parser.add_argument("--negatives", type=int, default=7, help="negatives of each pair (default: 7)")
-    parser.add_argument("--from-rank", type=int, default=1, help="first BM25 rank that is taken (default: 1)")
-    parser.add_argument("--to-rank", type=int, default=100, help="last BM25 rank that is taken (default: 100)")
-    parser.add_argument("--dry-run", action="store_true", help="check everything and say what would be done")
-    options = parser.parse_args(arguments)
     if (options.config is None) == (options.source is None):
-        raise ProjheadsError("mine: give an experiment's YAML or --source, one of both")
+        raise ProjheadsError("mine: give either an experiment's YAML file or --source")
     source, split, cache = options.source, options.split, options.cache
     if options.config is not None:
         config = load_config(options.config)
@@ -44,50 +64,38 @@ def main_mine(arguments: Sequence[str]) -> None:
         raise ProjheadsError(f"{options.config}: train.data has no `source` to mine")
     if options.from_rank < 1 or not (1 <= options.negatives <= options.to_rank - options.from_rank + 1):
         raise ProjheadsError(
-            f"mine: ranks {options.from_rank} to {options.to_rank} cannot give --negatives {options.negatives}"
+            f"mine: --negatives {options.negatives} do not fit into ranks {options.from_rank} to {options.to_rank}"
         )
-    _check_out(options.out)
+    _check_out(options, "made_by")
     warning = check_source(source, cache=cache)
     if options.dry_run:
         print(
-            f"{source} ({split}) -> {options.out}: {options.negatives} negatives a pair from BM25 ranks "
+            f"{source} ({split}) -> {options.out}: {options.negatives} negatives per pair from BM25 ranks "
             f"{options.from_rank} to {options.to_rank}" + (f"\nwarning: {warning}" if warning else "")
         )
         return
-    from train.data.mine import Mining, mine
-
     with Progress() as progress:
         mining = Mining(options.negatives, options.from_rank, options.to_rank)
-        mine(open_collection(source, split=split, cache=cache), source, mining, options.out, progress)
+        collection = open_collection(source, split=split, cache=cache)
+        if _is_complete(options, mining.about(collection, source)):
+            progress.say(f"{options.out}: already complete")
+            return
+        mine(collection, source, mining, options.out, progress)
         progress.say(f"{options.out}: {mining}")
 
 
-def main_teach(arguments: Sequence[str]) -> None:
+def teach_command(options: argparse.Namespace) -> None:
     """Add a teacher's scores to a file of tuples.
 
     Raises:
         ProjheadsError: If the file, the teacher or the output cannot be used.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m train teach",
-        description="Write a file of tuples again with the scores of a CrossEncoder or a bi-encoder. "
-        "A command that was stopped goes on where it was.",
-    )
-    parser.add_argument("file", type=Path, help="a JSONL file of tuples, for instance of `python -m train mine`")
-    parser.add_argument("--model", required=True, help="the teacher: a folder or a hub name")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the JSONL file that is written")
-    parser.add_argument("--source", help="the collection that ids are of (default: the one the file was mined from)")
-    parser.add_argument("--split", help="its split (default: that of the file, or train)")
-    parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="folder of what is downloaded or made")
-    parser.add_argument("--batch-size", type=int, default=32, help="texts that the teacher reads at once (default: 32)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<n> or mps (default: auto)")
-    parser.add_argument("--dry-run", action="store_true", help="check everything and say what would be done")
-    options = parser.parse_args(arguments)
-    if options.batch_size < 1:
-        raise ProjheadsError(f"teach: --batch-size {options.batch_size} is no number of texts; take 1 or more")
-    _check_out(options.out)
+    from train.data.teach import about_teaching, teach
     from train.data.teacher import kind_of_teacher, open_teacher
 
+    if options.batch_size < 1:
+        raise ProjheadsError(f"teach: --batch-size must be at least 1, not {options.batch_size}")
+    _check_out(options, "taught_by")
     kind, _ = kind_of_teacher(options.model)
     about = read_about(options.file)
     source, split = options.source or about.get("source"), options.split or about.get("split", "train")
@@ -99,13 +107,39 @@ def main_teach(arguments: Sequence[str]) -> None:
             f"{len(tuples.queries)} queries and {len(tuples.documents)} documents, by the {kind} {options.model}"
         )
         return
-    from train.data.teach import teach
-
     with Progress() as progress:
         teacher = open_teacher(options.model, device=options.device, batch_size=options.batch_size)
+        if _is_complete(options, about_teaching(tuples, options.file, teacher)):
+            progress.say(f"{options.out}: already complete")
+            return
         progress.say(f"{options.out}: {teach(tuples, options.file, teacher, options.out, progress)}")
 
 
-def _check_out(path: Path) -> None:
-    if path.suffix != ".jsonl":
-        raise ProjheadsError(f"--out {path}: a file of tuples ends in .jsonl")
+def _check_out(options: argparse.Namespace, maker: str) -> None:
+    """Refuse a bad name, and at once an existing file that no such command has made."""
+    if options.out.suffix != ".jsonl":
+        raise ProjheadsError(f"--out {options.out}: the name of a file of tuples must end in .jsonl")
+    if options.out.is_dir():
+        raise ProjheadsError(f"--out {options.out}: is a folder")
+    if options.out.exists() and not options.force and maker not in _about(options.out):
+        raise _exists(options.out)
+
+
+def _is_complete(options: argparse.Namespace, about: dict[str, Any]) -> bool:
+    """Return whether the output file is this command's own result; a different file is refused without --force."""
+    if options.force or not options.out.exists():
+        return False
+    if _about(options.out) != about:
+        raise _exists(options.out)
+    return True
+
+
+def _about(path: Path) -> dict[str, Any]:
+    try:
+        return read_about(path)
+    except ProjheadsError:
+        return {}  # not a file of tuples
+
+
+def _exists(path: Path) -> ProjheadsError:
+    return ProjheadsError(f"--out {path}: exists and is not the result of this command; add --force to overwrite it")

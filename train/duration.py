@@ -1,4 +1,4 @@
-"""How long an experiment will take, told before it begins."""
+"""An estimate of how long an experiment will take."""
 
 from collections.abc import Sequence
 
@@ -8,25 +8,24 @@ from experiment.console.progress import human_time
 from experiment.encoding.speed import TextSample, sample_texts, seconds_of_products
 from projheads import build_head, head_cost
 from projheads.hosts.base import HostModel
-from train.setting import Setting
-from train.trainer import Trial
-from train.trial import count_steps
+from train.preparation import Preparation
+from train.trial import Trial
 
 __all__ = ["estimate_line"]
 
 FORWARD_AND_BACKWARD = 3.0
-"""Work of both passes in units of the forward pass."""
+"""Work of a forward and a backward pass, in forward passes."""
 
 
-def estimate_line(setting: Setting, pending: Sequence[Trial], *, encoded: bool) -> str:
-    """Measure this machine for a moment and tell roughly what the experiment will take.
+def estimate_line(prepared: Preparation, pending: Sequence[Trial], *, encoded: bool) -> str:
+    """Time this machine briefly and estimate how long the experiment will take.
 
     Args:
-        setting: What the trials share.
-        pending: The trials that are still to be trained.
-        encoded: Whether the token states of the training texts are there already.
+        prepared: What the trials share.
+        pending: The trials that are not trained yet.
+        encoded: Whether the token states of the training texts are in the cache.
     """
-    config, model, data = setting.config, setting.model, setting.data
+    config, model, data = prepared.config, prepared.model, prepared.data
     precision = config.train.precision
     queries = sample_texts(model, data.queries, is_query=True, precision=precision)
     documents = sample_texts(model, data.documents, is_query=False, precision=precision)
@@ -34,8 +33,8 @@ def estimate_line(setting: Setting, pending: Sequence[Trial], *, encoded: bool) 
     example_tokens = queries.tokens + n_ways * documents.tokens
     products, seen, costs = 0.0, 0, {}
     for trial in pending:
-        batch = trial.settings.batch_size
-        examples = count_steps(trial.settings, len(data.examples)) * batch * trial.settings.gradient_accumulation
+        batch = trial.config.batch_size
+        examples = trial.steps * batch * trial.config.gradient_accumulation
         head = build_head(trial.spec, model.in_features, config.heads.out_features)
         cost = costs[trial.spec.slug, trial.seed] = head_cost(head).multiply_adds
         similarities = examples * queries.tokens * batch * n_ways * documents.tokens
@@ -48,14 +47,14 @@ def estimate_line(setting: Setting, pending: Sequence[Trial], *, encoded: bool) 
         encoding = len(data.queries) * queries.seconds + len(data.documents) * documents.seconds
     evaluation = _evaluation_s(config, model, queries, documents, list(costs.values()))
     parts = [f"{human_time(encoding)} for the backbone's token states"] if encoding else []
-    parts += [f"{human_time(training)} for training", f"{human_time(evaluation)} for the evaluation that follows"]
+    parts += [f"{human_time(training)} for training", f"{human_time(evaluation)} for the evaluation afterwards"]
     return f"this will take roughly {human_time(encoding + training + evaluation)}: {', '.join(parts)}"
 
 
 def _evaluation_s(
     config: ExperimentConfig, model: HostModel, queries: TextSample, documents: TextSample, costs: Sequence[int]
 ) -> float:
-    """Guess the seconds of the evaluation on the collections that are at hand; their texts count as long as ours."""
+    """Estimate the seconds of the evaluation on local collections, assuming texts as long as the training texts."""
     seconds = 0.0
     for dataset in config.eval.datasets:
         if check_source(dataset.source, cache=config.cache) is not None:

@@ -1,4 +1,4 @@
-"""An experiment's training: every variant with every seed, each trial written once."""
+"""Trains an experiment: every variant with every seed, each trial once."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,22 +17,25 @@ from projheads import head_warnings
 from projheads.errors import ProjheadsError
 from train.data.examples import load_training_data
 from train.duration import estimate_line
-from train.embedding.states import open_states, states_at_hand
+from train.embedding.states import open_states, states_are_cached
+from train.preparation import Preparation, new_head, prepare
 from train.processes import Processes, join_processes
-from train.setting import Setting, new_head, prepare
-from train.sweep import Sweep, list_sweep
-from train.trainer import Trainer, Trial, list_trials, write_failed, write_untrained
-from train.trial import count_steps
+from train.sweep import Sweep, plan_sweeps
+from train.trainer import Trainer, write_failed, write_untrained
+from train.trial import Trial, plan_trials
 
-__all__ = ["run_training"]
+__all__ = ["train_experiment", "train_trials"]
 
 
-def run_training(config: ExperimentConfig, executor: Executor | None = None) -> None:
+def train_experiment(config: ExperimentConfig, executor: Executor | None = None) -> list[str]:
     """Train every trial of an experiment that is not finished yet.
 
     Args:
         config: The experiment.
         executor: Where the trials are trained; None for this process.
+
+    Returns:
+        The names of the trials that failed.
 
     Raises:
         ProjheadsError: If the data, the backbone or the output folder cannot be used.
@@ -45,52 +48,67 @@ def run_training(config: ExperimentConfig, executor: Executor | None = None) -> 
         claim_folder(config) if processes.main else nullcontext(ExperimentFolder(config.output)) as folder,
     ):
         if processes.count > 1 and executor is not None and not isinstance(executor, LocalExecutor):
-            raise ProjheadsError("--executor ray starts its own processes; start the command without a launcher")
+            raise ProjheadsError("--executor ray starts its own processes; run the command without a launcher")
         with processes.main_first():
             data = load_training_data(config)
         for line in data.describe(config.train.data):
             progress.say(line)
-        setting = prepare(config.model_copy(update={"device": device}), data)
-        _train_all(setting, folder, processes, executor or LocalExecutor(), progress)
+        prepared = prepare(config.model_copy(update={"device": device}), data)
+        return train_trials(prepared, folder, processes, executor or LocalExecutor(), progress)
 
 
-def _train_all(
-    setting: Setting, folder: ExperimentFolder, processes: Processes, executor: Executor, progress: Progress
-) -> None:
-    """Train the trials that are not finished yet, and keep of a sweep what is best for each variant."""
-    config = setting.config
+def train_trials(
+    prepared: Preparation, folder: ExperimentFolder, processes: Processes, executor: Executor, progress: Progress
+) -> list[str]:
+    """Train the trials that are not finished yet and choose each variant's point of the sweep.
+
+    Returns:
+        The names of the trials that failed.
+
+    Raises:
+        ProjheadsError: If the examples are too few for the batch size, or the batch size for the processes.
+    """
+    config = prepared.config
     for spec in config.heads.variants:
-        for warning in head_warnings(new_head(setting, spec, config.seeds[0])):
+        for warning in head_warnings(new_head(prepared, spec, config.seeds[0])):
             progress.say(f"warning: {spec}: {warning}")
     if "untrained" in config.eval.references and processes.main:
-        write_untrained(setting, folder)
-    sweeps = list_sweep(setting, folder) if config.sweep else []
-    trials = [trial for sweep in sweeps for trial in sweep.trials] or list_trials(setting, folder)
-    smallest = min(trial.settings.batch_size for trial in trials)
+        write_untrained(prepared, folder)
+    sweeps = plan_sweeps(prepared, folder) if config.sweep else []
+    trials = [trial for sweep in sweeps for trial in sweep.trials] or plan_trials(prepared, folder)
+    smallest = min(trial.config.batch_size for trial in trials)
     if smallest < processes.count:
         raise ProjheadsError(
-            f"train.batch_size: {smallest} examples cannot be shared among {processes.count} processes; raise it, or "
-            "start fewer"
+            f"train.batch_size: {smallest} examples cannot be shared by {processes.count} processes; raise it, or "
+            "start fewer processes"
         )
     pending = [trial for trial in trials if not trial.finished]
     processes.wait()
-    progress.say(_tell(setting, trials, pending, sweeps))
+    progress.say(_describe_work(prepared, trials, pending, sweeps))
     if pending:
-        progress.say(estimate_line(setting, pending, encoded=states_at_hand(setting)))
-        _train(setting, pending, sweeps, folder, processes, executor, progress)
+        progress.say(estimate_line(prepared, pending, encoded=states_are_cached(prepared)))
+        _train(prepared, pending, sweeps, folder, processes, executor, progress)
     for sweep in sweeps:
         choice = sweep.choose()
         deleted = sweep.without_model(choice)
         processes.wait()
         if deleted:
-            _train(setting, deleted, [], folder, processes, executor, progress)
+            _train(prepared, deleted, [], folder, processes, executor, progress)
         if processes.main:
             sweep.delete_losers()
             progress.say(f"{sweep.spec}: {sweep.publish(choice, folder)}")
+    processes.wait()
+    wanted = plan_trials(prepared, folder)
+    failed = [trial.name for trial in wanted if not trial.folder.is_finished]
+    if failed:
+        progress.say(
+            f"{len(failed)} of {len(wanted)} trials failed: {', '.join(failed)}; rerun the same command to retry them"
+        )
+    return failed
 
 
 def _train(
-    setting: Setting,
+    prepared: Preparation,
     pending: Sequence[Trial],
     sweeps: Sequence[Sweep],
     folder: ExperimentFolder,
@@ -98,16 +116,15 @@ def _train(
     executor: Executor,
     progress: Progress,
 ) -> None:
-    """Train the trials; one whose worker is lost is written as failed, and the others go on."""
-    trainer = Trainer(setting, open_states(setting, processes, progress), folder, processes)
+    """Train the trials; a trial that fails is recorded as failed, and the others still run."""
+    trainer = Trainer(prepared, open_states(prepared, processes, progress), folder, processes)
     left = Counter(trial.spec.slug for trial in pending)
-    steps = sum(count_steps(trial.settings, len(setting.data.examples)) for trial in pending)
-    with progress.step("experiment", steps) as advance:
+    with progress.step("experiment", sum(trial.steps for trial in pending)) as advance:
         done = executor.map(trainer, pending, progress, advance)
         for number, (trial, outcome) in enumerate(done, start=1):
             if isinstance(outcome, ProjheadsError):
                 if processes.main:
-                    write_failed(setting, trial, str(outcome))
+                    write_failed(prepared, trial, str(outcome))
                 outcome = f"FAILED: {outcome}"
             progress.say(f"[{number}/{len(pending)}] {trial.name}: {outcome}")
             left[trial.spec.slug] -= 1
@@ -116,18 +133,20 @@ def _train(
                     sweep.delete_losers()
 
 
-def _tell(setting: Setting, trials: Sequence[Trial], pending: Sequence[Trial], sweeps: Sequence[Sweep]) -> str:
-    """Say what there is to train."""
-    config = setting.config
+def _describe_work(
+    prepared: Preparation, trials: Sequence[Trial], pending: Sequence[Trial], sweeps: Sequence[Sweep]
+) -> str:
+    config = prepared.config
     points = f" x {len(sweeps[0].points)} points of the sweep" if sweeps else ""
-    steps = sorted({count_steps(trial.settings, len(setting.data.examples)) for trial in trials})
-    sizes = sorted({trial.settings.batch_size for trial in trials})
+    steps = _range([trial.steps for trial in trials])
+    sizes = _range([trial.config.batch_size for trial in trials])
     return (
         f"{len(trials)} trials ({len(config.heads.variants)} variants x {len(config.seeds)} seeds{points}) of "
-        f"{_range(steps)} steps with {_range(sizes)} examples in {config.train.precision} on "
-        f"{describe_device(setting.model.device)}; {len(trials) - len(pending)} are finished already"
+        f"{steps} steps with {sizes} examples in {config.train.precision} on "
+        f"{describe_device(prepared.model.device)}; {len(trials) - len(pending)} already finished"
     )
 
 
 def _range(numbers: Sequence[int]) -> str:
-    return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+    least, most = min(numbers), max(numbers)
+    return str(least) if least == most else f"{least} to {most}"

@@ -1,4 +1,4 @@
-"""Embeddings whose beginnings are embeddings too."""
+"""Matryoshka embeddings: embeddings whose prefixes are embeddings too."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,7 +9,7 @@ __all__ = ["prefixes"]
 
 
 def prefixes(queries: Tensor, documents: Tensor, widths: Sequence[int]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the token embeddings of each width; a trial's loss is the mean of the losses of all of them.
+    """Yield the token embeddings at each width; a trial's loss is the mean of their losses.
 
     loss = mean over widths w of  loss(normalize(queries[..., :w]), normalize(documents[..., :w]))
     Source: Matryoshka representation learning, Kusupati et al. (2022), with equal weights.
@@ -17,7 +17,7 @@ def prefixes(queries: Tensor, documents: Tensor, widths: Sequence[int]) -> Itera
     Args:
         queries: Token embeddings (..., d) of L2 norm 1.
         documents: Token embeddings (..., d) of L2 norm 1.
-        widths: The widths; d stands for the embeddings as they are, and so does an empty list.
+        widths: The widths; d means the embeddings unchanged, and so does an empty list.
 
     Yields:
         Token embeddings (..., w) of queries and of documents, of L2 norm 1.

@@ -1,4 +1,4 @@
-"""nDCG on the held-out pairs: what a sweep is decided by."""
+"""nDCG on the held-out pairs, which decides a sweep."""
 
 from collections.abc import Collection, Mapping
 
@@ -16,9 +16,9 @@ def held_out_ndcg(
 
     Args:
         scores: (m, m) MaxSim of the query of each pair with the document of each pair.
-        pairs: (m, 2) indices of a query and of a document that is relevant for it; each may stand in several pairs.
-        relevant: By the index of a query, those of its relevant documents.
-        cutoff: Documents that count.
+        pairs: (m, 2) indices of a query and of a document relevant to it; each may occur in several pairs.
+        relevant: The indices of the relevant documents, by the index of the query.
+        cutoff: Rank cutoff.
 
     Returns:
         The mean over the queries.
@@ -33,14 +33,14 @@ def held_out_ndcg(
 def ndcg(scores: Tensor, relevant: Tensor, cutoff: int = 10) -> Tensor:
     """Compute nDCG with binary relevance.
 
-    DCG = sum over the ranks r up to the cutoff of  relevant_r / log2(r + 1); nDCG divides it by the best possible one.
-    Source: Jarvelin and Kekalainen (2002). Of documents with equal scores the irrelevant ones stand first, so that a
-    head whose embeddings are all alike gains nothing.
+    DCG = sum over the ranks r up to the cutoff of  relevant_r / log2(r + 1); nDCG divides it by the ideal DCG.
+    Source: Jarvelin and Kekalainen (2002). Among documents with equal scores, irrelevant ones rank first, so a head
+    that maps everything to one embedding gains nothing.
 
     Args:
         scores: (Q, D) score of each document for each query.
         relevant: (Q, D) bool, at least one True in each row.
-        cutoff: Documents that count.
+        cutoff: Rank cutoff.
 
     Returns:
         (Q,) float64.

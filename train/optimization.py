@@ -1,4 +1,4 @@
-"""The optimisers, their parameter groups, the learning rate over the steps, and noise on the gradients."""
+"""Optimisers and their parameter groups, the learning rate schedule, and gradient noise."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -10,26 +10,32 @@ from torch.optim import AdamW, Muon, Optimizer
 from experiment.config import TrainConfig
 from experiment.seeds import torch_generator
 
-__all__ = ["add_gradient_noise", "learning_rate_factor", "make_optimizers", "set_learning_rates"]
+__all__ = ["add_gradient_noise", "count_steps", "learning_rate_factor", "make_optimizers", "set_learning_rates"]
 
 NOISE_DECAY = 0.55
 
 
-def make_optimizers(settings: TrainConfig, head: nn.Module, trained: nn.Module) -> list[Optimizer]:
-    """Make the optimisers of a trial: AdamW alone, or Muon for the matrices and AdamW for the rest.
+def count_steps(config: TrainConfig, examples: int) -> int:
+    """Return the number of optimiser steps for a number of training examples."""
+    steps = config.epochs * (examples // (config.batch_size * config.gradient_accumulation))
+    return steps if config.max_steps is None else min(steps, config.max_steps)
 
-    Head and backbone each have their learning rate and weight decay. Matrices decay; vectors and scalars (biases,
-    norms, scales) do not. Muon's updates are scaled to the size of AdamW's, so the same learning rates serve both;
-    embedding tables are no matrices in its sense and stay with AdamW.
+
+def make_optimizers(config: TrainConfig, head: nn.Module, trained: nn.Module) -> list[Optimizer]:
+    """Make the optimisers of a trial: AdamW, or Muon for matrices and AdamW for the rest.
+
+    Head and backbone each have their own learning rate and weight decay. Matrices decay; vectors and scalars (biases,
+    norms, scales) do not. Muon's updates are scaled to the size of AdamW's, so both use the same learning rates;
+    embedding tables are not treated as matrices and stay with AdamW.
 
     Sources: AdamW, Loshchilov and Hutter (2019); Muon, Jordan et al. (2024), scaled as by Liu et al. (2025).
 
     Args:
-        settings: The training section of the configuration.
+        config: The training section of the configuration.
         head: The projection head.
-        trained: The module that holds every trained parameter, the head's among them.
+        trained: The module that holds every trained parameter, including the head's.
     """
-    options = settings.optimizer
+    options = config.optimizer
     in_head = {id(parameter) for parameter in head.parameters()}
     tables = {id(module.weight) for module in trained.modules() if isinstance(module, nn.Embedding)}
     matrices, others = [], []
@@ -56,31 +62,31 @@ def _group(parameters: list[nn.Parameter], rate: float, decay: float) -> list[di
     return [{"params": parameters, "lr": rate, "initial_lr": rate, "weight_decay": decay}] if parameters else []
 
 
-def set_learning_rates(optimizers: Iterable[Optimizer], settings: TrainConfig, step: int, steps: int) -> float:
-    """Set every group's learning rate for a step; it depends on the step alone, so that any step can come next.
+def set_learning_rates(optimizers: Iterable[Optimizer], config: TrainConfig, step: int, steps: int) -> float:
+    """Set every group's learning rate for a step; it depends only on the step, so training can resume anywhere.
 
     Args:
         optimizers: The optimisers of ``make_optimizers``.
-        settings: The training section of the configuration.
+        config: The training section of the configuration.
         step: The step's number, from 1.
-        steps: How many there are.
+        steps: Total number of steps.
 
     Returns:
         The head's learning rate.
     """
-    warmup = math.ceil(settings.warmup_ratio * steps)
-    factor = learning_rate_factor(step - 1, steps, warmup, settings.schedule)
+    warmup = math.ceil(config.warmup_ratio * steps)
+    factor = learning_rate_factor(step - 1, steps, warmup, config.schedule)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
-    return settings.optimizer.head_lr * factor
+    return config.optimizer.head_lr * factor
 
 
 def learning_rate_factor(step: int, steps: int, warmup: int, schedule: str) -> float:
-    """Return the share of the peak learning rate that step number ``step`` (from 0) is made with.
+    """Return the learning rate of step number ``step`` (from 0) as a share of its peak.
 
-    It rises linearly over ``warmup`` steps to 1, then stays (``constant``), falls linearly, or falls along half a
-    cosine, to reach 0 one step behind the last.
+    It rises linearly to 1 over ``warmup`` steps, then stays constant, decays linearly, or decays along half a cosine;
+    a decay reaches 0 one step after the last.
     """
     if step < warmup:
         return (step + 1) / warmup
@@ -91,9 +97,9 @@ def learning_rate_factor(step: int, steps: int, warmup: int, schedule: str) -> f
 
 
 def add_gradient_noise(parameters: Sequence[nn.Parameter], strength: float, seed: int, step: int) -> None:
-    """Add Gaussian noise of variance strength / step ** 0.55 to every gradient, from a stream of the seed's own.
+    """Add Gaussian noise of variance strength / step ** 0.55 to every gradient.
 
-    Source: Neelakantan et al. (2015), whose strengths are 0.01, 0.3 and 1. Here it is added behind the clipping.
+    Source: Neelakantan et al. (2015), with strengths 0.01, 0.3 and 1. Here it is added after clipping.
 
     Args:
         parameters: The trained parameters.

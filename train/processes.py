@@ -1,4 +1,4 @@
-"""The processes that train one trial together, as ``accelerate launch`` or ``torchrun`` starts them."""
+"""The processes that train a trial together, started by ``accelerate launch`` or ``torchrun``."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -14,15 +14,16 @@ from torch import Tensor
 __all__ = ["Processes", "join_processes"]
 
 PATIENCE = timedelta(hours=12)
-"""How long a process waits for another, for instance while the main one computes token states."""
+"""How long processes wait for each other, for instance while the main one computes token states."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """Which of how many processes this is; alone, every method leaves things as they are.
+    """The rank of this process and the number of processes; with one process, every method is a no-op.
 
-    Each process embeds its share of a batch. The documents' embeddings go to all of them, each scores its own queries
-    against all documents, and the gradients are added up, so the numbers are those of one process on the whole batch.
+    Each process embeds its share of a batch, the documents' embeddings are gathered in all processes, each scores its
+    own queries against all documents, and the gradients are summed. The numbers are those of one process on the full
+    batch.
 
     Attributes:
         rank: Number of this process.
@@ -34,23 +35,23 @@ class Processes:
 
     @property
     def main(self) -> bool:
-        """Whether this process writes the files and tells the progress."""
+        """Whether this process writes the files and reports progress."""
         return self.rank == 0
 
     def share(self, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Split a batch.
 
         Args:
-            batch: (B,) what all processes work on together, the same in each.
+            batch: (B,) the batch, the same in every process.
 
         Returns:
-            This process's part, and the whole batch turned so that this part comes first.
+            This process's part, and the full batch rotated so that this part comes first.
         """
         parts = np.array_split(batch, self.count)
         return parts[self.rank], np.concatenate(parts[self.rank :] + parts[: self.rank])
 
     def gather(self, rows: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-        """Collect packed rows (T, d) and counts (n,) of all processes, this one's first, in the order of ``share``."""
+        """Gather packed rows (T, d) and counts (n,) of all processes, this one's first, in the order of ``share``."""
         if self.count == 1:
             return rows, counts
         sizes = torch.tensor([len(rows), len(counts)], device=rows.device)
@@ -58,8 +59,8 @@ class Processes:
         dist.all_gather(all_sizes, sizes)
         parts = self._gather_padded(rows, [int(size[0]) for size in all_sizes])
         part_counts = self._gather_padded(counts.to(rows.device), [int(size[1]) for size in all_sizes])
-        turned = [*range(self.rank, self.count), *range(self.rank)]
-        return torch.cat([parts[i] for i in turned]), torch.cat([part_counts[i] for i in turned]).cpu()
+        rotated = [*range(self.rank, self.count), *range(self.rank)]
+        return torch.cat([parts[i] for i in rotated]), torch.cat([part_counts[i] for i in rotated]).cpu()
 
     def _gather_padded(self, values: Tensor, lengths: list[int]) -> list[Tensor]:
         padded = values.new_zeros(max(lengths), *values.shape[1:])
@@ -69,20 +70,20 @@ class Processes:
         return [part[:length] for part, length in zip(received, lengths, strict=True)]
 
     def own_gradient(self, gradient: Tensor, own: int) -> Tensor:
-        """Add up what every process's loss asks of the gathered rows.
+        """Sum the gradients of all processes' losses with respect to the gathered rows.
 
         Args:
             gradient: (T_all, d) gradient of this process's loss, in the order of ``gather``.
-            own: Rows of this process.
+            own: Number of rows of this process.
 
         Returns:
-            (own, d) the gradient of the whole loss for this process's rows.
+            (own, d) the gradient of the full loss with respect to this process's rows.
         """
         if self.count == 1:
             return gradient
         lengths = [torch.empty(1, dtype=torch.long, device=gradient.device) for _ in range(self.count)]
         dist.all_gather(lengths, torch.tensor([own], device=gradient.device))
-        # Back to the order that all processes share.
+        # Rotate back to the order that all processes share.
         before = int(sum(lengths[: self.rank], torch.zeros(1, dtype=torch.long, device=gradient.device)))
         shared = torch.roll(gradient, before, 0)
         dist.all_reduce(shared)
@@ -95,13 +96,13 @@ class Processes:
                 dist.all_reduce(tensor)
 
     def wait(self) -> None:
-        """Wait until all processes have come here."""
+        """Wait for all processes."""
         if self.count > 1:
             dist.barrier()
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
-        """Let the main process go through the block first, and the others behind it find its work done."""
+        """Run the block in the main process first; the others then find its work done."""
         if not self.main:
             self.wait()
         yield
@@ -111,13 +112,13 @@ class Processes:
 
 @contextmanager
 def join_processes(device: str) -> Iterator[tuple[Processes, str]]:
-    """Join the processes that a launcher started with this one.
+    """Join the other processes that the launcher started.
 
     Args:
         device: The configuration's device.
 
     Yields:
-        The processes, and the device of this one.
+        The processes, and the device of this process.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Processes(), device

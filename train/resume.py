@@ -1,7 +1,7 @@
-"""Points in the middle of a trial from which it goes on, to the same bits as if it had never been stopped.
+"""Resume points: a stopped trial resumes from its last one and ends with the same bits as if never stopped.
 
-The order of the data, dropout and noise are functions of the seed and the step, so no random state needs to be kept:
-the weights, what the optimisers remember and the number of the step are all.
+The order of the data, dropout and noise are functions of the seed and the step, so a resume point holds no random
+state, only the weights, the states of the optimisers and the number of the step.
 """
 
 import shutil
@@ -17,21 +17,21 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
+from experiment.disk.errors import safetensors_errors
 from experiment.disk.files import SCHEMA_VERSION, read_json, write_folder, write_json
-from experiment.disk.models import disk_errors
 from projheads.errors import ProjheadsError
 
-__all__ = ["Checkpoint"]
+__all__ = ["ResumePoint"]
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """Where a trial keeps its last point, and what the trial is.
+class ResumePoint:
+    """The last resume point of a trial.
 
     Attributes:
-        folder: The folder of its points, each in a folder of its own.
-        key: Names everything that the trial's result depends on; a point of another key is passed over.
-        every: Steps between two points.
+        folder: The folder of the trial's resume points, ``step-<n>``.
+        key: Identifies everything that the trial's result depends on; points with a different key are ignored.
+        every: Steps between two resume points.
     """
 
     folder: Path
@@ -46,17 +46,17 @@ class Checkpoint:
         scaler: GradScaler,
         progress: dict[str, Any],
     ) -> None:
-        """Write the state behind a step.
+        """Write the state after a step, and delete earlier ones.
 
         Args:
             step: The step's number, from 1.
             trained: The module that holds every trained parameter.
             optimizers: The optimisers.
-            scaler: The scaler of the loss; without effect outside fp16.
-            progress: What was measured so far, in the form of JSON.
+            scaler: The loss scaler; no effect outside fp16.
+            progress: The training log so far, as JSON values.
 
         Raises:
-            OSError: If the disk is full or cannot be written; the last point stays.
+            OSError: If the disk is full or cannot be written; the previous point is kept.
         """
         older = self._points()
         tensors = {f"model.{name}": tensor for name, tensor in _state(trained).items()}
@@ -64,7 +64,7 @@ class Checkpoint:
             for index, values in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{place}.{index}.{name}": value for name, value in values.items()}
         about = {"schema_version": SCHEMA_VERSION, "key": self.key, "step": step, "scaler": scaler.state_dict()}
-        with disk_errors(self.folder), write_folder(self.folder / f"step-{step}") as temporary:
+        with safetensors_errors(self.folder), write_folder(self.folder / f"step-{step}") as temporary:
             kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
             save_file(kept, temporary / "state.safetensors")
             write_json(temporary / "state.json", {**about, "progress": progress})
@@ -72,26 +72,26 @@ class Checkpoint:
             shutil.rmtree(point, ignore_errors=True)
 
     def remove(self) -> None:
-        """Delete every point, once the trial is finished."""
+        """Delete the resume points of a finished trial."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _points(self) -> list[Path]:
-        """List the folders of points, the latest first."""
+        """List the resume points, the latest first."""
         return sorted(self.folder.glob("step-*"), key=lambda point: -int(point.name.removeprefix("step-")))
 
     def load(
         self, trained: nn.Module, optimizers: Sequence[Optimizer], scaler: GradScaler
     ) -> tuple[int, dict[str, Any] | None]:
-        """Bring everything back to the last point, where there is one of this trial.
+        """Restore the state of the last resume point, if this trial has one.
 
         Returns:
-            The number of the step it was written behind, and what was measured so far; 0 and None without a point.
+            The number of its step and the training log so far; 0 and None without a resume point.
         """
         for point in self._points():
             try:
                 about, tensors = read_json(point / "state.json"), load_file(point / "state.safetensors")
             except (ProjheadsError, OSError, SafetensorError):
-                continue  # a point that was damaged: an older one, or the beginning, leads to the same end
+                continue  # damaged: an older point, or the start, leads to the same result
             if about["key"] == self.key:
                 break
         else:
@@ -110,7 +110,7 @@ class Checkpoint:
 
 
 def _state(trained: nn.Module) -> dict[str, Tensor]:
-    """Name what training changes: trained parameters, each once, and buffers."""
+    """Return what training changes, by name: trained parameters, each once, and buffers."""
     parameters = {name: tensor for name, tensor in trained.named_parameters() if tensor.requires_grad}
     persistent = trained.state_dict(keep_vars=True)
     return parameters | {name: tensor for name, tensor in trained.named_buffers() if name in persistent}

@@ -1,4 +1,4 @@
-"""The lines of train.jsonl in TensorBoard, Weights & Biases or trackio, through accelerate's trackers."""
+"""Sends the lines of train.jsonl to TensorBoard, Weights & Biases or trackio, through accelerate's trackers."""
 
 import importlib.util
 from collections.abc import Callable, Iterator
@@ -16,15 +16,15 @@ PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb", "trackio": "trackio"
 
 
 def check_trackers(names: tuple[Tracker, ...]) -> None:
-    """Check that the packages of the trackers that are asked for are installed.
+    """Check that the packages of the configured trackers are installed.
 
     Raises:
-        ProjheadsError: If one is not.
+        ProjheadsError: If one is missing.
     """
     for name in names:
         if importlib.util.find_spec(PACKAGES[name]) is None:
             raise ProjheadsError(
-                f"train.trackers: {name} is not installed; pip install {PACKAGES[name]}, or leave it out"
+                f"train.trackers: {name} is not installed; run pip install {PACKAGES[name]}, or remove it"
             )
 
 
@@ -35,13 +35,13 @@ def open_trackers(
     """Open the trackers of one trial.
 
     Args:
-        config: The experiment; its name is the project, ``train.trackers`` the trackers.
+        config: The experiment; its name is the name of the project.
         trial: Name of the trial.
-        folder: Where those that write files write them.
-        main: False in a process that does not tell the progress.
+        folder: Where trackers write their files.
+        main: False in processes that do not report.
 
     Yields:
-        A function that shows one line of train.jsonl.
+        A function that logs one line of train.jsonl.
     """
     if not (config.train.trackers and main):
         yield lambda line: None

@@ -1,34 +1,35 @@
-"""The trials of an experiment, and how one is trained and written."""
+"""Trains trials and writes their folders."""
 
 import json
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 
-from experiment.config import ExperimentConfig, Point, TrainConfig
+from experiment.config import ExperimentConfig
 from experiment.console.progress import Advance, Progress
-from experiment.disk.files import SCHEMA_VERSION, read_json, sha256_json, versions, write_json, write_text
+from experiment.disk.files import sha256_json, versions, write_text
 from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.models import save_model, weights_hash
+from experiment.disk.records import FinalLoss, ReferenceRecord, TrainTimings, TrialRecord
 from experiment.encoding.device import describe_device, peak_memory, reset_peak_memory
-from projheads import Head, HeadSpec, head_cost
+from projheads import Head, head_cost
 from projheads.errors import ProjheadsError
 from projheads.hosts.base import HostModel
 from projheads.registry import head_files
 from train.data.examples import load_training_data
-from train.embedding.states import Shared, open_states, trial_model
-from train.failures import TrainingFailedError, failures_told
+from train.embedding.states import TrainingStates, open_states, trial_model
+from train.failures import TrainingFailedError, trial_errors
+from train.preparation import Preparation, new_head, prepare, start_key
 from train.processes import Processes
-from train.resume import Checkpoint
-from train.setting import Setting, new_head, prepare, start_key
+from train.resume import ResumePoint
 from train.trackers import open_trackers
-from train.trial import TrialRecord, count_steps, train_trial
+from train.training import TrainingLog, train_trial
+from train.trial import Trial
 
-__all__ = ["Trainer", "Trial", "list_trials", "make_trial", "write_failed", "write_untrained"]
+__all__ = ["Trainer", "write_failed", "write_untrained"]
 
 PACKAGES = {
     "projheads": "projheads",
@@ -40,229 +41,165 @@ PACKAGES = {
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One variant with one seed, how it is trained, and where its files go.
-
-    Attributes:
-        spec: The head.
-        seed: The seed.
-        folder: Where its files go.
-        key: Hash of everything that its result depends on.
-        settings: The training section, with the values of its point of a sweep.
-        point: Its point of the sweep; None without one.
-    """
-
-    spec: HeadSpec
-    seed: int
-    folder: TrialFolder
-    key: str
-    settings: TrainConfig
-    point: Point | None = None
-
-    @property
-    def name(self) -> str:
-        """The trial as a person reads it."""
-        return f"{self.spec} seed {self.seed}" + (f" at {self.point}" if self.point else "")
-
-    @property
-    def finished(self) -> bool:
-        """Whether the folder holds this very trial, finished, and not as the choice of a sweep."""
-        there = self.folder.read_trial()
-        return (
-            there is not None
-            and there["status"] == "finished"
-            and there["key"] == self.key
-            and there.get("sweep") is None
-        )
-
-
-def list_trials(setting: Setting, folder: ExperimentFolder) -> list[Trial]:
-    """List the trials of an experiment without a sweep."""
-    config = setting.config
-    return [
-        make_trial(setting, spec, seed, folder.trial(spec.slug, seed), config.train)
-        for spec in config.heads.variants
-        for seed in config.seeds
-    ]
-
-
-def make_trial(
-    setting: Setting,
-    spec: HeadSpec,
-    seed: int,
-    folder: TrialFolder,
-    settings: TrainConfig,
-    point: Point | None = None,
-) -> Trial:
-    """Make a trial; its key names everything that its result depends on."""
-    training: dict[str, Any] = {
-        "train": settings.model_dump(mode="json", exclude={"log_every", "checkpoint_every", "trackers"}),
-        "data": setting.data.hash,
-    }
-    if setting.config.heads.matryoshka:
-        training["matryoshka"] = list(setting.config.heads.matryoshka)
-    return Trial(spec, seed, folder, sha256_json(start_key(setting, spec, seed) | training), settings, point)
-
-
-@dataclass(frozen=True)
 class Trainer:
-    """Trains trials of an experiment, in this process or, by its recipe, in others.
+    """Trains trials of an experiment in this process, or through its recipe in others.
 
     Attributes:
-        setting: What the trials share.
-        shared: What is computed of the training texts once for all of them.
+        prepared: What the trials share.
+        states: What is computed once from the training texts.
         folder: The experiment's folder.
         processes: The processes that train each trial together.
     """
 
-    setting: Setting
-    shared: Shared
+    prepared: Preparation
+    states: TrainingStates
     folder: ExperimentFolder
     processes: Processes
 
     @property
     def device(self) -> torch.device:
-        """The device that it trains on."""
-        return self.setting.model.device
+        """The device it trains on."""
+        return self.prepared.model.device
 
     def __call__(self, trial: Trial, /, progress: Progress, advance: Advance) -> str:
-        """Train one trial and write its folder; a trial that fails is written as failed, with its reason.
+        """Train one trial and write its folder.
 
         Returns:
-            What to tell of it.
+            A one-line summary.
+
+        Raises:
+            TrainingFailedError: If the trial fails; its folder is left to ``write_failed``.
         """
-        setting, processes = self.setting, self.processes
-        head = new_head(setting, trial.spec, trial.seed).to(self.device)
-        model, embed = trial_model(setting, self.shared, head)
-        checkpoint = Checkpoint(trial.folder.checkpoint, trial.key, trial.settings.checkpoint_every)
+        prepared, processes = self.prepared, self.processes
+        head = new_head(prepared, trial.spec, trial.seed).to(self.device)
+        model, embed = trial_model(prepared, self.states, head)
+        resume = ResumePoint(trial.folder.resume, trial.key, trial.config.resume_every)
         reset_peak_memory(self.device)
-        record, failure, reached = TrialRecord(), None, 0
-        with (
-            progress.step(trial.name, count_steps(trial.settings, len(setting.data.examples))) as advance_trial,
-            open_trackers(setting.config, trial.name, trial.folder.path, main=processes.main) as track,
-        ):
+        reached = 0
+        try:
+            with (
+                trial_errors(),
+                progress.step(trial.name, trial.steps) as advance_trial,
+                open_trackers(prepared.config, trial.name, trial.folder.path, main=processes.main) as track,
+            ):
 
-            def on_step(step: int, record: TrialRecord) -> None:
-                nonlocal reached
-                note = f"loss {record.losses[-1]:.3f}, {record.examples_per_s:.0f} examples/s" if record.losses else ""
-                advance_trial(step - reached, note)
-                advance(step - reached, note)
-                reached = step
+                def on_step(step: int, log: TrainingLog) -> None:
+                    nonlocal reached
+                    note = f"loss {log.losses[-1]:.3f}, {log.examples_per_s:.0f} examples/s" if log.losses else ""
+                    advance_trial(step - reached, note)
+                    advance(step - reached, note)
+                    reached = step
 
-            try:
-                with failures_told():
-                    record = train_trial(
-                        trial.settings, head, model, embed, setting.data, trial.seed,
-                        widths=setting.config.heads.widths, on_step=on_step, on_line=track,
-                        checkpoint=checkpoint, processes=processes,
-                    )  # fmt: skip
-                    if processes.main:
-                        trial.folder.trial_json.unlink(missing_ok=True)
-                        write_text(trial.folder.train_jsonl, "".join(f"{json.dumps(line)}\n" for line in record.lines))
-                        _save(model or setting.replace(setting.model, head), trial.folder, setting, self.folder)
-            except TrainingFailedError as error:
-                failure = str(error)
-        if processes.main:
-            write_json(trial.folder.trial_json, _describe(setting, trial, head, record, failure))
-            if failure is None:
-                checkpoint.remove()
+                log = train_trial(
+                    trial.config, head, model, embed, prepared.data, trial.seed,
+                    widths=prepared.config.heads.widths, on_step=on_step, on_line=track,
+                    resume=resume, processes=processes,
+                )  # fmt: skip
+                if processes.main:
+                    trial.folder.trial_json.unlink(missing_ok=True)
+                    write_text(trial.folder.train_jsonl, "".join(f"{json.dumps(line)}\n" for line in log.lines))
+                    trained = model or prepared.host.replace_head(prepared.model, head)
+                    _save(trained, trial.folder, prepared, self.folder)
+                    _describe(prepared, trial, head, log, None).write(trial.folder.trial_json)
+                    resume.remove()
+        except TrainingFailedError:
+            processes.wait()
+            raise
         processes.wait()
-        return f"FAILED: {failure}" if failure else str(record)
+        return str(log)
 
     def recipe(self) -> "Callable[[], Trainer]":
-        """Return a function that can be pickled and makes such a trainer in another process."""
-        setting = self.setting
-        return partial(_trainer, setting.config, self.device.type, setting.backbone_hash, setting.data.hash)
+        """Return a picklable function that makes the same trainer in another process."""
+        prepared = self.prepared
+        return partial(_trainer, prepared.config, self.device.type, prepared.backbone_hash, prepared.data.hash)
 
 
 def _trainer(config: ExperimentConfig, device: str, backbone_hash: str, data_hash: str) -> Trainer:
-    """Make a trainer in another process, from the same files.
+    """Make a trainer in another process from the same files.
 
     Raises:
-        ProjheadsError: If this machine has another backbone or other data.
+        ProjheadsError: If the backbone or the data differ on this machine.
     """
-    setting = prepare(config.model_copy(update={"device": device}), load_training_data(config))
+    prepared = prepare(config.model_copy(update={"device": device}), load_training_data(config))
     for what, ours, theirs in (
-        ("model.backbone", setting.backbone_hash, backbone_hash),
-        ("train.data", setting.data.hash, data_hash),
+        ("model.backbone", prepared.backbone_hash, backbone_hash),
+        ("train.data", prepared.data.hash, data_hash),
     ):
         if ours != theirs:
-            raise ProjheadsError(f"{what}: has other bytes on {platform.node()} than on the machine of the command")
-    setting = replace(setting, config=config)
-    alone = Processes()
-    shared = open_states(setting, alone, Progress(quiet=True))
-    return Trainer(setting, shared, ExperimentFolder(config.output), alone)
+            raise ProjheadsError(
+                f"{what}: its contents on {platform.node()} differ from those on the machine of the command"
+            )
+    prepared = replace(prepared, config=config)
+    single = Processes()
+    states = open_states(prepared, single, Progress(quiet=True))
+    return Trainer(prepared, states, ExperimentFolder(config.output), single)
 
 
-def write_failed(setting: Setting, trial: Trial, reason: str) -> None:
-    """Write a trial as failed, with its reason."""
-    head = new_head(setting, trial.spec, trial.seed)
-    write_json(trial.folder.trial_json, _describe(setting, trial, head, TrialRecord(), reason))
+def write_failed(prepared: Preparation, trial: Trial, reason: str) -> None:
+    """Record a trial as failed, with the reason."""
+    head = new_head(prepared, trial.spec, trial.seed)
+    _describe(prepared, trial, head, TrainingLog(), reason).write(trial.folder.trial_json)
 
 
-def write_untrained(setting: Setting, folder: ExperimentFolder) -> None:
-    """Write the baseline's models as training starts from them: a reference row of the leaderboard."""
-    baseline = setting.config.heads.baseline
-    for seed in setting.config.seeds:
+def write_untrained(prepared: Preparation, folder: ExperimentFolder) -> None:
+    """Write the baseline's untrained models, a reference row of the leaderboard."""
+    baseline = prepared.config.heads.baseline
+    for seed in prepared.config.seeds:
         reference = folder.reference("untrained", seed)
-        key = sha256_json(start_key(setting, baseline, seed))
-        if reference.reference_json.exists() and read_json(reference.reference_json).get("key") == key:
+        key = sha256_json(start_key(prepared, baseline, seed))
+        record = ReferenceRecord.find(reference.reference_json)
+        if record is not None and record.key == key and reference.model.is_dir():
             continue
-        head = new_head(setting, baseline, seed).to(setting.model.device)
-        _save(setting.replace(setting.model, head), reference, setting, folder)
-        write_json(
-            reference.reference_json,
-            {
-                "schema_version": SCHEMA_VERSION,
-                "name": "untrained",
-                "description": f"{baseline} at its initialisation, before training",
-                "seed": seed,
-                "key": key,
-                "weights_hash": weights_hash(reference.model),
-            },
-        )
+        head = new_head(prepared, baseline, seed).to(prepared.model.device)
+        _save(prepared.host.replace_head(prepared.model, head), reference, prepared, folder)
+        ReferenceRecord(
+            name="untrained",
+            description=f"{baseline} at its initialisation, before training",
+            seed=seed,
+            key=key,
+            weights_hash=weights_hash(reference.model),
+        ).write(reference.reference_json)
 
 
-def _save(model: HostModel, to: TrialFolder, setting: Setting, folder: ExperimentFolder) -> None:
-    """Save a model; where the backbone is frozen, all models of the experiment share one weight file."""
-    saved = folder.models() if setting.config.train.trainable == "head" else []
+def _save(model: HostModel, to: TrialFolder, prepared: Preparation, folder: ExperimentFolder) -> None:
+    """Save a model; if the backbone is frozen, all models of the experiment share one weight file."""
+    saved = folder.models() if prepared.config.train.trainable == "head" else []
     save_model(model, to.model, backbone_from=saved[0] if saved else None)
 
 
-def _describe(setting: Setting, trial: Trial, head: Head, record: TrialRecord, failure: str | None) -> dict[str, Any]:
-    """Put a trial into the form of trial.json."""
-    config, cost = setting.config, head_cost(head)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "status": "finished" if failure is None else "failed",
-        "error": failure,
-        "label": str(trial.spec),
-        "slug": trial.spec.slug,
-        "head": trial.spec.to_dict(),
-        "head_files": head_files(trial.spec),
-        "is_baseline": trial.spec == config.heads.baseline,
-        "seed": trial.seed,
-        "in_features": setting.model.in_features,
-        "out_features": config.heads.out_features,
-        "matryoshka": list(config.heads.widths) if config.heads.matryoshka else None,
-        "init": config.heads.init,
-        "trainable": config.train.trainable,
-        "key": trial.key,
-        "config_hash": sha256_json(config.model_dump(mode="json")),
-        "data_hash": setting.data.hash,
-        "weights_hash": weights_hash(trial.folder.model) if failure is None else None,
-        "backbone": config.model.backbone,
-        "host": setting.model.host,
-        "versions": versions(PACKAGES),
-        "device": describe_device(setting.model.device),
-        "precision": config.train.precision,
-        "parameters": cost.parameters,
-        "multiply_adds": cost.multiply_adds,
-        "folds": cost.folds,
-        "steps": count_steps(trial.settings, len(setting.data.examples)),
-        "learning_rate": trial.settings.optimizer.head_lr,
-        "train": {"loss": record.loss} if failure is None else None,
-        "validation": record.validation,
-        "timings": {"train_s": record.seconds, "examples_per_s": record.examples_per_s},
-        "peak_memory_bytes": peak_memory(setting.model.device),
-    }
+def _describe(prepared: Preparation, trial: Trial, head: Head, log: TrainingLog, failure: str | None) -> TrialRecord:
+    """Make the record of a trial."""
+    config, model, cost = prepared.config, prepared.model, head_cost(head)
+    return TrialRecord(
+        status="finished" if failure is None else "failed",
+        error=failure,
+        label=str(trial.spec),
+        slug=trial.spec.slug,
+        head=trial.spec.to_dict(),
+        head_files=head_files(trial.spec),
+        is_baseline=trial.spec == config.heads.baseline,
+        seed=trial.seed,
+        in_features=model.in_features,
+        out_features=config.heads.out_features,
+        matryoshka=list(config.heads.widths) if config.heads.matryoshka else None,
+        init=config.heads.init,
+        trainable=config.train.trainable,
+        key=trial.key,
+        config_hash=sha256_json(config.model_dump(mode="json")),
+        data_hash=prepared.data.hash,
+        weights_hash=weights_hash(trial.folder.model) if failure is None else None,
+        backbone=config.model.backbone,
+        host=model.host,
+        versions=versions(PACKAGES),
+        device=describe_device(model.device),
+        precision=config.train.precision,
+        parameters=cost.parameters,
+        multiply_adds=cost.multiply_adds,
+        folds=cost.folds,
+        steps=trial.steps,
+        learning_rate=trial.config.optimizer.head_lr,
+        train=FinalLoss(loss=log.loss) if failure is None else None,
+        validation=log.validation,
+        timings=TrainTimings(train_s=log.seconds, examples_per_s=log.examples_per_s),
+        peak_memory_bytes=peak_memory(model.device),
+    )

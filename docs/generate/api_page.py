@@ -1,4 +1,4 @@
-"""The page of the library's public names, for mkdocstrings to fill in."""
+"""Generates the library reference page; mkdocstrings fills it in."""
 
 import projheads
 
@@ -6,16 +6,15 @@ __all__ = ["api_page"]
 
 _HOSTS = {
     "projheads.hosts": ["load_host", "available_hosts"],
-    "projheads.hosts.base": ["EncodingSettings", "HostModel"],
+    "projheads.hosts.base": ["EncodingSettings", "OpenOptions", "Host", "HostModel"],
 }
 
 
 def api_page() -> str:
-    """Return the page's Markdown: every public name of the package, then the adapters of the hosts."""
+    """Return the page's Markdown: every public name of the package, then the host adapters."""
     lines = [
         "# Library",
-        "Everything that `import projheads` offers, then the adapters of the hosts. The package needs torch and "
-        "safetensors alone.",
+        "The public names of `projheads`, then the host adapters. The package depends only on torch and safetensors.",
     ]
     for name in sorted(projheads.__all__, key=str.lower):
         lines.append(f"::: projheads.{projheads._MODULE_OF[name]}.{name}")

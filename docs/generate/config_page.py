@@ -1,4 +1,4 @@
-"""The page of the configuration: every key of an experiment's YAML, from the schema and its docstrings."""
+"""Generates the configuration page from the schema and its docstrings: every key of an experiment's YAML."""
 
 import inspect
 import types
@@ -6,6 +6,7 @@ import typing
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from text import described, inline, prose, table
 
@@ -15,17 +16,16 @@ from experiment.config.storage_forms import CODES
 from experiment.fields import OneOf, sections_in
 from projheads.init import find_init, list_inits
 
-__all__ = ["config_page"]
+__all__ = ["config_page", "field_rows"]
 
 
 def config_page() -> str:
     """Return the page's Markdown."""
     parts = [
         "# Configuration",
-        "Every key that an experiment's YAML can hold, made from the schema when the site is built. A file states "
-        "only what differs from the defaults; `python -m train CONFIG --dry-run` prints it with every default "
-        "written out, and reports every mistake at once, each with its line. Any key can be set on the command line, "
-        "as `key.key=value`.",
+        "Every key of an experiment's YAML, generated from the schema. A file states only what differs from the "
+        "defaults. `python -m train CONFIG --dry-run` prints it with every default filled in and reports all errors "
+        "at once, each with its line number. Any key can be set on the command line as `key.key=value`.",
     ]
     return "\n\n".join([*parts, *_sections(ExperimentConfig, "Top level", "", set()), *_tables()]) + "\n"
 
@@ -52,7 +52,7 @@ def _tables() -> list[str]:
 def _sections(section: type[BaseModel], title: str, path: str, seen: set[type[BaseModel]]) -> list[str]:
     seen.add(section)
     said = _all_described(section)
-    rows, inner = [], []
+    inner = []
     for name, field in section.model_fields.items():
         chosen = [model for choice in field.metadata if isinstance(choice, OneOf) for model in choice.table.values()]
         found = [model for model in chosen or sections_in(field.annotation) if model not in seen]
@@ -60,13 +60,25 @@ def _sections(section: type[BaseModel], title: str, path: str, seen: set[type[Ba
         for model in found:
             which = f": {model.model_fields['name'].default}" if chosen else ""
             inner += _sections(model, f"`{at}`{which}", at, seen)
-        kind = "section" if chosen else _type(field.annotation)
-        rows.append([f"`{name}`", kind, _default(field), inline(said.get(name, ""))])
-    return [f"## {title}", prose(section.__doc__ or ""), table(["key", "type", "default", "what it is"], rows), *inner]
+    rows = table(["key", "type", "default", "description"], field_rows(section, said))
+    return [f"## {title}", prose(section.__doc__ or ""), rows, *inner]
+
+
+def field_rows(section: type[BaseModel], said: dict[str, str]) -> list[list[str]]:
+    """Return the name, type, default and description of each field."""
+    return [
+        [f"`{field.alias or name}`", _kind(field), _default(field), inline(said.get(name, ""))]
+        for name, field in section.model_fields.items()
+    ]
+
+
+def _kind(field: FieldInfo) -> str:
+    chosen = any(isinstance(choice, OneOf) for choice in field.metadata)
+    return "section" if chosen else _type(field.annotation)
 
 
 def _all_described(section: type[BaseModel]) -> dict[str, str]:
-    """Return the descriptions of a section's keys; those it shares with the encoding settings are told there."""
+    """Return the descriptions of a section's keys; the shared encoding settings document theirs."""
     from projheads.hosts.base import EncodingSettings
 
     shared = described(EncodingSettings) if "query_length" in section.model_fields else {}
@@ -88,7 +100,7 @@ def _type(annotation: Any) -> str:
         return f"mapping of {_type(arguments[0])} to {_type(arguments[1])}"
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         return "section"
-    names = {str: "text", bool: "true or false", type(None): "none", int: "whole number", float: "number"}
+    names = {str: "string", bool: "boolean", type(None): "none", int: "integer", float: "number", Any: "any value"}
     if annotation in names:
         return names[annotation]
     name = getattr(annotation, "__name__", str(annotation))
@@ -97,7 +109,7 @@ def _type(annotation: Any) -> str:
 
 def _default(field: Any) -> str:
     if field.default_factory is not None:
-        return "made from the rest"
+        return "derived"
     if field.default is PydanticUndefined:
         return "required"
     if isinstance(field.default, BaseModel):

@@ -1,4 +1,4 @@
-"""A page for each registered head, and the table of all of them."""
+"""Generates a page for each registered head, and the table of all heads."""
 
 from text import described, inline, prose, table
 
@@ -25,19 +25,19 @@ def _index() -> str:
     ]
     return "\n\n".join(
         [
-            "# The heads",
-            "A head maps every token state of the backbone by itself: (..., in_features) -> (..., out_features). The "
-            "hosts normalise its output, and MaxSim compares the normalised vectors. This page and the page of each "
-            "head are made from the registry when the site is built.",
-            table(["head", "formula", "folds into one matrix, with its defaults"], heads),
+            "# Heads",
+            "A head maps each token state of the backbone independently: (..., in_features) -> (..., out_features). "
+            "The hosts normalise its output, and MaxSim compares the normalised vectors. This page and the page of "
+            "each head are generated from the registry.",
+            table(["head", "formula", "folds into one matrix (with default options)"], heads),
             "A head is written as a spec, `name(option=value, ...)`, for example "
-            '`ffn(depth=3, activation="gelu")`. The same text is its label in YAML, checkpoints, tables and plots.',
+            '`ffn(depth=3, activation="gelu")`. The same text labels it in YAML, model folders, tables and plots.',
             "## Presets",
-            "Known heads under a name of their own.",
-            table(["preset", "is", "source"], presets),
+            "Presets are short names for known heads.",
+            table(["preset", "spec", "source"], presets),
             "## What does not fold",
-            "A linear head of any depth is one matrix at inference: [`fold`](../guides/fold.md) makes it one, with "
-            "the same embeddings. An activation or a gate keeps a head from that.",
+            "A linear head of any depth is equivalent to one matrix at inference, and [`fold`](../guides/fold.md) "
+            "converts it with the same embeddings. A head with an activation or a gate does not fold.",
         ]
     )
 
@@ -63,12 +63,12 @@ def _page(name: str) -> str:
         prose(rest),
         prose(cls.__doc__ or ""),
         "## Options",
-        table(["option", "type", "default", "what it is"], options) if options else "None.",
+        table(["option", "type", "default", "description"], options) if options else "None.",
         "## Cost",
-        "Parameters, and multiply-adds of matrix products for one token; in brackets against `linear`.",
+        "Parameters and matrix-product multiply-adds per token; in parentheses, the ratio to `linear`.",
         table(["head", "widths", "parameters", "multiply-adds per token", "folds"], _cost_rows(name)),
-        "## What it is made of",
-        f"With its defaults, 768 -> 128:\n\n```text\n{example}\n```",
+        "## Modules",
+        f"With default options, 768 -> 128:\n\n```text\n{example}\n```",
         f"Source: `{cls.__module__.replace('.', '/')}.py`. On the command line: `python -m projheads show {name}`.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -1,4 +1,4 @@
-"""Pages that are made when the site is built, from the code that they are about: an mkdocs hook."""
+"""The mkdocs hook that generates pages from the code when the site is built."""
 
 import sys
 from pathlib import Path
@@ -10,21 +10,24 @@ from mkdocs.structure.files import File, Files
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from api_page import api_page
+from column_table import column_tables
 from command_page import command_page
 from config_page import config_page
+from files_page import files_page
 from head_pages import head_pages
 from text import plain_roles
 
-# Files of the repository that are pages of the site as they stand.
+# Files of the repository that are copied into the site unchanged.
 _COPIED = {"results/calibration.md": "method/calibration.md", "results/peers.md": "method/peers.md"}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the generated pages to the site's."""
+    """Add the generated pages to the site."""
     root = Path(config.config_file_path).parent
     pages = {
         **head_pages(),
         "reference/configuration.md": config_page(),
+        "reference/files.md": files_page(),
         "reference/commands.md": command_page(),
         "reference/api.md": api_page(),
         **{target: (root / source).read_text(encoding="utf-8") for source, target in _COPIED.items()},
@@ -37,19 +40,24 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for section in config.nav or []:
         if "Heads" in section:
             section["Heads"] = heads
-        if "Guides" in section:  # a page that the navigation does not name is a guide
+        if "Guides" in section:  # a page missing from the navigation is a guide
             section["Guides"] += [page for page in written if page not in named]
     return files
 
 
 def _named(nav: Any) -> list[str]:
-    """List the pages that a navigation names."""
+    """List the pages named in a navigation."""
     if isinstance(nav, str):
         return [nav]
     parts = nav.values() if isinstance(nav, dict) else nav or []
     return [page for part in parts for page in _named(part)]
 
 
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Put the leaderboard's columns where a page marks them."""
+    return markdown.replace("<!-- columns -->", column_tables()) if "<!-- columns -->" in markdown else markdown
+
+
 def on_page_content(html: str, **_: object) -> str:
-    """Clean what mkdocstrings takes from docstrings as it stands."""
+    """Remove the Sphinx roles that mkdocstrings copies from docstrings."""
     return plain_roles(html)

@@ -10,12 +10,12 @@ __all__ = ["described", "inline", "plain_roles", "prose", "table"]
 
 
 def plain_roles(text: str) -> str:
-    """Take Sphinx's roles off names: they say nothing to a reader of the site."""
+    """Remove Sphinx roles from names; they mean nothing on the site."""
     return re.sub(r":(?:func|class|mod|meth|data|attr):\s*(?=`|<code>)", "", text).replace("`~", "`")
 
 
 def described(cls: type[Any]) -> dict[str, str]:
-    """Return what a class's docstring says of each argument or attribute."""
+    """Return a class docstring's description of each argument or attribute."""
     sections = griffe.Docstring(inspect.cleandoc(cls.__doc__ or ""), parser="google").parse(warnings=False)
     kinds = (griffe.DocstringSectionKind.parameters, griffe.DocstringSectionKind.attributes)
     return {
@@ -27,13 +27,13 @@ def described(cls: type[Any]) -> dict[str, str]:
 
 
 def prose(docstring: str) -> str:
-    """Return the text of a docstring in front of its sections, as Markdown."""
+    """Return the text of a docstring before its sections, as Markdown."""
     text = re.split(r"\n(?:Args|Attributes|Returns|Raises):\n", inspect.cleandoc(docstring))[0]
     return re.sub(r"([*<])", r"\\\1", plain_roles(text).replace("``", "`")).strip()
 
 
 def inline(text: str) -> str:
-    """Return text as it can stand in a cell of a table."""
+    """Return text escaped for a table cell."""
     return plain_roles(text).replace("``", "`").replace("|", "\\|").replace("\n", " ")
 
 

@@ -1,37 +1,38 @@
-"""Two or more experiments or folders of checkpoints, possibly from different machines, as one."""
+"""Several experiments or folders of checkpoints, possibly from different machines, as one."""
 
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from eval.report.load import load_experiment
+from eval.report.reading import load_experiment
 from eval.report.results import Evaluation, Experiment, Trial
+from experiment.disk.records import EvaluationRecord
 from projheads.errors import ProjheadsError
 
 __all__ = ["merge_experiments"]
 
 
 def merge_experiments(paths: Sequence[Path]) -> Experiment:
-    """Read experiments and put them together, as far as their scores can be paired.
+    """Read experiments and merge them on the data sets whose scores can be paired.
 
     Args:
-        paths: Their folders; the first one's baseline becomes the baseline of all.
+        paths: Their folders; the baseline of the first is the baseline of all.
 
     Returns:
-        One experiment, whose variants carry their experiment's name in front; its remarks say what was left out.
+        One experiment, whose variants are prefixed with their experiment's name; its remarks say what was left out.
 
     Raises:
-        ProjheadsError: If fewer than two are given, one is given twice, or nothing can be paired.
+        ProjheadsError: If there are fewer than two, one is listed twice, or nothing can be paired.
     """
     if len({path.resolve() for path in paths}) < max(2, len(paths)):
-        raise ProjheadsError("a comparison needs two experiments or more, each given once; give their folders")
+        raise ProjheadsError("a comparison needs the folders of at least two experiments, each listed once")
     experiments = [load_experiment(path) for path in paths]
     first = experiments[0]
     for other in experiments[1:]:
         if first.measures and first.measures[0] not in other.measures:
             raise ProjheadsError(
-                f"{other.path}: was not scored with {first.measures[0]}, by which {first.path} is judged, so they "
+                f"{other.path}: was not scored with {first.measures[0]}, the first measure of {first.path}, so they "
                 "cannot be paired; evaluate it with that measure"
             )
     candidates = dict.fromkeys(name for one in experiments for name in one.datasets)
@@ -39,7 +40,7 @@ def merge_experiments(paths: Sequence[Path]) -> Experiment:
     datasets = [name for name in candidates if name not in refusals]
     if not datasets:
         raise ProjheadsError(f"nothing in these experiments can be paired: {'; '.join(refusals.values())}")
-    # Where the experiments differ in a length, a note that names one would be wrong for the others.
+    # If the experiments differ in a length, a note that names one would be wrong for the others.
     lengths = {
         side: length
         for side, length in first.lengths.items()
@@ -58,7 +59,11 @@ def merge_experiments(paths: Sequence[Path]) -> Experiment:
             _renamed(trial, name, datasets, seed, first=one is first) for name, one in named for trial in one.trials
         ),
         references=tuple(
-            replace(reference, name=f"{name}: {reference.name}", evaluations=_only(reference.evaluations, datasets))
+            replace(
+                reference,
+                record=reference.record.replace(name=f"{name}: {reference.record.name}"),
+                evaluations=_only(reference.evaluations, datasets),
+            )
             for name, one in named
             for reference in one.references
         ),
@@ -69,31 +74,27 @@ def merge_experiments(paths: Sequence[Path]) -> Experiment:
 
 
 def _refusal(name: str, experiments: Sequence[Experiment]) -> str | None:
-    """Return why a data set cannot be paired, or None where it can."""
+    """Return why a data set cannot be paired; None if it can."""
     first = experiments[0]
     lacking = [one.name for one in experiments if name not in one.datasets]
     if lacking:
-        return f"{name} is left out, for {', '.join(lacking)} has no evaluation on it"
+        return f"{name} is left out: {', '.join(lacking)} has no evaluation on it"
     kind = _first_evaluation(first, name)
     for other in experiments[1:]:
         theirs = _first_evaluation(other, name)
-        if theirs.dataset["hash"] != kind.dataset["hash"]:
-            return f"{name} is left out, for {first.name} and {other.name} have different contents of it (hash)"
-        if _queries(theirs) != _queries(kind):
-            return f"{name} is left out, for {first.name} and {other.name} were scored on different queries of it"
+        if theirs.dataset.hash != kind.dataset.hash:
+            return f"{name} is left out: its content differs between {first.name} and {other.name} (hash)"
+        if set(theirs.queries) != set(kind.queries):
+            return f"{name} is left out: {first.name} and {other.name} were scored on different queries of it"
     return None
 
 
-def _first_evaluation(experiment: Experiment, dataset: str) -> Evaluation:
-    return next(evaluations[dataset] for evaluations in experiment.evaluations() if dataset in evaluations)
-
-
-def _queries(evaluation: Evaluation) -> frozenset[str]:
-    return frozenset(next(iter(evaluation.measures.values())))
+def _first_evaluation(experiment: Experiment, dataset: str) -> EvaluationRecord:
+    return next(evaluations[dataset].record for evaluations in experiment.evaluations() if dataset in evaluations)
 
 
 def _distinct_names(experiments: Sequence[Experiment]) -> list[str]:
-    """Return the experiments' names, with their folders' where two are called the same."""
+    """Return the experiments' names, or their folders if two have the same name."""
     names = [one.name for one in experiments]
     if len(set(names)) == len(names):
         return names
@@ -101,16 +102,17 @@ def _distinct_names(experiments: Sequence[Experiment]) -> list[str]:
 
 
 def _shared_seed(experiments: Sequence[Experiment]) -> int:
-    """Return the seed under which checkpoints, which have none, stand beside trials: one that the trials have."""
-    seeds = [trial.seed for one in experiments for trial in one.trials if "checkpoint" not in trial.record]
+    """Return the seed that pairs checkpoints, which have none, with trials: the first seed of the trials."""
+    seeds = [trial.seed for one in experiments for trial in one.trials if trial.record.checkpoint is None]
     return seeds[0] if seeds else 0
 
 
 def _renamed(trial: Trial, experiment: str, datasets: Sequence[str], seed: int, *, first: bool) -> Trial:
-    record = dict(trial.record) | {"label": f"{experiment}: {trial.label}"}
-    if "checkpoint" in record:
-        record["seed"] = seed
-    record["is_baseline"] = bool(trial.record.get("is_baseline")) and first
+    record = trial.record.replace(
+        label=f"{experiment}: {trial.label}",
+        seed=trial.seed if trial.record.checkpoint is None else seed,
+        is_baseline=trial.record.is_baseline and first,
+    )
     return replace(trial, record=record, evaluations=_only(trial.evaluations, datasets))
 
 

@@ -1,19 +1,39 @@
-"""Collections that count as one data set: the twelve forums of CQADupStack, as BEIR averages them.
+"""Collections that count as one data set, such as the twelve forums of CQADupStack, which BEIR averages.
 
-Each is searched alone, and the data set's score is the mean of the collections' means. To everything that comes after
-it is one data set with the queries of all of them: a query's score is weighted so that the mean over queries is the
-mean of the means. Where the collection P has n of the N queries and there are k collections, the weight is N / (k n).
-The scatter of such a mean comes out as that of independent samples within the collections, or a little larger.
+Each is searched separately, and the score of the data set is the mean of the collections' means. All later code sees
+one data set with the queries of all collections: the score of a query is weighted so that the mean over queries is the
+mean of the means. For a collection with n of the N queries of k collections, the weight is N / (k n). The scatter of
+such a mean is that of independent samples within the collections, or slightly larger.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from eval.report.results import Evaluation
 from experiment.disk.files import sha256_json
+from experiment.disk.records import (
+    DatasetFacts,
+    EvaluationBytes,
+    EvaluationRecord,
+    EvaluationTimings,
+    IndexFacts,
+    StandIn,
+    StorageEntry,
+    TextCounts,
+)
 
-__all__ = ["group_members", "merge_groups", "query_weight"]
+__all__ = ["GroupFacts", "group_members", "merge_groups", "query_weight"]
+
+
+class GroupFacts(DatasetFacts):
+    """A data set of several collections.
+
+    Attributes:
+        weights: What the scores of each collection's queries were multiplied by.
+    """
+
+    weights: dict[str, float]
 
 
 def group_members(evaluations: Sequence[Mapping[str, Evaluation]]) -> dict[str, tuple[str, ...]]:
@@ -21,8 +41,8 @@ def group_members(evaluations: Sequence[Mapping[str, Evaluation]]) -> dict[str, 
     found: dict[str, set[str]] = {}
     for one in evaluations:
         for name, evaluation in one.items():
-            if evaluation.dataset.get("group"):
-                found.setdefault(str(evaluation.dataset["group"]), set()).add(name)
+            if evaluation.record.dataset.group:
+                found.setdefault(evaluation.record.dataset.group, set()).add(name)
     return {group: tuple(sorted(names)) for group, names in found.items()}
 
 
@@ -31,80 +51,93 @@ def merge_groups(evaluations: Mapping[str, Evaluation], members: Mapping[str, Se
 
     Args:
         evaluations: One trial's evaluations by data set.
-        members: Each group's collections; a group of which this trial lacks one is left out.
+        members: Each group's collections; a group is left out if the trial lacks one of them.
     """
     grouped = {name for names in members.values() for name in names}
     merged = {name: evaluation for name, evaluation in evaluations.items() if name not in grouped}
     for group, names in members.items():
         if all(name in evaluations for name in names):
-            merged[group] = _merge(group, {name: evaluations[name] for name in names})
+            parts = {name: evaluations[name] for name in names}
+            record = _merge(group, {name: part.record for name, part in parts.items()})
+            merged[group] = Evaluation(record, parts[names[0]].path, parts)
     return merged
 
 
-def query_weight(dataset: Mapping[str, Any], query: str) -> float:
-    """Return by what the score of a query of a merged data set was multiplied; 1 for every other data set."""
-    return float(dataset.get("weights", {}).get(query.partition("/")[0], 1.0))
+def query_weight(dataset: DatasetFacts, query: str) -> float:
+    """Return what the score of a query was multiplied by: 1 unless the data set has several collections."""
+    return dataset.weights[query.partition("/")[0]] if isinstance(dataset, GroupFacts) else 1.0
 
 
-def _merge(group: str, parts: Mapping[str, Evaluation]) -> Evaluation:
-    first = next(iter(parts.values()))
-    counts = {name: len(next(iter(part.measures.values()))) for name, part in parts.items()}
+def _merge(group: str, parts: Mapping[str, EvaluationRecord]) -> EvaluationRecord:
+    records, first = parts.values(), next(iter(parts.values()))
+    counts = {name: len(part.queries) for name, part in parts.items()}
     weights = {name: sum(counts.values()) / (len(parts) * count) for name, count in counts.items()}
-    shared = [measure for measure in first.measures if all(measure in part.measures for part in parts.values())]
-    return replace(
-        first,
-        dataset={
-            "name": group,
-            "source": ", ".join(str(part.dataset["source"]) for part in parts.values()),
-            "split": first.dataset.get("split"),
-            "group": group,
-            "hash": sha256_json({name: part.dataset["hash"] for name, part in parts.items()}),
-            "documents": sum(part.dataset.get("documents", 0) for part in parts.values()),
-            "queries": sum(counts.values()),
-            "notes": _sum([part.dataset.get("notes", {}) for part in parts.values()]),
-            "weights": weights,
-        },
-        index=_least_exact([part.index for part in parts.values()]),
+    shared = [measure for measure in first.measures if all(measure in part.measures for part in records)]
+    dataset = GroupFacts(
+        name=group,
+        source=", ".join(part.dataset.source for part in records),
+        split=first.dataset.split,
+        group=group,
+        hash=sha256_json({name: part.dataset.hash for name, part in parts.items()}),
+        documents=sum(part.dataset.documents for part in records),
+        queries=sum(counts.values()),
+        notes=_sum(part.dataset.notes for part in records),
+        weights=weights,
+    )
+    return first.replace(
+        dataset=dataset,
+        index=min((part.index for part in records), key=_candidate_recall),
         measures={
-            measure: {
-                f"{name}/{query}": weights[name] * score
-                for name, part in parts.items()
-                for query, score in part.measures[measure].items()
-            }
+            measure: _weighted({name: part.measures[measure] for name, part in parts.items()}, weights)
             for measure in shared
         },
-        timings=_sum([part.timings for part in parts.values()]),
-        bytes=_sum([part.bytes for part in parts.values()]),
-        truncated=_sum([part.truncated for part in parts.values()]),
+        timings=EvaluationTimings(**_sum(dict(part.timings) for part in records)),
+        bytes=EvaluationBytes(**_sum(dict(part.bytes) for part in records)),
+        truncated=TextCounts(**_sum(dict(part.truncated) for part in records)),
+        linearised=_linearised({name: part.linearised for name, part in parts.items()}, weights),
         storage=_stored(parts, weights),
-        parts=dict(parts),
     )
 
 
-def _stored(parts: Mapping[str, Evaluation], weights: Mapping[str, float]) -> dict[str, Any]:
-    """Put together the forms that every collection was stored in; the means of the first one stand for their names."""
+def _stored(parts: Mapping[str, EvaluationRecord], weights: Mapping[str, float]) -> dict[str, StorageEntry]:
+    """Merge the forms that every collection was stored in; of the means, only the names count."""
     first = next(iter(parts.values()))
     return {
-        form: {
-            "bytes_per_vector": entry["bytes_per_vector"],
-            "index_bytes": sum(part.storage[form]["index_bytes"] for part in parts.values()),
-            "measures": entry["measures"],
-            "per_query": {
-                f"{name}/{query}": weights[name] * score
-                for name, part in parts.items()
-                for query, score in part.storage[form]["per_query"].items()
-            },
-        }
+        form: entry.replace(
+            index_bytes=sum(part.storage[form].index_bytes for part in parts.values()),
+            per_query=_weighted({name: part.storage[form].per_query for name, part in parts.items()}, weights),
+        )
         for form, entry in first.storage.items()
         if all(form in part.storage for part in parts.values())
     }
 
 
-def _sum(counts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    names = dict.fromkeys(name for one in counts for name in one)
-    return {name: sum(one.get(name, 0) for one in counts) for name in names}
+def _linearised(parts: Mapping[str, StandIn | None], weights: Mapping[str, float]) -> StandIn | None:
+    """Merge the scores of the linear stand-ins; None unless every collection has one."""
+    found = {name: part for name, part in parts.items() if part is not None}
+    if len(found) < len(parts):
+        return None
+    first = next(iter(found.values()))
+    measures = {
+        measure: _weighted({name: part.measures[measure] for name, part in found.items()}, weights)
+        for measure in first.measures
+    }
+    means = {measure: math.fsum(scores.values()) / len(scores) for measure, scores in measures.items()}
+    return first.replace(measures=measures, means=means)
 
 
-def _least_exact(indexes: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return the index that found the smallest share of what an exact search finds."""
-    return min(indexes, key=lambda index: (index.get("candidate_recall") or {"value": 2.0})["value"])
+def _weighted(scores: Mapping[str, Mapping[str, float]], weights: Mapping[str, float]) -> dict[str, float]:
+    """Join the scores of the collections' queries, each times its collection's weight."""
+    return {f"{name}/{query}": weights[name] * score for name, one in scores.items() for query, score in one.items()}
+
+
+def _sum(counts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    total: dict[str, Any] = {}
+    for one in counts:
+        total |= {name: total.get(name, 0) + count for name, count in one.items()}
+    return total
+
+
+def _candidate_recall(index: IndexFacts) -> float:
+    """Return the share of an exact search's result that a search found; an exact one comes after all others."""
+    return index.candidate_recall.value if index.candidate_recall else 2.0

@@ -1,27 +1,27 @@
-"""Storage against quality: what each form in which token vectors can be stored costs, in bytes and in the measure."""
+"""Storage against quality: what each form of stored token vectors costs, in bytes and in the measure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from eval.report.results import Trial
 from eval.verdicts.variance import Scores, estimate, paired_levels
+from experiment.disk.records import StorageEntry
 
 __all__ = ["StoredForm", "stored_forms"]
 
 
 @dataclass(frozen=True)
 class StoredForm:
-    """One form of storage of one variant, all data sets together.
+    """One form of storage of one variant, over all data sets.
 
     Attributes:
         form: Its name: fp16, int8, pq16, ...
         bytes_per_vector: Bytes of one token vector.
         index_bytes: Bytes of all token vectors and of what is needed to read them, mean over seeds.
         score: The measure, mean over data sets and seeds.
-        change: Difference to the score of the same trials as they were searched without it.
+        change: Difference from the score of the same trials without it.
         interval: 95% interval of ``change``, paired by query and seed; None with one seed.
     """
 
@@ -34,45 +34,45 @@ class StoredForm:
 
 
 def stored_forms(
-    trials: Sequence[Trial], measure: str, whole: Scores, queries: Mapping[str, Sequence[str]]
+    trials: Sequence[Trial], measure: str, plain: Scores, queries: Mapping[str, Sequence[str]]
 ) -> tuple[StoredForm, ...]:
-    """Return the forms that every trial of a variant was scored in on every data set, the largest first.
+    """Return the forms in which every trial of a variant was scored on every data set, the largest first.
 
     Args:
         trials: The variant's trials.
         measure: The measure that verdicts are about; forms that were not scored with it are left out.
-        whole: Their scores without any form, in the same order.
-        queries: The ids of each data set's judged queries, in the order of ``whole``.
+        plain: Their scores without a form of storage, in the same order.
+        queries: The ids of each data set's judged queries, in the order of ``plain``.
     """
-    evaluations = [[trial.evaluations[name] for name in queries] for trial in trials]
+    evaluations = [[trial.evaluations[name].record for name in queries] for trial in trials]
     scored = [_scored(one.storage, measure) for row in evaluations for one in row]
     common = [form for form in scored[0] if all(form in one for one in scored)]
     found = [
-        _stored_form(form, [[one.storage[form] for one in row] for row in evaluations], whole, queries)
+        _stored_form(form, [[one.storage[form] for one in row] for row in evaluations], plain, queries)
         for form in common
     ]
     return tuple(sorted(found, key=lambda one: -one.index_bytes))
 
 
-def _scored(storage: Mapping[str, Mapping[str, Any]], measure: str) -> list[str]:
-    """Return the forms whose scores by query, those of the first measure, are of this one."""
-    return [form for form, entry in storage.items() if next(iter(entry["measures"]), None) == measure]
+def _scored(storage: Mapping[str, StorageEntry], measure: str) -> list[str]:
+    """Return the forms whose scores per query, which are those of the first measure, are of this measure."""
+    return [form for form, entry in storage.items() if next(iter(entry.measures), None) == measure]
 
 
 def _stored_form(
-    form: str, entries: Sequence[Sequence[Mapping[str, Any]]], whole: Scores, queries: Mapping[str, Sequence[str]]
+    form: str, entries: Sequence[Sequence[StorageEntry]], plain: Scores, queries: Mapping[str, Sequence[str]]
 ) -> StoredForm:
     tables = tuple(
-        np.array([[row[place]["per_query"][query] for query in ids] for row in entries])
+        np.array([[row[place].per_query[query] for query in ids] for row in entries])
         for place, ids in enumerate(queries.values())
     )
-    part = paired_levels(Scores(whole.seeds, tables), whole)
+    part = paired_levels(Scores(plain.seeds, tables), plain)
     change = estimate(part, part.seed_variance, part.seeds - 1)
     return StoredForm(
         form=form,
-        bytes_per_vector=float(np.mean([entry["bytes_per_vector"] for row in entries for entry in row])),
-        index_bytes=round(float(np.mean([sum(entry["index_bytes"] for entry in row) for row in entries]))),
-        score=float(np.mean(Scores(whole.seeds, tables).means())),
+        bytes_per_vector=float(np.mean([entry.bytes_per_vector for row in entries for entry in row])),
+        index_bytes=round(float(np.mean([sum(entry.index_bytes for entry in row) for row in entries]))),
+        score=float(np.mean(Scores(plain.seeds, tables).means())),
         change=part.mean,
         interval=change.interval() if part.seeds > 1 else None,
     )

@@ -1,19 +1,20 @@
-"""From result files to the leaderboard: rows with scores, verdicts and costs. Every output format shows this table."""
+"""From result files to the leaderboard: rows with scores, verdicts and costs. Every format shows this table."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
+from eval.report.chosen import Chosen, SweepShares, chosen_point, sweep_shares
 from eval.report.results import Evaluation, Experiment, Reference, Trial
 from eval.report.storage import StoredForm, stored_forms
-from eval.report.sweep import Chosen, SweepShares, chosen_point, sweep_shares
 from eval.verdicts import Scores, Verdict, judge
 from eval.verdicts.pairs import Pairs, Shares, compare_all, group_letters, variance_shares
 from eval.verdicts.power import Design, fit_design
 from eval.verdicts.variance import paired_levels
+from experiment.disk.records import DatasetFacts
 from projheads.errors import ProjheadsError, unknown_name
 
 __all__ = ["Costs", "Leaderboard", "Row", "build_leaderboard", "query_ids", "scores_of"]
@@ -21,16 +22,16 @@ __all__ = ["Costs", "Leaderboard", "Row", "build_leaderboard", "query_ids", "sco
 
 @dataclass(frozen=True)
 class Costs:
-    """What a variant costs; times are means over its trials.
+    """The costs of a variant; times are means over its trials.
 
     Attributes:
         parameters: Parameters of the head.
         multiply_adds: Multiply-adds of the head for one token, as trained.
-        folds: Whether the head folds to one matrix, and then costs what a linear head does.
-        train_s: Seconds of training; None where it was not measured.
-        encode_per_s: Texts encoded a second, queries and documents together; None where it was not measured.
-        index_bytes: Bytes of the index, all data sets together; None where there is none.
-        learning_rates: The learning rates that its trials were trained with.
+        folds: Whether the head folds to one matrix, and then costs as much as a linear head.
+        train_s: Seconds of training; None if not measured.
+        encode_per_s: Texts encoded per second, queries and documents together; None if not measured.
+        index_bytes: Bytes of the index over all datasets; None without one.
+        learning_rates: The learning rates of its trials.
         chosen: The point of the sweep that they were trained at; None without a sweep.
     """
 
@@ -46,19 +47,19 @@ class Costs:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the leaderboard.
+    """One row of the leaderboard.
 
     Attributes:
         label: The variant's label, or the reference's name.
         kind: What the row is.
         about: A reference's description; empty for a variant.
         seeds: Seeds whose trials count.
-        scores: For each measure and data set, the mean over queries of each of ``seeds``.
-        verdict: Against the baseline over all data sets; None for the baseline, references and failed variants.
-        dataset_verdicts: The same on each data set alone.
-        costs: None for a reference, and for a variant of which no trial finished.
+        scores: For each measure and dataset, the mean over queries of each of ``seeds``.
+        verdict: Against the baseline over all datasets; None for the baseline, references and failed variants.
+        dataset_verdicts: The same on each single dataset.
+        costs: None for a reference, and for a variant without a finished trial.
         failures: Seed and reason of each trial that does not count.
-        stored: Scores and bytes by form of storage, the largest first; empty where none was tried.
+        stored: Scores and bytes by form of storage, the largest first; empty if none was tried.
     """
 
     label: str
@@ -73,11 +74,11 @@ class Row:
     stored: tuple[StoredForm, ...] = ()
 
     def by_seed(self, measure: str) -> tuple[float, ...]:
-        """Return each seed's mean over data sets."""
+        """Return each seed's mean over datasets."""
         return tuple(float(value) for value in np.mean(list(self.scores[measure].values()), axis=0))
 
     def mean(self, measure: str, dataset: str | None = None) -> float | None:
-        """Return the mean over seeds, of one data set or over all; None where no trial counts."""
+        """Return the mean over seeds, of one dataset or over all; None if no trial counts."""
         if not self.seeds:
             return None
         return float(np.mean(self.by_seed(measure) if dataset is None else self.scores[measure][dataset]))
@@ -89,27 +90,27 @@ class Row:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """The table that every output format shows.
+    """The table that every format shows.
 
     Attributes:
-        experiment: What it was made of.
+        experiment: The experiment it was made from.
         measure: The measure that verdicts are about.
         baseline: Label of the baseline.
-        datasets: What each data set is, by name.
+        datasets: The description of each dataset, by name.
         rows: Variants, best mean first; those without a score last.
         references: Reference rows, best mean first.
-        scores: Per-query scores of ``measure`` of every variant that has some.
-        queries: The ids of each data set's judged queries, in the order of ``scores``.
-        letters: Of each variant with enough seeds; two that share a letter cannot be told apart.
-        shares: What moves a score; None where too little was trained to say.
+        scores: Per-query scores of ``measure``, of every variant that has any.
+        queries: The ids of each dataset's judged queries, in the order of ``scores``.
+        letters: Group letters of each variant with enough seeds; two that share one are not distinguishable.
+        shares: What moves a score; None if there are too few trials to say.
         sweep: What the learning rate and the seed move in the sweep's own scores; None without a sweep.
-        design: The scatter from which larger experiments are foreseen; None likewise.
+        design: The variances that predict what other experiments could detect; None likewise.
     """
 
     experiment: Experiment
     measure: str
     baseline: str
-    datasets: Mapping[str, Mapping[str, Any]]
+    datasets: Mapping[str, DatasetFacts]
     rows: tuple[Row, ...]
     references: tuple[Row, ...]
     scores: Mapping[str, Scores]
@@ -129,8 +130,8 @@ def build_leaderboard(experiment: Experiment) -> Leaderboard:
     """Compute the leaderboard.
 
     Raises:
-        ProjheadsError: If the experiment has no evaluation or not one baseline, or if its evaluations do not belong
-            together: another data set hash, other queries.
+        ProjheadsError: If the experiment has no evaluation or not exactly one baseline, or if its evaluations of a
+            dataset differ in its hash or queries.
     """
     baseline = _baseline(experiment)
     if not experiment.datasets:
@@ -176,63 +177,60 @@ def build_leaderboard(experiment: Experiment) -> Leaderboard:
 
 
 def query_ids(experiment: Experiment, dataset: str) -> tuple[str, ...]:
-    """Return the ids of a data set's judged queries, in the order of the first evaluation."""
+    """Return the ids of a dataset's judged queries, in the order of the first evaluation."""
     for evaluations in experiment.evaluations():
         if dataset in evaluations:
-            return tuple(next(iter(evaluations[dataset].measures.values())))
+            return tuple(evaluations[dataset].record.queries)
     return ()
 
 
 def scores_of(trials: Sequence[Trial], measure: str, queries: Mapping[str, Sequence[str]]) -> Scores:
-    """Return one variant's per-query scores, data sets and queries in the order of ``queries``."""
+    """Return one variant's per-query scores, datasets and queries in the order of ``queries``."""
     tables = [
-        np.array([[trial.evaluations[name].measures[measure][query] for query in ids] for trial in trials])
+        np.array([[trial.evaluations[name].record.measures[measure][query] for query in ids] for trial in trials])
         for name, ids in queries.items()
     ]
     return Scores(tuple(trial.seed for trial in trials), tuple(tables))
 
 
 def _baseline(experiment: Experiment) -> str:
-    labels = sorted({trial.label for trial in experiment.trials if trial.record.get("is_baseline")})
+    labels = sorted({trial.label for trial in experiment.trials if trial.record.is_baseline})
     if len(labels) != 1:
         found = ", ".join(labels) if labels else "none"
         raise ProjheadsError(
-            f"{experiment.path}: a report needs one variant marked as the baseline, found {found}; "
-            "set heads.baseline and train again"
+            f"{experiment.path}: a report needs exactly one baseline, found {found}; set heads.baseline and train again"
         )
     return labels[0]
 
 
-def _datasets(experiment: Experiment) -> dict[str, Mapping[str, Any]]:
-    """Return what each data set is, having checked that every evaluation is of the same one."""
-    known: dict[str, tuple[Mapping[str, Any], frozenset[str]]] = {}
+def _datasets(experiment: Experiment) -> dict[str, DatasetFacts]:
+    """Return the description of each dataset, after checking that all evaluations used the same one."""
+    known: dict[str, tuple[DatasetFacts, frozenset[str]]] = {}
     for evaluations in experiment.evaluations():
         for name, evaluation in evaluations.items():
             queries = _checked_queries(experiment, evaluation)
-            first, first_queries = known.setdefault(name, (evaluation.dataset, queries))
-            if evaluation.dataset["hash"] != first["hash"] or queries != first_queries:
+            first, first_queries = known.setdefault(name, (evaluation.record.dataset, queries))
+            if evaluation.record.dataset.hash != first.hash or queries != first_queries:
                 raise ProjheadsError(
-                    f"{evaluation.run.with_suffix('.json')}: is of another {name} than the other evaluations "
-                    "(data set hash or queries differ), so it cannot be paired; delete it and evaluate again"
+                    f"{evaluation.path}: the content or the queries of {name} differ from those "
+                    "of the other evaluations, so it cannot be paired; delete this file and evaluate again"
                 )
     return {name: known[name][0] for name in experiment.datasets}
 
 
 def _checked_queries(experiment: Experiment, evaluation: Evaluation) -> frozenset[str]:
     for measure in experiment.measures:
-        if measure not in evaluation.measures:
-            where = evaluation.run.with_suffix(".json")
-            raise ProjheadsError(f"{where}: {unknown_name('measure', measure, evaluation.measures)}; evaluate again")
-    queries = frozenset(evaluation.measures[experiment.measures[0]])
+        if measure not in evaluation.record.measures:
+            unknown = unknown_name("measure", measure, evaluation.record.measures)
+            raise ProjheadsError(f"{evaluation.path}: {unknown}; evaluate again")
+    queries = frozenset(evaluation.record.queries)
     if len(queries) < 2:
-        raise ProjheadsError(
-            f"{evaluation.run.with_suffix('.json')}: scores fewer than two queries; judge more of them"
-        )
+        raise ProjheadsError(f"{evaluation.path}: has scores of fewer than two queries; judge more queries")
     return queries
 
 
 def _missing(trial: Trial, experiment: Experiment) -> str | None:
-    """Return why a trial does not count, or None where it does."""
+    """Return why a trial does not count, or None if it does."""
     if trial.error is not None:
         return trial.error
     lacking = [name for name in experiment.datasets if name not in trial.evaluations]
@@ -242,7 +240,7 @@ def _missing(trial: Trial, experiment: Experiment) -> str | None:
 def _verdicts(
     scores: Mapping[str, Scores], baseline: str, datasets: Sequence[str]
 ) -> tuple[dict[str, Verdict], dict[str, dict[str, Verdict]]]:
-    """Judge over the suite and on each data set alone, those variants that share a seed with the baseline."""
+    """Judge the variants that share a seed with the baseline, over all datasets and on each."""
     if baseline not in scores:
         return {}, {}
     seeds = set(scores[baseline].seeds)
@@ -259,8 +257,8 @@ def _verdicts(
 
 def _shares(experiment: Experiment, scores: Mapping[str, Scores], pairs: Pairs) -> Shares | None:
     first = {trial.label: trial.record for trial in reversed(experiment.trials)}
-    heads = {label: json.dumps(first[label].get("head"), sort_keys=True) for label in scores}
-    return variance_shares(scores, pairs, heads, {label: first[label].get("learning_rate") for label in scores})
+    heads = {label: json.dumps(first[label].head, sort_keys=True) for label in scores}
+    return variance_shares(scores, pairs, heads, {label: first[label].learning_rate for label in scores})
 
 
 def _design(scores: Mapping[str, Scores], baseline: str) -> Design | None:
@@ -280,7 +278,8 @@ def _means(
     return {
         measure: {
             name: tuple(
-                float(np.mean([one.evaluations[name].measures[measure][query] for query in ids])) for one in trials
+                float(np.mean([one.evaluations[name].record.measures[measure][query] for query in ids]))
+                for one in trials
             )
             for name, ids in queries.items()
         }
@@ -290,16 +289,16 @@ def _means(
 
 def _costs(trials: Sequence[Trial]) -> Costs:
     first = trials[0].record
-    evaluations = [evaluation for trial in trials for evaluation in trial.evaluations.values()]
-    encode_s = sum(one.timings.get("encode_s", 0.0) for one in evaluations)
-    texts = sum(one.dataset.get("documents", 0) + one.dataset.get("queries", 0) for one in evaluations)
-    index_bytes = [sum(one.bytes.get("index", 0) for one in trial.evaluations.values()) for trial in trials]
-    train_s = [trial.record["timings"]["train_s"] for trial in trials if "train_s" in trial.record["timings"]]
-    rates = {float(trial.record["learning_rate"]) for trial in trials if trial.record.get("learning_rate") is not None}
+    evaluations = [evaluation.record for trial in trials for evaluation in trial.evaluations.values()]
+    encode_s = sum(one.timings.encode_s for one in evaluations)
+    texts = sum(one.dataset.documents + one.dataset.queries for one in evaluations)
+    index_bytes = [sum(one.record.bytes.index for one in trial.evaluations.values()) for trial in trials]
+    train_s = [seconds for trial in trials if (seconds := trial.record.timings.train_s) is not None]
+    rates = {rate for trial in trials if (rate := trial.record.learning_rate) is not None}
     return Costs(
-        parameters=int(first["parameters"]),
-        multiply_adds=int(first["multiply_adds"]),
-        folds=bool(first["folds"]),
+        parameters=first.parameters,
+        multiply_adds=first.multiply_adds,
+        folds=first.folds,
         train_s=float(np.mean(train_s)) if train_s else None,
         encode_per_s=texts / encode_s if encode_s > 0 else None,
         index_bytes=round(float(np.mean(index_bytes))) or None,
@@ -310,16 +309,16 @@ def _costs(trials: Sequence[Trial]) -> Costs:
 
 def _reference_rows(experiment: Experiment, queries: Mapping[str, Sequence[str]]) -> list[Row]:
     rows = []
-    for name in dict.fromkeys(reference.name for reference in experiment.references):
-        group = [one for one in experiment.references if one.name == name]
+    for name in dict.fromkeys(reference.record.name for reference in experiment.references):
+        group = [one for one in experiment.references if one.record.name == name]
         complete = [one for one in group if all(dataset in one.evaluations for dataset in queries)]
-        lacking = tuple((one.seed, "not evaluated on every data set") for one in group if one not in complete)
+        lacking = tuple((one.record.seed, "not evaluated on every dataset") for one in group if one not in complete)
         rows.append(
             Row(
                 label=name,
                 kind="reference",
-                about=group[0].description,
-                seeds=tuple(one.seed for one in complete),
+                about=group[0].record.description,
+                seeds=tuple(one.record.seed for one in complete),
                 scores=_means(experiment, complete, queries),
                 verdict=None,
                 dataset_verdicts={},

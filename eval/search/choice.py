@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from eval.search.exact import exact_search
 from eval.search.faiss_index import build_index, check_factory, faiss_search, training_rows
 from eval.search.ranking import Problem, Ranking
 from experiment.config import EvalConfig
+from experiment.disk.records import CandidateRecall, IndexFacts
 
 __all__ = [
     "EXACT_MULTIPLY_ADDS",
@@ -20,7 +20,6 @@ __all__ = [
     "SearchSettings",
     "check_search",
     "choose_index",
-    "describe",
     "search",
     "search_settings",
 ]
@@ -61,29 +60,23 @@ class Answer:
 
     Attributes:
         rankings: One for each query.
-        index: What was searched, as it stands in an evaluation's JSON.
+        index: How it was searched.
         index_s: Seconds to build the index.
         search_s: Seconds to search.
         index_bytes: Size of the index; 0 where there is none.
     """
 
     rankings: list[Ranking]
-    index: dict[str, Any]
+    index: IndexFacts
     index_s: float
     search_s: float
     index_bytes: int
 
     def __str__(self) -> str:
-        recall = self.index["candidate_recall"]
+        recall = self.index.candidate_recall
         if recall is None:
-            return str(self.index["kind"])
-        return f"{self.index['factory']}, candidate recall@{recall['at']} {recall['value']:.4f}"
-
-
-def describe(kind: str, depth: int, **settings: Any) -> dict[str, Any]:
-    """Describe a search as an evaluation's JSON does; what a kind of search does not have is null."""
-    empty = dict.fromkeys(("factory", "nprobe", "candidates_per_token", "max_candidates", "candidate_recall"))
-    return {"kind": kind, "depth": depth, **empty, **settings}
+            return self.index.kind
+        return f"{self.index.factory}, candidate recall@{recall.at} {recall.value:.4f}"
 
 
 def check_search(settings: SearchSettings, width: int) -> None:
@@ -126,7 +119,7 @@ def search(
     started = time.perf_counter()
     if chosen == "exact":
         rankings = exact_search(problem, device=device, progress=progress)
-        return Answer(rankings, describe("exact", problem.depth), 0.0, time.perf_counter() - started, 0)
+        return Answer(rankings, IndexFacts(kind="exact", depth=problem.depth), 0.0, time.perf_counter() - started, 0)
     index = build_index(problem.documents, chosen, settings.nprobe, device)
     built = time.perf_counter()
     rankings = faiss_search(
@@ -137,9 +130,9 @@ def search(
         progress=progress,
     )
     answered = time.perf_counter()
-    about = describe(
-        "faiss",
-        problem.depth,
+    about = IndexFacts(
+        kind="faiss",
+        depth=problem.depth,
         factory=chosen,
         nprobe=index.nprobe,
         candidates_per_token=settings.candidates_per_token,
@@ -149,7 +142,7 @@ def search(
     return Answer(rankings, about, built - started, answered - built, index.bytes)
 
 
-def _candidate_recall(problem: Problem, rankings: list[Ranking], device: torch.device) -> dict[str, Any]:
+def _candidate_recall(problem: Problem, rankings: list[Ranking], device: torch.device) -> CandidateRecall:
     """Measure which share of the exact search's documents was found: on all queries, or on evenly spaced ones."""
     total = len(problem.queries)
     affordable = total * EXACT_MULTIPLY_ADDS // max(1, problem.multiply_adds)
@@ -159,4 +152,4 @@ def _candidate_recall(problem: Problem, rankings: list[Ranking], device: torch.d
     for query, exact in zip(queries, exact_search(problem, device=device, queries=queries), strict=True):
         if len(exact.documents):
             shares.append(np.isin(exact.documents, rankings[query].documents).mean())
-    return {"at": problem.depth, "value": float(np.mean(shares)) if shares else 1.0, "queries": size}
+    return CandidateRecall(at=problem.depth, value=float(np.mean(shares)) if shares else 1.0, queries=size)

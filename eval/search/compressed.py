@@ -5,7 +5,6 @@ Queries, which are not stored, only change their width. The codes are those of F
 ``experiment.config.storage_forms``.
 """
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import numpy as np
 
 from eval.search.faiss_index import faiss_library, faiss_threads, written_bytes
 from experiment.config.storage_forms import CODES, StorageForm, check_storage, parse_storage
-from experiment.encoding.store import TokenStore
+from experiment.encoding.store import TokenStore, unnamed_file
 from projheads.errors import ProjheadsError
 
 __all__ = ["STORAGE_VERSION", "Stored", "check_forms", "stored_as"]
@@ -81,7 +80,7 @@ def stored_as(form: StorageForm, queries: TokenStore, documents: TokenStore, cac
     check_storage(form, documents.width)
     width = form.width or documents.width
     size, overhead = 2 * width, 0
-    with tempfile.TemporaryFile(dir=cache) as query_file, tempfile.TemporaryFile(dir=cache) as document_file:
+    with unnamed_file(cache) as query_file, unnamed_file(cache) as document_file:
         read_queries = _through(queries, width, None, query_file)
         if form.code not in CODES:
             read_documents = _through(documents, width, None, document_file)

@@ -63,7 +63,7 @@ def _folder(name: str, cache: Path) -> Path:
 def _open(name: str, split: str, cache: Path) -> Collection:
     folder, archive = _folder(name, cache), name.split("/")[0]
     if not is_beir_folder(folder):
-        with locked(cache / "beir" / archive):
+        with locked(cache / "beir" / f".{archive}.lock"):
             if not is_beir_folder(folder):  # another process may have downloaded it in the meantime
                 _download(archive, cache / "beir")
     return read_beir_folder(folder, split=split, name=name)

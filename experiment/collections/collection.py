@@ -1,10 +1,10 @@
 """A collection: a corpus, the judged queries of one split, and their judgements."""
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from experiment.disk.files import sha256_parts
 from projheads.errors import ProjheadsError
 
 __all__ = ["Collection", "Document", "Judgement", "make_collection", "training_pairs"]
@@ -152,13 +152,7 @@ def _content_hash(
     corpus: Mapping[str, Document], queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
 ) -> str:
     """Hash the fields of all records in the order of their ids, each field after its length in bytes."""
-    digest = hashlib.sha256()
-    for fields in _records(corpus, queries, qrels):
-        for field in fields:
-            data = field.encode("utf-8")
-            digest.update(b"%d:" % len(data))
-            digest.update(data)
-    return digest.hexdigest()
+    return sha256_parts(field.encode("utf-8") for fields in _records(corpus, queries, qrels) for field in fields)
 
 
 def _records(

@@ -56,7 +56,7 @@ def _open(split: str, cache: Path) -> Collection:
         raise unknown_name("split of pydocs", split, PACKAGES)
     folder = _folder(cache)
     if not folder.is_dir():
-        with locked(folder):
+        with locked(folder.with_name(f".{folder.name}.lock")):
             if not folder.is_dir():  # another process may have made it in the meantime
                 _make(folder)
     return read_beir_folder(folder / split, split=split, name="pydocs")

@@ -27,7 +27,7 @@ SHARED = (
     "validations",
     "precision",
     "log_every",
-    "checkpoint_every",
+    "resume_every",
     "trackers",
 )
 """Settings that all trials of an experiment share."""

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from experiment.config import CheckpointsConfig, ExperimentConfig
-from experiment.config.yaml12 import Lines, read_scalar, read_yaml
+from experiment.disk.yaml12 import Lines, read_scalar, read_yaml
 from experiment.fields import OneOf, sections_in
 from projheads.errors import ProjheadsError, did_you_mean
 

@@ -1,6 +1,6 @@
 """The section ``train`` of an experiment's YAML."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictBool, StrictInt, model_validator
 
@@ -70,7 +70,7 @@ class TrainConfig(Section):
         validation_pairs: Pairs held out of training, with all pairs of their documents, to monitor it.
         validations: Number of validations of a trial, spaced evenly over its steps.
         log_every: Steps between two lines of train.jsonl.
-        checkpoint_every: Steps between two resume points of a trial.
+        resume_every: Steps between two resume points, from which a stopped trial resumes.
         trackers: Where the lines of train.jsonl are also logged, through accelerate.
     """
 
@@ -93,8 +93,15 @@ class TrainConfig(Section):
     validation_pairs: Annotated[StrictInt, Field(ge=0)] = 128
     validations: Annotated[StrictInt, Field(ge=0)] = 4
     log_every: Count = 10
-    checkpoint_every: Count = 500
+    resume_every: Count = 500
     trackers: tuple[Tracker, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "checkpoint_every" in values:
+            raise ValueError("checkpoint_every is now called resume_every; rename the key")
+        return values
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -1,1 +1,1 @@
-"""What a person sees while a command runs."""
+"""What a user sees while a command runs."""

@@ -1,4 +1,4 @@
-"""What a person sees while a job runs: bars in a terminal, one line a finished step elsewhere."""
+"""Progress of a job: bars in a terminal, one line per finished step elsewhere."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,15 +13,15 @@ __all__ = ["Advance", "Progress", "human_time"]
 
 
 class Advance(Protocol):
-    """Tells a bar how much more is done, and what to write behind it."""
+    """Advances a progress bar and sets the note after it."""
 
     def __call__(self, more: float, note: str = "") -> None:
-        """Move the bar on by ``more``."""
+        """Advance the bar by ``more``."""
         ...
 
 
 class Progress:
-    """Tells what a job does; without a terminal there are no bars and no control characters."""
+    """Reports what a job is doing; without a terminal it prints no bars and no control characters."""
 
     def __init__(self, console: Console | None = None, *, quiet: bool = False) -> None:
         self._console = console or Console(highlight=False, soft_wrap=True, quiet=quiet)
@@ -52,7 +52,7 @@ class Progress:
 
     @contextmanager
     def step(self, what: str, total: float) -> Iterator[Advance]:
-        """Show a bar while the block runs, which gets a function that is told how much more is done."""
+        """Show a bar while the block runs; yields the function that advances it."""
         task = self._bars.add_task(what, total=total, note="")
 
         def advance(more: float, note: str = "") -> None:
@@ -65,7 +65,7 @@ class Progress:
 
 
 def human_time(seconds: float) -> str:
-    """Write a duration as people do: ``8 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    """Format a duration: ``8 s``, ``3 min 20 s``, ``2 h 5 min``."""
     whole = max(1, round(seconds))
     if whole < 60:
         return f"{whole} s"

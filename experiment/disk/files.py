@@ -1,12 +1,14 @@
-"""Files written whole or not at all, JSON read back with one clear line where it is broken, and content hashes.
+"""Atomic writes, JSON files with clear errors, and content hashes.
 
-A file is written under a temporary name in its own folder, flushed to disk and renamed, so a reader sees the old file
+A file is written under a temporary name in the same folder, flushed to disk and renamed, so a reader sees the old file
 or the new one, never part of one.
 """
 
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,15 +16,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from experiment.disk.lock import lock_now
 from projheads.errors import ProjheadsError
 
 __all__ = [
-    "LEFTOVERS",
     "SCHEMA_VERSION",
     "read_json",
+    "remove_leftovers",
     "remove_paths",
     "sha256_file",
     "sha256_json",
+    "sha256_parts",
     "versions",
     "write_bytes",
     "write_folder",
@@ -34,50 +38,42 @@ __all__ = [
 SCHEMA_VERSION = 1
 """Version of every JSON file in an experiment's folder; a newer one is refused."""
 
-LEFTOVERS = ".*.tmp"
-"""Pattern of temporary names, as ``_temporary`` makes them."""
+TEMPORARY = re.compile(r"\..+\.ph-[0-9a-f]{12}\.tmp")
+"""The temporary names of this program, as ``_temporary`` makes them."""
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` whole or not at all, making the folder where it lies."""
+    """Write ``data`` to ``path`` atomically; missing parent folders are created."""
     write_parts(path, [data])
 
 
 def write_parts(path: Path, parts: Iterable[bytes]) -> None:
-    """Write ``parts`` to ``path``, one behind the other as they come, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    try:
+    """Write ``parts`` to ``path`` one after the other, as they come; the file appears once all are written."""
+    with _temporary(path, is_folder=False) as temporary:
         with temporary.open("wb") as file:
             file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` as UTF-8, whole or not at all."""
+    """Write ``text`` to ``path`` as UTF-8, atomically."""
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` to ``path`` as JSON, whole or not at all; NaN and infinities are refused."""
+    """Write ``value`` to ``path`` as JSON, atomically; NaN and infinities are refused."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 @contextmanager
 def write_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes ``path`` when the block ends without an error.
+    """Yield a temporary folder that becomes ``path`` when the block ends without an error.
 
-    An older folder at ``path`` is replaced. When the block fails, nothing is left behind.
+    An existing folder at ``path`` is replaced. If the block fails, nothing is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(path)
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
+    with _temporary(path, is_folder=True) as temporary:
         yield temporary
         for file in sorted(temporary.rglob("*")):
             if file.is_file():
@@ -85,8 +81,6 @@ def write_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             shutil.rmtree(path)
         temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def read_json(path: Path) -> Any:
@@ -98,9 +92,9 @@ def read_json(path: Path) -> Any:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ProjheadsError(f"{path}: there is no such file") from None
+        raise ProjheadsError(f"{path}: no such file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ProjheadsError(f"{path}: not a JSON file ({error}); delete it and run the same command again") from None
+        raise ProjheadsError(f"{path}: not a JSON file ({error}); delete it and rerun the command") from None
     version = value.get("schema_version", SCHEMA_VERSION) if isinstance(value, dict) else SCHEMA_VERSION
     if not isinstance(version, int) or version > SCHEMA_VERSION:
         raise ProjheadsError(
@@ -110,9 +104,18 @@ def read_json(path: Path) -> Any:
 
 
 def sha256_json(value: Any) -> str:
-    """Hash a JSON value; the order of keys does not matter."""
+    """Hash a JSON value, regardless of the order of keys."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def sha256_parts(parts: Iterable[bytes | memoryview]) -> str:
+    """Hash a sequence of byte strings, each after its length, so that different sequences have different hashes."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(b"%d:" % len(part))
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def sha256_file(path: Path) -> str:
@@ -122,7 +125,7 @@ def sha256_file(path: Path) -> str:
 
 
 def versions(packages: Mapping[str, str]) -> dict[str, str]:
-    """Return the installed version of each distribution, by the name given to it; those missing are left out."""
+    """Return the installed version of each distribution, by the given name; missing ones are left out."""
     found = {}
     for name, distribution in packages.items():
         try:
@@ -133,7 +136,7 @@ def versions(packages: Mapping[str, str]) -> dict[str, str]:
 
 
 def remove_paths(paths: Iterable[Path]) -> None:
-    """Delete files and folders; those that are gone already are ignored."""
+    """Delete files and folders; missing ones are ignored."""
     for path in list(paths):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -141,8 +144,44 @@ def remove_paths(paths: Iterable[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def remove_leftovers(folder: Path, *, recursive: bool = True) -> None:
+    """Delete the temporary files and folders of this program whose writers are gone.
+
+    A writer locks what it writes, so an entry that can be locked is abandoned, whichever machine or container wrote it.
+    """
+    for found in list(folder.rglob(".*.tmp") if recursive else folder.glob(".*.tmp")):
+        if TEMPORARY.fullmatch(found.name):
+            try:
+                lock = lock_now(found)
+            except OSError:
+                continue
+            remove_paths([found])
+            os.close(lock)
+
+
+@contextmanager
+def _temporary(path: Path, *, is_folder: bool) -> Iterator[Path]:
+    """Yield a new temporary file or folder beside ``path``, locked until the block ends and then deleted if left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        temporary = path.with_name(f".{path.name}.ph-{secrets.token_hex(6)}.tmp")
+        temporary.mkdir() if is_folder else temporary.touch(exist_ok=False)
+        try:
+            lock = lock_now(temporary)
+        except (BlockingIOError, FileNotFoundError):
+            continue  # ``remove_leftovers`` of another process was faster than the lock.
+        except OSError:
+            lock = None  # This file system has no locks, so nothing here is ever taken for abandoned.
+        if temporary.exists():
+            break
+        if lock is not None:
+            os.close(lock)
+    try:
+        yield temporary
+    finally:
+        remove_paths([temporary])
+        if lock is not None:
+            os.close(lock)
 
 
 def _flush(file: Path) -> None:

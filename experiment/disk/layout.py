@@ -5,9 +5,9 @@ Training and evaluation meet in these files and nowhere else.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from experiment.disk.files import LEFTOVERS, read_json, remove_paths
+from experiment.disk.files import remove_leftovers
+from experiment.disk.records import TrialRecord
 
 __all__ = ["ExperimentFolder", "TrialFolder"]
 
@@ -39,9 +39,9 @@ class TrialFolder:
         return self.path / "model"
 
     @property
-    def checkpoint(self) -> Path:
-        """Points in the middle of the training; gone once the trial is finished."""
-        return self.path / "checkpoint"
+    def resume(self) -> Path:
+        """Resume points of the training; deleted once the trial is finished."""
+        return self.path / "resume"
 
     def eval_json(self, dataset: str) -> Path:
         """Per-query measures on a data set, by the name that the configuration gives it."""
@@ -57,12 +57,22 @@ class TrialFolder:
         return self.path / "eval"
 
     def remove_leftovers(self) -> None:
-        """Delete what a killed evaluation left half-written; call it only while no other one works here."""
-        remove_paths(self.evaluations.glob(LEFTOVERS))
+        """Delete what killed evaluations left half-written."""
+        remove_leftovers(self.evaluations)
 
-    def read_trial(self) -> dict[str, Any] | None:
-        """Return trial.json, or None where the trial was not finished."""
-        return read_json(self.trial_json) if self.trial_json.exists() else None
+    def read_trial(self) -> TrialRecord | None:
+        """Read trial.json; None if the trial neither finished nor failed yet.
+
+        Raises:
+            ProjheadsError: If the file is damaged.
+        """
+        return TrialRecord.find(self.trial_json)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the trial was trained successfully."""
+        record = self.read_trial()
+        return record is not None and record.status == "finished"
 
 
 @dataclass(frozen=True)
@@ -107,15 +117,10 @@ class ExperimentFolder:
         return TrialFolder(self.path / "references" / name / f"seed-{seed}")
 
     def remove_leftovers(self) -> None:
-        """Delete what a killed training left half-written; call it only while no other one works here.
-
-        What evaluations and reports write is left alone: they may be at it.
-        """
-        remove_paths(
-            found
-            for found in self.path.rglob(LEFTOVERS)
-            if found.parent.name != "eval" and found.parent not in (self.report, self.path / "texts")
-        )
+        """Delete what killed commands left half-written, only in the folders that belong to an experiment."""
+        remove_leftovers(self.path, recursive=False)
+        for name in ("trials", "sweep", "references", "report", "texts"):
+            remove_leftovers(self.path / name)
 
     def trials(self) -> list[TrialFolder]:
         """List the trials with a trial.json, in the order of their names."""

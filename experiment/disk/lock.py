@@ -1,6 +1,7 @@
-"""Turns between processes: who holds a lock works, the others wait or do something else meanwhile.
+"""Locks between processes.
 
-The locks are those of ``flock``, which end with the process that holds them, however it ends.
+They are ``flock`` locks, so they end with the process that holds them, however it ends, and they work between
+containers that share a file system.
 """
 
 import fcntl
@@ -9,40 +10,40 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["locked", "try_locked"]
+__all__ = ["lock_now", "locked"]
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file or folder that is to be made; wait while another process holds it.
-
-    The lock is a file beside ``path``, called ``.<name>.lock``, and stays there.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def try_locked(folder: Path, *, wait: bool) -> Iterator[bool]:
-    """Hold the lock of a folder itself, which is made if it is not there; nothing is left in it.
+def locked(file: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of a file, which is created if needed and never deleted.
 
     Args:
-        folder: The folder.
-        wait: Whether to wait while another process holds it.
+        file: The lock file, named ``.lock`` or ``.<name>.lock`` by convention.
+        wait: Whether to wait while another process holds the lock.
 
-    Returns:
+    Yields:
         Whether the lock is held; always true with ``wait``.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    opened = os.open(folder, os.O_RDONLY)
-    try:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w") as lock:
         try:
-            fcntl.flock(opened, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             yield False
         else:
             yield True
-    finally:
-        os.close(opened)
+
+
+def lock_now(path: Path) -> int:
+    """Lock an existing file or folder and return the descriptor that holds the lock until it is closed.
+
+    Raises:
+        OSError: If the path is gone, another process holds the lock, or the file system has no locks.
+    """
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor

@@ -1,1 +1,1 @@
-"""Texts to token states and token embeddings, and the stores that hold them."""
+"""Encoding texts into token states and token embeddings, and storing them."""

@@ -1,4 +1,4 @@
-"""The device that a command computes on, and how much memory it took there."""
+"""The device that a command computes on, its precision and its peak memory."""
 
 import contextlib
 import resource
@@ -15,10 +15,10 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of that name; ``auto`` is CUDA where there is one, then MPS, then the CPU.
+    """Return the device with a given name; ``auto`` is CUDA if available, else MPS, else the CPU.
 
     Raises:
-        ProjheadsError: If the machine has no such device.
+        ProjheadsError: If the machine does not have the device.
     """
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
@@ -31,10 +31,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """Return the precision that ``auto`` stands for on a device, and any other name as it is.
+    """Resolve the precision ``auto`` for a device; other names are returned unchanged.
 
-    ``auto`` is bf16 where the hardware multiplies bf16 natively, and fp32 elsewhere: a CPU without such instructions
-    is tens of times slower in bf16 than in fp32.
+    ``auto`` is bf16 if the hardware multiplies bf16 natively, else fp32: a CPU without such instructions is tens of
+    times slower in bf16 than in fp32.
     """
     if name != "auto":
         return name
@@ -63,13 +63,13 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Begin to measure the peak anew, where the device can."""
+    """Reset the peak, on devices that support it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 def peak_memory(device: torch.device) -> int:
-    """Return the peak in bytes: of tensors on a CUDA device, of the whole process since its start elsewhere."""
+    """Return the peak in bytes: of tensors on a CUDA device, elsewhere of the process since its start."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

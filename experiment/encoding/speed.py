@@ -1,4 +1,4 @@
-"""How fast this machine is at a job's two kinds of work, from about a second of measurement."""
+"""Quick measurements of this machine's speed, for estimates of how long a job takes."""
 
 import time
 from collections.abc import Sequence
@@ -14,16 +14,16 @@ __all__ = ["TextSample", "sample_texts", "seconds_of_products"]
 TEXTS, TEXTS_PER_THREAD = 24, 8
 PRODUCT = (4096, 384, 384)
 SHARE_OF_PEAK = 0.5
-"""Share of a bare matrix product's speed that a training step or a search reaches as a whole."""
+"""Share of a bare matrix product's speed that a training step or a search reaches."""
 
 
 @dataclass(frozen=True)
 class TextSample:
-    """What a few evenly spaced texts tell of all of them.
+    """What a sample of evenly spaced texts says about all of them.
 
     Attributes:
-        seconds: Time in which the backbone encodes a text.
-        tokens: Token vectors of a text.
+        seconds: Time the backbone takes to encode a text.
+        tokens: Token vectors per text.
     """
 
     seconds: float
@@ -34,7 +34,7 @@ def sample_texts(model: HostModel, texts: Sequence[str], *, is_query: bool, prec
     """Encode a few evenly spaced texts with the backbone.
 
     Args:
-        model: The model whose backbone is measured.
+        model: The model whose backbone is timed.
         texts: The texts, at least one.
         is_query: Whether they are queries.
         precision: Arithmetic of the backbone: ``fp32``, ``bf16`` or ``fp16``.
@@ -53,7 +53,7 @@ def sample_texts(model: HostModel, texts: Sequence[str], *, is_query: bool, prec
 
 
 def seconds_of_products(multiply_adds: float, device: torch.device) -> float:
-    """Guess the time of work that is mostly matrix products, from the speed of a bare one measured in passing."""
+    """Estimate the time of work that is mostly matrix products from the measured speed of one."""
     rows, inner, columns = PRODUCT
     left, right = torch.ones(rows, inner, device=device), torch.ones(inner, columns, device=device)
     seconds = []

@@ -1,7 +1,7 @@
-"""Work spread over CPU threads that never wait for one another.
+"""Work spread over CPU threads that never wait for each other.
 
-A small matrix product that is split over threads ends when the last thread does; on a machine that others use too, it
-waits for a core most of the time. Whole items to each thread, computed by it alone, need no such waiting.
+A small matrix product that is split over threads ends when the last thread does; on a shared machine, it mostly waits
+for a core. Giving each thread complete items avoids that.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,11 +17,11 @@ Result = TypeVar("Result")
 
 
 def over_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Apply a function to each item, on as many threads as torch has; torch and BLAS use one thread for each item.
+    """Apply a function to each item on as many threads as torch uses; within an item, torch uses one thread.
 
     Returns:
-        The results in the order of the items. The first error that a call raises is raised here, and items that have
-        not begun are left out; so also after Ctrl-C.
+        The results in the order of the items. After an error or Ctrl-C, items that have not started are skipped, and
+        the first error is raised.
     """
     threads = torch.get_num_threads()
     if threads == 1:

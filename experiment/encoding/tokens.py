@@ -1,6 +1,5 @@
-"""Texts into token vectors: in batches of like length, streamed to the disk, kept from one command to the next."""
+"""Encodes texts into token vectors, in batches of similar length, streamed to disk and reused by later commands."""
 
-import hashlib
 import io
 import threading
 import time
@@ -8,50 +7,82 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from experiment.disk.files import sha256_json
+from experiment.disk.files import sha256_json, sha256_parts
 from experiment.encoding.device import autocast
 from experiment.encoding.store import LENGTH, Filled, StoreFolder, TokenStore, offsets_of
 from experiment.encoding.threads import over_threads
 from projheads.errors import ProjheadsError
-from projheads.hosts.base import HostModel
 
-__all__ = ["TokenStore", "encode_tokens", "text_key"]
+__all__ = ["Encodable", "TokenStore", "encode_tokens", "text_key"]
 
 ENCODING_VERSION = 2
-"""Raised when the same model and texts would give other bytes, so that older stores are made anew."""
+"""Increment it when the same model and texts give different bytes, so that older stores are recomputed."""
 
 WINDOW = 4096
-"""Texts between two points from which an interrupted store goes on."""
+"""Texts between two commits, from which an interrupted store resumes."""
 
 CHUNK = 256
-"""Texts that are tokenised at once."""
+"""Texts tokenised at once."""
 
 BATCH_TOKENS_ON_CPU = 1024
-"""Enough for a matrix product to be as fast as larger ones, and few enough for what lies between two to stay in the
-caches."""
+"""Enough for matrix products to run at full speed, and few enough for activations to stay in the CPU caches."""
 
 BATCH_TOKENS_ELSEWHERE = 16384
 
 
 def text_key(texts: Sequence[str]) -> str:
     """Hash texts and their order."""
-    digest = hashlib.sha256()
-    for text in texts:
-        data = text.encode("utf-8", "surrogatepass")
-        digest.update(b"%d:" % len(data))
-        digest.update(data)
-    return digest.hexdigest()
+    return sha256_parts(text.encode("utf-8", "surrogatepass") for text in texts)
+
+
+class Encodable(Protocol):
+    """What ``encode_tokens`` needs of a model.
+
+    It is a subset of :class:`projheads.hosts.base.HostModel`.
+    """
+
+    @property
+    def native(self) -> nn.Module:
+        """The module that holds the backbone."""
+
+    @property
+    def head(self) -> nn.Module:
+        """The projection head."""
+
+    @property
+    def in_features(self) -> int:
+        """Width of a token state."""
+
+    @property
+    def out_features(self) -> int:
+        """Width of a token embedding."""
+
+    @property
+    def device(self) -> torch.device:
+        """The device that holds the parameters."""
+
+    def tokenize(self, texts: Sequence[str], *, is_query: bool) -> dict[str, Tensor]:
+        """Turn texts into token tensors (B, L) on the CPU."""
+
+    def count_truncated(self, texts: Sequence[str], *, is_query: bool) -> int:
+        """Count the texts that lose tokens at the length limit."""
+
+    def scoring_mask(self, tokens: Mapping[str, Tensor], *, is_query: bool) -> Tensor:
+        """Return the bool mask (B, L) of the tokens whose vectors are wanted."""
+
+    def token_states(self, tokens: Mapping[str, Tensor]) -> Tensor:
+        """Return the token states (B, L, in_features)."""
 
 
 def encode_tokens(
-    model: HostModel,
+    model: Encodable,
     texts: Sequence[str],
     *,
     is_query: bool,
@@ -65,28 +96,28 @@ def encode_tokens(
 ) -> TokenStore:
     """Encode texts into the vectors of their scoring tokens.
 
-    With a folder, memory is bounded whatever the number of texts: it holds the tokens of a window and the vectors of a
-    batch. A store that was cut off is completed, with the same bytes as one that was never stopped. The same model,
-    texts and arguments give the same bytes on the CPU, whatever the number of threads: each encodes a batch of its own.
-    Two processes that ask for the same folder take turns, and the second finds the work done.
+    With a folder, memory is bounded for any number of texts: it holds the tokens of a window and the vectors of a
+    batch. An interrupted store is completed, with the same bytes as one that was never interrupted. On the CPU, the
+    same model, texts and arguments give the same bytes for any number of threads, since each thread encodes complete
+    batches. If two processes ask for the same folder, the second waits and finds the work done.
 
     Args:
-        model: The model; its modules are in evaluation mode meanwhile.
-        texts: The texts; an empty one still has its special tokens.
+        model: The model; it is in evaluation mode during encoding.
+        texts: The texts; an empty text still has its special tokens.
         is_query: Whether the texts are queries.
-        project: True for embeddings, normalize(head(states)), of width ``out_features``; False for the backbone's
-            token states, of width ``in_features``.
+        project: True for token embeddings, normalize(head(states)), of width ``out_features``; False for the
+            backbone's token states, of width ``in_features``.
         precision: Arithmetic of the backbone and the head: ``fp32``, ``bf16`` or ``fp16``.
-        dtype: How vectors are stored.
-        folder: Where the store lies or shall lie; None keeps it in memory.
-        key: What the vectors depend on beside the texts and the arguments here: the weights, and how the model reads
-            texts. A store in ``folder`` with another key is replaced.
-        batch_tokens: Tokens of a batch, padding included; a longer text goes alone. None for 1 024 on the CPU, where
-            every thread has such a batch, and 16 384 elsewhere.
-        progress: Called with the number of texts that have come to be ready since its last call.
+        dtype: Data type of the stored vectors.
+        folder: The folder of the store; None keeps it in memory.
+        key: Identifies what else the vectors depend on: the weights, and how the model reads texts. A store in
+            ``folder`` with a different key is replaced.
+        batch_tokens: Tokens per batch, padding included; a longer text is a batch by itself. None is 1 024 on the CPU,
+            per thread, and 16 384 elsewhere.
+        progress: Called with the number of texts encoded since the last call.
 
     Raises:
-        ProjheadsError: If a vector is not finite or does not fit ``dtype``; nothing is clipped.
+        ProjheadsError: If a vector is not finite or overflows ``dtype``; nothing is clipped.
     """
     width = model.out_features if project else model.in_features
     if batch_tokens is None:
@@ -108,12 +139,12 @@ def encode_tokens(
         if done.texts < len(texts):
             with store.filling() as files:
                 encoder.fill(texts, done, *files, lambda filled: store.commit(filled, *files))
-        return store.open()
+        return store.open(len(texts))
 
 
 @dataclass(frozen=True)
 class _Encoder:
-    model: HostModel
+    model: Encodable
     is_query: bool
     project: bool
     precision: str
@@ -129,7 +160,7 @@ class _Encoder:
         lengths: BinaryIO,
         commit: Callable[[Filled], None],
     ) -> Filled:
-        """Encode what is missing, window by window, behind what is there already."""
+        """Encode the missing texts window by window, after those already there."""
         with _evaluation_mode(self.model):
             for start in range(filled.texts, len(texts), WINDOW):
                 started = time.perf_counter()
@@ -146,7 +177,7 @@ class _Encoder:
         return filled
 
     def _window(self, texts: Sequence[str], first_text: int, first_row: int, vectors: BinaryIO) -> np.ndarray:
-        """Write the vectors of a window in the order of its texts; return the rows of each text, (n,) int64."""
+        """Write the vectors of a window in the order of its texts; return the rows per text, (n,) int64."""
         batches = list(self._batches(texts))
         counts = np.zeros(len(texts), LENGTH)
         for batch in batches:
@@ -172,7 +203,7 @@ class _Encoder:
         return counts
 
     def _batches(self, texts: Sequence[str]) -> Iterator["_Batch"]:
-        """Tokenise the texts, longest first, so that a batch that does not fit into memory shows at once."""
+        """Tokenise the texts, longest first, so that a batch that does not fit into memory fails at once."""
         by_length = sorted(range(len(texts)), key=lambda text: -len(texts[text]))
         for start in range(0, len(texts), CHUNK):
             chunk = np.array(by_length[start : start + CHUNK])
@@ -187,7 +218,7 @@ class _Encoder:
                 cut = {name: value[rows, :longest] for name, value in tokens.items()}
                 yield _Batch(chunk[rows.numpy()], cut, scoring[rows, :longest])
 
-    @torch.no_grad()  # Here, for it holds in one thread only.
+    @torch.no_grad()  # Set here because it applies to one thread only.
     def _encode(self, batch: "_Batch") -> Tensor:
         """Return the vectors (n_rows, width) of a batch's scoring tokens, text after text, float32 on the CPU."""
         device = self.model.device
@@ -202,13 +233,13 @@ class _Encoder:
         if not rows.isfinite().all():
             raise ProjheadsError(f"{place}: a token vector is not finite in {self.precision}; use bf16 or fp32")
         if rows.numel() and rows.abs().max() > np.finfo(self.dtype).max:
-            raise ProjheadsError(f"{place}: a token vector does not fit {self.dtype}; store float32")
+            raise ProjheadsError(f"{place}: a token vector overflows {self.dtype}; store float32")
         return rows.numpy().astype(self.dtype)
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Texts that are encoded together: their places in the window (B,), their tokens (B, L), which of them score."""
+    """Texts encoded together: their positions in the window (B,), their tokens (B, L), and which tokens score."""
 
     texts: np.ndarray
     tokens: Mapping[str, Tensor]
@@ -216,7 +247,7 @@ class _Batch:
 
 
 @contextmanager
-def _evaluation_mode(model: HostModel) -> Iterator[None]:
+def _evaluation_mode(model: Encodable) -> Iterator[None]:
     modules = [*model.native.modules(), *model.head.modules()]
     training = [module for module in modules if module.training]
     for module in modules:

@@ -1,1 +1,1 @@
-"""Where the independent parts of an experiment are computed."""
+"""Where the independent parts of an experiment are computed: this process or a Ray cluster."""

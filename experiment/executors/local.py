@@ -1,4 +1,4 @@
-"""The parts of an experiment one after another, in this process."""
+"""Runs the parts of an experiment one after the other in this process."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,7 @@ __all__ = ["LocalExecutor"]
 
 
 class LocalExecutor:
-    """Does the parts in this process, in their order."""
+    """Runs the parts in this process, in order."""
 
     def map(
         self, worker: Worker[Item], parts: Sequence[Item], progress: Progress, advance: Advance

@@ -1,4 +1,4 @@
-"""What an executor is: it has the independent parts of an experiment done, wherever it likes."""
+"""The interface of executors, which run the independent parts of an experiment."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar
@@ -12,11 +12,11 @@ __all__ = ["Executor", "Item", "Part", "Worker"]
 
 
 class Part(Protocol):
-    """What is done at once: a trial to train, a model to evaluate. It can be pickled."""
+    """A unit of work: a trial to train, a model to evaluate. It can be pickled."""
 
     @property
     def name(self) -> str:
-        """The part as a person reads it."""
+        """Name of the part, for progress and errors."""
         ...
 
 
@@ -25,39 +25,39 @@ ItemIn = TypeVar("ItemIn", bound=Part, contravariant=True)
 
 
 class Worker(Protocol[ItemIn]):
-    """Does one part at a time, for instance trains a trial; all that it leaves behind are files."""
+    """Runs one part at a time, for instance trains a trial; its results are files."""
 
     @property
     def device(self) -> torch.device:
-        """The device that it computes on."""
+        """The device it computes on."""
         ...
 
     def __call__(self, part: ItemIn, /, progress: Progress, advance: Advance) -> str:
-        """Do a part.
+        """Run a part.
 
         Args:
-            part: What to do.
-            progress: Where to show what happens within the part.
-            advance: Tells how much more of the whole is done.
+            part: The part to run.
+            progress: Reports progress within the part.
+            advance: Reports progress of the experiment.
 
         Returns:
-            What to tell of it.
+            A one-line summary of the outcome.
 
         Raises:
-            ProjheadsError: If this part cannot be done; the others may.
+            ProjheadsError: If this part failed; the others still run.
         """
         ...
 
     def recipe(self) -> "Callable[[], Worker[ItemIn]]":
-        """Return a function that can be pickled and makes such a worker in another process."""
+        """Return a picklable function that makes the same worker in another process."""
         ...
 
 
 class Executor(Protocol):
-    """Has parts done."""
+    """Runs parts."""
 
     def map(
         self, worker: Worker[Item], parts: Sequence[Item], progress: Progress, advance: Advance
     ) -> Iterator[tuple[Item, str | ProjheadsError]]:
-        """Have each part done, and yield it with what to tell of it, or with the reason why it failed."""
+        """Run each part and yield it with the summary of its outcome, or with the error if it failed."""
         ...

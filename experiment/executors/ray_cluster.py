@@ -1,6 +1,6 @@
-"""Parts of an experiment as tasks of a Ray cluster: one part one task, lost workers replaced, one progress.
+"""Runs the parts of an experiment as tasks on a Ray cluster; lost workers are replaced.
 
-The machines share the folder in which the command was started: the code, the output folder and the cache lie there.
+The machines share the working directory of the command, which holds the code, the output folder and the cache.
 """
 
 import os
@@ -16,36 +16,36 @@ from typing import Any
 import torch
 
 from experiment.console.progress import Advance, Progress
+from experiment.disk.errors import describe_os_error
 from experiment.executors.protocol import Item, Part, Worker
 from projheads.errors import ProjheadsError
 
 __all__ = ["RayExecutor", "check_resources", "ray_executor"]
 
 RETRIES = 3
-"""How often a part is tried again after its worker was lost."""
+"""How often a part is retried after its worker was lost."""
 
 REPORT_S = 0.5
-"""Seconds between two reports of a task, and between two looks of the driver at them."""
+"""Seconds between two reports of a task, and between two polls of the driver."""
 
 CANCEL_S = 5.0
-"""Seconds that cancelled tasks are waited for."""
+"""Seconds to wait for cancelled tasks."""
 
 OBJECTS = 128 * 2**20
-"""Bytes of a local cluster's object store; nothing large goes through it."""
+"""Bytes of a local cluster's object store; nothing large passes through it."""
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
 def ray_executor(address: str | None) -> "Iterator[RayExecutor]":
-    """Connect to a Ray cluster, or start one of this machine's cores and GPUs for as long as the block runs.
+    """Connect to a Ray cluster, or start one with this machine's cores and GPUs while the block runs.
 
     Args:
-        address: The cluster's address; None for the one that the variable ``RAY_ADDRESS`` names, else for one of this
-            machine.
+        address: The cluster's address; None uses the variable ``RAY_ADDRESS`` if it is set, or starts a local one.
 
     Raises:
-        ProjheadsError: If Ray is not installed, or there is no cluster at the address.
+        ProjheadsError: If Ray is not installed, or no cluster answers at the address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -53,12 +53,14 @@ def ray_executor(address: str | None) -> "Iterator[RayExecutor]":
     except ImportError:
         raise ProjheadsError("--executor ray: Ray is not installed; pip install --group ray") from None
     path = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    # A worker loads torch before any of our code runs there.
+    waiting = {name: value for name, value in os.environ.items() if name == "OMP_WAIT_POLICY"}
     here = address is None and "RAY_ADDRESS" not in os.environ
     started = {"include_dashboard": False, "object_store_memory": OBJECTS} if here else {}
     try:
         ray.init(
             address="local" if here else address,
-            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([str(ROOT), *path])}},
+            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([str(ROOT), *path]), **waiting}},
             log_to_driver=False,
             logging_level="ERROR",
             **started,
@@ -66,7 +68,7 @@ def ray_executor(address: str | None) -> "Iterator[RayExecutor]":
     except (ConnectionError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ProjheadsError(
-            f"--executor ray: no Ray cluster can be used at {address or 'this machine'} ({reason})"
+            f"--executor ray: cannot use a Ray cluster at {address or 'this machine'} ({reason})"
         ) from None
     try:
         yield RayExecutor()
@@ -75,18 +77,18 @@ def ray_executor(address: str | None) -> "Iterator[RayExecutor]":
 
 
 class RayExecutor:
-    """Has every part done by a task of the cluster that this process is connected to."""
+    """Runs every part as a task of the cluster that this process is connected to."""
 
     def map(
         self, worker: Worker[Item], parts: Sequence[Item], progress: Progress, advance: Advance
     ) -> Iterator[tuple[Item, str | ProjheadsError]]:
-        """See ``experiment.executors.local.Executor``; parts come as they end.
+        """See ``Executor``; parts are yielded as they finish.
 
-        A task has as many CPU threads as this process, for their number may change the last bits of a result, and one
-        GPU where this process computes on one.
+        A task has as many CPU threads as this process, because their number can change the last bits of a result, and
+        one GPU if this process computes on one.
 
         Raises:
-            ProjheadsError: If no machine of the cluster has so many.
+            ProjheadsError: If no machine of the cluster has these resources.
         """
         import ray
 
@@ -118,29 +120,29 @@ class RayExecutor:
 
 
 def check_resources(nodes: Sequence[Any], threads: int, gpus: int) -> None:
-    """Check that a part fits on some machine; Ray would wait for one for ever.
+    """Check that a part fits on some machine; otherwise Ray would wait forever.
 
     Args:
-        nodes: The machines of the cluster, as ``ray.nodes`` lists them.
-        threads: CPU threads of a part.
-        gpus: GPUs of a part.
+        nodes: The machines of the cluster, as ``ray.nodes`` returns them.
+        threads: CPU threads per part.
+        gpus: GPUs per part.
 
     Raises:
-        ProjheadsError: If no machine has so many.
+        ProjheadsError: If no machine has these resources.
     """
     for node in nodes:
         there = node["Resources"]
         if node["Alive"] and there.get("CPU", 0) >= threads and there.get("GPU", 0) >= gpus:
             return
     raise ProjheadsError(
-        f"--executor ray: no machine of the cluster has the {threads} CPU threads and {gpus} GPUs that each part is "
-        "given; lower `threads`, or start the cluster with more"
+        f"--executor ray: no machine of the cluster has the {threads} CPU threads and {gpus} GPUs that a part needs; "
+        "lower `threads`, or start a cluster with more"
     )
 
 
 @dataclass(frozen=True)
 class _About:
-    """What all tasks of a map share: its name, how to make a worker, the folder to work in, and the CPU threads."""
+    """What all tasks of a map share: its name, how to make a worker, the working directory, and the CPU threads."""
 
     name: str
     recipe: Callable[[], Worker[Any]]
@@ -149,7 +151,7 @@ class _About:
 
 
 class _Reports:
-    """The actor that tasks tell how far they are; the driver takes what has come together."""
+    """The actor that collects the reports of tasks until the driver takes them."""
 
     def __init__(self) -> None:
         self._new: list[tuple[int, str, float, str]] = []
@@ -164,7 +166,7 @@ class _Reports:
 
 @dataclass
 class _Followed:
-    """How far every part is, as the driver shows it."""
+    """The progress of every part, as the driver shows it."""
 
     parts: Sequence[Part]
     progress: Progress
@@ -174,25 +176,25 @@ class _Followed:
     ended: set[int] = field(default_factory=set)
 
     def report(self, number: int, attempt: str, done: float, note: str) -> None:
-        """Take a report of a part that is under way, by the name of the attempt at it."""
+        """Handle a report of a running part; ``attempt`` identifies the attempt."""
         if number in self.ended:
             return
         part = self.parts[number]
         if self.attempts.setdefault(number, attempt) != attempt:
             self.attempts[number] = attempt
-            self.progress.say(f"{part.name}: its worker was lost; it is tried again")
+            self.progress.say(f"{part.name}: its worker was lost; retrying")
         self.advance(done - self.done.get(number, 0.0), f"{part.name} {note}")
         self.done[number] = done
 
     def end(self, number: int, done: float | None) -> None:
-        """Show the rest of a part that ended; a report of it that is still under way comes too late."""
+        """Show the rest of a finished part and ignore its late reports."""
         self.ended.add(number)
         if done is not None:
             self.advance(done - self.done.get(number, 0.0))
 
 
 class _Reporter:
-    """Tells the driver from within a task how far it is, now and then."""
+    """Reports progress from within a task to the driver, from time to time."""
 
     def __init__(self, number: int, reports: Any) -> None:
         self._number = number
@@ -210,11 +212,11 @@ class _Reporter:
 
 
 _workers: dict[str, Worker[Any]] = {}
-"""In a process of the cluster: the worker of the map that it works for, by the map's name."""
+"""In a worker process: the worker of the current map, by the map's name."""
 
 
 def _do(about: _About, part: Any, number: int, reports: Any) -> tuple[str | None, str, float]:
-    """Do a part within a task; return its outcome or the reason why it failed, and how much of the whole it was."""
+    """Run a part in a task; return its summary or None, the reason if it failed, and its share of the progress."""
     os.chdir(about.folder)
     torch.set_num_threads(about.threads)
     reporter = _Reporter(number, reports)
@@ -222,22 +224,22 @@ def _do(about: _About, part: Any, number: int, reports: Any) -> tuple[str | None
         if about.name not in _workers:
             _workers.clear()
             _workers[about.name] = about.recipe()
-        told = _workers[about.name](part, Progress(quiet=True), reporter)
+        summary = _workers[about.name](part, Progress(quiet=True), reporter)
     except ProjheadsError as error:
         return None, str(error), reporter.done
     except OSError as error:
-        return None, f"cannot read or write on {platform.node()}: {error}", reporter.done
-    return told, "", reporter.done
+        return None, f"{platform.node()}: {describe_os_error(error)}", reporter.done
+    return summary, "", reporter.done
 
 
 def _outcome(reference: Any) -> tuple[str | ProjheadsError, float | None]:
-    """Return what a task that ended left, and how much of the whole it was."""
+    """Return the outcome of a finished task and its share of the progress."""
     import ray
 
     try:
-        told, reason, done = ray.get(reference)
+        summary, reason, done = ray.get(reference)
     except ray.exceptions.RayTaskError:
         raise
     except ray.exceptions.RayError as error:
         return ProjheadsError(f"its worker was lost {RETRIES + 1} times ({type(error).__name__})"), None
-    return (ProjheadsError(reason) if told is None else told), done
+    return (ProjheadsError(reason) if summary is None else summary), done

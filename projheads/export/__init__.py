@@ -1,12 +1,11 @@
-"""Checkpoints written anew: folded, with another head, or in a form that needs no projheads.
+"""Write model folders: folded, with a different head, or in a form that does not need projheads.
 
-``fold`` and ``export`` work on the files of a checkpoint of either host, which need not be installed: stock checkpoints
-need torch, safetensors and the numpy that it writes with, the other forms transformers. ``swap`` opens the model with a
-host.
+``fold`` and ``export`` work on the files of a model folder; the host that wrote it need not be installed. Stock folders
+need torch, safetensors and numpy, the other forms transformers as well. ``swap`` opens the model with a host.
 """
 
-from projheads.export.convert import FORMATS, export_checkpoint, fold_checkpoint
+from projheads.export.convert import FORMATS, export_model, fold_model
 from projheads.export.result import Exported
-from projheads.export.swap import read_texts, swap_checkpoint
+from projheads.export.swap_folder import read_texts, swap_model
 
-__all__ = ["FORMATS", "Exported", "export_checkpoint", "fold_checkpoint", "read_texts", "swap_checkpoint"]
+__all__ = ["FORMATS", "Exported", "export_model", "fold_model", "read_texts", "swap_model"]

@@ -1,4 +1,4 @@
-"""Folding and exporting a checkpoint: one function for each command."""
+"""Fold and export a model folder: one function per command."""
 
 from pathlib import Path
 
@@ -14,62 +14,63 @@ from projheads.export.source import Source, open_source
 from projheads.export.stanford import write_stanford
 from projheads.export.stock import write_stock
 from projheads.folding import fold
+from projheads.hosts.base import DEFAULT_OPTIONS, OpenOptions
 from projheads.hosts.dense_chain import dense_layers
 
-__all__ = ["FORMATS", "export_checkpoint", "fold_checkpoint"]
+__all__ = ["FORMATS", "export_model", "fold_model"]
 
 FORMATS = ("dense-chain", "onnx", "stanford")
 
 
-def fold_checkpoint(model: str, out: Path) -> Exported:
-    """Write a stock checkpoint whose head is one matrix: no projheads is needed to open it.
+def fold_model(model: str, out: Path, options: OpenOptions = DEFAULT_OPTIONS) -> Exported:
+    """Write a stock model whose head is one matrix; opening it does not need projheads.
 
     Args:
-        model: A checkpoint of PyLate or sentence-transformers: a folder or a hub name. It is only read.
-        out: The folder to write; it is written whole or not at all.
+        model: A model of PyLate or sentence-transformers: a folder or a hub name. It is only read.
+        out: The folder to write. It is complete or not there at all.
+        options: How the model may be found and opened.
 
     Raises:
-        ProjheadsError: If the checkpoint can not be used, its head is not linear, or ``out`` exists or can not be
-            written.
+        ProjheadsError: If the model cannot be used, its head is not linear, or ``out`` exists or cannot be written.
     """
-    source = open_source(model)
+    source = open_source(model, options)
     linear = _fold(source)
     with new_folder(out) as folder:
         opens_in = write_stock(source, [_as_dense(linear)], folder)
     return _describe(source, out, "folded", linear, opens_in)
 
 
-def export_checkpoint(model: str, out: Path, *, to: str) -> Exported:
-    """Write a checkpoint in another form.
+def export_model(model: str, out: Path, options: OpenOptions = DEFAULT_OPTIONS, *, to: str) -> Exported:
+    """Write a model in a different form.
 
     Args:
-        model: A checkpoint of PyLate or sentence-transformers: a folder or a hub name. It is only read.
-        out: The folder to write; it is written whole or not at all.
-        to: ``dense-chain``, a stock checkpoint with the hosts' own layers for heads that they can express;
-            ``stanford``, colbert-ai's layout for heads that fold; ``onnx``, the whole model, for any head.
+        model: A model of PyLate or sentence-transformers: a folder or a hub name. It is only read.
+        out: The folder to write. It is complete or not there at all.
+        options: How the model may be found and opened.
+        to: ``dense-chain``, a stock model with the hosts' own layers, for heads that they can express; ``stanford``,
+            colbert-ai's layout, for heads that fold; ``onnx``, the complete model, for any head.
 
     Raises:
-        ProjheadsError: If the checkpoint can not be used, the form has no place for it, or ``out`` exists or can not be
-            written.
+        ProjheadsError: If the model cannot be used, does not fit the form, or ``out`` exists or cannot be written.
     """
     if to not in FORMATS:
         raise unknown_name("form", to, FORMATS)
-    source = open_source(model)
-    stands: nn.Module
+    source = open_source(model, options)
+    replacement: nn.Module
     if to == "stanford":
-        stands = _fold(source)
+        replacement = _fold(source)
         with new_folder(out) as folder:
-            opens_in = write_stanford(source, stands, folder)
+            opens_in = write_stanford(source, replacement, folder)
     elif to == "onnx":
-        stands = source.head
+        replacement = source.head
         with new_folder(out) as folder:
             opens_in = write_onnx(source, folder)
     else:
         layers = dense_layers(source.head)
-        stands = nn.Sequential(*layers)
+        replacement = nn.Sequential(*layers)
         with new_folder(out) as folder:
             opens_in = write_stock(source, layers, folder)
-    return _describe(source, out, to, stands, opens_in)
+    return _describe(source, out, to, replacement, opens_in)
 
 
 def _fold(source: Source) -> nn.Linear:
@@ -78,9 +79,9 @@ def _fold(source: Source) -> nn.Linear:
     except ProjheadsError as error:
         ways = ["--to onnx (any head)"]
         if _is_chain(source):
-            ways.insert(0, "--to dense-chain (a stock checkpoint with this head)")
+            ways.insert(0, "--to dense-chain (a stock model with this head)")
         raise ProjheadsError(
-            f"{error}; export it {' or '.join(ways)}, or linearise it first: the matrix that fits it best"
+            f"{error}; export it {' or '.join(ways)}, or linearise it first (the best-fitting matrix)"
         ) from error
 
 
@@ -98,9 +99,11 @@ def _as_dense(linear: nn.Linear) -> DenseLayer:
     return layer
 
 
-def _describe(source: Source, out: Path, form: str, stands: nn.Module, opens_in: list[str]) -> Exported:
+def _describe(source: Source, out: Path, form: str, replacement: nn.Module, opens_in: list[str]) -> Exported:
     what = {
-        "dense-chain": f"Dense layers: {len(stands) if isinstance(stands, nn.Sequential) else 1}",
-        "onnx": "the head as it is, with encoder and normalisation",
+        "dense-chain": f"Dense layers: {len(replacement) if isinstance(replacement, nn.Sequential) else 1}",
+        "onnx": "the same head, with encoder and normalisation",
     }
-    return describe(out, form, source.head, stands, (str(source.head.spec), what.get(form, "one matrix")), opens_in)
+    return describe(
+        out, form, source.head, replacement, (str(source.head.spec), what.get(form, "one matrix")), opens_in
+    )

@@ -1,4 +1,4 @@
-"""A folder that is written whole or not at all."""
+"""Write a folder completely or not at all."""
 
 import errno
 import os
@@ -12,20 +12,20 @@ from safetensors import SafetensorError
 
 from projheads.errors import ProjheadsError
 
-__all__ = ["copy_file", "new_folder"]
+__all__ = ["copy_files", "new_folder"]
 
 _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR)
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes ``path`` when the block ends without an error.
+    """Yield a temporary folder that becomes ``path`` when the block ends without an error.
 
     Raises:
-        ProjheadsError: If something is at ``path``, or the disk is full or can not be written; nothing is left behind.
+        ProjheadsError: If ``path`` exists, or the disk is full or not writable; nothing is left behind.
     """
     if path.exists() or path.is_symlink():
-        raise ProjheadsError(f"{path}: exists already; give another folder, or delete it first")
+        raise ProjheadsError(f"{path}: already exists; choose a different folder or delete it first")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.mkdir(parents=True)
@@ -34,20 +34,30 @@ def new_folder(path: Path) -> Iterator[Path]:
             _flush(file)
         temporary.rename(path)
     except (OSError, SafetensorError) as error:
-        # safetensors tells a full disk in its own error, with the number of the system's.
+        # safetensors reports a full disk with an error class of its own that contains the system's number.
         number = re.search(r"os error (\d+)", str(error))
         code = int(number[1]) if number else getattr(error, "errno", None)
         if code not in _CANNOT_WRITE:
             raise
-        raise ProjheadsError(f"{path}: can not be written: {os.strerror(code)}; nothing was left behind") from error
+        raise ProjheadsError(f"{path}: cannot be written: {os.strerror(code)}; nothing was left behind") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def copy_file(file: Path, folder: Path) -> None:
-    """Copy a file's bytes into a folder, making it; a link, as in a hub's cache, becomes the file it leads to."""
+def copy_files(source: Path, folder: Path, *, code: bool) -> None:
+    """Copy the files at the top of a folder into one that is created; links, as in a hub cache, become files.
+
+    Subfolders, which hold other modules or other forms such as onnx/, and hidden files are left out.
+
+    Args:
+        source: The folder to copy from.
+        folder: The folder to copy to.
+        code: Whether Python files are copied.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(file, folder / file.name)
+    for file in sorted(source.iterdir()):
+        if file.is_file() and not file.name.startswith(".") and (code or file.suffix != ".py"):
+            shutil.copyfile(file, folder / file.name)
 
 
 def _flush(path: Path) -> None:

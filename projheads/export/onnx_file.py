@@ -1,13 +1,14 @@
-"""A whole model as ONNX: tokens in, normalised token embeddings out.
+"""The complete model as ONNX: tokens in, normalised token embeddings out.
 
-Any head goes, linear or not. Beside model.onnx lie the tokenizer and encoding.json, which holds what a program needs to
-make tokens and to choose the embeddings that take part in MaxSim.
+Any head works, linear or not. The tokenizer and encoding.json, which says how to make tokens and which embeddings take
+part in MaxSim, are written beside model.onnx.
 """
 
 import contextlib
 import importlib.util
 import json
 import logging
+import shutil
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,15 +19,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from projheads.errors import ProjheadsError
-from projheads.export.folder import copy_file
-from projheads.export.source import Source
-from projheads.hosts.backbone import cannot_open
+from projheads.export.source import Source, open_encoder
 from projheads.hosts.base import EncodingSettings
-from projheads.hosts.common import quiet
 
 __all__ = ["OnnxModel", "write_onnx"]
 
-_LARGEST_FILE = 2**31 - 2**20  # what protobuf takes; beyond it the weights lie in a file of their own
+_LARGEST_FILE = 2**31 - 2**20  # protobuf's limit; larger weights go into a separate file
 
 
 class OnnxModel(nn.Module):
@@ -47,30 +45,24 @@ def write_onnx(source: Source, out: Path) -> list[str]:
     """Write model.onnx in float32, the tokenizer and encoding.json.
 
     Args:
-        source: The checkpoint.
-        out: A folder that exists and is empty.
+        source: The model.
+        out: An existing, empty folder.
 
     Returns:
         The programs that run it.
 
     Raises:
-        ProjheadsError: If the exporter is not installed or can not export the encoder.
+        ProjheadsError: If the exporter is not installed or cannot export the encoder.
     """
     for package in ("onnx", "onnxscript"):
         if importlib.util.find_spec(package) is None:
             raise ProjheadsError(f"the format onnx needs {package}; pip install 'projheads[onnx]'")
-    from transformers import AutoModel, AutoTokenizer
 
     settings = source.shared_settings()
-    try:
-        with quiet():
-            encoder = AutoModel.from_pretrained(source.transformer, local_files_only=True).float().eval()
-            tokenizer = AutoTokenizer.from_pretrained(source.transformer, local_files_only=True)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise cannot_open("backbone", str(source.transformer), error) from error
-    _export(OnnxModel(encoder, source.head.float()).eval(), out / "model.onnx")
+    encoder, tokenizer = open_encoder(source)
+    _export(OnnxModel(encoder.float(), source.head.float()).eval(), out / "model.onnx")
     for file in sorted(source.transformer.glob("*token*.json")):
-        copy_file(file, out)
+        shutil.copyfile(file, out / file.name)
     about = json.dumps(_encoding(settings, tokenizer, encoder.config), indent=2, ensure_ascii=False)
     (out / "encoding.json").write_text(about + "\n", encoding="utf-8")
     return ["onnxruntime"]
@@ -91,15 +83,15 @@ def _export(model: OnnxModel, file: Path) -> None:
                 dynamic_shapes=(free, free),
                 verbose=False,
             )
-    except Exception as error:  # the exporter's errors are of many kinds, and all mean that it can not do this model
+    except Exception as error:  # of many kinds; all mean that it cannot export this model
         reason = " ".join(str(error).split())[:200]
-        raise ProjheadsError(f"{type(model.encoder).__name__}: can not be exported to ONNX ({reason})") from error
+        raise ProjheadsError(f"{type(model.encoder).__name__}: cannot be exported to ONNX ({reason})") from error
     if program is not None:
         program.save(str(file), external_data=size > _LARGEST_FILE)
 
 
 def _encoding(settings: EncodingSettings, tokenizer: Any, config: Any) -> dict[str, Any]:
-    """Say how a text becomes tokens: cut, prefix put in second place, queries filled up with the mask token."""
+    """Say how a text becomes tokens: truncated, prefix inserted second, queries padded with the mask token."""
     skiplist = list(settings.skiplist) if settings.skiplist is not None else None
     return {
         "query_length": settings.query_length,
@@ -125,7 +117,7 @@ def _id(tokenizer: Any, prefix: str) -> int | None:
 
 @contextlib.contextmanager
 def _silent() -> Iterator[None]:
-    """Keep the exporter's notes about itself off the terminal."""
+    """Keep the exporter's messages off the terminal."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""What a command that writes a checkpoint tells of it."""
+"""What a command reports about the model folder that it wrote."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ _STATES = 256
 
 @dataclass(frozen=True)
 class Exported:
-    """A checkpoint that was written.
+    """A model folder that was written.
 
     Attributes:
-        out: Its folder.
+        out: The folder.
         form: ``folded``, ``swapped``, ``dense-chain``, ``onnx`` or ``stanford``.
-        head: The head that the model had.
-        replacement: What stands in its place.
+        head: The head of the original model.
+        replacement: What replaces it.
         in_features: Width of the backbone's token states.
         out_features: Width of a token embedding.
-        parameters: Of the head, and of what stands in its place.
-        difference: Largest absolute difference of an embedding's element between the two, after L2 normalisation in
-            float32 over random token states.
+        parameters: Parameters of the head and of its replacement.
+        difference: Largest absolute difference between elements of their embeddings of random token states, computed in
+            float32 and L2-normalised.
         opens_in: The programs that open the folder.
         bytes: Size of its files.
     """
@@ -51,9 +51,9 @@ def describe(
     Args:
         out: The folder.
         form: What was done.
-        head: The head that the model had, (..., in_features) -> (..., out_features).
-        replacement: What stands in its place.
-        labels: What the two are called.
+        head: The original head, (..., in_features) -> (..., out_features).
+        replacement: What replaces it.
+        labels: The names of the two.
         opens_in: The programs that open the folder.
     """
     weights = next(parameter for parameter in head.parameters() if parameter.ndim == 2)

@@ -1,7 +1,7 @@
 """Stanford's layout: encoder and head as one HF_ColBERT, the head as its single ``linear.weight``.
 
-As colbert-ai writes it: model.safetensors with the encoder's weights under its family's prefix, config.json with the
-architecture HF_ColBERT, the tokenizer, and artifact.metadata with the settings. Source: colbert-ai 0.2.22,
+This is what colbert-ai writes: model.safetensors with the encoder's weights under its family's prefix, config.json
+with the architecture HF_ColBERT, the tokenizer, and artifact.metadata with the settings. Source: colbert-ai 0.2.22,
 colbert/modeling/hf_colbert.py and colbert/infra/config/settings.py.
 """
 
@@ -14,22 +14,20 @@ from safetensors.torch import save_file
 from torch import nn
 
 from projheads.errors import ProjheadsError
-from projheads.export.source import Source
-from projheads.hosts.backbone import cannot_open
+from projheads.export.source import Source, open_encoder
 from projheads.hosts.base import EncodingSettings
-from projheads.hosts.checkpoint import WEIGHTS_FILE
-from projheads.hosts.common import quiet
+from projheads.hosts.head_files import WEIGHTS_FILE
 
 __all__ = ["write_stanford"]
 
 
 def write_stanford(source: Source, linear: nn.Linear, out: Path) -> list[str]:
-    """Write a checkpoint in Stanford's layout.
+    """Write a model in Stanford's layout.
 
     Args:
-        source: The checkpoint that gives encoder, tokenizer and settings.
+        source: The model that provides encoder, tokenizer and settings.
         linear: The head as one layer.
-        out: A folder that exists and is empty.
+        out: An existing, empty folder.
 
     Returns:
         The programs that open it.
@@ -37,22 +35,15 @@ def write_stanford(source: Source, linear: nn.Linear, out: Path) -> list[str]:
     Raises:
         ProjheadsError: If the layout has no place for the bias or for something in the settings.
     """
-    from transformers import AutoModel, AutoTokenizer
-
     metadata = _metadata(source.shared_settings(), linear)
-    try:
-        with quiet():
-            encoder = AutoModel.from_pretrained(source.transformer, local_files_only=True)
-            tokenizer = AutoTokenizer.from_pretrained(source.transformer, local_files_only=True)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise cannot_open("backbone", str(source.transformer), error) from error
+    encoder, tokenizer = open_encoder(source)
     prefix = encoder.base_model_prefix
     weights = {f"{prefix}.{name}": tensor.contiguous() for name, tensor in encoder.state_dict().items()}
     weights["linear.weight"] = linear.weight.detach().to(encoder.dtype)
     save_file(weights, out / WEIGHTS_FILE, metadata={"format": "pt"})
     encoder.config.architectures = ["HF_ColBERT"]
     encoder.config.save_pretrained(out)
-    if encoder.config.pad_token_id is not None:  # PyLate saves the mask token in its place, which Stanford's would drop
+    if encoder.config.pad_token_id is not None:  # PyLate saves the mask token instead, which Stanford's would drop
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(encoder.config.pad_token_id)
     tokenizer.save_pretrained(out)
     text = json.dumps(metadata, indent=2, ensure_ascii=False)
@@ -70,7 +61,7 @@ def _metadata(settings: EncodingSettings, linear: nn.Linear) -> dict[str, Any]:
     }
     for what, there in has_no_place.items():
         if there:
-            raise ProjheadsError(f"Stanford's layout has no place for {what}; choose another format")
+            raise ProjheadsError(f"Stanford's layout has no place for {what}; choose a different format")
     return {
         "query_token_id": settings.query_prefix,
         "doc_token_id": settings.document_prefix,

@@ -1,8 +1,8 @@
-"""A stock checkpoint: the backbone's files as they are, and a chain of ``Dense`` that every host knows.
+"""A stock model: the backbone's files, unchanged, and a chain of ``Dense`` that every host knows.
 
-It is laid out as PyLate does, which sentence-transformers >= 6 reads too, so it opens in plain PyLate and, without
-trust_remote_code, in a plain MultiVectorEncoder. A checkpoint with something that only sentence-transformers can do
-keeps that host's layout, and opens there alone.
+It has PyLate's layout, which sentence-transformers >= 6 reads too, so it opens in plain PyLate and, without
+trust_remote_code, in a plain MultiVectorEncoder. A model that does what only sentence-transformers supports keeps that
+host's layout and opens only there.
 """
 
 import json
@@ -13,11 +13,11 @@ from typing import Any
 from safetensors.torch import save_file
 
 from projheads.blocks import DenseLayer
-from projheads.export.folder import copy_file
+from projheads.export.folder import copy_files
 from projheads.export.source import Source
 from projheads.hosts.base import EncodingSettings
-from projheads.hosts.checkpoint import WEIGHTS_FILE, read_modules
-from projheads.hosts.layout import MODULES_FILE, SETTINGS_FILE, TRANSFORMER_FILE, dense_config, projections
+from projheads.hosts.head_files import WEIGHTS_FILE, read_modules
+from projheads.hosts.model_folder import MODULES_FILE, SETTINGS_FILE, TRANSFORMER_FILE, dense_config, projections
 
 __all__ = ["pylate_settings", "write_stock"]
 
@@ -27,23 +27,19 @@ _THEIR_DENSE = "sentence_transformers.base.modules.dense.Dense"
 
 
 def write_stock(source: Source, layers: Sequence[DenseLayer], out: Path) -> list[str]:
-    """Write a checkpoint with those layers in the place of the head.
+    """Write a model with these layers instead of its head.
 
     Args:
-        source: The checkpoint that gives everything else; it is only read.
+        source: The model that provides everything else; it is only read.
         layers: The chain.
-        out: A folder that exists and is empty.
+        out: An existing, empty folder.
 
     Returns:
         The hosts that open it.
     """
     replaced = {entry.path for entry in projections(source.folder)}
-    for file in sorted(source.folder.iterdir()):
-        if file.is_file() and not file.name.startswith("."):
-            copy_file(file, out)
-    if source.transformer != source.folder:
-        for file in sorted(source.transformer.iterdir()):
-            copy_file(file, out / source.transformer.name)
+    for folder in {source.folder, source.transformer}:
+        copy_files(folder, out / folder.relative_to(source.folder), code=source.options.trust_remote_code)
     if source.settings is None:
         _keep_layout(source, replaced, layers, out)
         return ["sentence-transformers"]
@@ -77,14 +73,13 @@ def pylate_settings(settings: EncodingSettings) -> dict[str, Any]:
 
 
 def _keep_layout(source: Source, replaced: set[str], layers: Sequence[DenseLayer], out: Path) -> None:
-    """Put the layers where the head stood, and leave the other modules of sentence-transformers as they are."""
+    """Replace the head by the layers and keep the other modules of sentence-transformers."""
     modules: list[dict[str, Any]] = []
     for entry in read_modules(source.folder / MODULES_FILE):
         if entry.path not in replaced or not entry.path:
             modules.append(_entry(len(modules), entry.path, entry.type))
             if entry.path and source.folder / entry.path != source.transformer:
-                for file in sorted((source.folder / entry.path).iterdir()):
-                    copy_file(file, out / entry.path)
+                copy_files(source.folder / entry.path, out / entry.path, code=source.options.trust_remote_code)
             continue
         if entry.path != projections(source.folder)[0].path:
             continue

@@ -1,1 +1,1 @@
-"""The heads, one file each; :mod:`projheads.registry` finds them by their files."""
+"""The built-in heads, one per file; :mod:`projheads.registry` discovers them."""

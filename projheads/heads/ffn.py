@@ -1,7 +1,7 @@
-"""ffn: x_i = act_i(W_i x_(i-1) [+ b_i]) [+ x_(i-1), or + R_i x_(i-1) where widths differ], y = x_depth.
+"""ffn: x_i = act_i(W_i x_(i-1) [+ b_i]) [+ x_(i-1), or + R_i x_(i-1) if the widths differ], y = x_depth.
 
 The deeper FFN of Clavié et al., 2025, arXiv 2510.12327. A layer is exactly one ``Dense`` of PyLate or
-sentence-transformers, skip included, so every chain of those can be written, LateOn's among them.
+sentence-transformers, including its skip, so this head can express any chain of those layers, such as LateOn's.
 """
 
 from typing import TypeVar, cast
@@ -16,27 +16,27 @@ from projheads.registry import register_head
 
 Value = TypeVar("Value")
 
-_MOST_LAYERS = 100  # beyond any projection head; a checkpoint that asks for millions would never end
+_MOST_LAYERS = 100  # more than any real head; guards against model files that ask for millions
 
 
 @register_head("ffn")
 class FFN(Head):
     """A chain of dense layers.
 
-    What may differ from layer to layer is given once for the chain, or as a tuple with one value for each layer, the
-    last included.
+    An option that may differ between layers takes one value for all layers, or a tuple with one value per layer,
+    including the last.
 
     Args:
         in_features: Width of the backbone's token states.
         out_features: Width of a token embedding.
         depth: Number of layers, from 2 to 100.
-        hidden_features: Width between layers, one for all or a tuple of depth - 1; that of the input where neither
-            this nor ``factor`` is given.
+        hidden_features: Width between layers, one for all or a tuple of depth - 1; by default the width of the input,
+            unless ``factor`` is given.
         factor: Width between layers divided by ``in_features``.
-        activation: Given once, it stands between layers: the last layer has none.
-        bias: Given once, it holds for every layer.
-        residual: Given once, it holds for every layer but the last, as in released models.
-        dropout: Probability that an element is dropped after an activation between layers, before the skip is added.
+        activation: A single value applies between layers; the last layer then has no activation.
+        bias: Whether layers have a bias; a single value applies to every layer.
+        residual: Whether layers have a skip; a single value applies to all but the last, as in released models.
+        dropout: Dropout probability after each activation between layers, before the skip is added.
     """
 
     def __init__(
@@ -54,9 +54,9 @@ class FFN(Head):
     ) -> None:
         super().__init__(in_features, out_features)
         if depth < 2:
-            raise ProjheadsError(f'head "ffn": depth={depth} is below 2; one layer is the head "linear"')
+            raise ProjheadsError(f'head "ffn": depth={depth} must be at least 2; use "linear" for a single layer')
         if depth > _MOST_LAYERS:
-            raise ProjheadsError(f'head "ffn": depth={depth} is above {_MOST_LAYERS}')
+            raise ProjheadsError(f'head "ffn": depth={depth} must be at most {_MOST_LAYERS}')
         check_dropout("ffn", dropout)
         hidden = _per_layer("hidden_features", hidden_features, depth - 1)
         activations: tuple[ActivationName, ...] = _per_layer("activation", activation, depth, last="identity")
@@ -78,7 +78,7 @@ class FFN(Head):
         )
 
     def reset_parameters(self) -> None:
-        """Draw every layer anew with torch's default for linear layers."""
+        """Reinitialise every layer with torch's default for linear layers."""
         for layer in self._dense_layers():
             layer.reset_parameters()
 
@@ -88,18 +88,18 @@ class FFN(Head):
         return y
 
     def nonlinear_part(self) -> str | None:
-        """Name the first layer that has an activation."""
+        """Name the first activation and its layer, or return None."""
         for number, layer in enumerate(self._dense_layers(), start=1):
             if part := layer.nonlinear_part():
                 return f"{part} of layer {number}"
         return None
 
     def output_layers(self) -> list[nn.Linear]:
-        """List those of the last layer."""
+        """Return those of the last layer."""
         return self._dense_layers()[-1].output_layers()
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
-        """Split the map evenly over the layers that can carry it."""
+        """Distribute the map evenly over the layers that can carry it."""
         preserve_chain(self._dense_layers(), weight, bias)
 
     def _dense_layers(self) -> list[DenseLayer]:
@@ -109,16 +109,16 @@ class FFN(Head):
 def _per_layer(
     option: str, given: Value | tuple[Value, ...], count: int, *, last: Value | None = None
 ) -> tuple[Value, ...]:
-    """Return a tuple as given, if it has the right length, and otherwise the one value repeated.
+    """Return one value per layer: a tuple as given, or a single value repeated.
 
     Args:
-        option: Name of the option, for the error's line.
-        given: One value, or a tuple of them.
-        count: How many are needed.
-        last: What stands last where one value is given; None for that value.
+        option: Name of the option, for error messages.
+        given: One value or a tuple.
+        count: Number of values needed.
+        last: Replaces the last value if a single one is given; None keeps it.
     """
     if not isinstance(given, tuple):
         return (given,) * count if last is None else (*(given,) * (count - 1), last)
     if len(given) != count:
-        raise ProjheadsError(f'head "ffn": {option} has {len(given)} values, {count} are needed')
+        raise ProjheadsError(f'head "ffn": {option} has {len(given)} values; it needs {count}')
     return given

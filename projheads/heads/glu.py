@@ -1,6 +1,6 @@
 """glu: y = W_o (act(W_g x) * W_u x).
 
-Gated linear units: Dauphin et al., 2017, arXiv 1612.08083 (sigmoid); the other activations Shazeer, 2020,
+Gated linear units: Dauphin et al., 2017, arXiv 1612.08083 (sigmoid). Other activations: Shazeer, 2020,
 arXiv 2002.05202: ReGLU (relu), GEGLU (gelu), SwiGLU (silu), bilinear (identity). As a projection head: Clavié et al.,
 2025, arXiv 2510.12327.
 """
@@ -17,16 +17,16 @@ from projheads.registry import register_head
 
 @register_head("glu")
 class GLU(Head):
-    """A gated layer and a matrix behind it.
+    """A gated layer followed by a matrix.
 
     Args:
         in_features: Width of the backbone's token states.
         out_features: Width of a token embedding.
-        activation: The function of the gate.
-        hidden_features: Width of the gated product; that of the input where neither this nor ``factor`` is given.
+        activation: The activation of the gate.
+        hidden_features: Width of the gated product; by default the width of the input, unless ``factor`` is given.
         factor: Width of the gated product divided by ``in_features``.
-        bias: Whether the three matrices have a bias each.
-        dropout: Probability that an element of the gated product is dropped.
+        bias: Whether each of the three matrices has a bias.
+        dropout: Dropout probability on the gated product.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class GLU(Head):
         self.dropout = nn.Dropout(dropout)
 
     def reset_parameters(self) -> None:
-        """Draw the three matrices anew with torch's default for linear layers."""
+        """Reinitialise the three matrices with torch's default for linear layers."""
         for linear in (self.gate, self.up, self.output):
             linear.reset_parameters()
 
@@ -60,15 +60,15 @@ class GLU(Head):
         return y
 
     def nonlinear_part(self) -> str:
-        """Name the product, which no activation makes linear."""
+        """Name the product, which is not linear with any activation."""
         return "the product with the gate"
 
     def output_layers(self) -> list[nn.Linear]:
-        """List W_o."""
+        """Return W_o."""
         return [self.output]
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
-        """Hold the gate open at one value for every input; W_u and W_o share the map evenly."""
+        """Hold the gate at a constant for every input and distribute the map evenly over W_u and W_o."""
         factors = balanced_factors(weight, 2)
         if not factors.rank:
             set_linear(self.output, weight, bias)
@@ -76,7 +76,7 @@ class GLU(Head):
         held = 0.0 if self.gate.bias is None else 1.0
         opening = float(self.activation(torch.tensor(held)))
         if opening == 0:
-            raise ProjheadsError("its gate is closed at 0 and has no bias to hold it open; give it bias=true")
+            raise ProjheadsError("its gate is closed at 0 and has no bias to hold it open; set bias=true")
         set_linear(self.gate, torch.zeros_like(self.gate.weight), None)
         if self.gate.bias is not None:
             self.gate.bias.fill_(held)

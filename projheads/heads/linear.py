@@ -1,7 +1,7 @@
 """linear: y = W x [+ b].
 
 The projection of ColBERT: Khattab and Zaharia, 2020, arXiv 2004.12832. The released models have no bias. With an
-activation, y = act(W x [+ b]), it is a single ``Dense`` of PyLate or sentence-transformers that has one.
+activation, y = act(W x [+ b]), it matches a single ``Dense`` of PyLate or sentence-transformers.
 """
 
 from torch import Tensor, nn
@@ -20,8 +20,8 @@ class Linear(Head):
     Args:
         in_features: Width of the backbone's token states.
         out_features: Width of a token embedding.
-        bias: Whether b is there.
-        activation: The function after the matrix.
+        bias: Whether there is a bias b.
+        activation: The activation after the matrix.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Linear(Head):
         self.activation_name = activation
 
     def reset_parameters(self) -> None:
-        """Draw W and b anew with torch's default."""
+        """Reinitialise W and b with torch's default."""
         self.linear.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -46,15 +46,15 @@ class Linear(Head):
         return None if self.activation_name == "identity" else f"the activation {self.activation_name}"
 
     def output_layers(self) -> list[nn.Linear]:
-        """List W."""
+        """Return W."""
         return [self.linear]
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
-        """Take the map as W and b.
+        """Set W and b to the map.
 
         Raises:
-            ProjheadsError: If an activation stands behind them, or there is a bias and no b.
+            ProjheadsError: If an activation follows, or the map has a bias and the head does not.
         """
         if self.activation_name != "identity":
-            raise ProjheadsError(f"the activation {self.activation_name} stands behind the matrix")
+            raise ProjheadsError(f"the activation {self.activation_name} follows the matrix")
         preserve_chain([self.linear], weight, bias)

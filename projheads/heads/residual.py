@@ -1,6 +1,6 @@
-"""residual: y = S x + scale * F(x), with S the identity where the widths agree and a bias-free matrix otherwise.
+"""residual: y = S x + scale * F(x), where S is the identity if the widths agree and a bias-free matrix otherwise.
 
-Residual connections: He et al., 2016, arXiv 1512.03385; a matrix in the skip is their option for widths that differ.
+Residual connections: He et al., 2016, arXiv 1512.03385; a matrix in the skip is their option for different widths.
 Around a projection head: Clavié et al., 2025, arXiv 2510.12327.
 """
 
@@ -18,14 +18,14 @@ from projheads.spec import HeadSpec
 class Residual(Head):
     """A skip around any other head.
 
-    For the skips inside a chain that PyLate and sentence-transformers know, see ``ffn``.
+    For skips inside a chain, as in PyLate and sentence-transformers, see ``ffn``.
 
     Args:
         in_features: Width of the backbone's token states.
         out_features: Width of a token embedding.
         inner: The head F.
-        scale: What F(x) is multiplied by; 0, a start from the skip alone, only if it is learned.
-        learned_scale: Whether the scale is a parameter that starts there.
+        scale: The factor of F(x). It can be 0, which starts from only the skip, if it is learned.
+        learned_scale: Whether ``scale`` is the initial value of a parameter.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Residual(Head):
         super().__init__(in_features, out_features)
         if scale == 0 and not learned_scale:
             raise ProjheadsError(
-                'head "residual": scale=0 takes the inner head away; give learned_scale=true or a scale'
+                'head "residual": scale=0 removes the inner head; set learned_scale=true or a nonzero scale'
             )
         self.inner = construct_head(inner, in_features, out_features)
         self.skip = None if in_features == out_features else nn.Linear(in_features, out_features, bias=False)
@@ -48,7 +48,7 @@ class Residual(Head):
         self.scale = nn.Parameter(torch.full((1,), scale)) if learned_scale else scale
 
     def reset_parameters(self) -> None:
-        """Draw F and S anew and set the scale back to where it started."""
+        """Reinitialise F and S and reset the scale to its initial value."""
         self.inner.reset_parameters()
         if self.skip is not None:
             self.skip.reset_parameters()
@@ -62,21 +62,22 @@ class Residual(Head):
         return y
 
     def nonlinear_part(self) -> str | None:
-        """Name that of F."""
+        """Return that of F."""
         return self.inner.nonlinear_part()
 
     def output_layers(self) -> list[nn.Linear]:
-        """List those of F and S; an identity skip has no layer to scale."""
+        """Return those of F and S; an identity skip has no layer to scale."""
         return [*self.inner.output_layers(), *([] if self.skip is None else [self.skip])]
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
-        """Give S the map and let F start at zero; F takes what is missing where S is the identity."""
+        """Set S to the map and F to zero; if S is the identity, F takes the difference."""
         missing = torch.zeros_like(weight) if self.skip is not None else weight - torch.eye(len(weight)).to(weight)
         if self.skip is not None:
             self.skip.weight.copy_(weight)
         if self.initial_scale == 0:
-            # F, which adds nothing yet, stays as drawn: were it 0 as well, neither it nor the scale had a gradient.
+            # F contributes nothing yet, so it keeps its initial weights: if it were 0 too, neither it nor the scale
+            # would get a gradient.
             if missing.any() or bias is not None:
-                raise ProjheadsError("its scale starts at 0, so that F can not hold what the skip has no part for")
+                raise ProjheadsError("its scale starts at 0, so F cannot hold what the skip does not cover")
             return
         self.inner.preserve(missing / self.initial_scale, None if bias is None else bias / self.initial_scale)

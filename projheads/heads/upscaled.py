@@ -1,7 +1,7 @@
 """upscaled: h = act(W_1 x [+ b_1]) [+ R x], y = W_2 h [+ b_2], with h wider than x.
 
-Clavié et al., 2025, arXiv 2510.12327, whose best head is this one with factor 2 and the residual. The residual stands
-where PyLate's documentation has it for this head: around the first layer.
+Clavié et al., 2025, arXiv 2510.12327; their best head is this one with factor 2 and the residual. As in PyLate's
+documentation of this head, the residual is around the first layer.
 """
 
 from torch import Tensor, nn
@@ -20,11 +20,11 @@ class Upscaled(Head):
     Args:
         in_features: Width of the backbone's token states.
         out_features: Width of a token embedding.
-        factor: Width of the intermediate divided by ``in_features``, above 1.
-        activation: The function between the layers.
-        residual: Whether the first layer has a skip, through a matrix R since the widths differ.
+        factor: Width of the intermediate divided by ``in_features``; must be above 1.
+        activation: The activation between the layers.
+        residual: Whether the first layer has a skip, through a matrix R because the widths differ.
         bias: Whether both layers have a bias.
-        dropout: Probability that an element is dropped after the activation, before the skip is added.
+        dropout: Dropout probability after the activation, before the skip is added.
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class Upscaled(Head):
         check_dropout("upscaled", dropout)
         width = hidden_width("upscaled", in_features, None, factor)
         if width <= in_features:
-            raise ProjheadsError(f'head "upscaled": factor={factor} makes no wider intermediate; take one above 1')
+            raise ProjheadsError(f'head "upscaled": factor={factor} is too small; use a factor above 1')
         self.up = DenseLayer(in_features, width, activation=activation, bias=bias, residual=residual, dropout=dropout)
         self.output = nn.Linear(width, out_features, bias=bias)
 
     def reset_parameters(self) -> None:
-        """Draw both layers anew with torch's default for linear layers."""
+        """Reinitialise both layers with torch's default for linear layers."""
         self.up.reset_parameters()
         self.output.reset_parameters()
 
@@ -61,9 +61,9 @@ class Upscaled(Head):
         return self.up.nonlinear_part()
 
     def output_layers(self) -> list[nn.Linear]:
-        """List W_2."""
+        """Return W_2."""
         return [self.output]
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
-        """Split the map evenly over both layers."""
+        """Distribute the map evenly over both layers."""
         preserve_chain([self.up, self.output], weight, bias)

@@ -1,66 +1,89 @@
-"""The host libraries: PyLate and sentence-transformers. Each adapter imports its host; this module imports neither."""
+"""The host libraries, PyLate and sentence-transformers: which are installed, and which opens a model folder.
 
-import importlib
+Each adapter imports its host; this module imports neither.
+"""
+
 import importlib.metadata
-import importlib.util
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 from projheads.errors import ProjheadsError, unknown_name
 
-__all__ = ["HOSTS", "available_hosts", "load_host"]
+if TYPE_CHECKING:
+    from projheads.hosts.base import Host
 
-# Name -> (module of the adapter, what must be installed, its first version that has what the adapter needs).
-HOSTS = {
-    "pylate": ("projheads.hosts.pylate", "pylate", 1),
-    "sentence-transformers": ("projheads.hosts.sentence_transformers", "sentence-transformers", 6),
-}
+__all__ = ["HOSTS", "available_hosts", "detect_host", "load_host"]
+
+# Name -> (package, its first major version that has what the adapter needs).
+HOSTS = {"pylate": ("pylate", 1), "sentence-transformers": ("sentence-transformers", 6)}
 
 
 def available_hosts() -> list[str]:
-    """List the hosts that are installed here, PyLate first."""
-    return [name for name, (_, package, version) in HOSTS.items() if _major_version(package) >= version]
+    """List the installed hosts, PyLate first."""
+    return [name for name, (package, version) in HOSTS.items() if _major_version(package) >= version]
 
 
-def load_host(name: str = "auto", *, checkpoint: Path | None = None) -> ModuleType:
+def load_host(name: str = "auto", *, model_folder: Path | None = None) -> "Host":
     """Import the adapter of a host.
 
     Args:
-        name: ``"pylate"``, ``"sentence-transformers"``, or ``"auto"`` for the first of them that is installed.
-        checkpoint: The folder of a checkpoint to be opened: ``"auto"`` then prefers the host that wrote it, as its
-            files tell. The others open it too.
+        name: ``"pylate"``, ``"sentence-transformers"``, or ``"auto"`` for the first installed one.
+        model_folder: A model folder to open: ``"auto"`` then prefers the host that wrote it.
 
     Returns:
-        The module with ``create``, ``load``, ``replace_head`` and ``backbone_width``.
+        The adapter, a module.
 
     Raises:
-        ProjheadsError: If there is no such host or it is not installed.
+        ProjheadsError: If the host is unknown or not installed.
     """
     if name not in ("auto", *HOSTS):
         raise unknown_name("host", name, ("auto", *HOSTS))
     available = available_hosts()
-    if name == "auto" and not available:
-        raise ProjheadsError(
-            "no host is installed; pip install 'projheads[pylate]' or 'projheads[sentence-transformers]'"
-        )
-    chosen = name
     if name == "auto":
-        writer = _writer(checkpoint) if checkpoint is not None else None
-        chosen = writer if writer in available else available[0]
-    module, package, version = HOSTS[chosen]
-    if chosen not in available:
+        if not available:
+            raise ProjheadsError(
+                "no host is installed; pip install 'projheads[pylate]' or 'projheads[sentence-transformers]'"
+            )
+        writer = _written_by(model_folder) if model_folder is not None else None
+        name = writer if writer in available else available[0]
+    if name not in available:
+        package, version = HOSTS[name]
         raise ProjheadsError(f"host \"{name}\": needs {package} >= {version}; pip install 'projheads[{name}]'")
-    return importlib.import_module(module)
+    return _adapter(name)
 
 
-def _writer(checkpoint: Path) -> str | None:
-    from projheads.hosts.layout import written_by  # which imports torch
+def detect_host(folder: Path) -> str:
+    """Return the host that opens a multi-vector model: the one that wrote it if it is installed, else an installed one.
 
-    return written_by(checkpoint)
+    Raises:
+        ProjheadsError: If the folder holds a bi-encoder, a bare backbone, or no model at all.
+    """
+    from projheads.hosts.model_folder import check_multi_vector
+
+    check_multi_vector(folder)
+    writer, available = _written_by(folder), available_hosts()
+    preferred = writer if writer in HOSTS else "pylate"  # Stanford's layout opens in both
+    return available[0] if available and preferred not in available else preferred
+
+
+def _written_by(folder: Path) -> str | None:
+    from projheads.hosts.model_folder import written_by  # which imports torch
+
+    return written_by(folder)
+
+
+def _adapter(name: str) -> "Host":
+    if name == "pylate":
+        from projheads.hosts import pylate
+
+        return pylate
+    from projheads.hosts import sentence_transformers
+
+    return sentence_transformers
 
 
 def _major_version(package: str) -> int:
-    """Return the first number of an installed package's version, 0 where it is not installed."""
+    """Return the first number of an installed package's version, 0 if it is not installed."""
     try:
         return int(importlib.metadata.version(package).partition(".")[0])
     except (importlib.metadata.PackageNotFoundError, ValueError):

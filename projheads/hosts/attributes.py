@@ -1,9 +1,9 @@
-"""Hosts whose model keeps its projection in an attribute: Stanford's ColBERT and colpali-engine. Imports neither.
+"""Libraries whose model keeps its projection in an attribute: Stanford's ColBERT and colpali-engine. Imports neither.
 
-Read in their sources: ``class_factory`` of colbert-ai 0.2.22 makes a class ``HF_ColBERT`` with ``linear``, a bias-free
+From their sources: ``class_factory`` of colbert-ai 0.2.22 makes a class ``HF_ColBERT`` with ``linear``, a bias-free
 layer that ``ColBERT.query`` and ``ColBERT.doc`` call on the backbone's output; ``ColPali``, ``ColQwen2`` and their
 relatives of colpali-engine have ``custom_text_proj``, a layer with bias that ``forward`` calls on the last hidden
-states. Both normalise what it gives.
+states. Both normalise its output.
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class ProjectionAttribute:
 
     @property
     def projection(self) -> nn.Module:
-        """What projects now."""
+        """The current projection."""
         projection: nn.Module = getattr(self.owner, self.name)
         return projection
 
@@ -37,10 +37,10 @@ class ProjectionAttribute:
         return projection.in_features, projection.out_features
 
     def put(self, head: Head) -> None:
-        """Put a head in the attribute's place.
+        """Replace the attribute by a head.
 
         Raises:
-            ProjheadsError: If its embeddings have another width, which these hosts keep in places of their own.
+            ProjheadsError: If its embeddings have a different width, which these libraries also store elsewhere.
         """
         width = self.widths[1]
         if head.out_features != width:
@@ -51,7 +51,7 @@ class ProjectionAttribute:
 
 
 def find_attribute(model: nn.Module) -> ProjectionAttribute | None:
-    """Find the projection in a model or in one that it wraps; None where there is none."""
+    """Find the projection in a model or in one that it wraps; None if there is none."""
     for module in model.modules():
         if any(cls.__name__ == "HF_ColBERT" for cls in type(module).__mro__):
             return ProjectionAttribute(module, "linear")

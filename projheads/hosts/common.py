@@ -1,24 +1,28 @@
 """What the adapters of both hosts have in common; imports neither host."""
 
 import contextlib
-import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from projheads.errors import ProjheadsError
 from projheads.folding import nonlinear_part
 from projheads.head import Head
-from projheads.hosts.checkpoint import CONFIG_FILE, WEIGHTS_FILE, head_config, load_head, save_head
-from projheads.init import isolated_random_state
+from projheads.hosts.base import FoundProjection
+from projheads.hosts.head_files import CONFIG_FILE, WEIGHTS_FILE, head_config, load_head, save_head
+from projheads.hosts.opening import quiet
 
-__all__ = ["HeadModule", "TokenView", "as_head", "forget_last_call", "quiet", "seeded"]
+__all__ = ["HeadModule", "NativeModel", "TokenView", "as_head", "check_width", "in_sequence"]
+
+_CHUNK_BYTES = 2**20
 
 
 class HeadModule(nn.Module):
-    """What makes a host's module class one that holds a head; stands before the host's class among the bases.
+    """Makes a host's module class one that holds a head; comes before the host's class among the bases.
 
     Attributes:
         head: The head that is applied to the token states.
@@ -29,7 +33,7 @@ class HeadModule(nn.Module):
     out_features: int
 
     def hold(self, head: Head) -> None:
-        """Take a head; for the constructor."""
+        """Set the head; for the constructor."""
         self.head = head
         self.in_features = head.in_features
         self.out_features = head.out_features
@@ -40,11 +44,11 @@ class HeadModule(nn.Module):
         return features
 
     def get_config_dict(self) -> dict[str, Any]:
-        """Return what config.json holds."""
+        """Return the contents of config.json."""
         return head_config(self.head)
 
     def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
-        """Write config.json and model.safetensors; there is no other format, whatever the host asks for."""
+        """Write config.json and model.safetensors, whatever format the host asks for."""
         save_head(self.head, Path(output_path))
 
     @classmethod
@@ -58,7 +62,7 @@ class HeadModule(nn.Module):
         local_files_only: bool = False,
         **kwargs: Any,
     ) -> Self:
-        """Read the module from a checkpoint's folder or the hub, as both hosts call it.
+        """Read the module from a model folder or the hub; both hosts call it.
 
         Raises:
             ProjheadsError: If the files are not exactly a head's.
@@ -93,7 +97,7 @@ class TokenView(nn.Module):
         return projected
 
     def nonlinear_part(self) -> str | None:
-        """Name the activation of the host's layer unless it is the identity; a head of ours answers for itself."""
+        """Name the activation of the host's layer unless it is the identity; heads of ours answer for themselves."""
         if isinstance(self.module, HeadModule):
             return nonlinear_part(self.module.head)
         activation = getattr(self.module, "activation_function", None)
@@ -101,43 +105,120 @@ class TokenView(nn.Module):
 
 
 def as_head(projections: list[nn.Module]) -> nn.Module:
-    """Return the head that the projection modules of a model hold, or see them as one."""
+    """Return the head in the projection modules of a model, or view the modules as one."""
     if len(projections) == 1 and isinstance(projections[0], HeadModule):
         return projections[0].head
     return nn.Sequential(*map(TokenView, projections))
 
 
-def forget_last_call(tokenizer: Any) -> None:
-    """Clear how the last call padded and truncated, which a fast tokenizer would save with its files."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None:
-        backend.no_truncation()
-        backend.no_padding()
+class NativeModel:
+    """The part of :class:`~projheads.hosts.base.HostModel` that is the same for both hosts, around a host's own model.
+
+    Attributes:
+        native: The host's model, a sequence of modules that begins with the transformer; in evaluation mode at first.
+        head: The projection as a map of tensors.
+        in_features: Width of the token states.
+        out_features: Width of a token embedding.
+    """
+
+    def __init__(self, native: Any, projections: Sequence[Any]) -> None:
+        self.native = native
+        self.head = as_head(list(projections))
+        self.in_features: int = projections[0].in_features
+        self.out_features: int = projections[-1].out_features
+        native.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """The device that holds the parameters."""
+        device: torch.device = self.native.device
+        return device
+
+    def token_states(self, tokens: Mapping[str, Tensor]) -> Tensor:
+        """Return the backbone's output (B, L, in_features)."""
+        features = {name: tensor.to(self.device) for name, tensor in tokens.items()}
+        states: Tensor = self.native[0](features)["token_embeddings"]
+        return states
+
+    def backbone_parameters(self) -> Iterator[nn.Parameter]:
+        """Iterate over the parameters before the head."""
+        parameters: Iterator[nn.Parameter] = self.native[0].parameters()
+        return parameters
+
+    def save(self, path: Path, *, backbone_from: Path | None = None) -> None:
+        """Write a folder that the plain host opens; the same weights and settings give the same bytes.
+
+        Args:
+            path: The folder to write.
+            backbone_from: An earlier save. If its backbone has the same bytes, its files are shared (hard links) and
+                take no disk space.
+        """
+        # A fast tokenizer would save how the last call padded and truncated.
+        backend = getattr(self.native.tokenizer, "backend_tokenizer", None)
+        if backend is not None:
+            backend.no_truncation()
+            backend.no_padding()
+        with quiet():
+            self.native.save(str(path), create_model_card=False)
+        if backbone_from is not None:
+            _share_backbone(path, backbone_from)
 
 
-def seeded(seed: int) -> contextlib.AbstractContextManager[None]:
-    """Let a host draw from a seed of ours; torch's global random state is put back afterwards."""
-    return isolated_random_state(torch.Generator().manual_seed(seed))
+def check_width(head: Head, width: int | None) -> None:
+    """Check that a head fits the width of a backbone's token states.
+
+    Raises:
+        ProjheadsError: If it does not.
+    """
+    if head.in_features != width:
+        raise ProjheadsError(f"head {head.spec}: has in_features={head.in_features}, the backbone's width is {width}")
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers' bars and reports off the terminal, except what says that a backbone lacks weights."""
-    from transformers.utils import logging as transformers_logging
+def in_sequence(
+    model: nn.Sequential, projections: Sequence[Any], wrap: Callable[[Head], nn.Module]
+) -> FoundProjection | None:
+    """Describe the projection modules of a model that is a sequence of modules; None if it has none.
 
-    had_bars = transformers_logging.is_progress_bar_enabled()
-    handlers = list(logging.getLogger("transformers").handlers)
-    transformers_logging.disable_progress_bar()
-    for handler in handlers:
-        handler.addFilter(_matters)
-    try:
-        yield
-    finally:
-        for handler in handlers:
-            handler.removeFilter(_matters)
-        if had_bars:
-            transformers_logging.enable_progress_bar()
+    Args:
+        model: The model.
+        projections: Its projection modules, in order.
+        wrap: Makes the host's module for a head.
+    """
+    if not projections:
+        return None
+
+    def put(head: Head) -> None:
+        module = wrap(head).train(head.training)
+        kept = {
+            name: module if child is projections[0] else child
+            for name, child in model.named_children()
+            if all(child is not other for other in projections[1:])
+        }
+        if all(name.isdigit() for name in kept):  # hosts number their modules and expect no gaps
+            kept = {str(number): child for number, child in enumerate(kept.values())}
+        model._modules.clear()
+        model._modules.update(kept)
+
+    return FoundProjection(as_head(list(projections)), projections[0].in_features, projections[-1].out_features, put)
 
 
-def _matters(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.ERROR or "MISSING" in record.getMessage()
+def _share_backbone(saved: Path, earlier: Path) -> None:
+    """Replace the weight files of a save by hard links to those of an earlier one with the same bytes, if possible."""
+    for file in saved.glob("*.safetensors"):
+        twin = earlier / file.name
+        if not twin.is_file() or twin.samefile(file) or not _same_bytes(file, twin):
+            continue
+        link = file.with_name(f"{file.name}.link")
+        with contextlib.suppress(OSError):
+            os.link(twin, link)
+            link.replace(file)
+
+
+def _same_bytes(first: Path, second: Path) -> bool:
+    if first.stat().st_size != second.stat().st_size:
+        return False
+    with first.open("rb") as a, second.open("rb") as b:
+        while chunk := a.read(_CHUNK_BYTES):
+            if chunk != b.read(_CHUNK_BYTES):
+                return False
+    return True

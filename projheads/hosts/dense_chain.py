@@ -1,4 +1,4 @@
-"""Heads as chains of the hosts' own ``Dense`` layers, and such chains as heads.
+"""Heads as chains of the hosts' own ``Dense`` layers, and vice versa.
 
 ``Dense`` means the same in PyLate and sentence-transformers >= 5.7, and :class:`projheads.blocks.DenseLayer` is its
 twin here, down to the names of the parameters.
@@ -24,14 +24,14 @@ _ACTIVATIONS = {nn.Identity: "identity", nn.ReLU: "relu", nn.GELU: "gelu", nn.Si
 def dense_layers(head: Head) -> list[DenseLayer]:
     """Write a head as a chain of dense layers, which share its parameters.
 
-    The chain is read off the head's parts and then tried against the head, so no list of heads is kept here.
+    The chain is read from the head's parts and then compared with the head, so there is no list of heads here.
 
     Raises:
-        ProjheadsError: If a chain does not compute what the head computes at inference.
+        ProjheadsError: If no chain computes what the head computes at inference.
     """
     layers = _read_layers(head)
     if layers is None or not _same_map(head, layers):
-        raise ProjheadsError(f"head {head.spec}: is not a chain of Dense layers; see fold for heads that are linear")
+        raise ProjheadsError(f"head {head.spec}: is not a chain of Dense layers; use fold for linear heads")
     return layers
 
 
@@ -40,10 +40,10 @@ def to_dense_chain(head: Head, make: Callable[[DenseLayer], Any]) -> list[Any]:
 
     Args:
         head: The head.
-        make: Makes one such module of the form of a layer; its parameters are replaced.
+        make: Makes a module of a layer's form; its parameters are replaced.
 
     Raises:
-        ProjheadsError: If a chain does not compute what the head computes at inference.
+        ProjheadsError: If no chain computes what the head computes at inference.
     """
     chain = []
     for layer in dense_layers(head):
@@ -65,7 +65,7 @@ def from_dense_chain(chain: Iterable[nn.Module]) -> Head:
     if not modules or not all(
         hasattr(module, "linear") and hasattr(module, "activation_function") for module in modules
     ):
-        raise ProjheadsError("a chain to read as a head needs one Dense module or more, and nothing else")
+        raise ProjheadsError("a chain must consist of one or more Dense modules")
     widths = [modules[0].linear.in_features, *(module.linear.out_features for module in modules)]
     head = build_head(_spec(modules, widths), widths[0], widths[-1])
     for layer, module in zip(dense_layers(head), modules, strict=True):
@@ -75,20 +75,20 @@ def from_dense_chain(chain: Iterable[nn.Module]) -> Head:
 
 
 def activation_class(activation: nn.Module) -> str:
-    """Return what stands for an activation in the config.json of a ``Dense``: the path of its class in torch."""
+    """Return how the config.json of a ``Dense`` names an activation: the path of its class in torch."""
     return f"{type(activation).__module__}.{type(activation).__qualname__}"
 
 
 def activation_of_class(path: str) -> Any:
-    """Return our name of the activation with such a path; nothing is imported that a checkpoint names.
+    """Return our name of the activation with this path; nothing that a model folder names is imported.
 
     Raises:
-        ProjheadsError: If it is none that a head has.
+        ProjheadsError: If no head has this activation.
     """
     for cls, name in _ACTIVATIONS.items():
         if path in (f"{cls.__module__}.{cls.__qualname__}", f"torch.nn.{cls.__qualname__}"):
             return name
-    raise ProjheadsError(f"a Dense layer with the activation {path} has no head of its kind")
+    raise ProjheadsError(f"no head has a Dense layer with the activation {path}")
 
 
 def _spec(modules: Sequence[Any], widths: Sequence[int]) -> HeadSpec:
@@ -115,12 +115,12 @@ def _spec(modules: Sequence[Any], widths: Sequence[int]) -> HeadSpec:
 def _activation_name(activation: Any) -> str:
     exact_gelu = not isinstance(activation, nn.GELU) or activation.approximate == "none"
     if type(activation) not in _ACTIVATIONS or not exact_gelu:
-        raise ProjheadsError(f"a Dense layer with the activation {activation} has no head of its kind")
+        raise ProjheadsError(f"no head has a Dense layer with the activation {activation}")
     return _ACTIVATIONS[type(activation)]
 
 
 def _read_layers(module: nn.Module) -> list[DenseLayer] | None:
-    """Return the dense layers that a module consists of, in their order; None if it has a part of another kind."""
+    """Return the dense layers that a module consists of, in order; None if it has any other part."""
     if isinstance(module, DenseLayer):
         return [module]
     if isinstance(module, nn.Linear):

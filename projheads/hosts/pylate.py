@@ -1,10 +1,10 @@
 """PyLate: a registered head as the last module of a ``pylate.models.ColBERT``.
 
-The dotted path of :class:`Projection` is written into users' checkpoints: it never changes.
+The dotted path of :class:`Projection` is written into users' models: it never changes.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +18,13 @@ from projheads.blocks import DenseLayer
 from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.hosts import dense_chain
-from projheads.hosts.backbone import (
-    backbone_width,
-    cannot_open,
-    check_lengths,
-    resolve_backbone,
-    transformer_subfolder,
-)
-from projheads.hosts.base import EncodingSettings, HostModel
-from projheads.hosts.checkpoint import read_json
-from projheads.hosts.common import HeadModule, as_head, forget_last_call, quiet, seeded
+from projheads.hosts.backbone import backbone_width, check_lengths, resolve_backbone, transformer_subfolder
+from projheads.hosts.base import DEFAULT_OPTIONS, EncodingSettings, FoundProjection, HostModel, OpenOptions
+from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequence
 from projheads.hosts.dense_chain import from_dense_chain
-from projheads.hosts.files import has_projection, share_backbone
-from projheads.hosts.layout import TRANSFORMER_FILE, read_head, read_settings, written_by
-from projheads.hosts.projection import FoundProjection, in_sequence
+from projheads.hosts.head_files import read_json
+from projheads.hosts.model_folder import TRANSFORMER_FILE, read_head, read_settings, written_by
+from projheads.hosts.opening import check_merged, find_model, opening, quiet, seeded
 
 __all__ = [
     "Projection",
@@ -47,31 +40,21 @@ __all__ = [
 
 
 class Projection(HeadModule, Dense):  # type: ignore[misc]
-    """A head as a PyLate module: PyLate keeps, on loading, no module that is not a ``Dense`` of its own."""
+    """A head as a PyLate module: PyLate loads no module that is not a ``Dense`` of its own."""
 
     def __init__(self, head: Head) -> None:
-        nn.Module.__init__(self)  # not Dense's, which would make a matrix of its own
+        nn.Module.__init__(self)  # not Dense's, which would make another matrix
         self.hold(head)
 
 
-class PylateModel:
-    """A ``pylate.models.ColBERT`` as :class:`~projheads.hosts.base.HostModel`; new ones are in evaluation mode."""
+class PylateModel(NativeModel):
+    """A ``pylate.models.ColBERT`` as :class:`~projheads.hosts.base.HostModel`."""
 
     host = "pylate"
+    native: ColBERT
 
     def __init__(self, native: ColBERT) -> None:
-        self.native = native
-        projections = list(native)[1:]
-        self.head = as_head(projections)
-        self.in_features: int = projections[0].in_features
-        self.out_features: int = projections[-1].out_features
-        native.eval()
-
-    @property
-    def device(self) -> torch.device:
-        """The device that holds the parameters."""
-        device: torch.device = self.native.device
-        return device
+        super().__init__(native, list(native)[1:])
 
     def tokenize(self, texts: Sequence[str], *, is_query: bool) -> dict[str, Tensor]:
         """Turn texts into token tensors (B, L) on the CPU: queries expanded, documents padded to the longest."""
@@ -94,19 +77,8 @@ class PylateModel:
         skipped = torch.tensor(self.native.skiplist, dtype=torch.long, device=attended.device)
         return attended & ~torch.isin(tokens["input_ids"], skipped)
 
-    def token_states(self, tokens: Mapping[str, Tensor]) -> Tensor:
-        """Return the backbone's output (B, L, in_features)."""
-        features = {name: tensor.to(self.device) for name, tensor in tokens.items()}
-        states: Tensor = self.native[0](features)["token_embeddings"]
-        return states
-
-    def backbone_parameters(self) -> Iterator[nn.Parameter]:
-        """Iterate over the parameters in front of the head."""
-        parameters: Iterator[nn.Parameter] = self.native[0].parameters()
-        return parameters
-
     def encode(self, texts: Sequence[str], *, is_query: bool, batch_size: int = 32) -> list[np.ndarray]:
-        """Run PyLate's ``encode``: one float32 array (L_i, out_features) a text, rows of L2 norm 1."""
+        """Run PyLate's ``encode``: one float32 array (L_i, out_features) per text, rows of L2 norm 1."""
         if not texts:
             return []
         encoded: list[np.ndarray] = self.native.encode(
@@ -115,45 +87,38 @@ class PylateModel:
         return encoded
 
     def save(self, path: Path, *, backbone_from: Path | None = None) -> None:
-        """Write a folder that plain PyLate opens; the same weights and settings give the same bytes.
-
-        Args:
-            path: The folder to write.
-            backbone_from: A folder of an earlier save. Where its backbone has the same bytes, the files are shared
-                with it (hard links), so that they take no room on the disk.
-        """
-        # PyLate sets the first at every call and, on loading, the second to it: fixed here, no call shows in the bytes.
+        """Write a folder that plain PyLate opens; see :meth:`NativeModel.save`."""
+        # PyLate sets the first in every call and the second from it on loading; fixed here, no call affects the bytes.
         self.native[0].max_seq_length = self.native.tokenizer.model_max_length = self.native.document_length
-        forget_last_call(self.native.tokenizer)
-        with quiet():
-            self.native.save(str(path), create_model_card=False)
-        if backbone_from is not None:
-            share_backbone(path, backbone_from)
+        super().save(path, backbone_from=backbone_from)
 
 
 def create(
     backbone: str, head: Head, settings: EncodingSettings, *, device: str | torch.device = "cpu", seed: int = 0
 ) -> PylateModel:
-    """Make a model in float32 from a bare backbone and a head.
-
-    Args:
-        backbone: A folder (of transformers, or of sentence-transformers, whose first module is taken) or a hub name.
-        head: The head; it becomes part of the model, it is not copied.
-        settings: How texts become tokens.
-        device: Where the model goes.
-        seed: What the weights that the backbone lacks, such as the embeddings of new prefix tokens, are drawn from.
-
-    Raises:
-        ProjheadsError: If the backbone can not be opened, or the head or the lengths do not fit it.
-    """
-    folder = resolve_backbone(backbone, revision=settings.revision)
-    try:
-        with quiet(), seeded(seed):
-            transformer = _open_transformer(folder, settings.trust_remote_code, {"dtype": torch.float32})
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise cannot_open("backbone", backbone, error) from error
+    """Build a float32 model from a bare backbone and a head; see :meth:`~projheads.hosts.base.Host.create`."""
+    folder = resolve_backbone(backbone, settings)
+    check_merged(folder / transformer_subfolder(folder))
+    with opening("backbone", backbone, seed=seed):
+        transformer = _open_transformer(folder, settings, {"dtype": torch.float32})
     check_lengths(settings, transformer.auto_model.config)
     return _assemble(transformer, head, seed=seed, device=device, **_pylates_words(settings))
+
+
+def load(path: str, options: OpenOptions = DEFAULT_OPTIONS, *, device: str | torch.device = "cpu") -> PylateModel:
+    """Open a model; see :meth:`~projheads.hosts.base.Host.load`."""
+    folder = find_model(path, options)
+    writer = written_by(folder)
+    if writer == "sentence-transformers":
+        settings, head = read_settings(folder), read_head(folder)
+        with opening("model", path):
+            transformer = _open_transformer(folder, options, {})
+        return _assemble(transformer, head, seed=0, device=device, **_pylates_words(settings))
+    words = _pylates_words(read_settings(folder)) if writer == "stanford" else {}
+    trust = options.trust_remote_code
+    with opening("model", path):
+        native = ColBERT(str(folder), device="cpu", trust_remote_code=trust, local_files_only=True, **words)
+    return PylateModel(native.to(device))
 
 
 def _pylates_words(settings: EncodingSettings) -> dict[str, Any]:
@@ -168,42 +133,11 @@ def _pylates_words(settings: EncodingSettings) -> dict[str, Any]:
     }
 
 
-def load(path: str, *, device: str | torch.device = "cpu", trust_remote_code: bool = False) -> PylateModel:
-    """Open a checkpoint of either host, with a head of ours or with a host's own chain of ``Dense``.
-
-    Args:
-        path: A folder or a hub name.
-        device: Where the model goes.
-        trust_remote_code: Whether code that comes with the checkpoint may run.
-
-    Raises:
-        ProjheadsError: If it can not be opened or has no projection.
-    """
-    folder = resolve_backbone(path)
-    if not has_projection(folder):
-        raise ProjheadsError(f'checkpoint "{path}": has no projection head; make a model of it with create')
-    try:
-        if written_by(folder) == "sentence-transformers":
-            return _load_sentence_transformers(folder, device, trust_remote_code)
-        with quiet(), seeded(0):
-            native = ColBERT(str(folder), device="cpu", trust_remote_code=trust_remote_code, local_files_only=True)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise cannot_open("checkpoint", path, error) from error
-    return PylateModel(native.to(device))
-
-
-def _load_sentence_transformers(folder: Path, device: str | torch.device, trust_remote_code: bool) -> PylateModel:
-    settings, head = read_settings(folder), read_head(folder)
-    with quiet(), seeded(0):
-        transformer = _open_transformer(folder, trust_remote_code, {})
-    return _assemble(transformer, head, seed=0, device=device, **_pylates_words(settings))
-
-
-def _open_transformer(folder: Path, trust_remote_code: bool, model_options: dict[str, Any]) -> Transformer:
-    """Open a checkpoint's transformer; its loader refuses the settings that sentence-transformers >= 6 writes."""
+def _open_transformer(folder: Path, opened: OpenOptions, model_options: dict[str, Any]) -> Transformer:
+    """Open a model's transformer; its loader rejects the settings that sentence-transformers >= 6 writes."""
     subfolder = transformer_subfolder(folder)
     settings = folder / subfolder / TRANSFORMER_FILE
-    options = {"trust_remote_code": trust_remote_code, "local_files_only": True}
+    options = {"trust_remote_code": opened.trust_remote_code, "local_files_only": True}
     if settings.is_file() and "transformer_task" in read_json(settings):
         return Transformer(
             str(folder / subfolder), model_args=options | model_options, tokenizer_args=options, config_args=options
@@ -213,14 +147,10 @@ def _open_transformer(folder: Path, trust_remote_code: bool, model_options: dict
 
 
 def replace_head(model: HostModel, head: Head) -> PylateModel:
-    """Return a model with another head that shares the backbone and the settings of ``model``, which stays as it is.
-
-    Raises:
-        ProjheadsError: If the model is not PyLate's or the head does not fit its backbone.
-    """
+    """Return a model with a different head; see :meth:`~projheads.hosts.base.Host.replace_head`."""
     native = model.native
     if not isinstance(native, ColBERT):
-        raise ProjheadsError(f'replace_head: the model is of the host "{model.host}", not of "pylate"')
+        raise ProjheadsError(f'replace_head: the model belongs to the host "{model.host}", not to "pylate"')
     return _assemble(
         native[0],
         head,
@@ -241,29 +171,23 @@ def replace_head(model: HostModel, head: Head) -> PylateModel:
 def _assemble(
     transformer: Transformer, head: Head, *, seed: int, device: str | torch.device, **settings: Any
 ) -> PylateModel:
-    width = transformer.get_word_embedding_dimension()
-    if head.in_features != width:
-        raise ProjheadsError(f"head {head.spec}: has in_features={head.in_features}, the backbone's width is {width}")
+    check_width(head, transformer.get_word_embedding_dimension())
     modules = OrderedDict([("0", transformer), ("1", Projection(head))])
-    # On the CPU, for PyLate draws the new rows of the embedding table where the table lies.
+    # On the CPU: PyLate draws the new rows of the embedding table on its device.
     with quiet(), seeded(seed):
         native = ColBERT(modules=modules, device="cpu", **settings)
     return PylateModel(native.to(device))
 
 
 def find_projection(model: nn.Module) -> FoundProjection | None:
-    """Find the projection of a PyLate model in memory; None where it is not one."""
+    """Find the projection of a PyLate model in memory; None if it is not one."""
     if not isinstance(model, ColBERT):
         return None
     return in_sequence(model, [module for module in model if isinstance(module, Dense)], Projection)
 
 
 def to_dense_chain(head: Head) -> list[Dense]:
-    """Write a head as a chain of PyLate's own ``Dense`` modules, which share its parameters.
-
-    Raises:
-        ProjheadsError: If a chain does not compute what the head computes at inference.
-    """
+    """Write a head as a chain of PyLate's own ``Dense``; see :meth:`~projheads.hosts.base.Host.to_dense_chain`."""
     return dense_chain.to_dense_chain(head, _make_dense)
 
 

@@ -1,5 +1,6 @@
 """The site: built strictly, every link leads somewhere, and nothing in it asks another machine for anything."""
 
+import html
 import os
 import re
 import subprocess
@@ -84,6 +85,26 @@ def test_every_head_and_every_option_has_its_place(site):
             assert re.search(
                 rf"<code>{option}</code></td>\s*<td>[^<]+</td>\s*<td><code>.*?</code></td>\s*<td>.{{8}}", page
             )
+
+
+INCLUDE = re.compile(r'^--8<-- "(.+)"$', re.MULTILINE)
+
+
+@pytest.mark.parametrize("host", ["pylate", "sentence-transformers", "stanford", "colpali"])
+def test_the_page_of_a_host_shows_its_programs(site, host):
+    included = INCLUDE.findall((ROOT / "docs" / "hosts" / f"{host}.md").read_text(encoding="utf-8"))
+    page = (site / "hosts" / host / "index.html").read_text(encoding="utf-8")
+    shown = html.unescape(re.sub(r"<[^>]+>", "", page))
+    assert included
+    for program in included:
+        assert (ROOT / program).read_text(encoding="utf-8").strip() in shown, program
+
+
+def test_the_files_of_a_trial_exist():
+    page = (ROOT / "docs" / "one-trial.md").read_text(encoding="utf-8")
+    files = re.findall(r"^\| `(.+?)` \|", page, re.MULTILINE)
+    assert len(files) > 25
+    assert [file for file in files if not (ROOT / file).is_file()] == []
 
 
 def test_every_key_is_explained(site):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiment.config.load import load_config
-from experiment.config.yaml12 import read_yaml
+from experiment.disk.yaml12 import read_yaml
 from projheads import list_heads, registry
 from projheads.hosts import available_hosts
 from tests.docs.snippets import ROOT, find_snippets, marks_in

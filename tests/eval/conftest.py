@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from experiment.config.load import dump_config, load_config
-from experiment.disk.files import write_json, write_text
+from experiment.disk.files import write_text
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.models import weights_hash
+from experiment.disk.records import ReferenceRecord, TrainTimings, TrialRecord
 from projheads.build import build_head
 from projheads.cost import head_cost
-from projheads.hosts.checkpoint import load_head, save_head
+from projheads.hosts.head_files import load_head, save_head
 
 WIDTH, OUT, LENGTH = 12, 6, 16
 
@@ -144,7 +145,7 @@ class Miniature:
 
     def change_trial(self, slug, seed, **changes):
         file = self.folder.trial(slug, seed).trial_json
-        write_json(file, json.loads(file.read_text()) | changes)
+        TrialRecord.read(file).replace(**changes).write(file)
 
 
 def train_fake(config, backbone_seed=7):
@@ -158,33 +159,31 @@ def train_fake(config, backbone_seed=7):
             cost = head_cost(head)
             own = 100 + seed if config.train.trainable == "all" else backbone_seed
             save_fake(files.model, own, head)
-            about = {
-                "schema_version": 1,
-                "status": "finished",
-                "error": None,
-                "label": str(spec),
-                "slug": spec.slug,
-                "seed": seed,
-                "host": "fake",
-                "weights_hash": weights_hash(files.model),
-                "head": spec.to_dict(),
-                "is_baseline": spec == config.heads.baseline,
-                "key": "0",
-                "in_features": WIDTH,
-                "out_features": OUT,
-                "parameters": cost.parameters,
-                "multiply_adds": cost.multiply_adds,
-                "folds": cost.folds,
-                "timings": {"train_s": 1.0, "examples_per_s": 1.0},
-            }
-            write_json(files.trial_json, about)
+            TrialRecord(
+                status="finished",
+                label=str(spec),
+                slug=spec.slug,
+                head=spec.to_dict(),
+                is_baseline=spec == config.heads.baseline,
+                seed=seed,
+                in_features=WIDTH,
+                out_features=OUT,
+                key="0",
+                weights_hash=weights_hash(files.model),
+                host="fake",
+                parameters=cost.parameters,
+                multiply_adds=cost.multiply_adds,
+                folds=cost.folds,
+                timings=TrainTimings(train_s=1.0, examples_per_s=1.0),
+            ).write(files.trial_json)
     for seed in config.seeds:
         files = folder.reference("untrained", seed)
         save_fake(
             files.model, backbone_seed, build_head("linear", WIDTH, OUT, generator=torch.Generator().manual_seed(50))
         )
-        about = {"schema_version": 1, "name": "untrained", "description": "linear, untrained", "seed": seed}
-        write_json(files.reference_json, about | {"weights_hash": weights_hash(files.model)})
+        ReferenceRecord(
+            name="untrained", description="linear, untrained", seed=seed, weights_hash=weights_hash(files.model)
+        ).write(files.reference_json)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ import pytest
 import pytrec_eval
 import torch
 
-import eval.evaluate as evaluate_module
+import eval.evaluator as evaluator_module
+import eval.search_task as task_module
 from eval.__main__ import main
 from eval.evaluate import evaluate_experiment
 from eval.runs import encode_id, read_run
@@ -25,9 +26,9 @@ from experiment.config.load import load_config
 from experiment.console.command import run_command
 from experiment.console.progress import Progress
 from experiment.disk.layout import ExperimentFolder
-from experiment.disk.lock import try_locked
+from experiment.disk.lock import locked
 from projheads.errors import ProjheadsError
-from projheads.hosts.checkpoint import load_head, save_head
+from projheads.hosts.head_files import load_head, save_head
 
 SLUGS = ("linear", "ffn-activation=gelu")
 
@@ -211,7 +212,7 @@ def test_what_another_process_is_at_comes_last_and_is_not_repeated(miniature, ca
         shutil.rmtree(files.path / "eval")
     say = Progress.say
     with ExitStack() as other_process:
-        assert other_process.enter_context(try_locked(theirs.path / "eval", wait=False))
+        assert other_process.enter_context(locked(theirs.path / "eval" / ".lock", wait=False))
 
         def heard(progress, line):
             say(progress, line)
@@ -224,8 +225,8 @@ def test_what_another_process_is_at_comes_last_and_is_not_repeated(miniature, ca
         capsys.readouterr()
         evaluate(miniature.config())
     lines = capsys.readouterr().out.splitlines()
-    assert "odd linear seed 0: another process is at it, so it comes last" in lines
-    assert lines[-1] == "odd [8/8] linear seed 0: another process has done it meanwhile"
+    assert "odd linear seed 0: in progress in another process; deferred" in lines
+    assert lines[-1] == "odd [8/8] linear seed 0: finished by another process"
     assert results(miniature.folder) == whole
 
 
@@ -295,7 +296,7 @@ def test_a_collection_that_comes_into_a_group_is_not_evaluated_again(miniature, 
     evaluate(miniature.config())
     first = results(miniature.folder)
     evaluate(miniature.config(f"eval.datasets=[{{source: {miniature.collection}, group: forums}}]"))
-    assert "odd: all 8 evaluations are finished already" in capsys.readouterr().out
+    assert "odd: all 8 evaluations are finished" in capsys.readouterr().out
     second = results(miniature.folder)
     assert {record["dataset"]["group"] for record, _ in first.values()} == {None}
     assert {record["dataset"]["group"] for record, _ in second.values()} == {"forums"}
@@ -334,7 +335,7 @@ def test_the_same_command_twice_does_nothing_new_and_says_so(miniature, fake_hos
     evaluate(miniature.config())
     assert {file: file.stat().st_mtime_ns for file in miniature.folder.path.rglob("*") if file.is_file()} == files
     assert fake_host.calls == 0
-    assert "odd: all 8 evaluations are finished already, nothing to do" in capsys.readouterr().out
+    assert "odd: all 8 evaluations are finished; nothing to do" in capsys.readouterr().out
 
 
 def test_a_fresh_experiment_gives_the_same_bytes(miniature):
@@ -376,7 +377,7 @@ def test_a_trial_that_was_trained_anew_is_evaluated_anew(miniature, capsys):
     miniature.change_trial("linear", 0, weights_hash="another")
     capsys.readouterr()
     evaluate(miniature.config())
-    assert "odd: evaluations to do: 1, finished already: 7" in capsys.readouterr().out
+    assert "odd: 1 to evaluate, 7 finished" in capsys.readouterr().out
 
 
 def test_the_backbone_encodes_each_text_once_for_all_trials(miniature, fake_host):
@@ -402,11 +403,11 @@ def test_another_experiment_finds_the_token_states_in_the_cache(miniature, fake_
 
 
 def test_failed_and_missing_trials_are_passed_over_and_said(miniature, capsys):
-    miniature.change_trial("linear", 0, status="failed", error="the loss is not finite at step 3")
+    miniature.change_trial("linear", 0, status="failed", weights_hash=None, error="the loss is not finite at step 3")
     miniature.folder.trial(SLUGS[1], 1).trial_json.unlink()
     evaluate(miniature.config())
     out = capsys.readouterr().out
-    assert "linear seed 0: passed over, its training failed (the loss is not finite at step 3)" in out
+    assert "linear seed 0: skipped, its training failed (the loss is not finite at step 3)" in out
     assert 'not trained yet: ffn(activation="gelu") seed 1' in out
     assert not miniature.folder.trial("linear", 0).eval_json("odd").exists()
     assert miniature.folder.trial("linear", 1).eval_json("odd").exists()
@@ -417,15 +418,15 @@ def test_a_head_that_gives_nonsense_fails_alone(miniature, capsys):
     with torch.no_grad():
         next(head.parameters()).fill_(3e38)  # finite, as a head must be, but not its embeddings
     save_head(head, miniature.folder.trial("linear", 0).model / "1_Head")
-    with pytest.raises(ProjheadsError, match="evaluations that failed: linear seed 0 on odd; the others are done"):
+    with pytest.raises(ProjheadsError, match="failed evaluations: linear seed 0 on odd; the others are finished"):
         evaluate(miniature.config())
-    assert "FAILED: its head gives embeddings that are not finite" in capsys.readouterr().out
+    assert "FAILED: its head produces embeddings that are not finite" in capsys.readouterr().out
     assert len(results(miniature.folder)) == 7
 
 
 def test_nothing_trained_is_one_clear_line(miniature):
     shutil.rmtree(miniature.folder.path / "trials")
-    with pytest.raises(ProjheadsError, match="holds no finished trial; run python -m train"):
+    with pytest.raises(ProjheadsError, match="has no finished trial; run python -m train"):
         evaluate(miniature.config())
 
 
@@ -475,13 +476,13 @@ def test_the_pretrained_backbone_is_fetched_where_no_model_has_it(miniature, fak
 def test_untrained_rows_that_training_did_not_write_are_passed_over_and_said(miniature, capsys):
     shutil.rmtree(miniature.folder.path / "references")
     evaluate(miniature.config())
-    assert "untrained: passed over" in capsys.readouterr().out
+    assert "untrained: skipped" in capsys.readouterr().out
     assert len(results(miniature.folder)) == 6
 
 
 def evaluate_until_killed(yaml, evaluations):
     """Evaluate, and die as if the power went, in the middle of writing."""
-    real, written = evaluate_module.write_run, []
+    real, written = evaluator_module.write_run, []
 
     def killing(path, run):
         if len(written) == evaluations:
@@ -489,7 +490,7 @@ def evaluate_until_killed(yaml, evaluations):
         written.append(path)
         real(path, run)
 
-    evaluate_module.write_run = killing
+    evaluator_module.write_run = killing
     evaluate(load_config(Path(yaml)))
 
 
@@ -517,13 +518,58 @@ def test_a_killed_evaluation_goes_on_and_ends_with_the_same_bytes(miniature, tmp
     assert len(results(miniature.folder)) == 3
     capsys.readouterr()
     evaluate(miniature.config())
-    assert "odd: evaluations to do: 5, finished already: 3" in capsys.readouterr().out
+    assert "odd: 5 to evaluate, 3 finished" in capsys.readouterr().out
     assert results(miniature.folder) == uninterrupted
     assert not [file for file in miniature.config().cache.iterdir() if file.name != "states"]
 
 
+@pytest.mark.parametrize("whole, call", [*((False, call) for call in (3, 4, 5)), *((True, call) for call in (4, 6, 9))])
+def test_a_cache_that_vanishes_costs_time_and_changes_no_result(
+    miniature, fake_host, retrain, monkeypatch, whole, call
+):
+    config = miniature.config("eval.references=[]", "eval.linearise=false")
+    if whole:
+        shutil.rmtree(miniature.folder.path)
+        config = miniature.config("eval.references=[]", "train.trainable=all")
+        retrain(config)
+    evaluate(config)
+    undisturbed = results(miniature.folder)
+    for files in miniature.folder.path.rglob("eval"):
+        shutil.rmtree(files)
+    shutil.rmtree(config.cache)
+    real, calls = fake_host.token_states, []
+
+    def vanishing(model, tokens):
+        calls.append(1)
+        if len(calls) == call + 1:
+            shutil.rmtree(config.cache, ignore_errors=True)
+        return real(model, tokens)
+
+    monkeypatch.setattr(fake_host, "token_states", vanishing)
+    with suppress(ProjheadsError):
+        evaluate(config)
+    written = results(miniature.folder)
+    assert written == {name: undisturbed[name] for name in written}
+    evaluate(config)
+    assert results(miniature.folder) == undisturbed
+    assert len(calls) > call
+
+
+def test_documents_without_any_token_vector_are_an_error(miniature, fake_host, monkeypatch, capsys):
+    real = fake_host.scoring_mask
+
+    def nothing(model, tokens, *, is_query):
+        return real(model, tokens, is_query=is_query) & torch.tensor(is_query)
+
+    monkeypatch.setattr(fake_host, "scoring_mask", nothing)
+    with pytest.raises(ProjheadsError, match="failed evaluations"):
+        evaluate(miniature.config("eval.references=[]", "seeds=[0]"))
+    assert "linear seed 0: none of the 31 documents has a token vector" in capsys.readouterr().out
+    assert not results(miniature.folder)
+
+
 def test_ctrl_c_is_one_line_and_leaves_a_state_that_goes_on(miniature, monkeypatch, capsys):
-    real, calls = evaluate_module.search, []
+    real, calls = task_module.search, []
 
     def interrupted(*arguments):
         calls.append(1)
@@ -532,7 +578,7 @@ def test_ctrl_c_is_one_line_and_leaves_a_state_that_goes_on(miniature, monkeypat
         return real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate_module, "search", interrupted)
+        patch.setattr(task_module, "search", interrupted)
         assert run_command(main, [str(miniature.yaml)]) == 130
     assert capsys.readouterr().err.splitlines() == ["stopped; the same command goes on from here"]
     assert len(results(miniature.folder)) == 1
@@ -544,7 +590,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_half_written(miniature, monkeypa
     def full(path, run):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(evaluate_module, "write_run", full)
+    monkeypatch.setattr(evaluator_module, "write_run", full)
     assert run_command(main, [str(miniature.yaml)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: cannot write at ")
@@ -570,7 +616,7 @@ def test_the_command_takes_an_output_folder_even_one_that_was_moved(miniature, c
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(miniature, capsys):
-    miniature.change_trial("linear", 0, status="failed")
+    miniature.change_trial("linear", 0, status="failed", weights_hash=None)
     before = sorted(miniature.folder.path.rglob("*"))
     assert run_command(main, [str(miniature.yaml), "--dry-run"]) == 0
     out = capsys.readouterr().out

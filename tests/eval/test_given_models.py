@@ -8,11 +8,12 @@ import pytest
 import torch
 
 import eval.embed
-import eval.evaluate
+import eval.evaluator
 from eval.__main__ import main
 from eval.runs import read_run
 from experiment.console.command import run_command
 from experiment.disk.layout import ExperimentFolder
+from experiment.disk.records import EvaluationRecord
 from projheads.build import build_head
 from projheads.hosts import available_hosts, load_host
 from projheads.hosts.base import EncodingSettings
@@ -113,7 +114,7 @@ def test_scores_are_maxsim_of_what_the_host_encodes(host, ours, backbone, data, 
         stock(host, backbone, path)
     assert evaluate(tmp_path, "--model", path, "--datasets", data, "--output", tmp_path / "out") == 0
     captured = capsys.readouterr()
-    assert f"a checkpoint of {host}, 32 -> 16 features" in captured.out
+    assert f"a {host} checkpoint, 32 -> 16 features" in captured.out
     queries = encoded(host, path, list(QUERIES.values()), is_query=True)
     documents = encoded(host, path, TEXTS, is_query=False)
     files = only(tmp_path / "out")
@@ -128,7 +129,7 @@ def test_scores_are_maxsim_of_what_the_host_encodes(host, ours, backbone, data, 
     assert record["truncated"]["documents"] >= 1
     assert len(record["dataset"]["hash"]) == 64
     about = files.read_trial()
-    assert about["parameters"] == about["multiply_adds"] == 512 if not ours else about["parameters"] > 512
+    assert about.parameters == about.multiply_adds == 512 if not ours else about.parameters > 512
     assert f"{100 * record['means']['nDCG@10']:.2f}" in captured.out
 
 
@@ -143,12 +144,12 @@ def test_two_models_are_compared_and_one_seed_is_said_to_conclude_nothing(two, d
     assert evaluate(tmp_path, *arguments) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "about" in out
-    assert "No verdict: 1 seed cannot tell a head from luck" in out
+    assert "No verdict with 1 seed (3 are needed)" in out
     board = json.loads((tmp_path / "out/report/leaderboard.json").read_text())
     rows = {row["label"]: row for row in board["rows"]}
     assert board["baseline"] == str(two[0])
     means = {
-        trial.read_trial()["label"]: json.loads(trial.eval_json("data").read_text())["measures"]["nDCG@10"]
+        trial.read_trial().label: json.loads(trial.eval_json("data").read_text())["measures"]["nDCG@10"]
         for trial in ExperimentFolder(tmp_path / "out").trials()
     }
     paired = np.mean([means[str(two[1])][query] - means[str(two[0])][query] for query in QUERIES])
@@ -168,9 +169,9 @@ def test_nothing_is_encoded_or_evaluated_twice(two, data, tmp_path, capsys, monk
 
     monkeypatch.setattr("experiment.encoding.tokens._Encoder.fill", forbidden)
     assert evaluate(tmp_path, *arguments) == 0
-    assert "all 1 evaluations are finished already, nothing to do" in capsys.readouterr().out
-    monkeypatch.setattr(eval.evaluate.Embedder, "estimate", lambda self, subject: (0.0, 1.0, 1.0))
-    assert evaluate(tmp_path, *arguments, "--measures", "AP", "RR@10") == 0
+    assert "all 1 evaluations are finished; nothing to do" in capsys.readouterr().out
+    monkeypatch.setattr(eval.embed.SubjectEncoder, "estimate", lambda self, subject: (0.0, 1.0, 1.0))
+    assert evaluate(tmp_path, *arguments, "--measures", "AP", "--measures", "RR@10") == 0
     record = json.loads(only(tmp_path / "out").eval_json("data").read_text())
     assert list(record["means"]) == ["AP", "RR@10"]
     assert only(tmp_path / "out").eval_run("data").read_bytes() == first
@@ -180,7 +181,7 @@ def test_an_evaluation_that_was_stopped_goes_on_to_the_same_bytes(two, data, tmp
     arguments = ["--model", two[0], "--model", two[1], "--datasets", data, "--output"]
     assert evaluate(tmp_path, *arguments, tmp_path / "whole") == 0
     shutil.rmtree(tmp_path / "cache")
-    real, written = eval.evaluate.write_run, []
+    real, written = eval.evaluator.write_run, []
 
     def stopping(path, run):
         if written:
@@ -189,7 +190,7 @@ def test_an_evaluation_that_was_stopped_goes_on_to_the_same_bytes(two, data, tmp
         real(path, run)
 
     with monkeypatch.context() as patch:
-        patch.setattr(eval.evaluate, "write_run", stopping)
+        patch.setattr(eval.evaluator, "write_run", stopping)
         assert evaluate(tmp_path, *arguments, tmp_path / "out") == 130
     assert evaluate(tmp_path, *arguments, tmp_path / "out") == 0
     runs = [sorted(file.read_bytes() for file in (tmp_path / name).rglob("*.run")) for name in ("whole", "out")]
@@ -217,12 +218,12 @@ def experiment_on(data, path, queries=QUERIES):
     make_experiment(path, Plan(effects={"linear": 0.0}, seeds=(3, 4, 5), datasets=("data",), references=()))
     for trial in ExperimentFolder(path).trials():
         write_eval(trial, "data", np.linspace(0, 1, len(QUERIES)), Plan())
-        record = json.loads(trial.eval_json("data").read_text())
-        record["dataset"]["hash"] = open_collection(str(data), split="test").hash
-        record["measures"] = {
-            measure: dict(zip(queries, scores.values(), strict=True)) for measure, scores in record["measures"].items()
+        record = EvaluationRecord.read(trial.eval_json("data"))
+        dataset = record.dataset.replace(hash=open_collection(str(data), split="test").hash)
+        measures = {
+            measure: dict(zip(queries, scores.values(), strict=True)) for measure, scores in record.measures.items()
         }
-        trial.eval_json("data").write_text(json.dumps(record))
+        record.replace(dataset=dataset, measures=measures).write(trial.eval_json("data"))
     return path
 
 
@@ -247,7 +248,7 @@ def test_what_cannot_be_paired_is_refused_with_the_reason(two, data, tmp_path, c
     )
     for folder, reason in (
         (other_queries, "scored on different queries"),
-        (other_content, "different contents of it (hash)"),
+        (other_content, "its content differs between bare and content (hash)"),
         (tmp_path / "ap", "was not scored with nDCG@10"),
     ):
         capsys.readouterr()
@@ -293,7 +294,8 @@ def test_what_is_no_multi_vector_checkpoint_is_one_clear_line(backbone, data, tm
         (["--host", "colbert"], "host"),
         (["eval.depht=3"], 'did you mean "depth"?'),
         (["eval.references=[bm25]"], "reference rows belong to an experiment"),
-        (["--datasets", "data", "pydoks"], 'did you mean "pydocs"?'),
+        (["--datasets", "pydoks"], 'did you mean "pydocs"?'),
+        (["pydocs"], "pydocs: not of the form key=value; repeat an option for each of its values"),
     ],
 )
 def test_mistakes_are_one_clear_line(two, data, tmp_path, capsys, arguments, line):

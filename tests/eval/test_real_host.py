@@ -9,9 +9,10 @@ from eval.runs import read_run
 from experiment.collections import open_collection
 from experiment.config.load import dump_config, load_config
 from experiment.console.command import run_command
-from experiment.disk.files import write_json, write_text
+from experiment.disk.files import write_text
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.models import weights_hash
+from experiment.disk.records import TrialRecord
 from projheads.build import build_head
 from projheads.hosts import available_hosts, load_host
 
@@ -49,10 +50,10 @@ def test_a_saved_trial_is_evaluated_with_the_embeddings_of_its_host(host, backbo
     files = folder.trial("linear", 0)
     files.path.mkdir(parents=True)
     model.save(files.model)
-    about = {"schema_version": 1, "status": "finished", "error": None, "label": "linear", "slug": "linear", "seed": 0}
-    about |= {"head": {"name": "linear", "options": {}}, "is_baseline": True, "host": host, "multiply_adds": 512}
-    about |= {"parameters": 512, "folds": True, "weights_hash": weights_hash(files.model), "timings": {"train_s": 1.0}}
-    write_json(files.trial_json, about | {"in_features": 32, "out_features": 16, "key": "0"})
+    TrialRecord(
+        status="finished", label="linear", slug="linear", is_baseline=True, seed=0, in_features=32, out_features=16,
+        weights_hash=weights_hash(files.model), host=host, parameters=512, multiply_adds=512, folds=True,
+    ).write(files.trial_json)  # fmt: skip
     assert run_command(main, [str(tmp_path / "e.yaml")]) == 0, capsys.readouterr().err
 
     collection = open_collection(str(tmp_path / "data"), split="test")

@@ -281,30 +281,30 @@ class StartsDead(Good):
         (WrongShape, "shapes", r"become \(15,\)"),
         (NeedsBatch, "shapes", "ValueError"),
         (FixedWidths, "widths", "RuntimeError"),
-        (MixesTokens, "tokens apart", "in inference, one token changes"),
-        (MixesTokensInTraining, "tokens apart", "in training, one token changes"),
-        (KnowsThePosition, "tokens apart", "alone has another embedding"),
+        (MixesTokens, "tokens apart", "in inference mode, one token changes"),
+        (MixesTokensInTraining, "tokens apart", "in training mode, one token changes"),
+        (KnowsThePosition, "tokens apart", "a token has a different embedding"),
         (ChangesInput, "input kept", "changes its input"),
-        (StaysInFloat32, "half precision", "a torch.bfloat16 head gives torch.float32"),
+        (StaysInFloat32, "half precision", "a torch.bfloat16 head returns torch.float32"),
         (LosesPrecision, "half precision", "off by"),
         (UnusedParameter, "gradients", "parameter unused.weight gets no gradient"),
         (BlockedGradient, "gradients", "the input gets no gradient"),
         (ZeroGradient, "gradients", "parameter shift gets a gradient of 0"),
         (InfiniteGradient, "gradients", "not finite"),
-        (OtherRandomness, "determinism", "two heads of one seed differ"),
-        (OneSeed, "determinism", "heads of two seeds are equal"),
-        (RandomInference, "determinism", "one input gives two outputs"),
-        (DrawsInInference, "determinism", "inference moves the global random state"),
-        (SeedsInInference, "determinism", "inference moves the global random state"),
+        (OtherRandomness, "determinism", "two heads with the same seed differ"),
+        (OneSeed, "determinism", "heads with different seeds are equal"),
+        (RandomInference, "determinism", "the same input gives different outputs"),
+        (DrawsInInference, "determinism", "inference changes the global random state"),
+        (SeedsInInference, "determinism", "inference changes the global random state"),
         (Uninitialised, "initialised", "a new head leaves scale uninitialised"),
-        (ForgetsInReset, "initialised", "reset_parameters leaves scale"),
+        (ForgetsInReset, "initialised", "reset_parameters does not set scale"),
         (NotSaved, "save", "some state is not saved"),
         (SharedWeights, "save", "RuntimeError"),
         (BreaksTheGraph, "compile", "Unsupported"),
-        (LiesAboutFolding, "fold", "folded its embeddings differ by"),
-        (LiesALittle, "fold", "folded its embeddings differ by"),
-        (PreservesSomething, "preserve", "gives embeddings that differ by"),
-        (StartsDead, "preserve", "down.weight, up.weight get no gradient in two steps"),
+        (LiesAboutFolding, "fold", "its folded embeddings differ by"),
+        (LiesALittle, "fold", "its folded embeddings differ by"),
+        (PreservesSomething, "preserve", "linear map, its embeddings differ by"),
+        (StartsDead, "preserve", "down.weight, up.weight get no gradient within two steps"),
     ],
 )
 def test_broken_heads_are_caught(head, check, seen):
@@ -330,7 +330,7 @@ def test_a_spec_that_does_not_build_the_same_head_again_is_caught(monkeypatch):
                 self.linear.weight += Counts.built
 
     register(monkeypatch, Counts)
-    with pytest.raises(CheckError, match=r"^head mine fails the check spec: built from its text form it has other"):
+    with pytest.raises(CheckError, match=r"^head mine fails the check spec: built from its text form, it has"):
         check_head("mine")
 
 
@@ -347,7 +347,7 @@ def test_an_init_that_explodes_is_caught(monkeypatch):
         check_head("mine")
 
 
-@pytest.mark.parametrize("head, line", [("lineer", 'did you mean "linear"'), ("ffn(depth=0)", "depth=0 is below 2")])
+@pytest.mark.parametrize("head, line", [("lineer", 'did you mean "linear"'), ("ffn(depth=0)", "must be at least 2")])
 def test_what_can_not_be_built_is_no_failed_check(head, line):
     with pytest.raises(ProjheadsError, match=line) as error:
         check_head(head)

@@ -133,7 +133,7 @@ class Outspoken(Silent):
 
 
 def test_heads_that_say_nothing_do_not_fold_and_those_that_do_fold():
-    with pytest.raises(ProjheadsError, match="Silent, which does not say that it is linear"):
+    with pytest.raises(ProjheadsError, match="Silent, which does not declare that it is linear"):
         fold(Silent(24, 16))
     head = Outspoken(24, 16)
     torch.testing.assert_close(fold(head).weight, head.linear.weight)

@@ -103,4 +103,4 @@ def test_heads_that_fill_their_width_are_not(text, out_features):
 
 
 def test_a_head_that_was_not_built_from_a_spec_is_called_by_its_class():
-    assert head_warnings(head_class("linear")(8, 16))[0].startswith("head Linear is linear and of rank 8")
+    assert head_warnings(head_class("linear")(8, 16))[0].startswith("head Linear is linear with rank 8")

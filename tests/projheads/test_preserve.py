@@ -38,7 +38,7 @@ POSSIBLE = [
     "residual(inner=residual(inner=edge))",
 ]
 REFUSED = {
-    "glu": "its gate is closed at 0 and has no bias to hold it open; give it bias=true",
+    "glu": "its gate is closed at 0 and has no bias to hold it open; set bias=true",
     "ffn(activation=tanh)": "the activation tanh of layer 1 has no skip around it and does not pass a linear map",
     "ffn(activation=gelu, hidden_features=31)": (
         "layer 1 is 31 wide; carrying the map in pairs of gelu units needs 32"

@@ -11,7 +11,7 @@ import pytest
 
 from projheads import HeadSpec, list_heads, list_presets, registry
 from projheads.__main__ import main
-from projheads.terminal import Table, print_blocks
+from projheads.listing import Table, print_blocks
 
 FILE = '''
 from torch import nn
@@ -53,7 +53,7 @@ def test_show_tells_the_cost(capsys):
     text = capsys.readouterr().out
     assert "lateon, 768 -> 128" in text
     assert "4,816,896" in text
-    assert "folds to one matrix      yes" in text
+    assert "folds into one matrix    yes" in text
     assert text == "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
     assert main(["show", "ffn(activation=gelu)", "--in", "24", "--out", "16", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
@@ -65,7 +65,7 @@ def test_show_tells_the_cost(capsys):
 
 def test_show_warns(capsys):
     assert main(["show", "linear", "--in", "8", "--out", "16"]) == 0
-    assert "warning: head linear is linear and of rank 8" in capsys.readouterr().out
+    assert "warning: head linear is linear with rank 8" in capsys.readouterr().out
 
 
 def test_check_runs_the_suite_on_a_file(tmp_path, capsys):
@@ -142,7 +142,8 @@ sys.exit(codes != [0, 0, 2])
 def test_listing_needs_torch_and_safetensors_alone():
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", BARE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "error: this needs huggingface_hub; a host brings it: pip install 'projheads[pylate]'\n"
+    advice = "it comes with a host: pip install 'projheads[pylate]'"
+    assert done.stderr == f"error: huggingface_hub is not installed; {advice}\n"
 
 
 def test_as_a_command():

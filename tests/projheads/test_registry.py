@@ -225,7 +225,7 @@ def test_values_are_converted_to_the_declared_types(text, canonical):
             'unknown option of head mine "wrod"; known: flag, inner, number, text, widths, word; did you mean "word"?',
         ),
         ("mine(inner=glu(actvation=silu))", 'unknown option of head glu "actvation"'),
-        ("plain(depth=2)", 'head "plain" takes no options, so not "depth"'),
+        ("plain(depth=2)", 'head "plain" takes no options, but "depth" was given'),
         ("liner", 'did you mean "linear"?'),
         ("latenon", 'did you mean "lateon"?'),
         ("lateon(depth=2)", '"lateon" is a preset and takes no options'),

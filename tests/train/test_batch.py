@@ -10,7 +10,7 @@ from experiment.seeds import numpy_generator
 from projheads import build_head
 from projheads.hosts import load_host
 from projheads.hosts.base import EncodingSettings
-from train.batch import backward_batch
+from train.batch import BackwardPass
 from train.data.examples import TrainingData
 from train.embedding.embedders import LiveEmbedder, by_length, pad
 from train.embedding.tokenised import tokenise_once
@@ -57,11 +57,12 @@ def problem(model):
     return data, LiveEmbedder(model, queries, documents)
 
 
-def gradients(settings, model, data, embed, batch=(0, 1, 2, 3), **options):
+def gradients(settings, model, data, embed, batch=(0, 1, 2, 3), *, stream=("dropout", 1), widths=(), processes=None):
     model.native.zero_grad()
-    arguments = {"seed": 0, "stream": ("dropout", 1), "scaler": GradScaler("cpu", enabled=False)}
-    arguments |= {"processes": Processes()} | options
-    loss = backward_batch(settings, settings.loss, model.head, embed, data, np.array(batch), **arguments)
+    backward = BackwardPass(
+        settings, model.head, embed, data, widths, 0, GradScaler("cpu", enabled=False), processes or Processes()
+    )
+    loss = backward(np.array(batch), stream)
     return loss, {name: p.grad.clone() for name, p in model.native.named_parameters() if p.grad is not None}
 
 

@@ -21,22 +21,24 @@ from experiment.console.progress import Progress
 from experiment.disk.files import sha256_file
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.models import weights_hash
+from experiment.disk.records import read_train_lines
 from experiment.executors.local import LocalExecutor
 from projheads.errors import ProjheadsError
 from projheads.hosts import load_host
+from tests.eval.report.factory import steps, sweep_record, trial_record
 from train.__main__ import main
 from train.data.examples import load_training_data
-from train.experiment import _train_all, run_training
+from train.experiment import train_experiment, train_trials
+from train.preparation import prepare
 from train.processes import Processes
-from train.setting import prepare
-from train.trial import train_trial
+from train.training import train_trial
 
 ROOT = Path(__file__).parents[2]
 
 
 def train(*overrides):
     config = load_config(Path("try.yaml"), overrides)
-    run_training(config)
+    train_experiment(config)
     return ExperimentFolder(config.output)
 
 
@@ -50,18 +52,18 @@ def test_an_experiment_leaves_what_the_design_says(folder, backbone, capsys):
     folder(backbone)
     experiment = train()
     trials = [trial.read_trial() for trial in experiment.trials()]
-    assert [(trial["label"], trial["seed"]) for trial in trials] == [
+    assert [(trial.label, trial.seed) for trial in trials] == [
         ("ffn(depth=2)", 0), ("ffn(depth=2)", 1), ("linear", 0), ("linear", 1)
     ]  # fmt: skip
-    assert all(trial["status"] == "finished" for trial in trials)
-    assert [trial["is_baseline"] for trial in trials] == [False, False, True, True]
-    assert trials[2]["parameters"] == 32 * 8
+    assert all(trial.status == "finished" for trial in trials)
+    assert [trial.is_baseline for trial in trials] == [False, False, True, True]
+    assert trials[2].parameters == 32 * 8
     for trial, about in zip(experiment.trials(), trials, strict=True):
         lines = [json.loads(line) for line in trial.train_jsonl.read_text().splitlines()]
         assert [line["step"] for line in lines if "loss" in line] == [1, 2, 4, 6, 7]
-        assert about["weights_hash"] == weights_hash(trial.model)
-        assert about["validation"].keys() == {"loss", "accuracy", "nDCG@10"}
-    assert len({trial["weights_hash"] for trial in trials}) == 4
+        assert about.weights_hash == weights_hash(trial.model)
+        assert about.validation.keys() == {"loss", "accuracy", "nDCG@10"}
+    assert len({trial.weights_hash for trial in trials}) == 4
     assert {reference.path.parent.name for reference in experiment.references()} == {"untrained"}
     assert load_config(experiment.experiment_yaml) == load_config(Path("try.yaml"))
     told = capsys.readouterr().out
@@ -99,6 +101,51 @@ def test_the_same_command_again_trains_nothing_and_elsewhere_gives_the_same_bits
     assert hashes(train("output=out2", "cache=cache2")) == first
 
 
+def test_a_trial_is_finished_only_with_its_record_its_log_and_its_model(folder, backbone, capsys):
+    folder(backbone)
+    experiment = train()
+    first = hashes(experiment)
+    whole, without_model, without_log, damaged = experiment.trials()
+    shutil.rmtree(without_model.model)
+    without_log.train_jsonl.unlink()
+    shutil.rmtree(experiment.reference("untrained", 1).model)
+    stamp = whole.trial_json.stat().st_mtime_ns
+    damaged.trial_json.write_text("{}")
+    with pytest.raises(ProjheadsError, match=r"trial\.json: has no status; delete it and rerun python -m train"):
+        train()
+    damaged.trial_json.unlink()
+    capsys.readouterr()
+    assert hashes(train()) == first
+    assert "1 are finished already" in capsys.readouterr().out
+    assert whole.trial_json.stat().st_mtime_ns == stamp
+    assert without_log.train_jsonl.exists()
+    assert experiment.reference("untrained", 1).model.exists()
+
+
+def test_the_reports_tests_read_the_fields_that_training_writes(folder, backbone):
+    folder(backbone)
+    experiment = train("sweep={optimizer.head_lr: [1e-3, 1e-2]}", "seeds=[0]", "heads.variants=[linear]")
+    written = experiment.trials()[0]
+    made = trial_record("linear", 0, 0, None, sweep_record({0.001: [0.1], 0.01: [0.2]}))
+    record = written.read_trial()
+    assert filled(record.model_dump()) == filled(made.model_dump()) != set()
+    path = written.path / "made.jsonl"
+    path.write_text(steps(0, 0))
+    kinds = [
+        {frozenset(filled(line.to_dict())) for line in read_train_lines(one)} for one in (written.train_jsonl, path)
+    ]
+    assert kinds[0] == kinds[1]
+
+
+def filled(value, at=""):
+    """Name every field that is not null, nested ones with their parents; keys of the configuration are left out."""
+    if not isinstance(value, dict) or at.endswith(
+        (".values", ".grid", ".chosen", ".versions", ".seeds", ".head_files")
+    ):
+        return {at} if value is not None and value != {} else set()
+    return {name for key, one in value.items() for name in filled(one, f"{at}.{key}")}
+
+
 def test_more_seeds_and_variants_are_added_to_what_is_there(folder, backbone):
     folder(backbone)
     first = hashes(train())
@@ -111,7 +158,7 @@ def test_another_experiment_is_refused(folder, backbone):
     folder(backbone)
     train("seeds=[0]")
     before = sha256_file(Path("out/experiment.yaml"))
-    with pytest.raises(ProjheadsError, match=r"another experiment \(train.batch_size is 4 there and 5 here\)"):
+    with pytest.raises(ProjheadsError, match=r"a different experiment \(train.batch_size is 4 there and 5 here\)"):
         train("train.batch_size=5")
     assert sha256_file(Path("out/experiment.yaml")) == before
 
@@ -145,12 +192,17 @@ def test_the_whole_model_is_trained(folder, backbone):
 
 def test_a_trial_that_fails_is_told_and_the_others_go_on(folder, backbone, capsys):
     folder(backbone)
-    experiment = train("seeds=[0]", "train.loss.temperature=1e-40")
+    assert run_command(main, ["try.yaml", "seeds=[0]", "train.loss.temperature=1e-40"]) == 1
+    experiment = ExperimentFolder(Path("out"))
     trials = [trial.read_trial() for trial in experiment.trials()]
-    assert [trial["status"] for trial in trials] == ["failed", "failed"]
-    assert all("lower train.optimizer.head_lr" in trial["error"] for trial in trials)
+    assert [trial.status for trial in trials] == ["failed", "failed"]
+    assert all("lower train.optimizer.head_lr" in trial.error for trial in trials)
     assert all(not trial.model.exists() for trial in experiment.trials())
-    assert "[2/2] ffn(depth=2) seed 0: FAILED: step 1" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "[2/2] ffn(depth=2) seed 0: FAILED: step 1" in told
+    assert told.splitlines()[-1] == (
+        "2 of 2 trials failed: linear seed 0, ffn(depth=2) seed 0; rerun the same command to retry them"
+    )
 
 
 def test_a_full_disk_is_one_line_and_nothing_half_written(folder, backbone, monkeypatch, capsys):
@@ -161,7 +213,7 @@ def test_a_full_disk_is_one_line_and_nothing_half_written(folder, backbone, monk
     def full(*arguments, **options):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("projheads.hosts.checkpoint.save_file", full)
+    monkeypatch.setattr("projheads.hosts.head_files.save_file", full)
     assert run_command(main, ["try.yaml", "seeds=[0, 1]"]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
@@ -210,12 +262,12 @@ def test_ctrl_c_ends_with_one_line_and_two_processes_do_not_share_a_folder(folde
     folder(backbone)
     process = command("train.epochs=50", f"seeds={list(range(20))}")
     wait_for_a_trial(process)
-    with pytest.raises(ProjheadsError, match="another process works in this folder"):
+    with pytest.raises(ProjheadsError, match="another process is using this folder"):
         train()
     process.send_signal(signal.SIGINT)
     _, told = process.communicate()
     assert process.returncode == 130
-    assert told.strip().splitlines()[-1] == "stopped; the same command goes on from here"
+    assert told.strip().splitlines()[-1] == "stopped; rerun the same command to resume"
     assert "Traceback" not in told
 
 
@@ -267,9 +319,9 @@ def test_two_processes_train_as_one_does(folder, without_dropout, regime):
 def test_a_batch_smaller_than_the_processes_is_one_line(folder, backbone):
     folder(backbone)
     config = load_config(Path("try.yaml"), ["eval.references=[]"])
-    setting = prepare(config, load_training_data(config))
-    with pytest.raises(ProjheadsError, match=r"train\.batch_size: 4 examples cannot be shared among 5 processes"):
-        _train_all(setting, ExperimentFolder(Path("out")), Processes(1, 5), LocalExecutor(), Progress(quiet=True))
+    prepared = prepare(config, load_training_data(config))
+    with pytest.raises(ProjheadsError, match=r"train\.batch_size: 4 examples cannot be shared by 5 processes"):
+        train_trials(prepared, ExperimentFolder(Path("out")), Processes(1, 5), LocalExecutor(), Progress(quiet=True))
 
 
 def test_the_last_layers_are_trained_from_stored_states_as_without(folder, without_dropout, monkeypatch):
@@ -289,7 +341,7 @@ def test_the_last_layers_are_trained_from_stored_states_as_without(folder, witho
 
 def test_more_layers_than_there_are_is_one_line(folder, backbone):
     folder(backbone)
-    with pytest.raises(ProjheadsError, match=r"train\.trainable: the backbone has 2 layers; write all"):
+    with pytest.raises(ProjheadsError, match=r"train\.trainable: the backbone has 2 layers; use all"):
         train("train.trainable=top-2", "seeds=[0]")
 
 
@@ -309,14 +361,16 @@ def test_a_full_memory_or_disk_fails_the_trial_and_the_others_go_on(folder, back
     told = capsys.readouterr().out
     assert told.count("FAILED") == 2
     assert "FAILED: the device is out of memory; lower train.batch_size" in told
-    assert "FAILED: the disk is full at x; make room, and the same command goes on with this trial" in told
-    assert sorted(trial.read_trial()["status"] for trial in experiment.trials()) == ["failed"] * 2 + ["finished"] * 2
-    assert {trial.read_trial()["status"] for trial in train().trials()} == {"finished"}
+    assert "FAILED: x: No space left on device; free some space and rerun the same command" in told
+    assert "2 of 4 trials failed" in told
+    assert sorted(trial.read_trial().status for trial in experiment.trials()) == ["failed"] * 2 + ["finished"] * 2
+    assert run_command(main, ["try.yaml"]) == 0
+    assert {trial.read_trial().status for trial in experiment.trials()} == {"finished"}
 
 
 def test_a_trial_that_a_full_disk_ended_goes_on_from_its_last_point(folder, backbone, monkeypatch):
     folder(backbone)
-    options = ("seeds=[0]", "heads.variants=[linear]", "train.checkpoint_every=2")
+    options = ("seeds=[0]", "heads.variants=[linear]", "train.resume_every=2")
     whole = hashes(train(*options, "output=never-stopped"))
     saved, starts = [], []
 
@@ -334,27 +388,27 @@ def test_a_trial_that_a_full_disk_ended_goes_on_from_its_last_point(folder, back
     with monkeypatch.context() as patch:
         patch.setattr("train.resume.save_file", full)
         (trial,) = train(*options).trials()
-    assert "the disk is full" in trial.read_trial()["error"]
-    assert [point.name for point in trial.checkpoint.glob("step-*")] == ["step-2"]
+    assert "No space left on device" in trial.read_trial().error
+    assert [point.name for point in trial.resume.glob("step-*")] == ["step-2"]
     monkeypatch.setattr("train.trainer.train_trial", watched)
     assert hashes(train(*options)) == whole
     assert starts[0] == 2
-    assert not trial.checkpoint.exists()
+    assert not trial.resume.exists()
 
 
 def test_a_trial_killed_in_its_middle_goes_on_from_its_last_point(folder, backbone):
     folder(backbone)
     longer = ("train.trainable=all", "train.epochs=30", "seeds=[0]", "heads.variants=[linear]")
-    process = command(*longer, "train.checkpoint_every=2")
-    while not list(Path("out").glob("trials/*/seed-0/checkpoint/step-*")):
+    process = command(*longer, "train.resume_every=2")
+    while not list(Path("out").glob("trials/*/seed-0/resume/step-*")):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
     process.kill()
     process.communicate()
-    points = [int(point.name.removeprefix("step-")) for point in Path("out").glob("trials/*/seed-0/checkpoint/step-*")]
-    experiment = train(*longer, "train.checkpoint_every=2")
+    points = [int(point.name.removeprefix("step-")) for point in Path("out").glob("trials/*/seed-0/resume/step-*")]
+    experiment = train(*longer, "train.resume_every=2")
     assert points
-    assert not experiment.trials()[0].checkpoint.exists()
+    assert not experiment.trials()[0].resume.exists()
     assert hashes(experiment) == hashes(train(*longer, "output=never-stopped"))
 
 

@@ -6,7 +6,7 @@ from projheads.scoring import maxsim
 from train.data.examples import order_of
 from train.embedding.embedders import pad
 from train.matryoshka import prefixes
-from train.trial import train_trial
+from train.training import train_trial
 
 
 def test_every_width_is_the_normalised_beginning():

@@ -14,7 +14,7 @@ from experiment.disk.layout import ExperimentFolder
 from experiment.disk.models import weights_hash
 from projheads.errors import ProjheadsError
 from train.__main__ import main
-from train.experiment import run_training
+from train.experiment import train_experiment
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for the worker processes in /proc")
 SETTINGS = ("threads=1", "train.epochs=40", "train.validations=1")
@@ -69,29 +69,29 @@ def test_a_killed_worker_is_replaced_and_the_results_are_those_of_one_process(fo
     killer = threading.Thread(target=kill_a_worker, args=(where, killed, stop))
     killer.start()
     try:
-        run_training(spread, cluster)
+        train_experiment(spread, cluster)
     finally:
         stop.set()
         killer.join()
     assert killed
     told = capfd.readouterr().out
-    assert told.count("its worker was lost; it is tried again") == 1
+    assert told.count("its worker was lost; retrying") == 1
     assert "[4/4]" in told
     assert not list(spread.output.rglob(".*.tmp"))
     evaluate_experiment(spread, Progress(quiet=True), cluster)
 
     alone = load_config(Path("try.yaml"), (*SETTINGS, "output=alone"))
-    run_training(alone)
+    train_experiment(alone)
     evaluate_experiment(alone, Progress(quiet=True))
     assert [len(part) for part in results(alone)] == [4, 8]
     assert results(spread) == results(alone)
 
     # Trials that fail in a worker are written as failed.
     bad = load_config(Path("try.yaml"), (*SETTINGS, "output=bad", "seeds=[0]", "train.loss.temperature=1e-40"))
-    run_training(bad, cluster)
+    train_experiment(bad, cluster)
     records = [trial.read_trial() for trial in ExperimentFolder(bad.output).trials()]
-    assert [record["status"] for record in records] == ["failed", "failed"]
-    assert all("lower train.optimizer.head_lr" in record["error"] for record in records)
+    assert [record.status for record in records] == ["failed", "failed"]
+    assert all("lower train.optimizer.head_lr" in record.error for record in records)
 
 
 def test_what_no_machine_has_is_told_where_ray_would_wait_for_ever():

@@ -7,8 +7,10 @@ from projheads.scoring import maxsim
 from train.data.examples import order_of
 from train.embedding.embedders import pad
 from train.failures import TrainingFailedError
-from train.resume import Checkpoint
-from train.trial import count_steps, train_trial, validate
+from train.optimization import count_steps
+from train.resume import ResumePoint
+from train.training import train_trial
+from train.validation import validate
 
 
 def linear(seed=0):
@@ -138,15 +140,15 @@ class Killed(BaseException):
 )
 def test_stopped_anywhere_it_ends_with_the_same_bits(settings, problem, tmp_path, options, monkeypatch):
     data, embed = problem
-    options = settings(epochs=4, checkpoint_every=3, validations=2, **options)
+    options = settings(epochs=4, resume_every=3, validations=2, **options)
 
-    def trial(checkpoint=None, **more):
+    def trial(resume=None, **more):
         head = build_head("ffn(dropout=0.3)", 16, 8, generator=torch.Generator().manual_seed(0))
-        record = train_trial(options, head, None, embed, data, seed=1, checkpoint=checkpoint, **more)
+        record = train_trial(options, head, None, embed, data, seed=1, resume=resume, **more)
         return head.state_dict(), record
 
     weights, undisturbed = trial()
-    checkpoint = Checkpoint(tmp_path / "checkpoint", "key", options.checkpoint_every)
+    resume = ResumePoint(tmp_path / "resume", "key", options.resume_every)
     for stop in (2, 4, 3, 7):
 
         def kill(step, record, stop=stop):
@@ -154,15 +156,15 @@ def test_stopped_anywhere_it_ends_with_the_same_bits(settings, problem, tmp_path
                 raise Killed
 
         with pytest.raises(Killed):
-            trial(checkpoint, on_step=kill)
+            trial(resume, on_step=kill)
     # Killed in the middle of writing a point, too.
     write = "train.resume.write_json"
     with monkeypatch.context() as patch:
         patch.setattr(write, lambda path, value: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
-            trial(checkpoint)
+            trial(resume)
     steps = []
-    resumed, record = trial(checkpoint, on_step=lambda step, record: steps.append(step))
+    resumed, record = trial(resume, on_step=lambda step, record: steps.append(step))
     assert steps[0] == 6
     assert all(torch.equal(weights[name], resumed[name]) for name in weights)
     assert record.losses == undisturbed.losses
@@ -172,15 +174,13 @@ def test_stopped_anywhere_it_ends_with_the_same_bits(settings, problem, tmp_path
 
 def test_a_point_of_another_trial_or_a_damaged_one_is_passed_over(settings, problem, tmp_path):
     data, embed = problem
-    options = settings(checkpoint_every=2)
+    options = settings(resume_every=2)
     started = []
 
     def trial(key):
         head = linear()
-        checkpoint = Checkpoint(tmp_path, key, 2)
-        train_trial(
-            options, head, None, embed, data, 0, checkpoint=checkpoint, on_step=lambda step, _: started.append(step)
-        )
+        resume = ResumePoint(tmp_path, key, 2)
+        train_trial(options, head, None, embed, data, 0, resume=resume, on_step=lambda step, _: started.append(step))
         return started[-7] if len(started) >= 7 else started[0]
 
     trial("a")

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from projheads import build_head
 from train.data.examples import order_of
-from train.trial import train_trial
+from train.training import train_trial
 
 LOSSES = ["contrastive", "kl", "margin-mse"]
 

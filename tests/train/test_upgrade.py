@@ -13,7 +13,7 @@ from experiment.disk.layout import ExperimentFolder
 from projheads import ProjheadsError, build_head
 from projheads.hosts import available_hosts, load_host
 from projheads.hosts.base import EncodingSettings
-from train.experiment import run_training
+from train.experiment import train_experiment
 
 TEXTS = ["what walk the cat", "the dog sat on a mat, is it red?", ""]
 YAML = """\
@@ -31,7 +31,7 @@ eval: {{datasets: [set]}}
 def train(name, host, backbone, *overrides):
     file = Path(f"{name}.yaml")
     file.write_text(YAML.format(name=name, host=host, backbone=backbone))
-    run_training(load_config(file, overrides))
+    train_experiment(load_config(file, overrides))
     return ExperimentFolder(Path(name))
 
 
@@ -89,7 +89,7 @@ def test_another_checkpoint_is_another_trial(trained):
     weights = next(Path("start").glob("1_*/model.safetensors"))
     save_file({name: 2 * tensor for name, tensor in load_file(weights).items()}, weights)
     after = train("upgraded", host, "start", "heads.init=preserve").trials()[0].read_trial()
-    assert before["key"] != after["key"]
+    assert before.key != after.key
 
 
 def test_the_hosts_own_dense_is_gone_on_from(trained, backbone):
@@ -112,7 +112,7 @@ def test_what_can_not_go_on_is_refused_before_anything_is_trained(trained, backb
     host, model = trained
     with pytest.raises(ProjheadsError, match=r"has no projection head, from which heads\.init: preserve starts"):
         train("bare", host, backbone, "heads.init=preserve")
-    with pytest.raises(ProjheadsError, match=r"heads\.out_features: is 4, the head of .* gives 8"):
+    with pytest.raises(ProjheadsError, match=r"heads\.out_features: is 4, but the head of .* has 8"):
         train("narrow", host, model, "heads.init=preserve", "heads.out_features=4")
     with pytest.raises(ProjheadsError) as error:
         train("refused", host, model, "heads.init=preserve", "heads.variants=[linear, ffn(hidden_features=7), edge]")

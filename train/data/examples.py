@@ -1,4 +1,4 @@
-"""What is trained on: read once for an experiment, a part held out, the same for every trial."""
+"""The training data of an experiment: read once, with a held-out part, the same for every trial."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -22,20 +22,20 @@ __all__ = ["TrainingData", "load_training_data", "order_of"]
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The texts of an experiment's training, and which belong together.
+    """The texts of an experiment's training, and which queries and documents belong together.
 
     Attributes:
         queries: Query texts.
         documents: Document texts.
-        examples: (n, 1 + n_ways) indices of a query and of its documents. The first document is relevant; there is no
-            other one in pairs.
+        examples: (n, 1 + n_ways) indices of a query and its documents, the first of which is relevant; n_ways is 1 for
+            pairs.
         teacher_scores: (n, n_ways) float32, the teacher's score of each document of ``examples``; None without them.
-        validation: (m, 2) indices of the held-out queries and their relevant documents; no such document is relevant
-            in ``examples``.
-        relevant: The indices of the documents that are relevant for a query, by the query's index, to keep a second
-            one from counting as a negative.
-        hash: Content hash of all of this.
-        notes: Counts of what is odd in the collection.
+        validation: (m, 2) indices of held-out queries and their relevant documents; none of these documents is
+            relevant in ``examples``.
+        relevant: The indices of each query's relevant documents, by the query's index, so that a second relevant
+            document does not count as a negative.
+        hash: Content hash of the data.
+        notes: Counts of irregularities in the collection.
     """
 
     queries: Sequence[str]
@@ -48,14 +48,14 @@ class TrainingData:
     notes: dict[str, int]
 
     def false_negatives(self, batch: np.ndarray) -> np.ndarray:
-        """Mark the in-batch documents that are no negatives.
+        """Mark the in-batch documents that are not negatives.
 
         Args:
             batch: (B, 1 + n_ways) rows of ``examples``, or of ``validation``.
 
         Returns:
-            (B, B * n_ways) bool: True where the column's document is relevant for the row's query, but for the row's
-            own first document. Document k of row i is column i * n_ways + k.
+            (B, B * n_ways) bool: True if the column's document is relevant to the row's query, except for the row's own
+            first document. Document k of row i is column i * n_ways + k.
         """
         queries, documents = batch[:, 0], batch[:, 1:]
         columns = defaultdict(list)
@@ -69,7 +69,7 @@ class TrainingData:
         return marks
 
     def describe(self, source: TrainDataConfig) -> list[str]:
-        """Tell in one line how much there is to train on, and in another what is odd about it."""
+        """Return a line on the size of the data and, if there are any, one on its irregularities."""
         n_ways = self.examples.shape[1] - 1
         kind = "pairs" if n_ways == 1 else f"tuples of {n_ways} documents"
         taught = "" if self.teacher_scores is None else " with teacher scores"
@@ -82,49 +82,58 @@ class TrainingData:
 
 
 def load_training_data(config: ExperimentConfig) -> TrainingData:
-    """Read the training examples and hold out whole documents for validation.
+    """Read the training examples and hold out some documents for validation.
 
-    Which examples are taken (``max_pairs``) and held out depends on the data alone, so that it is the same for every
-    variant and seed. A tuple is held out with its first document: no held-out document is relevant in training, but it
-    may stand there as a negative of another query.
+    The choice of examples (``max_pairs``) and held-out documents depends only on the data, so it is the same for every
+    variant and seed. A tuple is held out together with its first document: no held-out document is relevant in
+    training, but it may occur there as a negative of a different query.
 
     Raises:
-        ProjheadsError: If the data can not be read, too few examples remain for one batch, or the loss needs teacher
-            scores that are not there.
+        ProjheadsError: If the data cannot be read, too few examples remain for one step, or the loss needs teacher
+            scores and there are none.
     """
-    settings = config.train
-    tuples, notes = _read(settings.data, config.cache)
-    if settings.loss.needs_teacher and tuples.scores is None:
+    train = config.train
+    tuples, notes = _read(train.data, config.cache)
+    if train.loss.needs_teacher and tuples.scores is None:
         raise ProjheadsError(
-            f"train.loss: {settings.loss.name} needs teacher scores, and {settings.data.tuples} has none; "
+            f"train.loss: {train.loss.name} needs teacher scores, and {train.data.tuples} has none; "
             "add them with `python -m train teach`, or use `loss: contrastive`"
+        )
+    if not len(tuples.rows):
+        raise ProjheadsError(
+            f"train.data: {train.data} has no usable pairs: no judgement above grade 0 joins a query and a document "
+            "that both exist and are not empty; check its ids and grades"
         )
     generator = numpy_generator(0, "training pairs")
     chosen = np.arange(len(tuples.rows))
-    if settings.max_pairs is not None and len(chosen) > settings.max_pairs:
-        chosen = np.sort(generator.permutation(len(chosen))[: settings.max_pairs])
+    if train.max_pairs is not None and len(chosen) > train.max_pairs:
+        chosen = np.sort(generator.permutation(len(chosen))[: train.max_pairs])
     tuples = tuples.take(chosen)
     pairs = tuples.rows[:, :2]
-    held_out = _held_out(pairs, settings.validation_pairs, generator)
-    if int((~held_out).sum()) < settings.batch_size:
+    held_out = _held_out(pairs, train.validation_pairs, generator)
+    left, step = int((~held_out).sum()), train.batch_size * train.gradient_accumulation
+    if left < step and not {"batch_size", "gradient_accumulation"} & config.sweep.keys():
+        accumulated = f" x train.gradient_accumulation={train.gradient_accumulation}" * (
+            train.gradient_accumulation > 1
+        )
         raise ProjheadsError(
-            f"train.data: {settings.data} leaves {int((~held_out).sum())} training examples, fewer than "
-            f"train.batch_size={settings.batch_size}; lower train.batch_size or train.validation_pairs"
+            f"train.data: {train.data} leaves {left} training examples, too few for one step of "
+            f"train.batch_size={train.batch_size}{accumulated}; lower it or train.validation_pairs"
         )
     return TrainingData(
         queries=tuples.queries,
         documents=tuples.documents,
         examples=tuples.rows[~held_out],
         teacher_scores=None if tuples.scores is None else tuples.scores[~held_out],
-        validation=pairs[held_out][: settings.validation_pairs],
+        validation=pairs[held_out][: train.validation_pairs],
         relevant=_relevant(np.concatenate([pairs, tuples.judged])),
-        hash=sha256_json([tuples.hash, settings.max_pairs, settings.validation_pairs]),
+        hash=sha256_json([tuples.hash, train.max_pairs, train.validation_pairs]),
         notes=notes,
     )
 
 
 def _read(data: TrainDataConfig, cache: Path) -> tuple[Tuples, dict[str, int]]:
-    """Read the examples, and what is odd about the collection that they are of."""
+    """Read the examples, and the counts of irregularities of their collection."""
     collection = open_collection(data.source, split=data.split, cache=cache) if data.source else None
     notes = dict(collection.notes) if collection else {}
     if data.hub_tuples is not None:
@@ -133,15 +142,15 @@ def _read(data: TrainDataConfig, cache: Path) -> tuple[Tuples, dict[str, int]]:
         path = Path(data.tuples).expanduser()
         return read_tuples(path, n_ways=data.n_ways, collection=collection), notes
     if collection is None:
-        raise ProjheadsError("train.data: say where the examples come from: `source` or `tuples`")
+        raise ProjheadsError("train.data: set `source` or `tuples`, where the examples come from")
     return pairs_of(collection), notes
 
 
 def order_of(data: TrainingData, batch_size: int, steps: int, seed: int) -> Iterator[np.ndarray]:
     """Yield the batches of a trial: (batch_size,) int64 rows of ``data.examples``, ``steps`` times.
 
-    The order depends on the seed alone, so that all variants of a seed see the same batches. Every epoch is a new
-    permutation of the examples; what is left over at its end, less than a batch, is passed over.
+    The order depends only on the seed, so all variants of a seed see the same batches. Every epoch is a new permutation
+    of the examples; an incomplete batch at its end is dropped.
     """
     per_epoch = len(data.examples) // batch_size
     for step in range(steps):
@@ -160,7 +169,7 @@ def _relevant(pairs: np.ndarray) -> Mapping[int, list[int]]:
 
 
 def _held_out(pairs: np.ndarray, wanted: int, generator: np.random.Generator) -> np.ndarray:
-    """Mark pairs (n,) for validation: all pairs of randomly drawn documents until ``wanted`` are marked."""
+    """Mark pairs (n,) for validation: all pairs of randomly drawn documents, until ``wanted`` are marked."""
     held_out = np.zeros(len(pairs), dtype=bool)
     if not wanted or not len(pairs):
         return held_out

@@ -1,4 +1,4 @@
-"""``python -m train mine``: hard negatives by BM25, written as tuples."""
+"""``python -m train mine``: tuples with hard negatives from BM25."""
 
 import json
 from collections.abc import Iterator
@@ -13,22 +13,23 @@ from experiment.collections import Collection, training_pairs
 from experiment.collections.near_duplicates import NearDuplicates
 from experiment.console.progress import Progress
 from experiment.disk.files import write_parts
+from projheads.errors import ProjheadsError
 
 __all__ = ["Mining", "mine"]
 
 
 @dataclass
 class Mining:
-    """What is mined, and what came of it.
+    """The options of mining, and its counts.
 
     Attributes:
-        negatives: Negatives of each pair.
-        first: The BM25 rank, from 1, from which on documents are taken.
-        last: The rank behind which none is taken.
+        negatives: Negatives per pair.
+        first: The first BM25 rank that negatives are taken from, from 1.
+        last: The last rank.
         written: Tuples written.
-        dropped: Pairs left out, for which the range holds too few negatives.
-        deepest: The deepest rank that was taken.
-        ranks: Sum of all ranks taken.
+        dropped: Pairs left out because the range holds too few negatives.
+        deepest: The deepest rank of a negative.
+        ranks: Sum of the ranks of all negatives.
     """
 
     negatives: int
@@ -39,47 +40,62 @@ class Mining:
     deepest: int = field(default=0, init=False)
     ranks: int = field(default=0, init=False)
 
+    def about(self, collection: Collection, source: str) -> dict[str, Any]:
+        """Return what the first line of the file says about how it was made."""
+        return {
+            "made_by": "python -m train mine",
+            "source": source,
+            "split": collection.split,
+            "collection": collection.hash,
+            "bm25": BM25_SETTINGS,
+            "negatives": self.negatives,
+            "ranks": [self.first, self.last],
+        }
+
     def __str__(self) -> str:
-        """Tell in one line what came of it."""
+        """Summarise the result in one line."""
         mean = self.ranks / max(1, self.written * self.negatives)
-        dropped = f"; {self.dropped} pairs have fewer negatives in that range and were left out" if self.dropped else ""
+        dropped = f"; {self.dropped} pairs with fewer negatives in that range were left out" if self.dropped else ""
         return (
-            f"{self.written} tuples of a positive and {self.negatives} negatives, taken from BM25 ranks {self.first} "
+            f"{self.written} tuples of a positive and {self.negatives} negatives from BM25 ranks {self.first} "
             f"to {self.last}: mean rank {mean:.1f}, deepest {self.deepest}{dropped}"
         )
 
 
 def mine(collection: Collection, source: str, mining: Mining, out: Path, progress: Progress) -> None:
-    """Give each training pair of a collection its hard negatives, and write the tuples with ids.
+    """Find hard negatives for each training pair of a collection, and write the tuples as ids.
 
-    A query's negatives are the best-ranked documents of the range that are not judged relevant for it with any grade
-    above 0, and whose texts are neither equal nor nearly equal to that of such a document, nor to each other's. Ranks
-    count every document that BM25 finds. A line's ``ranks`` are those of its documents, null for a positive that
-    stands behind the range or was not found. The same collection and options give the same bytes.
+    A query's negatives are the best-ranked documents in the range that are not judged relevant to it, that is, with a
+    grade above 0, and whose texts are not equal or nearly equal to the text of a relevant document or to each other.
+    Ranks count every document that BM25 finds. A line's ``ranks`` are those of its documents, null for a positive that
+    ranks after the range or was not found. The same collection and options give the same bytes.
 
     Args:
         collection: The collection.
         source: How the configuration names it.
-        mining: What is wanted; what came of it is written into it.
+        mining: The options; the counts are written into it.
         out: The JSONL file; see ``train.data.tuples_file``.
-        progress: Tells how far it is.
+        progress: Reports progress.
+
+    Raises:
+        ProjheadsError: If no pair has enough negatives; nothing is written.
     """
-    about = {
-        "made_by": "python -m train mine",
-        "source": source,
-        "split": collection.split,
-        "collection": collection.hash,
-        "bm25": BM25_SETTINGS,
-        "negatives": mining.negatives,
-        "ranks": [mining.first, mining.last],
-    }
-    lines = _tuples(collection, mining, progress)
 
     def parts() -> Iterator[bytes]:
-        for value in ({"about": about}, *lines):
-            yield (json.dumps(value, ensure_ascii=False) + "\n").encode()
+        yield _line({"about": mining.about(collection, source)})
+        yield from map(_line, _tuples(collection, mining, progress))
+        if not mining.written:
+            raise ProjheadsError(
+                f"{source} ({collection.split}): no tuples to write; {mining.dropped} pairs have fewer than "
+                f"{mining.negatives} negatives in BM25 ranks {mining.first} to {mining.last}; lower --negatives or "
+                "raise --to-rank"
+            )
 
     write_parts(out, parts())
+
+
+def _line(value: Any) -> bytes:
+    return (json.dumps(value, ensure_ascii=False) + "\n").encode()
 
 
 def _tuples(collection: Collection, mining: Mining, progress: Progress) -> Iterator[dict[str, Any]]:
@@ -93,7 +109,7 @@ def _tuples(collection: Collection, mining: Mining, progress: Progress) -> Itera
             [collection.queries[query] for query in positives],
             [document.passage for document in collection.corpus.values()],
             depth=mining.last,
-            # Equal scores stand in the order of the corpus.
+            # Ties are broken by the order of the corpus.
             priority=-np.arange(len(ids)),
             own=np.array([place.get(query, -1) for query in positives], np.int64),
             progress=advance,
@@ -113,7 +129,7 @@ def _tuples(collection: Collection, mining: Mining, progress: Progress) -> Itera
 
 
 def _negatives(collection: Collection, query: str, ranked: list[str], mining: Mining) -> dict[str, int]:
-    """Return the negatives of a query with their ranks, best first; fewer than asked for where there are no more."""
+    """Return the negatives of a query with their ranks, best first; fewer than requested if there are no more."""
     grades, corpus = collection.qrels[query], collection.corpus
     seen = NearDuplicates()
     for document, grade in grades.items():

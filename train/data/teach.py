@@ -1,4 +1,4 @@
-"""``python -m train teach``: scores of a teacher for the documents of every tuple."""
+"""``python -m train teach``: a teacher's scores for the documents of every tuple."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -14,27 +14,28 @@ from train.data.teacher import Teacher
 from train.data.tuples import Tuples
 from train.data.tuples_file import parse_row, read_about
 
-__all__ = ["teach"]
+__all__ = ["about_teaching", "teach"]
 
 WINDOW = 512
-"""Texts, or pairs of texts, between two points from which an interrupted command goes on."""
+"""Texts, or pairs of texts, between two commits, from which an interrupted command resumes."""
 
 
 def teach(tuples: Tuples, path: Path, teacher: Teacher, out: Path, progress: Progress) -> str:
-    """Write a file of tuples again with the teacher's score of each document.
+    """Copy a file of tuples, adding the teacher's score of each document.
 
-    A bi-encoder encodes each distinct text once, a CrossEncoder reads each distinct pair once. What is computed lies in
-    a folder beside ``out`` until it is whole, so memory is bounded, and the same command goes on after a kill.
+    A bi-encoder encodes each distinct text once, a CrossEncoder scores each distinct pair once. Intermediate results
+    are kept in a folder beside ``out`` until the file is complete, so memory is bounded, and rerunning the same command
+    after a crash resumes.
 
     Args:
         tuples: The tuples of the file.
         path: The file.
         teacher: The teacher.
-        out: The file that is written.
-        progress: Tells how far it is.
+        out: The file to write.
+        progress: Reports progress.
 
     Returns:
-        What to tell of the scores, in one line.
+        A one-line summary of the scores.
 
     Raises:
         ProjheadsError: If a score is not finite.
@@ -45,12 +46,8 @@ def teach(tuples: Tuples, path: Path, teacher: Teacher, out: Path, progress: Pro
     scores = _score(tuples, teacher, work, progress)
     if not np.isfinite(scores).all():
         row = int(np.flatnonzero(~np.isfinite(scores).all(axis=1))[0])
-        raise ProjheadsError(f"{path} tuple {row + 1}: the teacher {teacher.name} gives a score that is not finite")
-    about = read_about(path) | {
-        "taught_by": "python -m train teach",
-        "teacher": {"model": teacher.name, "kind": teacher.kind, "weights": teacher.hash, "scores": teacher.measure},
-    }
-    write_parts(out, _lines(path, about, scores))
+        raise ProjheadsError(f"{path} tuple {row + 1}: the teacher {teacher.name} returned a score that is not finite")
+    write_parts(out, _lines(path, about_teaching(tuples, path, teacher), scores))
     for file in work.iterdir():
         file.unlink()
     work.rmdir()
@@ -60,6 +57,15 @@ def teach(tuples: Tuples, path: Path, teacher: Teacher, out: Path, progress: Pro
         f"({teacher.measure}): mean {scores[:, 0].mean():.4f} for the first document and {scores[:, 1:].mean():.4f} "
         f"for the others; the first is the best in {first:.1%} of the tuples"
     )
+
+
+def about_teaching(tuples: Tuples, path: Path, teacher: Teacher) -> dict[str, Any]:
+    """Return what the first line of the file with scores says about how it was made."""
+    return read_about(path) | {
+        "taught_by": "python -m train teach",
+        "tuples": tuples.hash,
+        "teacher": {"model": teacher.name, "kind": teacher.kind, "weights": teacher.hash, "scores": teacher.measure},
+    }
 
 
 def _score(tuples: Tuples, teacher: Teacher, work: Path, progress: Progress) -> np.ndarray:
@@ -93,7 +99,7 @@ def _score(tuples: Tuples, teacher: Teacher, work: Path, progress: Progress) -> 
 def _fill(
     path: Path, count: int, width: int, compute: Callable[[int, int], np.ndarray], progress: Progress
 ) -> np.ndarray:
-    """Fill rows (count, width) float32 on the disk window by window, going on where an earlier call was stopped."""
+    """Fill rows (count, width) float32 on disk window by window, resuming where an earlier call stopped."""
     state, rows = path.with_suffix(".json"), path.with_suffix(".bin")
     done = int(read_json(state)["done"]) if state.exists() and rows.exists() else 0
     array = np.memmap(rows, "<f4", "r+" if done else "w+", shape=(count, width))
@@ -109,7 +115,7 @@ def _fill(
 
 
 def _lines(path: Path, about: dict[str, Any], scores: np.ndarray) -> Iterator[bytes]:
-    """Yield the file's lines with their scores, each as the shortest number that reads back as the same float32."""
+    """Yield the file's lines with scores, each the shortest decimal that reads back as the same float32."""
     yield (json.dumps({"about": about}, ensure_ascii=False) + "\n").encode()
     rows = iter(scores)
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""A teacher: any CrossEncoder or bi-encoder that sentence-transformers opens."""
+"""Teachers: CrossEncoders and bi-encoders of sentence-transformers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from experiment.disk.files import read_json
 from experiment.disk.models import weights_hash
 from experiment.encoding.device import pick_device
 from projheads.errors import ProjheadsError
-from projheads.hosts.backbone import cannot_open, resolve_backbone
-from projheads.hosts.common import quiet
+from projheads.hosts.backbone import resolve_backbone
+from projheads.hosts.opening import opening
 
 __all__ = ["Teacher", "kind_of_teacher", "open_teacher"]
 
@@ -25,11 +25,11 @@ class Teacher:
     """A model that scores documents for queries.
 
     Attributes:
-        name: The name or folder that it was asked for by.
-        kind: ``CrossEncoder`` reads query and document together, ``bi-encoder`` each alone.
+        name: The folder or hub name given by the user.
+        kind: ``CrossEncoder`` reads query and document together, ``bi-encoder`` separately.
         hash: Content hash of its files.
-        native: The model in sentence-transformers.
-        batch_size: Texts, or pairs of texts, that it reads at once.
+        native: The sentence-transformers model.
+        batch_size: Texts, or pairs of texts, per batch.
     """
 
     name: str
@@ -40,17 +40,17 @@ class Teacher:
 
     @property
     def measure(self) -> str:
-        """What its scores are."""
+        """Name of the score."""
         return "logit" if self.kind == "CrossEncoder" else f"{self.native.similarity_fn_name} similarity"
 
     @property
     def width(self) -> int:
-        """Numbers in an embedding of a bi-encoder."""
+        """Width of a bi-encoder's embeddings."""
         get = getattr(self.native, "get_embedding_dimension", None) or self.native.get_sentence_embedding_dimension
         return int(get())
 
     def encode(self, texts: Sequence[str], *, is_query: bool) -> np.ndarray:
-        """Return embeddings (n, width) float32, in batches of like length; with the model's own prompts."""
+        """Return embeddings (n, width) float32, with the model's own prompts."""
         encode = self.native.encode_query if is_query else self.native.encode_document
         return np.asarray(encode(list(texts), batch_size=self.batch_size, show_progress_bar=False), np.float32)
 
@@ -60,7 +60,7 @@ class Teacher:
         return np.asarray(scores.cpu().numpy(), np.float32)
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-        """Return the logits (n, 1) float32 of pairs of query and document, in batches of like length."""
+        """Return the logits (n, 1) float32 of pairs of query and document, in batches of similar length."""
         order = sorted(range(len(pairs)), key=lambda pair: -len(pairs[pair][0]) - len(pairs[pair][1]))
         logits = np.empty((len(pairs), 1), np.float32)
         found = self.native.predict(
@@ -74,16 +74,16 @@ class Teacher:
 
 
 def kind_of_teacher(name: str) -> tuple[Kind, Path]:
-    """Tell what a model is from its files alone, and where they are.
+    """Return the kind of a model, as its files say, and its folder.
 
     Raises:
-        ProjheadsError: If there is no such model, or it is of another kind.
+        ProjheadsError: If the model does not exist or is of a different kind.
     """
     folder = resolve_backbone(name)
     about = folder / "config_sentence_transformers.json"
     said = read_json(about).get("model_type") if about.is_file() else None
     if said not in (None, "SentenceTransformer", "CrossEncoder"):
-        raise ProjheadsError(f'teacher "{name}": is a {said}; a teacher is a CrossEncoder or a bi-encoder')
+        raise ProjheadsError(f'teacher "{name}": is a {said}; a teacher must be a CrossEncoder or a bi-encoder')
     config = folder / "config.json"
     architectures = read_json(config).get("architectures") if config.is_file() else None
     classifies = any(str(architecture).endswith("ForSequenceClassification") for architecture in architectures or ())
@@ -96,21 +96,19 @@ def open_teacher(name: str, *, device: str, batch_size: int) -> Teacher:
     Args:
         name: A folder or a hub name.
         device: As in a configuration.
-        batch_size: Texts, or pairs of texts, that it reads at once.
+        batch_size: Texts, or pairs of texts, per batch.
 
     Raises:
-        ProjheadsError: If it can not be opened, or is a CrossEncoder with more than one output.
+        ProjheadsError: If it cannot be opened, or is a CrossEncoder with more than one output.
     """
     kind, folder = kind_of_teacher(name)
     where = str(pick_device(device))
-    try:
+    with opening("teacher", name):
         from sentence_transformers import CrossEncoder, SentenceTransformer
 
-        opened = CrossEncoder if kind == "CrossEncoder" else SentenceTransformer
-        with quiet():
-            native = opened(str(folder), device=where)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise cannot_open("teacher", name, error) from error
+        native = (CrossEncoder if kind == "CrossEncoder" else SentenceTransformer)(str(folder), device=where)
     if kind == "CrossEncoder" and native.num_labels != 1:
-        raise ProjheadsError(f'teacher "{name}": has {native.num_labels} outputs; a teacher has one, the relevance')
+        raise ProjheadsError(
+            f'teacher "{name}": has {native.num_labels} outputs; a teacher must have one, the relevance'
+        )
     return Teacher(name, kind, weights_hash(folder), native, batch_size)

@@ -1,6 +1,5 @@
-"""Queries with documents of their own: what every source of training examples is read into."""
+"""Tuples of a query and its documents, which every source of training examples is read into."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import overload
@@ -8,20 +7,21 @@ from typing import overload
 import numpy as np
 
 from experiment.collections import Collection, training_pairs
+from experiment.disk.files import sha256_parts
 
 __all__ = ["Picked", "Tuples", "content_hash", "pairs_of"]
 
 
 CHUNK = 4096
-"""Texts that are read from a column at once."""
+"""Texts read from a column at once."""
 
 
 class Picked(Sequence[str]):
-    """Some texts of a long column in another order, read when they are asked for.
+    """A lazy selection of texts from a long column.
 
     Args:
-        read: Returns the texts at some places (n,) of the column.
-        indices: (n,) the places.
+        read: Returns the texts at given positions (n,) of the column.
+        indices: (n,) the positions of the selection.
     """
 
     def __init__(self, read: Callable[[np.ndarray], list[str]], indices: np.ndarray) -> None:
@@ -35,7 +35,7 @@ class Picked(Sequence[str]):
     @overload
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
-        """Return the text at a place, or the texts of a slice."""
+        """Return one text, or the texts of a slice."""
         if isinstance(index, slice):
             return self._read(self._indices[index])
         return self._read(self._indices[[index]])[0]
@@ -45,21 +45,21 @@ class Picked(Sequence[str]):
             yield from self[start : start + CHUNK]
 
     def pick(self, indices: np.ndarray) -> "Picked":
-        """Pick of what is picked."""
+        """Return a selection of this selection."""
         return Picked(self._read, self._indices[indices])
 
 
 @dataclass(frozen=True)
 class Tuples:
-    """Queries with documents of their own, by indices into the texts.
+    """Queries with their documents, as indices into the texts.
 
     Attributes:
         queries: Query texts.
         documents: Document texts.
         rows: (n, 1 + n_ways) int64: a query, then its documents; the first of them is relevant.
         scores: (n, n_ways) float32, the teacher's score of each document; None without a teacher.
-        judged: (m, 2) int64, more (query, document) of which is known that the document is relevant.
-        hash: Content hash of what the rows were made of.
+        judged: (m, 2) int64, further (query, document) pairs known to be relevant.
+        hash: Content hash of the data.
     """
 
     queries: Sequence[str]
@@ -70,7 +70,7 @@ class Tuples:
     hash: str
 
     def take(self, chosen: np.ndarray) -> "Tuples":
-        """Keep some rows, and of the texts those that stand in them, in the order of their first use."""
+        """Keep some rows and the texts they use, in the order of first use."""
         rows = self.rows[chosen]
         queries, query_places = _first_use(rows[:, 0])
         documents, document_places = _first_use(rows[:, 1:].ravel())
@@ -105,23 +105,22 @@ def pairs_of(collection: Collection) -> Tuples:
 def content_hash(
     queries: Sequence[str], documents: Sequence[str], rows: np.ndarray, scores: np.ndarray | None, judged: np.ndarray
 ) -> str:
-    """Hash tuples by their texts, which documents stand with which query, and the scores."""
-    digest = hashlib.sha256()
-    for texts in (queries, documents):
-        digest.update(b"%d;" % len(texts))
-        for text in texts:
-            data = text.encode("utf-8", "surrogatepass")
-            digest.update(b"%d:" % len(data))
-            digest.update(data)
-    for array, kind in ((rows, "<i8"), (scores, "<f4"), (judged, "<i8")):
-        if array is not None:
-            digest.update(str(array.shape).encode())
-            digest.update(np.ascontiguousarray(array, kind).data)
-    return digest.hexdigest()
+    """Hash tuples by their texts, rows and scores."""
+
+    def parts() -> Iterator[bytes]:
+        for texts in (queries, documents):
+            yield str(len(texts)).encode()
+            yield from (text.encode("utf-8", "surrogatepass") for text in texts)
+        for array, kind in ((rows, "<i8"), (scores, "<f4"), (judged, "<i8")):
+            if array is not None:
+                yield str(array.shape).encode()
+                yield np.ascontiguousarray(array, kind).tobytes()
+
+    return sha256_parts(parts())
 
 
 def _first_use(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct values in the order of their first use, and the place among them of every value."""
+    """Return the distinct values in the order of first use, and the index of every value among them."""
     distinct, first, places = np.unique(values, return_index=True, return_inverse=True)
     order = np.argsort(first, kind="stable")
     rank = np.empty(len(order), np.int64)
@@ -130,7 +129,7 @@ def _first_use(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _inverse(kept: np.ndarray, count: int) -> np.ndarray:
-    """Return the new index of each of ``count`` old ones, -1 for those that are not kept."""
+    """Return the new index of each of ``count`` old ones, -1 for dropped ones."""
     new = np.full(count, -1, np.int64)
     new[kept] = np.arange(len(kept))
     return new

@@ -1,14 +1,14 @@
 """Tuples in a JSONL file: one line for each query with its documents, the first of them relevant.
 
-A line holds texts, or ids that a collection resolves, in one of these forms; a file keeps to texts or to ids:
+A line holds texts, or ids of a collection, in one of these forms; a file holds either texts or ids:
 
     {"query": "...", "documents": ["...", "...", ...]}
     {"query": "...", "positive": "...", "negative": "..."}      also "anchor" for "query", a list of negatives, and
                                                                 "negative_1", "negative_2", ...
     {"query_id": "...", "document_ids": ["...", "...", ...]}
 
-``"scores": [...]`` beside them holds the teacher's score of each document, in their order; either all lines have them
-or none has. Other fields do not matter. The first line may be ``{"about": {...}}``, which tells how the file was made.
+An optional field ``"scores": [...]`` holds the teacher's score of each document, in order; either all lines have it or
+none. Other fields are ignored. The first line may be ``{"about": {...}}``, which says how the file was made.
 """
 
 import json
@@ -24,16 +24,16 @@ from experiment.collections import Collection
 from projheads.errors import ProjheadsError
 from train.data.tuples import Tuples, content_hash
 
-__all__ = ["Row", "make_tuples", "parse_row", "read_about", "read_rows", "read_tuples"]
+__all__ = ["TupleRow", "make_tuples", "parse_row", "read_about", "read_rows", "read_tuples"]
 
 
 @dataclass(frozen=True)
-class Row:
-    """One tuple as it is written.
+class TupleRow:
+    """One line of a file of tuples.
 
     Attributes:
-        query: Text or id of the query.
-        documents: Texts or ids of its documents.
+        query: The query's text or id.
+        documents: The texts or ids of its documents.
         scores: The teacher's score of each document, or None.
         by_id: Whether query and documents are ids.
     """
@@ -49,25 +49,24 @@ def read_tuples(path: Path, *, n_ways: int | None, collection: Collection | None
 
     Args:
         path: The file.
-        n_ways: Documents of each tuple that are taken, from the first on; None for all, the same number in every line.
-        collection: What ids are resolved against, and what tells which other documents are relevant for a query; None
-            for a file that holds texts.
+        n_ways: Documents to take from each tuple, from the first; None takes all, and every line must have the same
+            number.
+        collection: Resolves ids and knows which further documents are relevant to a query; None for a file of texts.
 
     Raises:
-        ProjheadsError: If the file is missing or a line can not be used; with file and line.
+        ProjheadsError: If the file is missing or a line is invalid; it names the file and line.
     """
     made_from = read_about(path).get("collection")
     if collection and made_from and made_from != collection.hash:
         raise ProjheadsError(
-            f"{path}: was made from another state of {collection.name} ({collection.split}) than the one at hand; "
-            "mine it again"
+            f"{path}: was made from a different version of {collection.name} ({collection.split}); mine it again"
         )
     rows = ((f"{path} line {number}", parse) for number, parse in read_rows(path))
     return make_tuples(rows, str(path), n_ways=n_ways, collection=collection)
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
-    """Yield line number and content of every tuple in a JSONL file.
+def read_rows(path: Path) -> Iterator[tuple[int, TupleRow]]:
+    """Yield the line number and content of every tuple in a JSONL file.
 
     Raises:
         ProjheadsError: If the file is missing or a line is broken.
@@ -82,17 +81,17 @@ def read_rows(path: Path) -> Iterator[tuple[int, Row]]:
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """Return what the file's first line tells of how it was made, nothing where it does not."""
+    """Return what the file's first line says about how it was made; empty if it does not."""
     _, first = next(_read_lines(path), (0, None))
     about = first.get("about") if isinstance(first, dict) else None
     return about if isinstance(about, dict) else {}
 
 
-def parse_row(value: Any) -> Row:
-    """Read one tuple; see the module for its forms.
+def parse_row(value: Any) -> TupleRow:
+    """Parse one tuple; see the module for its forms.
 
     Raises:
-        ValueError: If it has none of them.
+        ValueError: If it has none of these forms.
     """
     if not isinstance(value, Mapping):
         raise ValueError(f"{json.dumps(value)[:40]} is not a JSON object")
@@ -107,27 +106,27 @@ def parse_row(value: Any) -> Row:
     if query is None or documents is None:
         raise ValueError(
             'a tuple has "query" and "documents", "query" and "positive" and "negative", or "query_id" and '
-            f'"document_ids"; it has {", ".join(map(str, value)) or "nothing"}'
+            f'"document_ids"; this one has {", ".join(map(str, value)) or "nothing"}'
         )
     if not isinstance(documents, list):
-        raise ValueError(f"its documents are {json.dumps(documents)[:40]}; they must be a list")
+        raise ValueError(f"the documents are {json.dumps(documents)[:40]}; they must be a list")
     named = [_name(query, by_id), *(_name(document, by_id) for document in documents)]
-    return Row(named[0], named[1:], _scores(value.get("scores"), len(documents)), by_id)
+    return TupleRow(named[0], named[1:], _scores(value.get("scores"), len(documents)), by_id)
 
 
 def make_tuples(
-    rows: Iterable[tuple[str, Row]], source: str, *, n_ways: int | None, collection: Collection | None
+    rows: Iterable[tuple[str, TupleRow]], source: str, *, n_ways: int | None, collection: Collection | None
 ) -> Tuples:
-    """Put rows into arrays, each distinct query and document once.
+    """Convert rows to arrays, with each distinct query and document once.
 
     Args:
-        rows: Each with its place, as an error tells it.
-        source: What an error calls the whole of them.
+        rows: Each row with its place, for errors.
+        source: Name of the source, for errors.
         n_ways: See ``read_tuples``.
         collection: See ``read_tuples``.
 
     Raises:
-        ProjheadsError: If a row can not be used, or there is none.
+        ProjheadsError: If a row is invalid, or there are none.
     """
     queries: dict[str, int] = {}
     documents: dict[str, int] = {}
@@ -143,7 +142,7 @@ def make_tuples(
         if row.scores is not None:
             scores.append(row.scores[:wanted])
     if first is None:
-        raise ProjheadsError(f"{source}: it holds no tuple")
+        raise ProjheadsError(f"{source}: holds no tuples")
     array = np.array(indices, np.int64)
     taught = np.array(scores, np.float32) if scores else None
     judged = np.zeros((0, 2), np.int64)
@@ -157,25 +156,26 @@ def make_tuples(
 
 
 def _check(
-    row: Row, place: str, first: Row, where: str, wanted: int, *, given: bool, collection: Collection | None
+    row: TupleRow, place: str, first: TupleRow, where: str, wanted: int, *, given: bool, collection: Collection | None
 ) -> None:
-    """Raise one line for a row that can not stand with the others."""
+    """Raise an error if a row is inconsistent with the first one."""
     first_line = where.rpartition(" line ")[2] if " line " in where else where
     count = len(row.documents)
     if count < max(wanted, 2):
         need = f"n_ways is {wanted}" if given else f"line {first_line} has {wanted}"
-        need = need if wanted > 1 else "a tuple has at least 2, a relevant one and a negative"
-        raise ProjheadsError(f"{place}: it has {count} document{'s' * (count != 1)}, and {need}")
+        need = need if wanted > 1 else "a tuple needs at least 2, a relevant one and a negative"
+        raise ProjheadsError(f"{place}: has {count} document{'s' * (count != 1)}, but {need}")
     if count != wanted and not given:
-        raise ProjheadsError(f"{place}: it has {count} documents and line {first_line} has {wanted}; set n_ways")
+        raise ProjheadsError(f"{place}: has {count} documents, but line {first_line} has {wanted}; set n_ways")
     if row.by_id != first.by_id:
-        raise ProjheadsError(f"{place}: ids and texts in one file (line {first_line} is the other kind)")
+        kinds = ("ids", "texts") if row.by_id else ("texts", "ids")
+        raise ProjheadsError(f"{place}: has {kinds[0]}, but line {first_line} has {kinds[1]}")
     if (row.scores is None) != (first.scores is None):
-        raise ProjheadsError(f"{place}: some rows have scores and others have none; score them all or none")
+        raise ProjheadsError(f"{place}: some rows have scores and others do not; score all or none")
     if not row.by_id:
         return
     if collection is None:
-        raise ProjheadsError(f"{place}: it holds ids; name the collection that they are of (`source`)")
+        raise ProjheadsError(f"{place}: has ids; name their collection (`source`)")
     about = f"{collection.name} ({collection.split})"
     if row.query not in collection.queries:
         raise ProjheadsError(f'{place}: {about} has no judged query "{row.query}"')
@@ -185,7 +185,7 @@ def _check(
 
 
 def _judged(collection: Collection, queries: Mapping[str, int], documents: Mapping[str, int]) -> np.ndarray:
-    """List the (query, document) that the collection judges relevant, (m, 2) indices."""
+    """List the (query, document) pairs that the collection judges relevant, (m, 2) indices."""
     found = [
         (index, documents[document])
         for query, index in queries.items()
@@ -199,8 +199,8 @@ def _name(value: Any, by_id: bool) -> str:
     if by_id and isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):
-        kind = "an id is a string or a whole number" if by_id else "a text is a string"
-        raise ValueError(f"{json.dumps(value)[:40]} stands for a query or a document; {kind}")
+        kind = "an id must be a string or an integer" if by_id else "a text must be a string"
+        raise ValueError(f"{json.dumps(value)[:40]} is not a query or document; {kind}")
     return value
 
 
@@ -209,23 +209,23 @@ def _scores(value: Any, count: int) -> list[float] | None:
         return None
     numbers = isinstance(value, list) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
     if not numbers or not all(map(math.isfinite, value)):
-        raise ValueError('its "scores" are not a list of finite numbers')
+        raise ValueError('"scores" is not a list of finite numbers')
     if len(value) != count:
-        raise ValueError(f"it has {count} documents and {len(value)} scores")
+        raise ValueError(f"has {count} documents but {len(value)} scores")
     return [float(score) for score in value]
 
 
 def _read_lines(path: Path) -> Iterator[tuple[int, Any]]:
     if not path.is_file():
-        raise ProjheadsError(f"{path}: there is no such file; `python -m train mine` writes one")
+        raise ProjheadsError(f"{path}: no such file; `python -m train mine` writes one")
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
             try:
                 if raw.strip():
                     yield number, json.loads(raw)
             except UnicodeDecodeError:
-                raise ProjheadsError(f"{path} line {number}: not UTF-8; convert the file to it") from None
+                raise ProjheadsError(f"{path} line {number}: not UTF-8; convert the file") from None
             except json.JSONDecodeError as error:
                 raise ProjheadsError(
-                    f"{path} line {number}: broken JSON: {error.msg} at column {error.colno}"
+                    f"{path} line {number}: invalid JSON: {error.msg} at column {error.colno}"
                 ) from None

@@ -1,12 +1,12 @@
-"""Tuples of a data set on the Hugging Face hub, read through the ``datasets`` library.
+"""Tuples from a data set on the Hugging Face hub, read through the ``datasets`` library.
 
-Two layouts are read, told apart by the columns of the table:
+Two layouts are supported, distinguished by the columns of the table:
 
 - ids, as lightonai/ms-marco-en-bge-gemma has them: rows with ``query_id``, ``document_ids`` and, from a teacher,
   ``scores``, in the configuration ``train`` (or ``<config>``), and the texts in the configurations ``queries``
-  (``query_id``, ``text``) and ``documents`` (``document_id``, ``text``). The order of a row's documents is not said
-  there, so the one that the teacher scores highest is put first; the texts stay in the table on the disk.
-- texts, as the triplets of sentence-transformers: ``query`` or ``anchor``, ``positive``, ``negative`` (or
+  (``query_id``, ``text``) and ``documents`` (``document_id``, ``text``). The order of a row's documents is unspecified,
+  so the one with the highest teacher score is put first; the texts stay in the table on disk.
+- texts, as triplets for sentence-transformers: ``query`` or ``anchor``, ``positive``, ``negative`` (or
   ``negative_1``, ...), or ``query`` and ``documents``; in the configuration ``<config>``, or the default one.
 """
 
@@ -18,22 +18,22 @@ import numpy as np
 from experiment.collections.hub import hub_errors
 from projheads.errors import ProjheadsError
 from train.data.tuples import Picked, Tuples, content_hash
-from train.data.tuples_file import Row, make_tuples, parse_row
+from train.data.tuples_file import TupleRow, make_tuples, parse_row
 
 __all__ = ["read_hub_tuples"]
 
 
 def read_hub_tuples(repo: str, config: str | None, *, split: str, n_ways: int | None) -> Tuples:
-    """Read tuples of a data set on the hub.
+    """Read tuples from a data set on the hub.
 
     Args:
         repo: The repository, ``owner/name``, or a folder of the same layout.
-        config: The configuration that holds the rows; None for ``train`` where it has one, else the default one.
+        config: The configuration that holds the rows; None for ``train`` if it exists, else the default one.
         split: The split of the rows.
-        n_ways: Documents of each tuple that are taken, from the first on; None for all.
+        n_ways: Documents to take from each tuple, from the first; None takes all.
 
     Raises:
-        ProjheadsError: If the hub can not be reached, the layout is another, or a row can not be used.
+        ProjheadsError: If the hub cannot be reached, the layout is unknown, or a row is invalid.
     """
     import datasets
 
@@ -42,7 +42,7 @@ def read_hub_tuples(repo: str, config: str | None, *, split: str, n_ways: int | 
             config = "train" if "train" in datasets.get_dataset_config_names(repo) else None
         splits = datasets.load_dataset(repo, config)
         if split not in splits:
-            raise ProjheadsError(f'hf:{repo}: there is no split "{split}"; the splits there are: {", ".join(splits)}')
+            raise ProjheadsError(f'hf:{repo}: has no split "{split}"; its splits are: {", ".join(splits)}')
         table = splits[split]
         if "document_ids" not in table.column_names:
             return make_tuples(_text_rows(f"hf:{repo}", table), f"hf:{repo}", n_ways=n_ways, collection=None)
@@ -50,7 +50,7 @@ def read_hub_tuples(repo: str, config: str | None, *, split: str, n_ways: int | 
     return _resolve(repo, table, texts["queries"], texts["documents"], n_ways)
 
 
-def _text_rows(source: str, table: Any) -> Iterator[tuple[str, Row]]:
+def _text_rows(source: str, table: Any) -> Iterator[tuple[str, TupleRow]]:
     for number, row in enumerate(table, start=1):
         place = f"{source} row {number}"
         try:
@@ -64,7 +64,7 @@ def _only_split(splits: Any) -> Any:
 
 
 def _resolve(repo: str, table: Any, queries: Any, documents: Any, n_ways: int | None) -> Tuples:
-    """Resolve ids in whole columns: millions of rows take seconds, and no text is copied."""
+    """Resolve ids column-wise: millions of rows take seconds, and no text is copied."""
     import pyarrow
 
     table = table.with_format("arrow")
@@ -74,7 +74,7 @@ def _resolve(repo: str, table: Any, queries: Any, documents: Any, n_ways: int | 
     short = np.flatnonzero(counts < wanted if n_ways else counts != wanted)
     if len(short):
         need = f"n_ways is {n_ways}" if n_ways else f"row 1 has {wanted}; set n_ways"
-        raise ProjheadsError(f"hf:{repo} row {short[0] + 1}: it has {counts[short[0]]} documents, and {need}")
+        raise ProjheadsError(f"hf:{repo} row {short[0] + 1}: has {counts[short[0]]} documents, but {need}")
     starts = np.cumsum(counts) - counts
     places, scores = starts[:, None] + np.arange(wanted), None
     if "scores" in table.column_names:
@@ -93,11 +93,11 @@ def _resolve(repo: str, table: Any, queries: Any, documents: Any, n_ways: int | 
 
 
 def _taught(repo: str, lists: Any, counts: np.ndarray) -> np.ndarray:
-    """Return the teacher's scores of all rows, one behind the other, float32."""
+    """Return the teacher's scores of all rows, concatenated, float32."""
     different = np.flatnonzero(np.diff(lists.offsets.to_numpy()) != counts)
     scores: np.ndarray = lists.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
     if len(different):
-        raise ProjheadsError(f"hf:{repo} row {different[0] + 1}: it has another number of scores than of documents")
+        raise ProjheadsError(f"hf:{repo} row {different[0] + 1}: has different numbers of scores and documents")
     if not np.isfinite(scores).all():
         row = int(np.searchsorted(np.cumsum(counts), np.flatnonzero(~np.isfinite(scores))[0], side="right"))
         raise ProjheadsError(f"hf:{repo} row {row + 1}: a score is missing or not finite")
@@ -105,7 +105,7 @@ def _taught(repo: str, lists: Any, counts: np.ndarray) -> np.ndarray:
 
 
 def _best_first(scores: np.ndarray, starts: np.ndarray, counts: np.ndarray, wanted: int) -> np.ndarray:
-    """Return within each row the place of the best document and then of the others in their order, (n, wanted)."""
+    """Return within each row the position of the best document, then of the others in order, (n, wanted)."""
     best = np.array([scores[start : start + count].argmax() for start, count in zip(starts, counts, strict=True)])
     order: np.ndarray = np.arange(wanted) - (np.arange(wanted) <= best[:, None])
     order[:, 0] = best
@@ -118,7 +118,9 @@ def _rows_of(repo: str, config: str, table: Any, column: str, wanted: Any, width
     import pyarrow.compute
 
     if column not in table.column_names or "text" not in table.column_names:
-        raise ProjheadsError(f'hf:{repo} {config}: wants "{column}" and "text", has {", ".join(table.column_names)}')
+        raise ProjheadsError(
+            f'hf:{repo} {config}: needs "{column}" and "text", but has {", ".join(table.column_names)}'
+        )
     known = table.select_columns([column]).with_format("arrow")[:][column].combine_chunks()
     found = pyarrow.compute.index_in(wanted.cast(pyarrow.large_string()), value_set=known.cast(pyarrow.large_string()))
     if found.null_count:
@@ -130,6 +132,6 @@ def _rows_of(repo: str, config: str, table: Any, column: str, wanted: Any, width
 
 
 def _reader(table: Any) -> Callable[[np.ndarray], list[str]]:
-    """Return what reads texts of a table that stays on the disk."""
+    """Return a function that reads texts of a table on disk."""
     column = table.select_columns(["text"])
     return lambda places: [text or "" for text in column[places.tolist()]["text"]]

@@ -1,4 +1,4 @@
-"""Token embeddings of a batch: from stored token states where the backbone is frozen, from the backbone elsewhere."""
+"""Token embeddings of a batch: from stored token states if the backbone is frozen, otherwise from the backbone."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ from experiment.encoding.tokens import TokenStore
 from projheads.hosts.base import HostModel
 from train.embedding.tokenised import TokenisedTexts
 
-__all__ = ["Embedder", "FrozenEmbedder", "LiveEmbedder", "by_length", "pad"]
+__all__ = ["BatchEmbedder", "FrozenEmbedder", "LiveEmbedder", "by_length", "pad"]
 
 PASS_TOKENS = {"cpu": 48, "cuda": 8192, "mps": 1024}
-"""Padding tokens that cost about as much as one more forward pass: estimates, which move time and no result."""
+"""Padding tokens that cost about as much as one more forward pass: estimates that affect only speed."""
 
 
-class Embedder(Protocol):
-    """Turns indices of texts into token embeddings."""
+class BatchEmbedder(Protocol):
+    """Computes token embeddings of the texts of a batch."""
 
     def lengths(self, indices: np.ndarray, *, is_query: bool) -> np.ndarray:
-        """Return the tokens (B,) that the backbone or the head reads of each text, int64."""
+        """Return the number of tokens of each text, (B,) int64."""
         ...
 
     def passes(self, indices: np.ndarray, *, is_query: bool) -> list[np.ndarray]:
-        """Split texts into those that are best embedded together: positions in ``indices``, in any order."""
+        """Split texts into groups to embed together: positions in ``indices``, in any order."""
         ...
 
     def __call__(self, head: nn.Module, indices: np.ndarray, *, is_query: bool) -> tuple[Tensor, Tensor]:
@@ -36,34 +36,34 @@ class Embedder(Protocol):
         Args:
             head: The projection head.
             indices: (B,) indices of queries or of documents.
-            is_query: Which of both.
+            is_query: Whether the texts are queries.
 
         Returns:
-            The embeddings (T, out_features) of the tokens that take part in MaxSim, text after text, of L2 norm 1 in
-            float32, and how many each text has, (B,) int64 on the CPU.
+            The embeddings (T, out_features) of the tokens that take part in MaxSim, text after text, with L2 norm 1
+            in float32, and their number per text, (B,) int64 on the CPU.
         """
         ...
 
 
 @dataclass(frozen=True)
 class FrozenEmbedder:
-    """Projects token states that were computed once, without padding; the head sees real tokens only."""
+    """Projects stored token states, without padding."""
 
     queries: TokenStore
     documents: TokenStore
     device: torch.device
 
     def lengths(self, indices: np.ndarray, *, is_query: bool) -> np.ndarray:
-        """See ``Embedder``."""
+        """See ``BatchEmbedder``."""
         lengths: np.ndarray = (self.queries if is_query else self.documents).lengths[indices]
         return lengths
 
     def passes(self, indices: np.ndarray, *, is_query: bool) -> list[np.ndarray]:
-        """See ``Embedder``: without padding, all texts go at once."""
+        """See ``BatchEmbedder``; without padding, all texts go together."""
         return [np.arange(len(indices))]
 
     def __call__(self, head: nn.Module, indices: np.ndarray, *, is_query: bool) -> tuple[Tensor, Tensor]:
-        """See ``Embedder``."""
+        """See ``BatchEmbedder``."""
         store = self.queries if is_query else self.documents
         rows = [store[int(index)] for index in indices]
         states = torch.from_numpy(np.concatenate(rows)).to(self.device).float()
@@ -78,8 +78,8 @@ class LiveEmbedder:
         model: The model.
         queries: The tokens of the queries.
         documents: The tokens of the documents.
-        states: Computes the backbone's output (B, L, in_features) from the texts' indices and their tokens; the
-            model's own ``token_states`` unless a part of it is stored.
+        states: Computes the backbone's output (B, L, in_features) from the texts' indices and tokens; None for the
+            model's ``token_states``.
     """
 
     model: HostModel
@@ -88,16 +88,16 @@ class LiveEmbedder:
     states: Callable[[np.ndarray, dict[str, Tensor], bool], Tensor] | None = None
 
     def lengths(self, indices: np.ndarray, *, is_query: bool) -> np.ndarray:
-        """See ``Embedder``."""
+        """See ``BatchEmbedder``."""
         lengths: np.ndarray = (self.queries if is_query else self.documents).lengths[indices]
         return lengths
 
     def passes(self, indices: np.ndarray, *, is_query: bool) -> list[np.ndarray]:
-        """See ``Embedder``: texts of like length go together."""
+        """See ``BatchEmbedder``; texts of similar length go together."""
         return by_length(self.lengths(indices, is_query=is_query), PASS_TOKENS[self.model.device.type])
 
     def __call__(self, head: nn.Module, indices: np.ndarray, *, is_query: bool) -> tuple[Tensor, Tensor]:
-        """See ``Embedder``."""
+        """See ``BatchEmbedder``."""
         texts = self.queries if is_query else self.documents
         tokens, scoring = texts.batch(indices)
         counts = scoring.sum(1)
@@ -108,14 +108,14 @@ class LiveEmbedder:
 
 
 def by_length(lengths: np.ndarray, cost: int) -> list[np.ndarray]:
-    """Split texts into groups that are padded to their own longest, at the least total work.
+    """Split texts into groups that are each padded to their longest text, with the least total work.
 
-    The work of a group is its texts times its longest, and ``cost`` for being one more. The best split of the texts in
+    The work of a group is its number of texts times its longest text, plus ``cost``. The best split of the texts in
     descending order of length is found by dynamic programming.
 
     Args:
-        lengths: (n,) tokens of each text.
-        cost: Tokens that one more group costs.
+        lengths: (n,) tokens per text.
+        cost: Cost of one more group, in tokens.
 
     Returns:
         The positions of each group, longest texts first.
@@ -137,14 +137,14 @@ def by_length(lengths: np.ndarray, cost: int) -> list[np.ndarray]:
 
 
 def pad(rows: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Put packed rows side by side.
+    """Unpack rows into a padded tensor.
 
     Args:
         rows: (T, d) the rows, text after text.
-        counts: (B,) rows of each text, on the CPU.
+        counts: (B,) rows per text, on the CPU.
 
     Returns:
-        The rows (B, L, d) with zeros behind each text's last, and the bool mask (B, L) of what is no padding.
+        The rows (B, L, d), padded with zeros, and the bool mask (B, L) that is False for padding.
     """
     counts = counts.to(rows.device)
     mask = torch.arange(int(counts.max()), device=rows.device) < counts.unsqueeze(1)

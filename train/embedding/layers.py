@@ -1,4 +1,4 @@
-"""Training of the backbone's last layers alone: what the layers below them compute is stored once."""
+"""Training only the backbone's last layers: the states below them are computed once and stored."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,14 +18,14 @@ __all__ = ["LowerLayers", "UpperLayers", "freeze_below", "transformer_layers"]
 
 
 class _ReachedError(Exception):
-    """Ends a forward pass where the states in front of a layer are known."""
+    """Ends a forward pass once the input of a layer is known."""
 
 
 def transformer_layers(backbone: nn.Module) -> nn.ModuleList:
-    """Return the list of a backbone's layers.
+    """Return a backbone's list of layers.
 
     Raises:
-        ProjheadsError: If there is no list of as many modules as its configuration counts layers.
+        ProjheadsError: If no list of modules has as many entries as its configuration has layers.
     """
     for module in backbone.modules():
         wanted = getattr(getattr(module, "config", None), "num_hidden_layers", None)
@@ -33,23 +33,21 @@ def transformer_layers(backbone: nn.Module) -> nn.ModuleList:
             for child in module.modules():
                 if isinstance(child, nn.ModuleList) and len(child) == wanted:
                     return child
-    raise ProjheadsError("train.trainable: the layers of this backbone are not known; use head or all")
+    raise ProjheadsError("train.trainable: cannot find the layers of this backbone; use head or all")
 
 
 def freeze_below(model: HostModel, layers: int) -> None:
-    """Let of a backbone only its last ``layers`` layers be trained, and what follows them.
+    """Freeze a backbone except for its last ``layers`` layers and what follows them.
 
-    Frozen is every parameter that the states in front of these layers depend on.
+    Every parameter that the input of these layers depends on is frozen.
 
     Raises:
-        ProjheadsError: If the backbone has no more layers than that, or does not compute the same from those states.
+        ProjheadsError: If the backbone does not have more layers, or its output is not a function of that input.
     """
     backbone = _backbone(model)
     there = len(transformer_layers(backbone))
     if layers >= there:
-        raise ProjheadsError(
-            f"train.trainable: the backbone has {there} layers; write all in the place of top-{layers}"
-        )
+        raise ProjheadsError(f"train.trainable: the backbone has {there} layers; use all instead of top-{layers}")
     lower = LowerLayers(model, layers)
     tokens = lower.tokenize(["a few words", "some more words than those"], is_query=False)
     tokens = {name: tensor.to(model.device) for name, tensor in tokens.items()}
@@ -60,8 +58,8 @@ def freeze_below(model: HostModel, layers: int) -> None:
     with torch.no_grad():
         with _starting_with(backbone, layers, states):
             split = model.token_states(tokens)
-        whole = model.token_states(tokens)
-    if not torch.equal(split, whole):
+        complete = model.token_states(tokens)
+    if not torch.equal(split, complete):
         raise ProjheadsError("train.trainable: this backbone cannot be split between its layers; use head or all")
     for parameter, gradient in zip(parameters, used, strict=True):
         parameter.requires_grad_(gradient is None)
@@ -73,7 +71,7 @@ def _backbone(model: HostModel) -> nn.Module:
 
 @contextmanager
 def _starting_with(backbone: nn.Module, layers: int, states: Tensor) -> Iterator[None]:
-    """Leave the lower layers out, and hand ``states`` (B, L, width) to the first of the last ``layers``."""
+    """Skip the lower layers and feed ``states`` (B, L, width) to the first of the last ``layers``."""
     there = transformer_layers(backbone)
     everything = list(there)
 
@@ -94,10 +92,9 @@ def _starting_with(backbone: nn.Module, layers: int, states: Tensor) -> Iterator
 
 @dataclass(frozen=True)
 class LowerLayers:
-    """A model seen up to its last layers: its token states are what goes into the first of these.
+    """A model without its last layers, for ``encode_tokens``: its token states are the input of these layers.
 
-    It has what ``encode_tokens`` asks of a :class:`~projheads.hosts.base.HostModel`; every token that matters for
-    another counts as one that is stored.
+    States are stored for every token that other tokens attend to, not only for those that take part in MaxSim.
 
     Attributes:
         model: The model.
@@ -114,7 +111,7 @@ class LowerLayers:
 
     @property
     def head(self) -> nn.Module:
-        """The model's head, which is not used."""
+        """The model's head, which is unused."""
         return self.model.head
 
     @property
@@ -141,13 +138,13 @@ class LowerLayers:
         return self.model.count_truncated(texts, is_query=is_query)
 
     def scoring_mask(self, tokens: Mapping[str, Tensor], *, is_query: bool) -> Tensor:
-        """Return the bool mask (B, L) of everything in front of the padding."""
+        """Return the bool mask (B, L) of everything before the padding."""
         _, needed = needed_tokens(self.model, tokens, is_query=is_query)
-        # Up to the last token that matters, without holes, so that stored states and tokens have the same places.
+        # Up to the last token attended to, without holes, so that stored states and tokens have the same positions.
         return needed.flip(1).int().cummax(1).values.flip(1).bool()
 
     def token_states(self, tokens: Mapping[str, Tensor]) -> Tensor:
-        """Return the states (B, L, in_features) in front of the last layers."""
+        """Return the input (B, L, in_features) of the last layers."""
         found: list[Tensor] = []
 
         def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -171,9 +168,9 @@ class UpperLayers:
 
     Attributes:
         model: The model that is trained.
-        layers: How many of its last layers are.
-        queries: States of the queries in front of these layers.
-        documents: States of the documents.
+        layers: How many of its last layers are trained.
+        queries: Stored input of these layers for the queries.
+        documents: The same for the documents.
     """
 
     model: HostModel
@@ -182,7 +179,7 @@ class UpperLayers:
     documents: TokenStore
 
     def __call__(self, indices: np.ndarray, tokens: dict[str, Tensor], is_query: bool) -> Tensor:
-        """Return the backbone's output (B, L, in_features) of texts, whose tokens are (B, L)."""
+        """Return the backbone's output (B, L, in_features) for texts with tokens (B, L)."""
         store = self.queries if is_query else self.documents
         device = self.model.device
         rows = [torch.from_numpy(np.array(store[int(index)])) for index in indices]

@@ -1,4 +1,4 @@
-"""Texts turned into tokens once, for every trial and every epoch."""
+"""Texts tokenised once, for all trials and epochs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ from projheads.hosts.base import HostModel
 __all__ = ["TokenisedTexts", "needed_tokens", "tokenise_once"]
 
 CHUNK = 256
-"""Texts that are tokenised at once."""
+"""Texts tokenised at once."""
 
 SCORING = "scoring"
-"""Name, among a text's fields, of the mask of the tokens that take part in MaxSim."""
+"""Name of the field that holds the mask of the tokens that take part in MaxSim."""
 
 
 @dataclass(frozen=True)
 class TokenisedTexts:
-    """The tokens of many texts, one behind the other, without padding.
+    """The tokens of many texts, one after the other, without padding.
 
     Attributes:
-        fields: What the backbone reads, each (n_tokens,), for instance ``input_ids``, and the mask ``scoring``.
-        padding: What each field is padded with.
+        fields: The inputs of the backbone, each (n_tokens,), for instance ``input_ids``, and the mask ``scoring``.
+        padding: The padding value of each field.
         offsets: (n_texts + 1,) int64; the tokens of text i are ``offsets[i]`` to ``offsets[i + 1]``.
     """
 
@@ -36,17 +36,17 @@ class TokenisedTexts:
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """Tokens of each text, (n_texts,) int64."""
+        """Tokens per text, (n_texts,) int64."""
         return np.diff(self.offsets)
 
     def batch(self, indices: np.ndarray) -> tuple[dict[str, Tensor], Tensor]:
-        """Put texts side by side, padded to the longest of them.
+        """Collate texts, padded to the longest.
 
         Args:
             indices: (B,) indices of texts.
 
         Returns:
-            The tensors (B, L) that the backbone reads, and the bool mask (B, L) of the tokens that take part in MaxSim.
+            The input tensors (B, L) of the backbone, and the bool mask (B, L) of the tokens that take part in MaxSim.
         """
         inside = np.arange(self.lengths[indices].max()) < self.lengths[indices][:, None]
         tokens = {}
@@ -59,20 +59,17 @@ class TokenisedTexts:
 
 
 def needed_tokens(model: HostModel, tokens: Mapping[str, Tensor], *, is_query: bool) -> tuple[Tensor, Tensor]:
-    """Return the bool masks (B, L) of the tokens that take part in MaxSim, and of those that matter at all.
-
-    A token matters that takes part or that other tokens attend to.
-    """
+    """Return two bool masks (B, L): the tokens that take part in MaxSim, and these plus all tokens attended to."""
     scoring = model.scoring_mask(tokens, is_query=is_query).cpu().bool()
     return scoring, (scoring | tokens["attention_mask"].bool() if "attention_mask" in tokens else scoring)
 
 
 def tokenise_once(model: HostModel, texts: Sequence[str], *, is_query: bool) -> TokenisedTexts:
-    """Tokenise texts as the host does, and keep of each what lies before its padding.
+    """Tokenise texts as the host does, and drop the padding.
 
     Args:
-        model: The model whose tokenizer is used.
-        texts: The texts; 1 000 000 of 100 tokens take 0.7 GB with token types.
+        model: The model with the tokenizer.
+        texts: The texts; 1 000 000 texts of 100 tokens take 0.7 GB with token types.
         is_query: Whether the texts are queries.
     """
     parts: dict[str, list[np.ndarray]] = {}
@@ -85,11 +82,11 @@ def tokenise_once(model: HostModel, texts: Sequence[str], *, is_query: bool) -> 
         counts.append(lengths.numpy())
         for name, values in {**tokens, SCORING: scoring}.items():
             parts.setdefault(name, []).append(values[inside].numpy().astype(_type_of(name)))
-    # What the host pads with shows behind the shorter of two texts; queries that are filled up have no padding.
-    shown = model.tokenize(["", "one text with some more words than the other"], is_query=is_query)
+    # The host's padding values are at the end of the shorter of two texts; expanded queries have no padding.
+    padded = model.tokenize(["", "one text with some more words than the other"], is_query=is_query)
     return TokenisedTexts(
         fields={name: np.concatenate(chunks) for name, chunks in parts.items()},
-        padding={name: int(values[0, -1]) for name, values in shown.items()} | {SCORING: 0},
+        padding={name: int(values[0, -1]) for name, values in padded.items()} | {SCORING: 0},
         offsets=offsets_of(np.concatenate(counts)),
     )
 

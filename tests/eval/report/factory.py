@@ -1,14 +1,34 @@
-"""Makes experiment folders in the on-disk format, with known scores, for the tests of reports and verdicts."""
+"""Makes experiment folders with known scores, from the records that training and evaluation write."""
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import yaml
 
-from experiment.disk.files import write_json, write_text
-from experiment.disk.layout import ExperimentFolder
+from experiment.disk.files import write_text
+from experiment.disk.layout import ExperimentFolder, TrialFolder
+from experiment.disk.records import (
+    DatasetFacts,
+    EvaluationBytes,
+    EvaluationRecord,
+    EvaluationTimings,
+    FinalLoss,
+    IndexFacts,
+    ReferenceRecord,
+    StandIn,
+    StandInStates,
+    StorageEntry,
+    SweepPoint,
+    SweepRecord,
+    TextCounts,
+    TextsRecord,
+    TrainLine,
+    TrainTimings,
+    TrialRecord,
+)
 
 HOSTILE = (
     '<script>document.title="gone"</script><img src=x onerror="document.title=1"> & '
@@ -42,8 +62,8 @@ class Plan:
     texts: dict[str, str] | None = None
     storage: dict[str, tuple[int, float]] = field(default_factory=dict)
     """By form of storage: bytes of a vector, and how much it takes off every score."""
-    sweep: dict | None = None
-    """What trial.json says of the sweep, for every trial."""
+    sweep: SweepRecord | None = None
+    """The sweep of every trial."""
 
 
 def slug(label: str) -> str:
@@ -64,8 +84,7 @@ def make_experiment(path: Path, plan: Plan | None = None, *, random: int = 0) ->
         for seed in plan.seeds:
             trial = folder.trial(slug(label), seed)
             error = plan.failed.get((label, seed))
-            record = trial_record(label, seed, place, error)
-            write_json(trial.trial_json, record | ({"sweep": plan.sweep} if plan.sweep else {}))
+            trial_record(label, seed, place, error, plan.sweep).write(trial.trial_json)
             if error:
                 continue
             write_text(trial.train_jsonl, steps(seed, place))
@@ -77,8 +96,7 @@ def make_experiment(path: Path, plan: Plan | None = None, *, random: int = 0) ->
     for name in plan.references:
         for seed in plan.seeds if name == "untrained" else (0,):
             reference = folder.reference(name, seed)
-            record = {"schema_version": 1, "name": name, "description": f"what {name} is", "seed": seed}
-            write_json(reference.reference_json, record)
+            ReferenceRecord(name=name, description=f"what {name} is", seed=seed).write(reference.reference_json)
             for dataset in plan.datasets:
                 values = base[dataset] - 0.1 + generator.normal(0, plan.noise_sd, plan.queries)
                 write_eval(reference, dataset, values, plan)
@@ -95,126 +113,143 @@ def make_experiment(path: Path, plan: Plan | None = None, *, random: int = 0) ->
         for name in plan.datasets:
             queries = {f"q{i}": plan.texts.get("query", f"query {i}") for i in range(plan.queries)}
             documents = {f"d{i}": plan.texts.get("document", f"document {i}") for i in range(10)}
-            write_json(folder.texts_json(name), {"queries": queries, "documents": documents})
+            TextsRecord(queries=queries, documents=documents).write(folder.texts_json(name))
     return path
 
 
-def trial_record(label: str, seed: int, place: int, error: str | None) -> dict:
-    return {
-        "schema_version": 1,
-        "status": "failed" if error else "finished",
-        "label": label,
-        "slug": slug(label),
-        "head": {"name": label.split("(")[0], "options": {}},
-        "is_baseline": place == 0,
-        "in_features": 384,
-        "out_features": 128,
-        "seed": seed,
-        "init": "torch",
-        "key": _hash(f"key {label} {seed}"),
-        "config_hash": _hash("config"),
-        "data_hash": _hash("data"),
-        "weights_hash": _hash(f"weights {label} {seed}"),
-        "versions": {"projheads": "0.1.0", "torch": "2.11.0"},
-        "device": "cpu",
-        "precision": "fp32",
-        "timings": {"train_s": 8.0 + place, "examples_per_s": 400.0 / (1 + place)},
-        "peak_memory_bytes": 10**9,
-        "parameters": 49152 * (1 + place),
-        "multiply_adds": 49152 * (1 + place),
-        "folds": place < 2,
-        "steps": 40,
-        "train": {"loss": 1.2},
-        "validation": {"loss": 1.1, "accuracy": 0.4},
-        "learning_rate": 0.001,
-        "error": error,
-    }
+def trial_record(label: str, seed: int, place: int, error: str | None, sweep: SweepRecord | None = None) -> TrialRecord:
+    return TrialRecord(
+        status="failed" if error else "finished",
+        error=error,
+        label=label,
+        slug=slug(label),
+        head={"name": label.split("(")[0], "options": {}},
+        head_files={},
+        is_baseline=place == 0,
+        seed=seed,
+        in_features=384,
+        out_features=128,
+        init="torch",
+        trainable="head",
+        key=_hash(f"key {label} {seed}"),
+        config_hash=_hash("config"),
+        data_hash=_hash("data"),
+        weights_hash=None if error else _hash(f"weights {label} {seed}"),
+        backbone="sentence-transformers/all-MiniLM-L6-v2",
+        host="pylate",
+        versions={"projheads": "0.1.0", "torch": "2.11.0"},
+        device="cpu",
+        precision="fp32",
+        parameters=49152 * (1 + place),
+        multiply_adds=49152 * (1 + place),
+        folds=place < 2,
+        steps=40,
+        learning_rate=0.001,
+        train=None if error else FinalLoss(loss=1.2),
+        validation={"loss": 1.1, "accuracy": 0.4, "nDCG@10": 0.5},
+        timings=TrainTimings(train_s=8.0 + place, examples_per_s=400.0 / (1 + place)),
+        peak_memory_bytes=10**9,
+        sweep=sweep,
+    )
 
 
 def steps(seed: int, place: int) -> str:
     lines = []
     for step in range(1, 41):
         loss = 3 / (1 + 0.1 * step) + 0.05 * place + 0.01 * seed
-        lines.append(
-            f'{{"step": {step}, "loss": {loss}, "learning_rate": 0.001, "gradient_norm": 1.0, "examples_per_s": 400.0}}'
-        )
+        lines.append(TrainLine(step=step, loss=loss, learning_rate=0.001, gradient_norm=1.0, examples_per_s=400.0))
         if step % 10 == 0:
-            lines.append(f'{{"step": {step}, "validation_loss": {loss + 0.1}, "validation_accuracy": 0.4}}')
-    return "\n".join(lines) + "\n"
+            scores = {"validation_loss": loss + 0.1, "validation_accuracy": 0.4, "validation_nDCG@10": 0.5}
+            lines.append(TrainLine(step=step, **scores))
+    return "".join(f"{json.dumps(line.to_dict())}\n" for line in lines)
 
 
-def write_eval(folder, dataset: str, values: np.ndarray, plan: Plan) -> None:
+def evaluation_record(folder: TrialFolder, dataset: str, values: np.ndarray, plan: Plan) -> EvaluationRecord:
     scores = np.clip(values, 0, 1)
     per_query = {f"q{i}": float(value) for i, value in enumerate(scores)}
-    measures = dict.fromkeys(MEASURES, per_query)
-    write_json(
-        folder.eval_json(dataset),
-        {
-            "schema_version": 1,
-            "key": _hash(f"{folder.path.name} {dataset}"),
-            "dataset": {
-                "name": dataset,
-                "source": dataset,
-                "split": "test",
-                "hash": _hash(dataset),
-                "documents": 1234,
-                "queries": plan.queries,
-                "notes": plan.notes,
-            },
-            "index": {
-                "kind": "exact",
-                "factory": None,
-                "nprobe": None,
-                "candidates_per_token": None,
-                "depth": 100,
-                "candidate_recall": None,
-            },
-            "measures": measures,
-            "means": {name: float(scores.mean()) for name in MEASURES},
-            "timings": {"encode_s": 2.0, "index_s": 0.1, "search_s": 0.5},
-            "bytes": {"token_vectors": 10**6, "index": 0},
-            "versions": {"projheads": "0.1.0"},
-            "truncated": {"queries": 0, "documents": 12},
-        }
-        | ({"storage": storage_entries(per_query, plan)} if plan.storage else {}),
+    return EvaluationRecord(
+        key=_hash(f"{folder.path.name} {dataset}"),
+        dataset=DatasetFacts(
+            name=dataset,
+            source=dataset,
+            split="test",
+            hash=_hash(dataset),
+            documents=1234,
+            queries=plan.queries,
+            notes=plan.notes,
+        ),
+        index=IndexFacts(kind="exact", depth=100),
+        measures=dict.fromkeys(MEASURES, per_query),
+        means=dict.fromkeys(MEASURES, float(scores.mean())),
+        timings=EvaluationTimings(encode_s=2.0, index_s=0.1, search_s=0.5),
+        bytes=EvaluationBytes(token_vectors=10**6, index=0),
+        versions={"projheads": "0.1.0"},
+        truncated=TextCounts(queries=0, documents=12),
+        storage=storage_entries(per_query, plan),
     )
+
+
+def write_eval(folder: TrialFolder, dataset: str, values: np.ndarray, plan: Plan) -> None:
+    evaluation_record(folder, dataset, values, plan).write(folder.eval_json(dataset))
     lines = [
         f"q{i} Q0 d{(i + rank) % 10} {rank + 1} {10.0 - rank} projheads"
-        for i in range(len(scores))
+        for i in range(len(values))
         for rank in range(3)
     ]
     write_text(folder.eval_run(dataset), "\n".join(lines) + "\n")
 
 
-def storage_entries(per_query: dict[str, float], plan: Plan) -> dict:
+def storage_entries(per_query: dict[str, float], plan: Plan) -> dict[str, StorageEntry]:
     entries = {}
     for form, (size, loss) in plan.storage.items():
         scores = {query: score - loss for query, score in per_query.items()}
         mean = sum(scores.values()) / len(scores)
-        entries[form] = {
-            "key": _hash(form),
-            "bytes_per_vector": size,
-            "index_bytes": 1000 * size,
-            "measures": dict.fromkeys(MEASURES, mean),
-            "per_query": scores,
-        }
+        entries[form] = StorageEntry(
+            key=_hash(form),
+            bytes_per_vector=size,
+            index_bytes=1000 * size,
+            measures=dict.fromkeys(MEASURES, mean),
+            per_query=scores,
+        )
     return entries
 
 
-def sweep_record(scores: dict[float, list[float | None]], *, measure: str = "nDCG@10 on 128 held-out pairs") -> dict:
+def stand_in(record: EvaluationRecord, loss: float) -> StandIn:
+    """A linear stand-in that scores ``loss`` less on every query."""
+    measures = {
+        name: {query: score - loss for query, score in scores.items()} for name, scores in record.measures.items()
+    }
+    return StandIn(
+        r2=0.9,
+        mean_cosine=0.97,
+        fitted_on="queries and documents",
+        states=StandInStates(fitted=900, held_out=100),
+        measures=measures,
+        means={name: sum(scores.values()) / len(scores) for name, scores in measures.items()},
+    )
+
+
+def without(measures: dict[str, dict[str, float]], query: str) -> dict[str, dict[str, float]]:
+    """The scores of all queries but one."""
+    return {name: {one: score for one, score in scores.items() if one != query} for name, scores in measures.items()}
+
+
+def sweep_record(
+    scores: dict[float, list[float | None]], *, measure: str = "nDCG@10 on 128 held-out pairs"
+) -> SweepRecord:
     """What train/sweep.py writes of a sweep of the learning rate: by rate, the score of each seed."""
-    whole = {rate: one for rate, one in scores.items() if None not in one}
-    chosen = max(whole, key=lambda rate: sum(whole[rate]))
-    return {
-        "measure": measure,
-        "grid": {"optimizer.head_lr": list(scores)},
-        "chosen": {"optimizer.head_lr": chosen},
-        "at_edge": ["optimizer.head_lr"] if chosen in (min(scores), max(scores)) else [],
-        "points": [
-            {"values": {"optimizer.head_lr": rate}, "seeds": {str(seed): score for seed, score in enumerate(one)}}
+    complete = {rate: one for rate, one in scores.items() if None not in one}
+    chosen = max(complete, key=lambda rate: sum(complete[rate]))
+    return SweepRecord(
+        measure=measure,
+        grid={"optimizer.head_lr": list(scores)},
+        chosen={"optimizer.head_lr": chosen},
+        at_edge=["optimizer.head_lr"] if chosen in (min(scores), max(scores)) else [],
+        points=[
+            SweepPoint(values={"optimizer.head_lr": rate}, seeds={str(seed): score for seed, score in enumerate(one)})
             for rate, one in scores.items()
         ],
-    }
+    )
 
 
 def _hash(text: str) -> str:

@@ -1,19 +1,18 @@
 import io
-import json
 
 import pytest
 from rich.console import Console
 
+from eval.__main__ import main
 from eval.report import compare
-from eval.report.cli import main_compare, main_plan, main_report
 from eval.report.compare import merge_experiments
-from eval.report.load import load_experiment
-from eval.report.plan import print_plan
+from eval.report.plan import plan_value, print_plan
 from eval.report.queries import changed_queries, shown_variant
+from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
-from experiment.disk.files import write_json
+from experiment.disk.records import EvaluationRecord
 from projheads.errors import ProjheadsError
-from tests.eval.report.factory import Plan, make_experiment
+from tests.eval.report.factory import Plan, make_experiment, without
 
 ONE = Plan(effects={"linear": 0.0, "a": 0.01}, datasets=("pydocs", "scifact"), queries=30)
 TWO = Plan(effects={"linear": 0.0, "b": 0.02}, datasets=("pydocs", "nfcorpus"), queries=30)
@@ -21,9 +20,7 @@ TWO = Plan(effects={"linear": 0.0, "b": 0.02}, datasets=("pydocs", "nfcorpus"), 
 
 def rewrite(folder, change):
     for path in folder.glob("*/*/*/eval/*.json"):
-        record = json.loads(path.read_text())
-        change(record)
-        write_json(path, record)
+        change(EvaluationRecord.read(path)).write(path)
 
 
 @pytest.fixture
@@ -37,8 +34,8 @@ def test_two_experiments_become_one_with_the_first_ones_baseline(folders):
     assert board.baseline == "one: linear"
     assert list(board.datasets) == ["pydocs"]
     assert board.experiment.remarks == (
-        "scifact is left out, for two has no evaluation on it",
-        "nfcorpus is left out, for one has no evaluation on it",
+        "scifact is left out: two has no evaluation on it",
+        "nfcorpus is left out: one has no evaluation on it",
     )
     assert all(row.verdict.seeds == 3 for row in board.rows if row.verdict)
 
@@ -53,26 +50,26 @@ def test_the_comparison_is_written_and_printed_with_what_was_left_out(folders, t
 
 
 def test_another_content_of_a_data_set_is_refused_with_the_reason(folders):
-    rewrite(folders[1], lambda record: record["dataset"].update(hash="other"))
-    with pytest.raises(ProjheadsError, match="pydocs is left out, for one and two have different contents of it"):
+    rewrite(folders[1], lambda record: record.replace(dataset=record.dataset.replace(hash="other")))
+    with pytest.raises(ProjheadsError, match="pydocs is left out: its content differs between one and two"):
         merge_experiments(folders)
 
 
 def test_another_set_of_queries_is_refused_with_the_reason(folders):
-    rewrite(folders[1], lambda record: [scores.pop("q1", None) for scores in record["measures"].values()])
+    rewrite(folders[1], lambda record: record.replace(measures=without(record.measures, "q1")))
     with pytest.raises(ProjheadsError, match="scored on different queries of it"):
         merge_experiments(folders)
 
 
 def test_another_measure_is_refused_with_the_reason(folders):
-    rewrite(folders[1], lambda record: record["measures"].pop("nDCG@10"))
+    rewrite(folders[1], lambda record: record.replace(measures={"RR@10": record.measures["RR@10"]}))
     with pytest.raises(ProjheadsError, match="was not scored with nDCG@10"):
         merge_experiments(folders)
 
 
 @pytest.mark.parametrize("chosen", [[0], [0, 0], [0, 1, 0]])
 def test_one_experiment_or_the_same_twice_is_refused(folders, chosen):
-    with pytest.raises(ProjheadsError, match="two experiments or more, each given once"):
+    with pytest.raises(ProjheadsError, match="at least two experiments, each listed once"):
         merge_experiments([folders[place] for place in chosen])
 
 
@@ -92,22 +89,26 @@ def test_a_plan_says_what_other_sizes_could_show(tmp_path):
     design = build_leaderboard(load_experiment(folder)).design
     row = next(line.split() for line in lines if line.split()[:1] == ["4"])
     assert float(row[2]) == pytest.approx(100 * design.smallest_shown(4), abs=0.005)
-    assert sum(" points needs" in line for line in lines) == 3
+    assert sum(line.startswith("To detect") for line in lines) == 3
+    (found,) = [one for one in plan_value(folder)["detectable"] if (one["seeds"], one["queries"]) == (4, 50)]
+    assert found["difference"] == design.smallest_shown(4)
 
 
 def test_a_plan_from_one_seed_is_refused(tmp_path):
-    with pytest.raises(ProjheadsError, match="a plan needs two evaluated seeds"):
+    with pytest.raises(ProjheadsError, match="a plan needs at least two evaluated seeds"):
         print_plan(make_experiment(tmp_path / "x", Plan(seeds=(0,), queries=5)))
 
 
 def test_the_commands_do_what_they_say(folders, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    main_report([str(folders[0])])
+    main(["report", str(folders[0])])
     assert (folders[0] / "report/leaderboard.html").exists()
     assert "leaderboard.html" in capsys.readouterr().out
-    main_plan([str(folders[0])])
+    main(["report", str(folders[0]), "--json"])
+    assert capsys.readouterr().out == (folders[0] / "report/leaderboard.json").read_text()
+    main(["plan", str(folders[0])])
     assert "80%" in capsys.readouterr().out
-    main_compare([*map(str, folders), "--output", str(tmp_path / "both")])
+    main(["compare", *map(str, folders), "--output", str(tmp_path / "both")])
     assert (tmp_path / "both/leaderboard.json").exists()
 
 
@@ -119,7 +120,7 @@ def test_the_queries_that_changed_most_are_shown_with_their_texts(tmp_path):
     (changed,) = changed_queries(board, row)
     differences = {
         query: sum(
-            trial.evaluations["pydocs"].measures["nDCG@10"][query] * (1 if trial.label == "a" else -1) / 3
+            trial.evaluations["pydocs"].record.measures["nDCG@10"][query] * (1 if trial.label == "a" else -1) / 3
             for trial in board.experiment.trials
         )
         for query in board.queries["pydocs"]

@@ -1,18 +1,16 @@
 """Collections of a group are searched alone and count as one data set, wherever data sets are averaged."""
 
-import json
-
 import numpy as np
 import pytest
 
-from eval.report.load import load_experiment
-from eval.report.model_table import print_checkpoints
+from eval.report.model_table import print_models
 from eval.report.queries import changed_queries, shown_variant
+from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from eval.report.write import write_report
-from experiment.disk.files import write_json
 from experiment.disk.layout import ExperimentFolder
-from tests.eval.report.factory import Plan, make_experiment, write_eval
+from experiment.disk.records import EvaluationRecord, TextsRecord
+from tests.eval.report.factory import Plan, make_experiment, stand_in, write_eval
 
 PARTS = {"forum-a": 10, "forum-b": 40, "forum-c": 25}
 PLAN = Plan(effects={"linear": 0.0, "other": 0.04}, datasets=("scifact",), queries=20, references=("bm25",))
@@ -26,9 +24,9 @@ def folder(tmp_path):
     for place, files in enumerate([*folder.trials(), *folder.references()]):
         for part, queries in PARTS.items():
             write_eval(files, part, generator.uniform(0.3, 0.7, queries) + 0.01 * place, Plan(notes={"odd": 2}))
-            record = json.loads(files.eval_json(part).read_text())
-            record["dataset"] |= {"group": "forums", "queries": queries}
-            write_json(files.eval_json(part), record)
+            record = EvaluationRecord.read(files.eval_json(part))
+            record = record.replace(dataset=record.dataset.replace(group="forums", queries=queries))
+            record.replace(linearised=stand_in(record, 0.01 * queries)).write(files.eval_json(part))
     return path
 
 
@@ -36,9 +34,9 @@ def part_means(folder, label, seed):
     """Means of the single collections, read from their files."""
     for files in ExperimentFolder(folder).trials():
         about = files.read_trial()
-        if (about["label"], about["seed"]) == (label, seed):
+        if (about.label, about.seed) == (label, seed):
             return {
-                name: np.mean(list(json.loads(files.eval_json(name).read_text())["measures"]["nDCG@10"].values()))
+                name: np.mean(list(EvaluationRecord.read(files.eval_json(name)).measures["nDCG@10"].values()))
                 for name in ("scifact", *PARTS)
             }
     raise AssertionError
@@ -78,13 +76,20 @@ def test_the_scatter_over_queries_is_that_of_samples_within_the_collections(tmp_
 
 def test_what_the_group_is(folder):
     dataset = build_leaderboard(load_experiment(folder)).datasets["forums"]
-    assert (dataset["queries"], dataset["notes"], dataset["documents"]) == (75, {"odd": 6}, 3 * 1234)
-    assert len(dataset["hash"]) == 64
+    assert (dataset.queries, dataset.notes, dataset.documents) == (75, {"odd": 6}, 3 * 1234)
+    assert len(dataset.hash) == 64
     for path in ExperimentFolder(folder).path.glob("*/*/*/eval/forum-b.json"):
-        record = json.loads(path.read_text())
-        record["dataset"]["hash"] = "0" * 64
-        write_json(path, record)
-    assert build_leaderboard(load_experiment(folder)).datasets["forums"]["hash"] != dataset["hash"]
+        record = EvaluationRecord.read(path)
+        record.replace(dataset=record.dataset.replace(hash="0" * 64)).write(path)
+    assert build_leaderboard(load_experiment(folder)).datasets["forums"].hash != dataset.hash
+
+
+def test_the_stand_in_of_a_group_scores_the_mean_of_its_collections(folder):
+    for trial in load_experiment(folder).trials:
+        found = trial.evaluations["forums"].record.linearised
+        means = part_means(folder, trial.label, trial.seed)
+        expected = np.mean([means[part] - 0.01 * queries for part, queries in PARTS.items()])
+        assert found.means["nDCG@10"] == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_trial_that_lacks_a_part_does_not_count(folder):
@@ -93,26 +98,23 @@ def test_a_trial_that_lacks_a_part_does_not_count(folder):
     board = build_leaderboard(load_experiment(folder))
     failures = {row.label: row.failures for row in board.rows}
     about = trial.read_trial()
-    assert failures[about["label"]] == ((about["seed"], "not evaluated on forums"),)
+    assert failures[about.label] == ((about.seed, "not evaluated on forums"),)
 
 
 def test_queries_of_a_group_are_shown_with_their_own_scores_texts_and_documents(folder):
-    texts = {
-        "schema_version": 1,
-        "queries": {"q1": "a question"},
-        "documents": {f"d{i}": f"text {i}" for i in range(10)},
-    }
+    documents = {f"d{i}": f"text {i}" for i in range(10)}
     for part in PARTS:
-        write_json(ExperimentFolder(folder).texts_json(part), texts | {"queries": {f"q{i}": part for i in range(40)}})
+        texts = TextsRecord(queries={f"q{i}": part for i in range(40)}, documents=documents)
+        texts.write(ExperimentFolder(folder).texts_json(part))
     board = build_leaderboard(load_experiment(folder))
     row = shown_variant(board)
     changed = next(one for one in changed_queries(board, row) if one.dataset == "forums")
     for change in [*changed.gained, *changed.lost]:
         part, _, query = change.id.partition("/")
         scores = [
-            json.loads(files.eval_json(part).read_text())["measures"]["nDCG@10"][query]
+            EvaluationRecord.read(files.eval_json(part)).measures["nDCG@10"][query]
             for files in ExperimentFolder(folder).trials()
-            if files.read_trial()["label"] == row.label
+            if files.read_trial().label == row.label
         ]
         assert change.variant == pytest.approx(np.mean(scores), abs=1e-12)
         assert change.text == part
@@ -123,7 +125,7 @@ def test_the_report_and_the_table_show_one_data_set(folder, capsys):
     page = write_report(folder).read_text()
     assert "forums" in page
     assert "forum-a," not in page.replace("forum-a, forum-b, forum-c", "")
-    print_checkpoints(folder)
+    print_models(folder)
     out = capsys.readouterr().out
     assert "mean of 2" in out
     assert "forum-a" not in out

@@ -11,7 +11,7 @@ import pytest
 from eval.report import drawing, write_report
 from eval.report.figures import FIGURES
 from eval.report.formats.html import html_text
-from eval.report.load import load_experiment
+from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from tests.eval.report.factory import HOSTILE, Plan, make_experiment, sweep_record
 
@@ -248,7 +248,7 @@ def test_a_page_of_60_variants_13_data_sets_and_10_seeds_stays_small(tmp_path, m
     )
     experiment = load_experiment(make_experiment(tmp_path / "large", plan))
     trials = tuple(
-        replace(trial, record=dict(trial.record) | {"seed": seed}) for trial in experiment.trials for seed in range(10)
+        replace(trial, record=trial.record.replace(seed=seed)) for trial in experiment.trials for seed in range(10)
     )
     board = build_leaderboard(replace(experiment, trials=trials))
     with drawing.style():

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from eval.report import write_report
-from eval.report.load import load_experiment
+from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
-from experiment.disk.files import write_json
+from experiment.disk.records import EvaluationRecord
 from tests.eval.report.factory import Plan, make_experiment
 
 FORMS = {"pq16": (16, 0.02), "fp16": (256, 0.0), "int8": (132, 0.001)}
@@ -34,9 +34,8 @@ def test_bytes_scores_and_changes_are_those_of_the_files(tmp_path):
 def test_a_form_that_some_trial_lacks_is_left_out(tmp_path):
     folder = make_experiment(tmp_path / "x", Plan(queries=5, storage=FORMS))
     path = next(folder.glob("trials/linear*/seed-1/eval/pydocs.json"))
-    record = json.loads(path.read_text())
-    del record["storage"]["int8"]
-    write_json(path, record)
+    record = EvaluationRecord.read(path)
+    record.replace(storage={name: form for name, form in record.storage.items() if name != "int8"}).write(path)
     forms = {row.label: [one.form for one in row.stored] for row in board_of(folder).rows}
     assert forms["linear"] == ["fp16", "pq16"]
     assert forms["ffn(depth=2)"] == ["fp16", "int8", "pq16"]
@@ -52,10 +51,10 @@ def test_the_interval_of_a_change_is_that_of_paired_scores(tmp_path):
     folder = make_experiment(tmp_path / "x", Plan(effects={"linear": 0.0}, queries=200, storage={"int8": (132, 0.0)}))
     generator = np.random.default_rng(0)
     for path in folder.glob("trials/*/*/eval/pydocs.json"):
-        record = json.loads(path.read_text())
-        stored = record["storage"]["int8"]["per_query"]
-        record["storage"]["int8"]["per_query"] = {q: s + generator.normal(0, 0.01) for q, s in stored.items()}
-        write_json(path, record)
+        record = EvaluationRecord.read(path)
+        form = record.storage["int8"]
+        scores = {query: score + generator.normal(0, 0.01) for query, score in form.per_query.items()}
+        record.replace(storage={"int8": form.replace(per_query=scores)}).write(path)
     (one,) = board_of(folder).rows[0].stored
     low, high = one.interval
     assert low < one.change < high

@@ -18,6 +18,7 @@ from eval.search.exact import choose_first_pass, exact_search
 from eval.search.faiss_index import build_index, faiss_search
 from eval.search.ranking import Problem, own_documents, priorities, shortlist
 from experiment.config import EvalConfig
+from experiment.disk.records import CandidateRecall, IndexFacts
 from experiment.encoding.store import TokenStore, offsets_of
 from projheads.errors import ProjheadsError
 from projheads.scoring import maxsim
@@ -298,9 +299,10 @@ def test_search_measures_the_candidate_recall_against_the_exact_search():
         for query, found in enumerate(answer.rankings)
         if exact[query]
     ]
-    recall = answer.index["candidate_recall"]
-    assert recall == {"at": 10, "value": pytest.approx(np.mean(shares)), "queries": len(query_ids)}
-    assert recall["value"] < 1
+    recall = answer.index.candidate_recall
+    assert recall == CandidateRecall(at=10, value=recall.value, queries=len(query_ids))
+    assert recall.value == pytest.approx(np.mean(shares))
+    assert recall.value < 1
     assert answer.index_bytes > problem.documents.vectors.size * 4
 
 
@@ -309,7 +311,7 @@ def test_the_candidate_recall_of_a_large_corpus_is_measured_on_a_sample(monkeypa
     monkeypatch.setattr(search_module, "LEAST_SAMPLE", 3)
     problem, _, _ = random_problem(2)
     answer = search(problem, SearchSettings("Flat", None, 10**6), CPU)
-    assert answer.index["candidate_recall"] == {"at": 10, "value": 1.0, "queries": 3}
+    assert answer.index.candidate_recall == CandidateRecall(at=10, value=1.0, queries=3)
 
 
 def test_of_a_querys_candidates_four_times_the_depth_are_scored_unless_told():
@@ -323,18 +325,10 @@ def test_of_a_querys_candidates_four_times_the_depth_are_scored_unless_told():
 def test_what_was_searched_is_told():
     problem, _, _ = random_problem(2)
     exact = search(problem, SearchSettings("exact", None, 7), CPU)
-    assert exact.index == {
-        "kind": "exact",
-        "depth": 10,
-        "factory": None,
-        "nprobe": None,
-        "candidates_per_token": None,
-        "max_candidates": None,
-        "candidate_recall": None,
-    }
+    assert exact.index == IndexFacts(kind="exact", depth=10)
     assert exact.index_bytes == 0
     inverted = search(problem, SearchSettings("IVF4,Flat", 2, 7), CPU).index
-    assert (inverted["kind"], inverted["factory"], inverted["nprobe"], inverted["candidates_per_token"]) == (
+    assert (inverted.kind, inverted.factory, inverted.nprobe, inverted.candidates_per_token) == (
         "faiss",
         "IVF4,Flat",
         2,
@@ -455,4 +449,4 @@ def test_a_cap_that_nothing_reaches_changes_nothing():
     free = as_pairs(faiss_search(problem, index, candidates_per_token=5))
     assert as_pairs(faiss_search(problem, index, candidates_per_token=5, max_candidates=60)) == free
     told = search(problem, SearchSettings("Flat", None, 5, 60), CPU).index
-    assert told["max_candidates"] == 60
+    assert told.max_candidates == 60

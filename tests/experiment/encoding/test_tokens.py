@@ -257,7 +257,7 @@ def test_a_store_cut_off_by_a_kill_is_completed_with_the_same_bytes(tmp_path, mo
 
 def test_vectors_beyond_half_precision_are_refused_and_fit_in_float32():
     model = FakeModel(scale=1e5)
-    with pytest.raises(ProjheadsError, match="does not fit float16"):
+    with pytest.raises(ProjheadsError, match="overflows float16"):
         encode_tokens(model, TEXTS, is_query=False, project=False)
     assert encode_tokens(model, TEXTS, is_query=False, project=False, dtype="float32").vectors.max() > 65504
 

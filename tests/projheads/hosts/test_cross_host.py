@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,13 @@ import pytest
 import torch
 
 from projheads import ProjheadsError, build_head
-from projheads.export import export_checkpoint, fold_checkpoint
+from projheads.export import export_model, fold_model
 from projheads.hosts import available_hosts, load_host
 from projheads.hosts.base import EncodingSettings
-from projheads.hosts.layout import read_settings, written_by
+from projheads.hosts.model_folder import read_settings, written_by
 
 ROOT = Path(__file__).parents[3]
-SCRIPT = Path(__file__).with_name("encode_checkpoints.py")
+SCRIPT = Path(__file__).with_name("encode_models.py")
 GOLDEN = Path(__file__).with_name("golden")
 TEXTS = [
     "What is the capital of France?",
@@ -103,20 +104,19 @@ def test_a_checkpoint_as_the_other_host_writes_it_gives_the_same_embeddings(host
 def test_auto_takes_the_host_that_wrote_the_checkpoint(host, backbone, tmp_path, monkeypatch):
     make(host, backbone, tmp_path / "model", SETTINGS["default"])
     writer = written_by(tmp_path / "model")
-    assert load_host("auto", checkpoint=tmp_path / "model") is host
+    assert load_host("auto", model_folder=tmp_path / "model") is host
     monkeypatch.setattr("projheads.hosts.available_hosts", lambda: ["sentence-transformers", "pylate"])
-    taken = []
-    monkeypatch.setattr("projheads.hosts.importlib.import_module", lambda name: taken.append(name))
-    load_host("auto", checkpoint=tmp_path / "model")
-    assert taken == [f"projheads.hosts.{writer.replace('-', '_')}"]
-    load_host("auto", checkpoint=backbone)
-    assert taken[1:] == ["projheads.hosts.sentence_transformers"], "files that name no host are for the first of them"
+    for module in ("pylate", "sentence_transformers"):
+        monkeypatch.setitem(sys.modules, f"projheads.hosts.{module}", module)
+        monkeypatch.setattr(f"projheads.hosts.{module}", module, raising=False)
+    assert load_host("auto", model_folder=tmp_path / "model") == writer.replace("-", "_")
+    assert load_host("auto", model_folder=backbone) == "sentence_transformers", "the first one for unknown writers"
 
 
 @pytest.mark.parametrize(
     "change, said",
     [
-        ({"prompts": {"query": "query: ", "document": ""}}, 'has the prompt "query: ", which is no single token'),
+        ({"prompts": {"query": "query: ", "document": ""}}, 'has the prompt "query: ", which is not a single token'),
         ({"prompts": {"query": "", "code": ""}}, "has a prompt that is not for queries or documents"),
     ],
 )
@@ -148,8 +148,8 @@ def there(tmp_path_factory, backbone, byte_backbone):
         models[case] = make(host, backbone, folder / case, settings)
     models["bytes"] = make(host, byte_backbone, folder / "bytes", SETTINGS["default"])
     linear = make(host, backbone, folder / "linear", SETTINGS["default"], spec="lateon")
-    fold_checkpoint(str(folder / "linear"), folder / "folded")
-    export_checkpoint(str(folder / "default"), folder / "chain", to="dense-chain")
+    fold_model(str(folder / "linear"), folder / "folded")
+    export_model(str(folder / "default"), folder / "chain", to="dense-chain")
     models |= {"folded": linear, "chain": models["default"]}
     job = {"texts": [*TEXTS, *PADDED], "checkpoints": [str(folder / case) for case in models]}
     (folder / "job.json").write_text(json.dumps(job))

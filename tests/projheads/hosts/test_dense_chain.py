@@ -143,8 +143,8 @@ def dense_of(host, in_features, out_features, bias, activation, residual):
 
 def test_chains_without_a_head_are_refused(host):
     for activation in (nn.ELU(), nn.GELU(approximate="tanh")):
-        with pytest.raises(ProjheadsError, match="has no head of its kind"):
+        with pytest.raises(ProjheadsError, match="no head has a Dense layer with the activation"):
             host.from_dense_chain([dense_of(host, 12, 8, False, activation, False)])
     for nothing in ([], [nn.Linear(2, 2)]):
-        with pytest.raises(ProjheadsError, match="needs one Dense module or more"):
+        with pytest.raises(ProjheadsError, match="must consist of one or more Dense modules"):
             from_dense_chain(nothing)

@@ -6,9 +6,8 @@ import pytest
 
 from projheads.build import build_head
 from projheads.errors import ProjheadsError
-from projheads.hosts import detect
+from projheads.hosts import detect_host
 from projheads.hosts.base import EncodingSettings
-from projheads.hosts.detect import detect_host
 
 
 def checkpoint(folder, types=None, **files):
@@ -22,7 +21,7 @@ def checkpoint(folder, types=None, **files):
 
 @pytest.fixture
 def both(monkeypatch):
-    monkeypatch.setattr(detect, "available_hosts", lambda: ["pylate", "sentence-transformers"])
+    monkeypatch.setattr("projheads.hosts.available_hosts", lambda: ["pylate", "sentence-transformers"])
 
 
 @pytest.mark.usefixtures("both")
@@ -60,7 +59,7 @@ def test_a_checkpoint_that_a_host_wrote_is_told(host, backbone, tmp_path):
 
 
 def test_without_pylate_its_checkpoints_are_opened_by_sentence_transformers(tmp_path, monkeypatch):
-    monkeypatch.setattr(detect, "available_hosts", lambda: ["sentence-transformers"])
+    monkeypatch.setattr("projheads.hosts.available_hosts", lambda: ["sentence-transformers"])
     model = checkpoint(tmp_path / "model", ["sentence_transformers.models.Transformer", "pylate.models.Dense.Dense"])
     assert detect_host(model) == "sentence-transformers"
 
@@ -68,11 +67,15 @@ def test_without_pylate_its_checkpoints_are_opened_by_sentence_transformers(tmp_
 @pytest.mark.parametrize(
     "types, files, line",
     [
-        (["a.Transformer", "a.Pooling", "a.Normalize"], {}, "is a bi-encoder, with one vector a text"),
+        (["a.Transformer", "a.Pooling", "a.Normalize"], {}, "is a bi-encoder, with one vector per text"),
         (["a.Transformer", "a.Pooling", "a.Dense"], {"config_sentence_transformers": {}}, "is a bi-encoder"),
-        (["a.Transformer", "a.Dense"], {}, "is not known to be a multi-vector checkpoint (Transformer, Dense)"),
+        (
+            ["a.Transformer", "a.Dense"],
+            {},
+            "is not known to be multi-vector (Transformer, Dense); name its host with --host",
+        ),
         (None, {"config": {"architectures": ["BertModel"]}}, "is a bare backbone without a projection"),
-        (None, {}, "is no model"),
+        (None, {}, "has neither modules.json nor config"),
     ],
 )
 def test_what_is_none_is_one_clear_line(tmp_path, types, files, line):

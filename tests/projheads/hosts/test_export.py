@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from projheads import ProjheadsError, build_head
-from projheads.export import export_checkpoint, fold_checkpoint, swap_checkpoint
+from projheads.export import export_model, fold_model, swap_model
 from projheads.hosts.base import EncodingSettings
-from projheads.hosts.layout import read_head
+from projheads.hosts.model_folder import read_head
 
 TEXTS = ["What is the capital of France?", "a cat; a dog, a bird!", "", "the cat sat on the mat " * 12]
 SETTINGS = EncodingSettings(query_length=12, document_length=24)
@@ -41,7 +41,7 @@ def checkpoint(host, backbone, tmp_path):
 
 
 def plain(host, folder):
-    """Open a stock checkpoint with the host alone, which trusts nothing."""
+    """Open a stock model with the host alone, which trusts nothing."""
     if "pylate" in host.__name__:
         return host.open_plain(folder)
     from sentence_transformers import MultiVectorEncoder
@@ -69,7 +69,7 @@ def content(folder):
 def test_a_folded_checkpoint_is_stock_and_gives_the_same_embeddings(host, checkpoint, tmp_path, spec):
     folder, model = checkpoint(spec)
     before = content(folder)
-    made = fold_checkpoint(str(folder), tmp_path / "folded")
+    made = fold_model(str(folder), tmp_path / "folded")
     assert content(folder) == before
     assert_close(model, plain(host, tmp_path / "folded"), atol=1e-6)
     assert made.difference < 1e-6
@@ -84,7 +84,7 @@ def test_a_folded_checkpoint_is_stock_and_gives_the_same_embeddings(host, checkp
 @pytest.mark.parametrize("spec", CHAINS)
 def test_a_chain_of_the_hosts_own_layers_gives_the_same_bits(host, checkpoint, tmp_path, spec):
     folder, model = checkpoint(spec)
-    made = export_checkpoint(str(folder), tmp_path / "chain", to="dense-chain")
+    made = export_model(str(folder), tmp_path / "chain", to="dense-chain")
     assert_close(model, plain(host, tmp_path / "chain"), atol=0)
     assert made.difference == 0
     again = read_head(tmp_path / "chain").eval()
@@ -94,9 +94,9 @@ def test_a_chain_of_the_hosts_own_layers_gives_the_same_bits(host, checkpoint, t
 
 def test_a_folded_checkpoint_can_be_folded_swapped_and_trained_on(host, checkpoint, tmp_path):
     folder, model = checkpoint("lateon")
-    fold_checkpoint(str(folder), tmp_path / "folded")
-    fold_checkpoint(str(tmp_path / "folded"), tmp_path / "twice")
-    made = swap_checkpoint(str(tmp_path / "twice"), "upscaled(residual=true)", tmp_path / "swapped")
+    fold_model(str(folder), tmp_path / "folded")
+    fold_model(str(tmp_path / "folded"), tmp_path / "twice")
+    made = swap_model(str(tmp_path / "twice"), "upscaled(residual=true)", tmp_path / "swapped")
     assert made.difference < 1e-5
     swapped = host.load(str(tmp_path / "swapped"))
     assert str(swapped.head.spec) == "upscaled(residual=true)"
@@ -106,7 +106,7 @@ def test_a_folded_checkpoint_can_be_folded_swapped_and_trained_on(host, checkpoi
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_the_dtype_is_kept(checkpoint, tmp_path, dtype):
     folder, _ = checkpoint("lateon", dtype=dtype)
-    fold_checkpoint(str(folder), tmp_path / "folded")
+    fold_model(str(folder), tmp_path / "folded")
     assert load_file(tmp_path / "folded" / "1_Dense" / "model.safetensors")["linear.weight"].dtype == dtype
     ours, theirs = (load_file(path / "model.safetensors") for path in (folder, tmp_path / "folded"))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -121,26 +121,26 @@ def test_the_dtype_is_kept(checkpoint, tmp_path, dtype):
 )
 def test_a_head_that_is_not_linear_says_which_part_and_what_to_do(checkpoint, tmp_path, spec, said):
     folder, _ = checkpoint(spec)
-    for export in (fold_checkpoint, lambda model, out: export_checkpoint(model, out, to="stanford")):
+    for export in (fold_model, lambda model, out: export_model(model, out, to="stanford")):
         with pytest.raises(ProjheadsError) as error:
             export(str(folder), tmp_path / "out")
         assert said in str(error.value)
         assert "\n" not in str(error.value)
     if spec == "glu":
         with pytest.raises(ProjheadsError, match="is not a chain of Dense layers"):
-            export_checkpoint(str(folder), tmp_path / "out", to="dense-chain")
+            export_model(str(folder), tmp_path / "out", to="dense-chain")
     assert not (tmp_path / "out").exists()
 
 
 def test_what_is_there_is_not_written_over(checkpoint, tmp_path):
     folder, _ = checkpoint("linear")
     before = content(folder)
-    with pytest.raises(ProjheadsError, match="exists already"):
-        fold_checkpoint(str(folder), folder)
+    with pytest.raises(ProjheadsError, match="already exists"):
+        fold_model(str(folder), folder)
     assert content(folder) == before
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(ProjheadsError, match="exists already"):
-        fold_checkpoint(str(folder), tmp_path / "link")
+    with pytest.raises(ProjheadsError, match="already exists"):
+        fold_model(str(folder), tmp_path / "link")
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(checkpoint, tmp_path, monkeypatch):
@@ -154,26 +154,26 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(checkpoint, tmp_path, monkey
 
     for target, failing in (("projheads.export.stock.save_file", no_room), ("shutil.copyfile", no_room_to_copy)):
         monkeypatch.setattr(target, failing)
-        with pytest.raises(ProjheadsError, match="out: can not be written: No space left on device; nothing was left"):
-            fold_checkpoint(str(folder), tmp_path / "new" / "out")
+        with pytest.raises(ProjheadsError, match="out: cannot be written: No space left on device; nothing was left"):
+            fold_model(str(folder), tmp_path / "new" / "out")
         assert not list((tmp_path / "new").iterdir())
 
 
 def test_no_checkpoint_and_one_without_a_head_get_one_line(backbone, tmp_path):
-    for folder, said in ((tmp_path / "none", "no such folder"), (backbone, "has no modules.json")):
+    for folder, said in ((tmp_path / "none", "no such folder"), (backbone, "has no projection head")):
         with pytest.raises(ProjheadsError, match=said):
-            fold_checkpoint(str(folder), tmp_path / "out")
+            fold_model(str(folder), tmp_path / "out")
     with pytest.raises(ProjheadsError, match=r'unknown form "stanfort".*did you mean "stanford"'):
-        export_checkpoint(str(backbone), tmp_path / "out", to="stanfort")
+        export_model(str(backbone), tmp_path / "out", to="stanfort")
 
 
 def test_an_activation_that_a_checkpoint_names_is_never_imported(checkpoint, tmp_path):
     folder, _ = checkpoint("pylate_gelu")
-    export_checkpoint(str(folder), tmp_path / "chain", to="dense-chain")
+    export_model(str(folder), tmp_path / "chain", to="dense-chain")
     file = tmp_path / "chain" / "1_Dense" / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"activation_function": "os.abort"}))
-    with pytest.raises(ProjheadsError, match=r"the activation os\.abort has no head of its kind"):
-        fold_checkpoint(str(tmp_path / "chain"), tmp_path / "out")
+    with pytest.raises(ProjheadsError, match=r"names the class \"os\.abort\", whose code would run"):
+        fold_model(str(tmp_path / "chain"), tmp_path / "out")
 
 
 def test_what_only_sentence_transformers_can_do_keeps_its_layout(host, checkpoint, tmp_path):
@@ -184,11 +184,11 @@ def test_what_only_sentence_transformers_can_do_keeps_its_layout(host, checkpoin
     file = folder / "config_sentence_transformers.json"
     config = json.loads(file.read_text()) | {"prompts": {"query": "what is ", "document": ""}}
     file.write_text(json.dumps(config))
-    made = fold_checkpoint(str(folder), tmp_path / "folded")
+    made = fold_model(str(folder), tmp_path / "folded")
     assert made.opens_in == ["sentence-transformers"]
     assert_close(host.load(str(folder)), plain(host, tmp_path / "folded"), atol=1e-6)
-    with pytest.raises(ProjheadsError, match='has the prompt "what is ", which is no single token'):
-        export_checkpoint(str(folder), tmp_path / "stanford", to="stanford")
+    with pytest.raises(ProjheadsError, match='has the prompt "what is ", which is not a single token'):
+        export_model(str(folder), tmp_path / "stanford", to="stanford")
 
 
 def test_a_transformer_in_a_folder_of_its_own_stays_there(host, checkpoint, tmp_path):
@@ -200,7 +200,7 @@ def test_a_transformer_in_a_folder_of_its_own_stays_there(host, checkpoint, tmp_
     modules = json.loads((folder / "modules.json").read_text())
     modules[0]["path"] = "0_Transformer"
     (folder / "modules.json").write_text(json.dumps(modules))
-    fold_checkpoint(str(folder), tmp_path / "folded")
+    fold_model(str(folder), tmp_path / "folded")
     assert (tmp_path / "folded" / "0_Transformer" / "model.safetensors").is_file()
     assert_close(model, plain(host, tmp_path / "folded"), atol=1e-6)
 
@@ -214,7 +214,7 @@ def test_a_real_model_has_the_same_ndcg(host, tmp_path):
     settings = EncodingSettings(query_length=16, document_length=40)
     model = host.create("sentence-transformers/all-MiniLM-L6-v2", head, settings)
     model.save(tmp_path / "model")
-    fold_checkpoint(str(tmp_path / "model"), tmp_path / "folded")
+    fold_model(str(tmp_path / "model"), tmp_path / "folded")
     qrels = [ir_measures.Qrel(str(i), str(i), 1) for i in range(40)]
     scores, embeddings = [], []
     for each in (model, plain(host, tmp_path / "folded")):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from projheads import ProjheadsError, build_head
-from projheads.export import export_checkpoint
+from projheads.export import export_model
 from projheads.hosts.base import EncodingSettings
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -51,7 +51,7 @@ def test_onnxruntime_gives_the_hosts_embeddings(host, backbone, tmp_path, spec, 
     settings = EncodingSettings(query_length=12, document_length=24, attend_to_expansion_tokens=attended)
     model = host.create(str(backbone), build_head(spec, 32, 8), settings)
     model.save(tmp_path / "model")
-    made = export_checkpoint(str(tmp_path / "model"), tmp_path / "onnx", to="onnx")
+    made = export_model(str(tmp_path / "model"), tmp_path / "onnx", to="onnx")
     assert made.opens_in == ["onnxruntime"]
     runner = Runner(tmp_path / "onnx")
     for texts in (TEXTS, TEXTS[:1], [text[:9] for text in TEXTS] * 3):  # other batches, other lengths
@@ -69,7 +69,7 @@ def test_without_the_exporter_the_line_says_what_to_install(host, backbone, tmp_
     real = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else real(name))
     with pytest.raises(ProjheadsError, match=r"needs onnxscript; pip install 'projheads\[onnx\]'"):
-        export_checkpoint(str(tmp_path / "model"), tmp_path / "onnx", to="onnx")
+        export_model(str(tmp_path / "model"), tmp_path / "onnx", to="onnx")
     assert not (tmp_path / "onnx").exists()
 
 
@@ -80,7 +80,7 @@ def test_an_encoder_that_cannot_be_exported_is_one_line(host, backbone, tmp_path
         raise RuntimeError("no such operator\nand much more")
 
     monkeypatch.setattr(torch.onnx, "export", fails)
-    with pytest.raises(ProjheadsError, match="can not be exported to ONNX") as error:
-        export_checkpoint(str(tmp_path / "model"), tmp_path / "onnx", to="onnx")
+    with pytest.raises(ProjheadsError, match="cannot be exported to ONNX") as error:
+        export_model(str(tmp_path / "model"), tmp_path / "onnx", to="onnx")
     assert "\n" not in str(error.value)
     assert not (tmp_path / "onnx").exists()

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from projheads import ProjheadsError, build_head, fold
-from projheads.export import export_checkpoint
+from projheads.export import export_model
 from projheads.hosts.base import EncodingSettings
 
 TEXTS = ["What is the capital of France?", "a cat; a dog, a bird!", "the cat sat on the mat " * 12]
@@ -35,7 +35,7 @@ def test_colbert_ai_opens_it_with_the_same_embeddings(host, backbone, tmp_path, 
     monkeypatch.setattr(ColBERT, "loaded_extensions", True, raising=False)
     settings = EncodingSettings(query_length=12, document_length=24, attend_to_expansion_tokens=attended)
     model = make(host, backbone, tmp_path / "model", settings=settings)
-    made = export_checkpoint(str(tmp_path / "model"), tmp_path / "stanford", to="stanford")
+    made = export_model(str(tmp_path / "model"), tmp_path / "stanford", to="stanford")
     assert "colbert-ai" in made.opens_in
     path = str(tmp_path / "stanford")
     stanfords = Checkpoint(path, colbert_config=ColBERTConfig(checkpoint=path), verbose=0)
@@ -49,7 +49,7 @@ def test_colbert_ai_opens_it_with_the_same_embeddings(host, backbone, tmp_path, 
 
 def test_the_hosts_open_it_too(host, backbone, tmp_path):
     model = make(host, backbone, tmp_path / "model")
-    export_checkpoint(str(tmp_path / "model"), tmp_path / "stanford", to="stanford")
+    export_model(str(tmp_path / "model"), tmp_path / "stanford", to="stanford")
     again = host.load(str(tmp_path / "stanford"))
     for is_query in (True, False):
         for a, b in zip(model.encode(TEXTS, is_query=is_query), again.encode(TEXTS, is_query=is_query), strict=True):
@@ -58,7 +58,7 @@ def test_the_hosts_open_it_too(host, backbone, tmp_path):
 
 def test_the_files_are_those_of_the_layout(host, backbone, tmp_path):
     model = make(host, backbone, tmp_path / "model")
-    export_checkpoint(str(tmp_path / "model"), tmp_path / "stanford", to="stanford")
+    export_model(str(tmp_path / "model"), tmp_path / "stanford", to="stanford")
     weights = load_file(tmp_path / "stanford" / "model.safetensors")
     assert torch.equal(weights.pop("linear.weight"), fold(model.head).weight)
     assert all(name.startswith("bert.") for name in weights)
@@ -67,8 +67,8 @@ def test_the_files_are_those_of_the_layout(host, backbone, tmp_path):
     assert (metadata["query_token_id"], metadata["query_maxlen"], metadata["doc_maxlen"]) == ("[Q] ", 12, 24)
     assert metadata["mask_punctuation"] is True
     assert not (tmp_path / "stanford" / "modules.json").exists()
-    with pytest.raises(ProjheadsError, match="is in Stanford's layout, whose head is one matrix already"):
-        export_checkpoint(str(tmp_path / "stanford"), tmp_path / "again", to="stanford")
+    with pytest.raises(ProjheadsError, match="is in Stanford's layout, where the head already is one matrix"):
+        export_model(str(tmp_path / "stanford"), tmp_path / "again", to="stanford")
 
 
 @pytest.mark.parametrize(
@@ -83,5 +83,5 @@ def test_the_files_are_those_of_the_layout(host, backbone, tmp_path):
 def test_what_the_layout_has_no_place_for_is_refused(host, backbone, tmp_path, spec, settings, said):
     make(host, backbone, tmp_path / "model", spec, settings)
     with pytest.raises(ProjheadsError, match=f"Stanford's layout has no place for .*{said}"):
-        export_checkpoint(str(tmp_path / "model"), tmp_path / "stanford", to="stanford")
+        export_model(str(tmp_path / "model"), tmp_path / "stanford", to="stanford")
     assert not (tmp_path / "stanford").exists()

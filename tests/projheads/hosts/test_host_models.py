@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from projheads import HeadSpec, ProjheadsError, build_head, list_heads, list_presets
+from projheads.export import export_model, fold_model, swap_model
 from projheads.hosts.base import EncodingSettings
 
 TEXTS = [
@@ -159,28 +160,64 @@ def test_weights_that_a_backbone_lacks_come_from_the_seed(host, backbone, tmp_pa
     assert torch.equal(*pooler)
 
 
-def test_of_the_hosts_reports_only_missing_weights_are_shown(host, backbone, tmp_path):
+def test_weights_of_other_heads_and_a_lacking_pooler_are_nobodys_business(host, backbone, tmp_path):
     from transformers import BertModel
     from transformers.utils import logging as transformers_logging
 
-    for name in ("complete", "lacking"):
-        shutil.copytree(backbone, tmp_path / name)
-    BertModel.from_pretrained(backbone, add_pooling_layer=False).save_pretrained(tmp_path / "lacking")
-    weights = load_file(tmp_path / "complete" / "model.safetensors")
-    save_file(weights | {"unexpected": torch.ones(1)}, tmp_path / "complete" / "model.safetensors", {"format": "pt"})
-
+    shutil.copytree(backbone, tmp_path / "model")
+    BertModel.from_pretrained(backbone, add_pooling_layer=False).save_pretrained(tmp_path / "model")
+    change_weights(
+        tmp_path / "model", {"cls.predictions.bias": torch.ones(1), "embeddings.position_ids": torch.ones(1)}
+    )
     shown = []
     handler = logging.Handler()
     handler.emit = lambda record: shown.append(record.getMessage())
     logging.getLogger("transformers").addHandler(handler)
     try:
-        make(host, tmp_path / "complete")
-        assert shown == []
-        make(host, tmp_path / "lacking")
-        assert any("pooler.dense.weight" in line for line in shown)
+        make(host, tmp_path / "model")
     finally:
         logging.getLogger("transformers").removeHandler(handler)
+    assert shown == []
     assert transformers_logging.is_progress_bar_enabled()
+
+
+LAYER = "encoder.layer.1.attention.self.query"
+INCOMPLETE = {
+    "missing": ({f"{LAYER}.bias": None}, f"lacks the weights {LAYER}.bias"),
+    "unexpected": ({f"{LAYER}.scale": torch.ones(1)}, f"does not know the weights {LAYER}.scale"),
+    "unmerged LoRA": ({f"{LAYER}.lora_A.default.weight": torch.ones(2, 32)}, "holds an unmerged adapter (LoRA)"),
+}
+
+
+def change_weights(folder, changes):
+    weights = load_file(folder / "model.safetensors") | changes
+    kept = {name: tensor for name, tensor in weights.items() if tensor is not None}
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+
+
+@pytest.mark.parametrize("what", INCOMPLETE)
+def test_a_model_that_lacks_weights_opens_nowhere(host, backbone, tmp_path, what):
+    changes, said = INCOMPLETE[what]
+    shutil.copytree(backbone, tmp_path / "backbone")
+    change_weights(tmp_path / "backbone", changes)
+    make(host, backbone).save(tmp_path / "model")
+    change_weights(tmp_path / "model", changes)
+    model, out = str(tmp_path / "model"), tmp_path / "out"
+    paths = {
+        "create": lambda: make(host, tmp_path / "backbone"),
+        "load": lambda: host.load(model),
+        "swap": lambda: swap_model(model, "linear", out),
+        "onnx": lambda: export_model(model, out, to="onnx"),
+        "stanford": lambda: export_model(model, out, to="stanford"),
+    }
+    if what == "unmerged LoRA":  # fold copies the encoder's files and opens none
+        paths["fold"] = lambda: fold_model(model, out)
+    for name, opens in paths.items():
+        with pytest.raises(ProjheadsError) as error:
+            opens()
+        assert said in str(error.value), name
+        assert "\n" not in str(error.value)
+    assert not out.exists()
 
 
 def test_a_sentence_transformers_folder_gives_its_transformer_alone(host, backbone, pooled_backbone):
@@ -294,7 +331,7 @@ def test_folders_that_are_none_get_one_line(host, backbone, tmp_path, what):
 
 def test_a_backbone_is_no_checkpoint(host, backbone, pooled_backbone):
     for folder in (backbone, pooled_backbone):
-        with pytest.raises(ProjheadsError, match="has no projection head; make a model of it with create"):
+        with pytest.raises(ProjheadsError, match="has no projection head; build a model from it with create"):
             host.load(str(folder))
 
 

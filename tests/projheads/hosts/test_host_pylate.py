@@ -119,6 +119,7 @@ def test_a_checkpoint_in_stanfords_layout_opens(backbone, tmp_path):
     weights = {f"bert.{name}": tensor for name, tensor in load_file(backbone / "model.safetensors").items()}
     weights["linear.weight"] = torch.randn(8, 32)
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "artifact.metadata").write_text('{"query_maxlen": 32, "doc_maxlen": 24}')
     model = host.load(str(tmp_path))
     assert torch.equal(model.head[0].module.linear.weight, weights["linear.weight"])
     assert model.encode(TEXTS, is_query=True)[0].shape == (32, 8)
@@ -137,7 +138,7 @@ def test_a_module_that_lies_outside_is_refused_before_it_is_read(backbone, tmp_p
     (tmp_path / "model" / "1_Projection").rename(tmp_path / "elsewhere")
     text = (tmp_path / "model" / "modules.json").read_text().replace("1_Projection", "../elsewhere")
     (tmp_path / "model" / "modules.json").write_text(text)
-    with pytest.raises(ProjheadsError, match="leads out of the checkpoint"):
+    with pytest.raises(ProjheadsError, match="leads out of the model folder"):
         host.load(str(tmp_path / "model"))
 
 
@@ -145,7 +146,7 @@ def test_another_hosts_model_is_refused(backbone):
     class Other:
         host, native = "sentence-transformers", nn.Linear(1, 1)
 
-    with pytest.raises(ProjheadsError, match='the model is of the host "sentence-transformers"'):
+    with pytest.raises(ProjheadsError, match='the model belongs to the host "sentence-transformers"'):
         host.replace_head(Other(), build_head("linear", 32, 8))
 
 

@@ -88,7 +88,7 @@ def test_another_hosts_model_is_refused():
     class Other:
         host, native = "pylate", nn.Linear(1, 1)
 
-    with pytest.raises(ProjheadsError, match='the model is of the host "pylate"'):
+    with pytest.raises(ProjheadsError, match='the model belongs to the host "pylate"'):
         host.replace_head(Other(), build_head("linear", 32, 8))
 
 

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from projheads import ProjheadsError, build_head
 from projheads.hosts.base import EncodingSettings
-from projheads.hosts.layout import projections
+from projheads.hosts.model_folder import projections
 
 
 def configured(**changes):
@@ -47,7 +47,7 @@ TAMPERED = {
     "extra key": (configured(code="import os"), "must have exactly"),
     "NaN": (weighted(lambda w: w["linear.weight"].fill_(float("nan"))), "values that are not finite"),
     "huge width": (configured(out_features=10**13), "linear needs (10000000000000, 32)"),
-    "link": (linked, "is a link that leads out of the checkpoint"),
+    "link": (linked, "is a link that leads out of the model folder"),
     "pickle": (pickled, "weights are read from safetensors only, never from a pickle"),
     "pickle by the name of safetensors": (
         lambda head: (head / "model.safetensors").write_bytes(pickle.dumps({"a": 1})),
@@ -85,5 +85,5 @@ def test_a_head_outside_the_checkpoint_is_refused(host, folder, how):
         (folder / "modules.json").write_text(text.replace(entry.path, "../elsewhere"))
     else:
         (folder / entry.path).symlink_to(folder.parent / "elsewhere")
-    with pytest.raises(ProjheadsError, match="leads out of the checkpoint"):
+    with pytest.raises(ProjheadsError, match="leads out of the model folder"):
         host.load(str(folder))

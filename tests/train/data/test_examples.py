@@ -44,8 +44,35 @@ def test_a_part_of_the_pairs(config):
 
 
 def test_too_few_pairs_for_a_batch(config):
-    with pytest.raises(ProjheadsError, match=r"leaves [67] training examples, fewer than train.batch_size=8"):
+    with pytest.raises(
+        ProjheadsError, match=r"leaves [67] training examples, too few for one step of train.batch_size=8;"
+    ):
         load_training_data(config("train.max_pairs=8", "train.validation_pairs=1"))
+
+
+def test_too_few_pairs_for_the_accumulated_batches_of_a_step(config):
+    words = r"leaves 50 training examples, too few for one step of train.batch_size=8 x train.gradient_accumulation=7;"
+    with pytest.raises(ProjheadsError, match=words):
+        load_training_data(config("train.gradient_accumulation=7"))
+    assert len(load_training_data(config("train.gradient_accumulation=6")).examples) == 50
+    # The sweep says so about its own points.
+    load_training_data(config("train.batch_size=64", "sweep={batch_size: [4, 8]}"))
+
+
+@pytest.mark.parametrize(
+    ("document", "query", "judged"),
+    [
+        (Document("d0", "", "text"), "question", {"d1": 1}),
+        (Document("d0", "", "text"), "question", {"d0": 0}),
+        (Document("d0", "", "text"), "question", {"d0": -1}),
+        (Document("d0", "", " "), "question", {"d0": 1}),
+        (Document("d0", "", "text"), " ", {"d0": 1}),
+    ],
+)
+def test_data_without_a_usable_pair_is_one_line(config, tmp_path, document, query, judged):
+    write_beir_folder(tmp_path / "none", [document], {"q0": query}, {"train": {"q0": judged}})
+    with pytest.raises(ProjheadsError, match=r"none.* has no usable pairs: no judgement above grade 0"):
+        load_training_data(config(f"train.data={tmp_path / 'none'}"))
 
 
 def test_the_other_query_of_a_document_is_no_negative(config):

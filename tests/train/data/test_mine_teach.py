@@ -16,8 +16,8 @@ from experiment.collections import Document, open_collection, write_beir_folder
 from experiment.console.command import run_command
 from experiment.console.progress import Progress
 from projheads.errors import ProjheadsError
-from train import teach as teach_module
 from train.__main__ import main
+from train.data import teach as teach_module
 from train.data.teach import teach
 from train.data.teacher import kind_of_teacher, open_teacher
 from train.data.tuples_file import read_about, read_tuples
@@ -86,8 +86,8 @@ def test_negatives_are_the_best_that_are_neither_relevant_nor_copies(collection,
     assert header["about"]["ranks"] == [1, 100]
     assert header["about"]["collection"] == opened.hash
     told = capsys.readouterr().out
-    assert "4 tuples of a positive and 2 negatives, taken from BM25 ranks 1 to 100" in told
-    assert "1 pairs have fewer negatives" in told
+    assert "4 tuples of a positive and 2 negatives from BM25 ranks 1 to 100" in told
+    assert "1 pairs with fewer negatives" in told
     read_tuples(out, n_ways=None, collection=opened)
 
 
@@ -97,6 +97,9 @@ def test_ranks_are_kept_to_and_the_same_command_gives_the_same_bytes(collection,
     for path in out:
         main(["mine", "--source", str(collection), "--out", str(path), *options])
     assert out[0].read_bytes() == out[1].read_bytes()
+    stamp = out[0].stat().st_mtime_ns
+    main(["mine", "--source", str(collection), "--out", str(out[0]), *options])
+    assert out[0].stat().st_mtime_ns == stamp
     ranks = [rank for row in read(out[0])[1:] for rank in row["ranks"][1:]]
     assert ranks
     assert all(3 <= rank <= 6 for rank in ranks)
@@ -106,14 +109,14 @@ def test_ranks_are_kept_to_and_the_same_command_gives_the_same_bytes(collection,
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["mine", "--out", "o.jsonl"], "give an experiment's YAML or --source"),
+        (["mine", "--out", "o.jsonl"], "give either an experiment's YAML file or --source"),
         (["mine", "--source", "pydoc", "--out", "o.jsonl"], 'did you mean "pydocs"'),
-        (["mine", "--source", "pydocs", "--out", "o.txt"], "ends in .jsonl"),
+        (["mine", "--source", "pydocs", "--out", "o.txt"], "must end in .jsonl"),
         (
             ["mine", "--source", "pydocs", "--out", "o.jsonl", "--to-rank", "5"],
-            "ranks 1 to 5 cannot give --negatives 7",
+            "--negatives 7 do not fit into ranks 1 to 5",
         ),
-        (["teach", "none.jsonl", "--model", "{model}", "--out", "o.jsonl"], "none.jsonl: there is no such file"),
+        (["teach", "none.jsonl", "--model", "{model}", "--out", "o.jsonl"], "none.jsonl: no such file"),
         (["teach", "none.jsonl", "--model", "./none", "--out", "o.jsonl"], "no such folder"),
     ],
 )
@@ -259,6 +262,54 @@ def test_mined_then_taught_keeps_how_it_was_made(collection, backbone, tmp_path,
     ]
 
 
+def test_no_file_is_overwritten_unless_it_is_forced(collection, backbone, tuples, tmp_path, capsys):
+    mined, taught = tmp_path / "m.jsonl", tmp_path / "t.jsonl"
+    mining = ["mine", "--source", str(collection), "--out"]
+    teaching = ["teach", str(tuples), "--model", str(backbone), "--device", "cpu", "--out"]
+    main([*mining, str(mined), "--negatives", "2"])
+    main([*teaching, str(taught)])
+    other = tmp_path / "other.jsonl"
+    other.write_text(tuples.read_text().replace("where", "when"))
+    before = {path: path.read_bytes() for path in (*tmp_path.glob("*.jsonl"), *collection.glob("*.jsonl"))}
+    assert len(before) == 6
+    capsys.readouterr()
+    for command in (
+        [*mining, str(collection / "corpus.jsonl"), "--negatives", "2"],
+        [*mining, str(tuples), "--negatives", "2"],
+        [*mining, str(mined), "--negatives", "1"],
+        [*mining, str(taught), "--negatives", "2", "--dry-run"],
+        [*teaching, str(tuples)],
+        [*teaching, str(mined)],
+        ["teach", str(other), *teaching[2:], str(taught)],
+    ):
+        assert run_command(main, command) == 2, command
+        assert "exists and is not the result of this command; add --force" in capsys.readouterr().err
+    (tmp_path / "folder.jsonl").mkdir()
+    assert run_command(main, [*mining, str(tmp_path / "folder.jsonl"), "--negatives", "2"]) == 2
+    assert {path: path.read_bytes() for path in before} == before
+    assert run_command(main, [*teaching, str(taught)]) == 0
+    assert "already complete" in capsys.readouterr().out
+    assert run_command(main, [*mining, str(mined), "--negatives", "1", "--force"]) == 0
+    assert read_about(mined)["negatives"] == 1
+
+
+def test_nothing_to_mine_is_one_line_and_no_file(collection, tmp_path, capsys):
+    out = tmp_path / "m.jsonl"
+    command = ["mine", "--source", str(collection), "--out", str(out), "--negatives", "50"]
+    assert run_command(main, command) == 2
+    told = capsys.readouterr().err
+    assert "no tuples to write; 5 pairs have fewer than 50 negatives in BM25 ranks 1 to 100" in told
+    assert told.count("\n") == 1
+    assert not list(tmp_path.glob("*.jsonl"))
+
+
+def test_without_arguments_the_usage_is_printed(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: python -m train")
+
+
 def test_what_is_no_teacher(tmp_path, cross_encoder):
     from transformers import AutoConfig, AutoTokenizer, BertForSequenceClassification
 
@@ -270,5 +321,5 @@ def test_what_is_no_teacher(tmp_path, cross_encoder):
         open_teacher(str(tmp_path / "two"), device="cpu", batch_size=2)
     (tmp_path / "late").mkdir()
     (tmp_path / "late" / "config_sentence_transformers.json").write_text('{"model_type": "ColBERT"}')
-    with pytest.raises(ProjheadsError, match="is a ColBERT; a teacher is a CrossEncoder or a bi-encoder"):
+    with pytest.raises(ProjheadsError, match="is a ColBERT; a teacher must be a CrossEncoder or a bi-encoder"):
         kind_of_teacher(str(tmp_path / "late"))

@@ -88,22 +88,22 @@ THREE = {"query": "q", "documents": ["a", "b", "c"]}
 @pytest.mark.parametrize(
     ("rows", "n_ways", "line"),
     [
-        ([TWO, "{broken"], None, "line 2: broken JSON: "),
+        ([TWO, "{broken"], None, "line 2: invalid JSON: "),
         ([TWO, "[1]"], None, "line 2: [1] is not a JSON object"),
         ([TWO, {"query": "q"}], None, "line 2: a tuple has "),
-        ([TWO, {"query": "q", "documents": "a"}], None, 'line 2: its documents are "a"; they must be a list'),
-        ([TWO, {"query": 3, "documents": ["a", "b"]}], None, "line 2: 3 stands for a query or a document"),
-        ([TWO, {"query": "q", "documents": ["a"]}], None, "line 2: it has 1 document, and line 1 has 2"),
-        ([TWO, THREE], None, "line 2: it has 3 documents and line 1 has 2; set n_ways"),
-        ([THREE, TWO], 3, "line 2: it has 2 documents, and n_ways is 3"),
-        ([{"query": "q", "documents": ["a"]}], None, "line 1: it has 1 document, and a tuple has at least 2"),
-        ([TWO | {"scores": [1, 2]}, TWO], None, "line 2: some rows have scores and others have none"),
-        ([TWO | {"scores": [1]}], None, "line 1: it has 2 documents and 1 scores"),
-        ([TWO | {"scores": [1, None]}], None, 'line 1: its "scores" are not a list of finite numbers'),
-        ([TWO | {"scores": [1, float("nan")]}], None, 'line 1: its "scores" are not a list of finite numbers'),
-        ([TWO, {"query_id": "q", "document_ids": ["a", "b"]}], None, "line 2: ids and texts in one file"),
-        ([{"query_id": "q0", "document_ids": ["d0", "d1"]}], None, "line 1: it holds ids; name the collection"),
-        ([{"about": {}}], None, "it holds no tuple"),
+        ([TWO, {"query": "q", "documents": "a"}], None, 'line 2: the documents are "a"; they must be a list'),
+        ([TWO, {"query": 3, "documents": ["a", "b"]}], None, "line 2: 3 is not a query or document"),
+        ([TWO, {"query": "q", "documents": ["a"]}], None, "line 2: has 1 document, but line 1 has 2"),
+        ([TWO, THREE], None, "line 2: has 3 documents, but line 1 has 2; set n_ways"),
+        ([THREE, TWO], 3, "line 2: has 2 documents, but n_ways is 3"),
+        ([{"query": "q", "documents": ["a"]}], None, "line 1: has 1 document, but a tuple needs at least 2"),
+        ([TWO | {"scores": [1, 2]}, TWO], None, "line 2: some rows have scores and others do not"),
+        ([TWO | {"scores": [1]}], None, "line 1: has 2 documents but 1 scores"),
+        ([TWO | {"scores": [1, None]}], None, 'line 1: "scores" is not a list of finite numbers'),
+        ([TWO | {"scores": [1, float("nan")]}], None, 'line 1: "scores" is not a list of finite numbers'),
+        ([TWO, {"query_id": "q", "document_ids": ["a", "b"]}], None, "line 2: has ids, but line 1 has texts"),
+        ([{"query_id": "q0", "document_ids": ["d0", "d1"]}], None, "line 1: has ids; name their collection"),
+        ([{"about": {}}], None, "holds no tuples"),
     ],
 )
 def test_a_bad_line_is_told_with_its_place(tmp_path, rows, n_ways, line):
@@ -132,7 +132,7 @@ def test_an_id_that_the_collection_does_not_have(tmp_path, collection, row, line
 
 def test_ids_of_another_state_of_the_collection_are_refused(tmp_path, collection):
     rows = [{"about": {"collection": "0"}}, {"query_id": "q0", "document_ids": ["d0", "d1"]}]
-    with pytest.raises(ProjheadsError, match="made from another state of set"):
+    with pytest.raises(ProjheadsError, match="made from a different version of set"):
         read_tuples(
             jsonl(tmp_path / "t.jsonl", *rows), n_ways=None, collection=open_collection(str(collection), split="train")
         )
@@ -194,13 +194,13 @@ ANOTHER = [ROWS[0], {**ROWS[1], "document_ids": ["1", "9", "0"]}]
 @pytest.mark.parametrize(
     ("changed", "n_ways", "line"),
     [
-        ({"train": FEWER}, None, "row 2: it has 1 documents, and row 1"),
-        ({}, 4, "row 1: it has 3 documents, and n_ways is 4"),
+        ({"train": FEWER}, None, "row 2: has 1 documents, but row 1"),
+        ({}, 4, "row 1: has 3 documents, but n_ways is 4"),
         ({"train": ANOTHER}, None, 'row 2: the configuration "documents" has no "9"'),
         ({"queries": QUERIES[:2]}, None, 'row 1: the configuration "queries" has no "2"'),
-        ({"train": [ROWS[0], {**ROWS[1], "scores": [1.0]}]}, None, "row 2: it has another number of scores"),
+        ({"train": [ROWS[0], {**ROWS[1], "scores": [1.0]}]}, None, "row 2: has different numbers of scores"),
         ({"train": [ROWS[0], {**ROWS[1], "scores": [1.0, None, 0.5]}]}, None, "row 2: a score is missing"),
-        ({"documents": [{"id": "1", "text": "x"}]}, None, 'documents: wants "document_id" and "text"'),
+        ({"documents": [{"id": "1", "text": "x"}]}, None, 'documents: needs "document_id" and "text"'),
         ({"train": [{"query": "q", "else": "x"}]}, None, "row 1: a tuple has"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A checkpoint with another head: opened by a host, its head swapped, and the whole saved anew."""
+"""Write a model with a different head: a host opens it, the head is swapped, and the result is saved."""
 
 import copy
 from collections.abc import Sequence
@@ -11,35 +11,45 @@ from projheads.errors import ProjheadsError
 from projheads.export.folder import new_folder
 from projheads.export.result import Exported, describe
 from projheads.hosts import load_host
-from projheads.hosts.backbone import resolve_backbone
-from projheads.hosts.base import HostModel
+from projheads.hosts.base import DEFAULT_OPTIONS, HostModel, OpenOptions
+from projheads.hosts.opening import find_model
+from projheads.hosts.trust import check_links
 from projheads.spec import HeadSpec
 from projheads.swap import swap_head
 
-__all__ = ["read_texts", "swap_checkpoint"]
+__all__ = ["read_texts", "swap_model"]
 
 _BATCH = 32
 
 
-def swap_checkpoint(
-    model: str, spec: HeadSpec | str, out: Path, *, init: str = "preserve", seed: int = 0, texts: Sequence[str] = ()
+def swap_model(
+    model: str,
+    spec: HeadSpec | str,
+    out: Path,
+    options: OpenOptions = DEFAULT_OPTIONS,
+    *,
+    init: str = "preserve",
+    seed: int = 0,
+    texts: Sequence[str] = (),
 ) -> Exported:
-    """Write a checkpoint with another head on the same backbone.
+    """Write a model with a different head on the same backbone.
 
     Args:
-        model: A checkpoint of PyLate or sentence-transformers: a folder or a hub name. It is only read.
+        model: A model of PyLate, sentence-transformers or Stanford's layout: a folder or a hub name. It is only read.
         spec: The new head.
-        out: The folder to write; it is written whole or not at all.
-        init: How its first weights are made; ``preserve`` keeps the embeddings.
-        seed: What is drawn, is drawn from it.
-        texts: Documents, whose token states the initialisations that look at data get.
+        out: The folder to write. It is complete or not there at all.
+        options: How the model may be found and opened.
+        init: How its weights are initialised; ``preserve`` keeps the embeddings.
+        seed: Seed of what is drawn.
+        texts: Documents whose token states are passed to the initialisations that use data.
 
     Raises:
-        ProjheadsError: If the checkpoint can not be opened, the head does not allow the initialisation, or ``out``
-            exists or can not be written.
+        ProjheadsError: If the model cannot be opened, the head does not allow the initialisation, or ``out`` exists or
+            cannot be written.
     """
-    folder = resolve_backbone(model)
-    opened: HostModel = load_host("auto", checkpoint=folder).load(str(folder))
+    folder = find_model(model, options)
+    check_links(folder)
+    opened = load_host("auto", model_folder=folder).load(str(folder), options)
     before, host = copy.deepcopy(opened.head), opened.host
     sample = _token_states(opened, texts) if texts else None
     generator = torch.Generator().manual_seed(seed)
@@ -52,17 +62,17 @@ def swap_checkpoint(
 
 
 def read_texts(file: Path) -> list[str]:
-    """Read texts, one a line.
+    """Read texts, one per line.
 
     Raises:
-        ProjheadsError: If there is no such file, or no text in it.
+        ProjheadsError: If the file cannot be read or holds no text.
     """
     try:
         texts = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise ProjheadsError(f"{file}: can not be read ({error})") from error
+        raise ProjheadsError(f"{file}: cannot be read ({error})") from error
     if not texts:
-        raise ProjheadsError(f"{file}: holds no text; write one a line")
+        raise ProjheadsError(f"{file}: holds no text; write one per line")
     return texts
 
 

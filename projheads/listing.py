@@ -1,4 +1,4 @@
-"""What a command prints for people: lines and tables, by rich on a terminal that has it, else as plain text."""
+"""Human-readable command output: lines and tables, rendered by rich on a terminal if installed, else as plain text."""
 
 import importlib.util
 import sys
@@ -11,11 +11,11 @@ __all__ = ["Block", "Table", "print_blocks"]
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under a title; cells are text.
+    """Rows of text cells under a title.
 
     Attributes:
         title: What the rows are.
-        rows: As many cells each; the first is the name of what the row is about.
+        rows: Rows of equal length; the first cell is the row's name.
     """
 
     title: str
@@ -26,11 +26,11 @@ Block: TypeAlias = str | Table
 
 
 def print_blocks(blocks: Sequence[Block], console: Any = None) -> None:
-    """Print lines and tables to the standard output.
+    """Print lines and tables to standard output.
 
     Args:
-        blocks: What is printed, in its order.
-        console: A rich console; None for one of its own where rich is installed and the output is a terminal.
+        blocks: The lines and tables, in order.
+        console: A rich console; None creates one if rich is installed and the output is a terminal.
     """
     if console is None and sys.stdout.isatty() and importlib.util.find_spec("rich") is not None:
         from rich.console import Console

@@ -3,24 +3,24 @@ import pytest
 
 from eval.report import write_report
 from eval.report.answer import notes
-from eval.report.load import load_experiment
+from eval.report.chosen import chosen_point, sweep_shares
+from eval.report.reading import load_experiment
 from eval.report.results import Trial
-from eval.report.sweep import chosen_point, sweep_shares
 from eval.report.table import build_leaderboard
-from tests.eval.report.factory import Plan, make_experiment, sweep_record
+from tests.eval.report.factory import Plan, make_experiment, sweep_record, trial_record
 
 SCORES = {0.0003: [0.40, 0.42, 0.38], 0.001: [0.50, 0.51, 0.49], 0.003: [0.45, 0.46, 0.44]}
 
 
 def trial(sweep, label="linear"):
-    return Trial({"label": label, "seed": 0, "status": "finished", "sweep": sweep}, [], {})
+    return Trial(trial_record(label, 0, 0, None, sweep), [], {})
 
 
 def test_the_chosen_rate_stands_in_the_table_and_its_choice_in_the_notes(tmp_path):
     board = build_leaderboard(load_experiment(make_experiment(tmp_path / "x", Plan(sweep=sweep_record(SCORES)))))
     assert {row.costs.chosen.text() for row in board.rows} == {"0.001"}
     text = " ".join(notes(board))
-    assert "trained at 3 points of the sweep and kept the best by nDCG@10 on 128 held-out pairs" in text
+    assert "trained at 3 points of the sweep, and the best by nDCG@10 on 128 held-out pairs was kept" in text
     assert "edge" not in text
 
 
@@ -28,7 +28,7 @@ def test_a_choice_at_the_edge_is_a_warning(tmp_path):
     sweep = sweep_record({0.001: [0.4, 0.4], 0.003: [0.5, 0.5]})
     board = build_leaderboard(load_experiment(make_experiment(tmp_path / "x", Plan(sweep=sweep))))
     assert board.baseline_row.costs.chosen.text() == "0.003 (edge of the grid)"
-    assert any("optimizer.head_lr=0.003 lies at the edge of the grid (0.001 to 0.003)" in note for note in notes(board))
+    assert any("optimizer.head_lr=0.003 is at the edge of the grid (0.001 to 0.003)" in note for note in notes(board))
     page = write_report(tmp_path / "x").read_text()
     assert "0.003 (edge of the grid)" in page
     assert "in the sweep's own score: nDCG@10 on 128 held-out pairs" in page
@@ -36,8 +36,7 @@ def test_a_choice_at_the_edge_is_a_warning(tmp_path):
 
 def test_other_keys_of_the_grid_are_named_and_failed_points_counted():
     sweep = sweep_record({0.001: [0.4, None], 0.003: [0.5, 0.5]})
-    sweep["chosen"]["temperature"] = 0.5
-    chosen = chosen_point([trial(sweep)])
+    chosen = chosen_point([trial(sweep.replace(chosen=sweep.chosen | {"temperature": 0.5}))])
     assert chosen.text() == "0.003 (edge of the grid), temperature=0.5"
     assert (chosen.points, chosen.failed) == (2, 1)
 

@@ -1,4 +1,4 @@
-"""What the sweep says: the chosen point of each variant, whether it lies at the edge of its grid, and what it moves."""
+"""What a sweep found: the chosen point of each variant, whether it is at the edge, and what moves the scores."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from eval.report.results import Trial
+from experiment.disk.records import SweepRecord
 
 __all__ = ["Chosen", "SweepShares", "chosen_point", "sweep_shares"]
 
@@ -18,10 +19,10 @@ class Chosen:
 
     Attributes:
         values: The chosen value of each key of the grid.
-        at_edge: The keys of which it is the smallest or the largest value, with these two.
+        at_edge: The keys whose chosen value is the smallest or largest, with both of these.
         points: Number of points that were tried.
         failed: Number of points at which a trial failed.
-        measure: What they were chosen by.
+        measure: What the point was chosen by.
     """
 
     values: Mapping[str, Any]
@@ -31,7 +32,7 @@ class Chosen:
     measure: str
 
     def text(self) -> str:
-        """Write the chosen values, the learning rate's without its name: ``0.001 (edge of the grid)``."""
+        """Return the chosen values as text, the learning rate without its name: ``0.001 (edge of the grid)``."""
         parts = []
         for key, value in self.values.items():
             name = "" if _is_rate(key) else f"{key.rpartition('.')[2]}="
@@ -42,10 +43,10 @@ class Chosen:
 
 @dataclass(frozen=True)
 class SweepShares:
-    """What moves a score of the sweep, each as a standard deviation; the scores are the sweep's own.
+    """What moves the scores that a sweep chooses by, each as a standard deviation.
 
     Attributes:
-        learning_rate: Between learning rates of one variant; None where the sweep varied none.
+        learning_rate: Between learning rates of one variant; None if the sweep did not vary it.
         seed: Between seeds of one variant at one point.
         measure: What was scored, on which split.
     """
@@ -56,31 +57,30 @@ class SweepShares:
 
 
 def chosen_point(trials: Sequence[Trial]) -> Chosen | None:
-    """Return the point that a variant's trials were trained at; None without a sweep."""
-    sweep = next((one.record["sweep"] for one in trials if one.record.get("sweep")), None)
-    if sweep is None or sweep.get("chosen") is None:
+    """Return the point of the sweep that a variant's trials were trained at; None without a sweep."""
+    sweep = next((one.record.sweep for one in trials if one.record.sweep), None)
+    if sweep is None or sweep.chosen is None:
         return None
-    grid = sweep["grid"]
     return Chosen(
-        values=dict(sweep["chosen"]),
-        at_edge={key: (min(grid[key]), max(grid[key])) for key in sweep.get("at_edge", [])},
-        points=len(sweep["points"]),
-        failed=sum(any(score is None for score in point["seeds"].values()) for point in sweep["points"]),
-        measure=str(sweep["measure"]),
+        values=sweep.chosen,
+        at_edge={key: (min(sweep.grid[key]), max(sweep.grid[key])) for key in sweep.at_edge},
+        points=len(sweep.points),
+        failed=sum(None in point.seeds.values() for point in sweep.points),
+        measure=sweep.measure,
     )
 
 
 def sweep_shares(trials: Sequence[Trial]) -> SweepShares | None:
-    """Estimate what the learning rate and the seed move, from the scores that the points were chosen by.
+    """Estimate how far the learning rate and the seed move a score, from the scores that the points were chosen by.
 
-    For each variant the scores form a table (learning rates, seeds), other keys of the grid averaged over. The
-    variance between its rows, less what the scatter over seeds gives their means, is the learning rate's; the mean
-    over the variants is taken. Seeds are paired, for seed n has the same data order at every point.
+    The scores of each variant form a table (learning rates, seeds), averaged over the other keys of the grid. The
+    learning rate's share is the variance between rows, less what the scatter over seeds adds to it; it is averaged
+    over variants. Seeds are paired, because seed n has the same data order at every point.
 
     Returns:
-        The shares, or None without a sweep that was scored with two seeds or more.
+        The shares, or None without a sweep that was scored with at least two seeds.
     """
-    sweeps = {trial.label: trial.record["sweep"] for trial in trials if trial.record.get("sweep")}
+    sweeps = {trial.label: sweep for trial in trials if (sweep := trial.record.sweep)}
     rates, seeds = [], []
     for sweep in sweeps.values():
         table = _table(sweep)
@@ -94,19 +94,19 @@ def sweep_shares(trials: Sequence[Trial]) -> SweepShares | None:
             rates.append(float(table.mean(axis=1).var(ddof=1)) - noise / columns)
     if not seeds:
         return None
-    measure = str(next(iter(sweeps.values()))["measure"])
+    measure = next(iter(sweeps.values())).measure
     rate = float(np.sqrt(max(0.0, float(np.mean(rates))))) if rates else None
     return SweepShares(rate, float(np.sqrt(np.mean(seeds))), measure)
 
 
-def _table(sweep: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.float64]] | None:
-    """Return the scores of learning rates and seeds; rows with a failed trial are left out."""
-    rate = next((key for key in sweep["grid"] if _is_rate(key)), None)
+def _table(sweep: SweepRecord) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """Return the scores (learning rates, seeds), without the points at which a trial failed."""
+    rate = next((key for key in sweep.grid if _is_rate(key)), "")
     rows: dict[str, list[list[float]]] = {}
-    for point in sweep["points"]:
-        scores = [point["seeds"][seed] for seed in sorted(point["seeds"], key=int)]
-        if len(scores) > 1 and None not in scores:
-            rows.setdefault(json.dumps(point["values"].get(rate)), []).append(scores)
+    for point in sweep.points:
+        scores = [score for seed in sorted(point.seeds, key=int) if (score := point.seeds[seed]) is not None]
+        if len(scores) == len(point.seeds) > 1:
+            rows.setdefault(json.dumps(point.values.get(rate)), []).append(scores)
     return np.array([np.mean(row, axis=0) for row in rows.values()]) if rows else None
 
 

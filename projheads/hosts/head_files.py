@@ -1,7 +1,7 @@
 """A head on disk, the same under every host: config.json with its name and options, model.safetensors with its weights.
 
-Neither file holds the path of a Python file or class, so a head file may be renamed or moved without breaking a
-checkpoint, and neither can run code when it is read.
+Neither file holds the path of a Python file or class, so a head file may be renamed or moved without breaking saved
+models, and reading them runs no code.
 """
 
 import json
@@ -42,7 +42,7 @@ _TYPES = {"schema_version": int, "head": str, "options": dict, "in_features": in
 
 
 def head_config(head: Head) -> dict[str, Any]:
-    """Describe a head as its config.json does."""
+    """Return the contents of a head's config.json."""
     spec = head.spec.to_dict()
     return {
         "schema_version": SCHEMA_VERSION,
@@ -54,7 +54,7 @@ def head_config(head: Head) -> dict[str, Any]:
 
 
 def save_head(head: Head, folder: Path) -> None:
-    """Write a head's two files into a folder that exists; the same head gives the same bytes."""
+    """Write a head's two files into an existing folder; the same head gives the same bytes."""
     text = json.dumps(head_config(head), indent=2, ensure_ascii=False)
     (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
@@ -62,12 +62,11 @@ def save_head(head: Head, folder: Path) -> None:
 
 
 def load_head(folder: Path) -> Head:
-    """Read a head that :func:`save_head` wrote; its weights keep the dtype that they were saved in.
+    """Read a head that :func:`save_head` wrote; the weights keep their dtype.
 
     Raises:
-        ProjheadsError: If a file is missing, broken, outside the folder or of a newer schema, the head is not
-            registered here, or the weights are not exactly those of the head: their names, their shapes, their
-            format, all of them finite.
+        ProjheadsError: If a file is missing, damaged, outside the folder or of a newer schema, the head is not
+            registered, or the weights are not exactly those of the head: names, shapes, format, all finite.
     """
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         check_inside(folder / name, folder)
@@ -80,10 +79,10 @@ def load_head(folder: Path) -> Head:
     except ProjheadsError as error:
         advice = ""
         if str(error).startswith("unknown head"):
-            advice = "; if a file of yours registers it, give that file with --heads FILE, or import it first"
+            advice = "; if a file of yours registers it, pass it with --heads FILE or import it first"
         raise ProjheadsError(f"{folder / CONFIG_FILE}: {error}{advice}") from error
     except (RuntimeError, RecursionError) as error:
-        raise ProjheadsError(f"{folder / CONFIG_FILE}: the head can not be built ({error})") from error
+        raise ProjheadsError(f"{folder / CONFIG_FILE}: the head cannot be built ({error})") from error
     _check_weights(folder / WEIGHTS_FILE, spec, shapes, weights)
     head = build_head(spec, *widths)
     head.load_state_dict(weights, assign=True)
@@ -91,13 +90,13 @@ def load_head(folder: Path) -> Head:
 
 
 def _state_without_memory(spec: HeadSpec, in_features: int, out_features: int) -> dict[str, Tensor]:
-    """Return the parameters of a head as shapes alone: a width that was tampered with allocates nothing."""
+    """Return the parameters of a head on the meta device, so that a tampered width allocates nothing."""
     with isolated_random_state(torch.Generator()), torch.device("meta"):
         return construct_head(spec, in_features, out_features).state_dict()
 
 
 def check_inside(path: Path, root: Path) -> None:
-    """Check that a file of a checkpoint is not a link to somewhere else; links into a hub's cache of blobs are its own.
+    """Check that a file of a model folder is not a link out of it; links to the blobs of a hub cache are fine.
 
     Raises:
         ProjheadsError: If it is.
@@ -105,12 +104,12 @@ def check_inside(path: Path, root: Path) -> None:
     found, base = path.resolve(), root.resolve()
     blobs = [parent.parent / "blobs" for parent in base.parents if parent.name == "snapshots"]
     if not any(found.is_relative_to(allowed) for allowed in (base, *blobs)):
-        raise ProjheadsError(f"{path}: is a link that leads out of the checkpoint")
+        raise ProjheadsError(f"{path}: is a link that leads out of the model folder")
 
 
 @dataclass(frozen=True)
 class ModuleEntry:
-    """One line of a host's modules.json: a folder of the checkpoint and the dotted path of the class that reads it."""
+    """An entry of a host's modules.json: a subfolder of the model and the dotted path of the class that reads it."""
 
     path: str
     type: str
@@ -120,7 +119,7 @@ def read_modules(path: Path) -> list[ModuleEntry]:
     """Read a host's modules.json.
 
     Raises:
-        ProjheadsError: If the file is broken, or a module's folder is not inside the checkpoint.
+        ProjheadsError: If the file is damaged, or a module's folder is outside the model folder.
     """
     entries = read_json(path)
     try:
@@ -130,9 +129,9 @@ def read_modules(path: Path) -> list[ModuleEntry]:
     except (TypeError, KeyError):
         raise ProjheadsError(f"{path}: must be a list of modules, each with a path and a type") from None
     for module in modules:
-        folder = PureWindowsPath(module.path)  # which takes both kinds of separators, and drives
+        folder = PureWindowsPath(module.path)  # understands both separators, and drives
         if folder.root or folder.drive or ".." in folder.parts:
-            raise ProjheadsError(f'{path}: the path "{module.path}" leads out of the checkpoint')
+            raise ProjheadsError(f'{path}: the path "{module.path}" leads out of the model folder')
         check_inside(path.parent / module.path, path.parent)
     return modules
 
@@ -140,7 +139,7 @@ def read_modules(path: Path) -> list[ModuleEntry]:
 def _read_config(path: Path) -> dict[str, Any]:
     config = read_json(path)
     if not isinstance(config, dict) or "schema_version" not in config:
-        raise ProjheadsError(f"{path}: is not the configuration of a projheads head, it has no schema_version")
+        raise ProjheadsError(f"{path}: is not the configuration of a projheads head: it has no schema_version")
     version = config["schema_version"]
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise ProjheadsError(
@@ -155,7 +154,7 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file of a checkpoint.
+    """Read a JSON file of a model folder.
 
     Raises:
         ProjheadsError: If it is missing or not JSON.
@@ -163,23 +162,23 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ProjheadsError(f"{path}: no such file; the checkpoint is not complete") from None
+        raise ProjheadsError(f"{path}: no such file; the model folder is incomplete") from None
     except (ValueError, OSError, RecursionError) as error:
-        raise ProjheadsError(f"{path}: can not be read as JSON ({error})") from error
+        raise ProjheadsError(f"{path}: cannot be read as JSON ({error})") from error
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file.
 
     Raises:
-        ProjheadsError: If it is missing or of another format.
+        ProjheadsError: If it is missing or in a different format.
     """
     if not path.is_file():
         raise ProjheadsError(f"{path}: no such file; weights are read from safetensors only, never from a pickle")
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ProjheadsError(f"{path}: is not a safetensors file ({error}); no other format is read") from error
+        raise ProjheadsError(f"{path}: is not a safetensors file ({error}), the only format that is read") from error
 
 
 def _check_weights(path: Path, spec: HeadSpec, expected: dict[str, Tensor], weights: dict[str, Tensor]) -> None:
@@ -188,7 +187,7 @@ def _check_weights(path: Path, spec: HeadSpec, expected: dict[str, Tensor], weig
         said = [
             f"{word} {', '.join(names)}" for word, names in (("lacks", missing), ("should not have", extra)) if names
         ]
-        raise ProjheadsError(f"{path}: are not the weights of {spec}: it {' and '.join(said)}")
+        raise ProjheadsError(f"{path}: not the weights of {spec}: the file {' and '.join(said)}")
     for name, tensor in expected.items():
         if weights[name].shape != tensor.shape:
             got, wanted = tuple(weights[name].shape), tuple(tensor.shape)
@@ -196,4 +195,4 @@ def _check_weights(path: Path, spec: HeadSpec, expected: dict[str, Tensor], weig
         if weights[name].is_floating_point() != tensor.is_floating_point():
             raise ProjheadsError(f"{path}: {name} is of {weights[name].dtype}, {spec} needs {tensor.dtype}")
         if not weights[name].isfinite().all():
-            raise ProjheadsError(f"{path}: {name} has values that are not finite; the head can not be used")
+            raise ProjheadsError(f"{path}: {name} has values that are not finite; the head cannot be used")

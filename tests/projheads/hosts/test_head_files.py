@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from projheads import HeadSpec, ProjheadsError, build_head, list_heads, list_presets
-from projheads.hosts.checkpoint import load_head, read_modules, save_head
+from projheads.hosts.head_files import load_head, read_modules, save_head
 
 GOLDEN = Path(__file__).with_name("golden")
 
@@ -95,7 +95,7 @@ TAMPERED = {
     "unknown option": (edit_config(options={"biass": True}), 'did you mean "bias"?'),
     "another width": (edit_config(out_features=9), "linear.weight has the shape (8, 12), linear needs (9, 12)"),
     "another head": (edit_config(head="ffn"), "lacks layers.0.linear.weight"),
-    "broken JSON": (put("config.json", b'{"schema_version": 1'), "can not be read as JSON"),
+    "broken JSON": (put("config.json", b'{"schema_version": 1'), "cannot be read as JSON"),
     "JSON of another kind": (put("config.json", b"[1]"), "is not the configuration of a projheads head"),
     "no configuration": (lambda folder: (folder / "config.json").unlink(), "no such file"),
     "extra tensor": (edit_weights(lambda w: w.update(extra=torch.ones(1))), "should not have extra"),
@@ -107,11 +107,11 @@ TAMPERED = {
     "NaN": (edit_weights(lambda w: w["linear.weight"].fill_(float("nan"))), "values that are not finite"),
     "infinity": (edit_weights(lambda w: w["linear.weight"][0].fill_(float("inf"))), "values that are not finite"),
     "huge width": (edit_config(in_features=10**12), "linear.weight has the shape (8, 12), linear needs (8, 10000"),
-    "width beyond any memory": (edit_config(in_features=10**18), "the head can not be built"),
+    "width beyond any memory": (edit_config(in_features=10**18), "the head cannot be built"),
     "endless layers": (edit_config(head="ffn", options={"depth": 10**9}), "depth=1000000000 is above 100"),
-    "nested without end": (edit_config(head="residual", options=nested(100_000)), "can not be read as JSON"),
-    "link to a file elsewhere": (link_away("model.safetensors"), "is a link that leads out of the checkpoint"),
-    "link to a configuration elsewhere": (link_away("config.json"), "is a link that leads out of the checkpoint"),
+    "nested without end": (edit_config(head="residual", options=nested(100_000)), "cannot be read as JSON"),
+    "link to a file elsewhere": (link_away("model.safetensors"), "is a link that leads out of the model folder"),
+    "link to a configuration elsewhere": (link_away("config.json"), "is a link that leads out of the model folder"),
     "pickle alone": (only_a_pickle, "weights are read from safetensors only, never from a pickle"),
 }
 
@@ -132,7 +132,7 @@ def test_a_tampered_checkpoint_gets_one_line_that_names_the_file(tmp_path, what)
 def test_a_module_outside_the_checkpoint_is_refused(tmp_path, path):
     file = tmp_path / "modules.json"
     file.write_text(json.dumps([{"path": "", "type": "a.Transformer"}, {"path": path, "type": "b.C"}]))
-    with pytest.raises(ProjheadsError, match="leads out of the checkpoint"):
+    with pytest.raises(ProjheadsError, match="leads out of the model folder"):
         read_modules(file)
 
 
@@ -163,7 +163,7 @@ def test_a_module_behind_a_link_that_leads_away_is_refused(tmp_path):
     (tmp_path / "model" / "1_Projection").symlink_to(tmp_path / "elsewhere")
     file = tmp_path / "model" / "modules.json"
     file.write_text(json.dumps([{"path": "1_Projection", "type": "a.B"}]))
-    with pytest.raises(ProjheadsError, match="is a link that leads out of the checkpoint"):
+    with pytest.raises(ProjheadsError, match="is a link that leads out of the model folder"):
         read_modules(file)
 
 

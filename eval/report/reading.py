@@ -1,6 +1,5 @@
-"""Read an experiment's result files. Nothing is computed here, and nothing but these files is looked at."""
+"""Read an experiment's result files. Nothing is computed here, and nothing else is read."""
 
-import json
 import shlex
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -9,17 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from eval.report.groups import group_members, merge_groups
-from eval.report.results import (
-    Evaluation,
-    Experiment,
-    InconclusiveError,
-    Reference,
-    Trial,
-    all_evaluations,
-    read_object,
-)
-from experiment.config.yaml12 import read_yaml
+from eval.report.results import Evaluation, Experiment, InconclusiveError, Reference, Trial, all_evaluations
 from experiment.disk.layout import ExperimentFolder, TrialFolder
+from experiment.disk.records import EvaluationRecord, ReferenceRecord, TrialRecord, read_train_lines
+from experiment.disk.yaml12 import read_yaml
 from projheads.errors import ProjheadsError
 
 __all__ = ["load_experiment"]
@@ -29,7 +21,7 @@ def load_experiment(path: Path) -> Experiment:
     """Read the experiment in a folder.
 
     Raises:
-        ProjheadsError: If there is no trial, or a file is broken; the line names the file.
+        ProjheadsError: If there is no trial, or a file is damaged; the line names the file.
     """
     folder = ExperimentFolder(path)
     config_text, config = _config(folder.evaluation_yaml if folder.evaluation_yaml.exists() else folder.experiment_yaml)
@@ -38,7 +30,10 @@ def load_experiment(path: Path) -> Experiment:
         raise ProjheadsError(
             f"{path}: holds no trials (trials/<variant>/seed-<n>/trial.json); train the experiment first"
         )
-    references = [_reference(reference) for reference in folder.references()]
+    references = [
+        Reference(ReferenceRecord.read(reference.reference_json), _evaluations(reference))
+        for reference in folder.references()
+    ]
     heads, wanted = _section(config, "heads"), _section(config, "eval")
     asked = [dataset for dataset in wanted.get("datasets", []) if isinstance(dataset, dict)]
     if "models" in config:
@@ -64,10 +59,10 @@ def load_experiment(path: Path) -> Experiment:
         name=str(config.get("name", path.resolve().name)),
         description=str(config.get("description", "")),
         config_text=config_text,
-        measures=_ordered(wanted.get("measures", []), [name for one in found for name in one.measures]),
+        measures=_ordered(wanted.get("measures", []), [name for one in found for name in one.record.measures]),
         datasets=_ordered(
             [str(dataset.get("group") or dataset["name"]) for dataset in asked],
-            [str(one.dataset["name"]) for one in found],
+            [one.record.dataset.name for one in found],
         ),
         trials=tuple(trials),
         references=tuple(references),
@@ -83,39 +78,39 @@ def _lengths(model: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _checkpoints(trials: Sequence[Trial], models: Sequence[str], datasets: Collection[str]) -> list[Trial]:
-    """Return the checkpoints that were asked for last, with the data sets asked for; the first is the baseline."""
+    """Return the checkpoints and data sets of the last command; the first checkpoint is the baseline."""
     chosen = []
-    for trial in sorted(trials, key=lambda trial: _place(models, str(trial.record.get("checkpoint")))):
-        name = trial.record.get("checkpoint")
+    for trial in sorted(trials, key=lambda trial: _place(models, str(trial.record.checkpoint))):
+        name = trial.record.checkpoint
         if name in models:
-            record = dict(trial.record) | {"is_baseline": name == models[0]}
+            record = trial.record.replace(is_baseline=name == models[0])
             kept = {name: evaluation for name, evaluation in trial.evaluations.items() if name in datasets}
             chosen.append(replace(trial, record=record, evaluations=kept))
     return chosen
 
 
 def _too_few(everyone: Sequence[Mapping[str, Evaluation]]) -> dict[str, str]:
-    """Say of each data set with a single judged query why nothing can be concluded from it."""
+    """Return the data sets with a single judged query, and why nothing can be concluded from them."""
     return {
         name: (
-            "it has one judged query, and one query says nothing about how far chance moves a score; "
-            f"the scores are in {evaluation.run.with_suffix('.json').name} of each trial"
+            "it has one judged query, which says nothing about how much of a score is chance; "
+            f"the scores are in {evaluation.path.name} of each trial"
         )
         for evaluations in reversed(everyone)
         for name, evaluation in evaluations.items()
-        if len(next(iter(evaluation.measures.values()))) < 2 and not evaluation.dataset.get("group")
+        if len(evaluation.record.queries) < 2 and not evaluation.record.dataset.group
     }
 
 
 def _command(folder: ExperimentFolder, config: Mapping[str, Any]) -> str:
-    """Return the command that makes the results again."""
+    """Return the command that reproduces the results."""
     if "models" not in config:
         yaml = shlex.quote(folder.experiment_yaml.as_posix())
         return f"python -m train {yaml}\npython -m eval {yaml}"
-    models = [f"--model {shlex.quote(str(model))}" for model in config["models"]]
-    datasets = [shlex.quote(str(dataset["source"])) for dataset in _section(config, "eval").get("datasets", [])]
+    sources = [str(dataset["source"]) for dataset in _section(config, "eval").get("datasets", [])]
+    options = [("--model", str(model)) for model in config["models"]] + [("--datasets", source) for source in sources]
     output = shlex.quote(folder.path.as_posix())
-    return f"python -m eval {' '.join(models)} --datasets {' '.join(datasets)} --output {output}"
+    return f"python -m eval {' '.join(f'{name} {shlex.quote(value)}' for name, value in options)} --output {output}"
 
 
 def _distinct(trials: Sequence[Trial], path: Path) -> None:
@@ -139,7 +134,7 @@ def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _ordered(wanted: Sequence[str], found: Sequence[str]) -> tuple[str, ...]:
-    """Return the distinct names found, those that the configuration names first, in its order."""
+    """Return the distinct names found; those that the configuration lists come first, in its order."""
     distinct = list(dict.fromkeys(found))
     return tuple(sorted(distinct, key=lambda name: _place(wanted, name)))
 
@@ -149,53 +144,11 @@ def _place(order: Sequence[str], name: str) -> int:
 
 
 def _trial(folder: TrialFolder) -> Trial:
-    record = read_object(folder.trial_json)
-    _require(folder.trial_json, record, ("label", "slug", "seed", "status"))
-    finished = record["status"] == "finished"
-    return Trial(record, _steps(folder.train_jsonl), _evaluations(folder) if finished else {})
-
-
-def _reference(folder: TrialFolder) -> Reference:
-    record = read_object(folder.reference_json)
-    _require(folder.reference_json, record, ("name", "description", "seed"))
-    return Reference(str(record["name"]), str(record["description"]), int(record["seed"]), _evaluations(folder))
+    record = TrialRecord.read(folder.trial_json)
+    evaluations = _evaluations(folder) if record.status == "finished" else {}
+    return Trial(record, read_train_lines(folder.train_jsonl), evaluations)
 
 
 def _evaluations(folder: TrialFolder) -> dict[str, Evaluation]:
-    found = {}
-    for path in sorted(folder.path.glob("eval/*.json")):
-        record = read_object(path)
-        _require(path, record, ("dataset", "measures", "index"))
-        name = str(record["dataset"]["name"])
-        found[name] = Evaluation(
-            dataset=record["dataset"],
-            index=record["index"],
-            measures=record["measures"],
-            timings=record.get("timings", {}),
-            bytes=record.get("bytes", {}),
-            truncated=record.get("truncated", {}),
-            run=folder.eval_run(name),
-            storage=record.get("storage", {}),
-            linearised=record.get("linearised"),
-        )
-    return found
-
-
-def _steps(path: Path) -> list[Mapping[str, Any]]:
-    if not path.exists():
-        return []
-    steps = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            steps.append(json.loads(line))
-        except json.JSONDecodeError:
-            raise ProjheadsError(
-                f"{path}, line {number}: not JSON; delete the trial's folder and train again"
-            ) from None
-    return steps
-
-
-def _require(path: Path, record: Mapping[str, Any], keys: Sequence[str]) -> None:
-    missing = [key for key in keys if key not in record]
-    if missing:
-        raise ProjheadsError(f"{path}: has no {', '.join(missing)}; delete it and run the same command again")
+    read = [Evaluation(EvaluationRecord.read(path), path) for path in sorted(folder.evaluations.glob("*.json"))]
+    return {one.record.dataset.name: one for one in read}

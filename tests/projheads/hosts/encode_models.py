@@ -1,6 +1,6 @@
 """Run by test_cross_host.py in the environment of the other host: open checkpoints, write what they make of texts.
 
-    python encode_checkpoints.py JOB.json
+    python encode_models.py JOB.json
 
 JOB.json: {"texts": [...], "checkpoints": [folder, ...]}. Beside each folder it writes <folder>.<host>.npz: for queries
 and for documents the ids of the attended or scored tokens, and the embeddings by the adapter and, where the checkpoint
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from projheads.hosts import load_host
-from projheads.hosts.layout import OUR_PROJECTIONS, projections
+from projheads.hosts.model_folder import OUR_PROJECTIONS, projections
 
 
 def encode(folder: Path, texts: list[str]) -> dict[str, np.ndarray]:

@@ -29,7 +29,9 @@ def test_fold(checkpoint, tmp_path, capsys):
     assert "opens in      pylate, sentence-transformers" in text
     assert main(["fold", folder, str(tmp_path / "folded")]) == 2
     printed = capsys.readouterr()
-    assert printed.err == f"error: {tmp_path / 'folded'}: exists already; give another folder, or delete it first\n"
+    assert (
+        printed.err == f"error: {tmp_path / 'folded'}: already exists; choose a different folder or delete it first\n"
+    )
     assert printed.out == ""
 
 
@@ -62,11 +64,11 @@ def test_swap_from_data(checkpoint, tmp_path, capsys):
     (tmp_path / "texts.txt").write_text("\n".join(f"{text} {word}" for text in TEXTS for word in ("cat", "sun", "mat")))
     assert main([*arguments, "--texts", str(tmp_path / "texts.txt")]) == 0
     assert main([*arguments, "--texts", str(tmp_path / "none.txt")]) == 2
-    assert "none.txt: can not be read" in capsys.readouterr().err
+    assert "none.txt: cannot be read" in capsys.readouterr().err
 
 
 def test_swap_says_why_a_head_cannot_start_from_the_old_one(checkpoint, tmp_path, capsys):
     folder, _ = checkpoint
     assert main(["swap", folder, 'linear(activation="tanh")', str(tmp_path / "out")]) == 2
-    assert "the activation tanh stands behind the matrix" in capsys.readouterr().err
+    assert "the activation tanh follows the matrix" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

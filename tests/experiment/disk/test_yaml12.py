@@ -1,6 +1,6 @@
 import pytest
 
-from experiment.config.yaml12 import read_scalar, read_yaml
+from experiment.disk.yaml12 import read_scalar, read_yaml
 from projheads.errors import ProjheadsError
 
 

@@ -1,17 +1,23 @@
-"""What the files of a checkpoint say, read without a host: who wrote it, how it reads texts, what its head is.
+"""What the files of a model folder say, read without a host: who wrote it, how it reads texts, what its head is.
 
-PyLate and sentence-transformers >= 6 lay out the same transformer, tokenizer and head; they differ in modules.json and
-in where the settings stand. Each adapter opens the other's checkpoints through this module.
+PyLate and sentence-transformers >= 6 store the same transformer, tokenizer and head; they differ in modules.json and
+in where they keep the settings. Stanford's ColBERT keeps its projection among the transformer's weights and its
+settings in artifact.metadata. Each adapter opens all three layouts.
 """
 
+import string
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from projheads.blocks import DenseLayer
+from projheads.build import build_head
 from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.hosts.base import EncodingSettings
-from projheads.hosts.checkpoint import (
+from projheads.hosts.dense_chain import activation_class, activation_of_class, from_dense_chain
+from projheads.hosts.head_files import (
     WEIGHTS_FILE,
     ModuleEntry,
     check_inside,
@@ -20,20 +26,23 @@ from projheads.hosts.checkpoint import (
     read_modules,
     read_weights,
 )
-from projheads.hosts.dense_chain import activation_class, activation_of_class, from_dense_chain
 
 __all__ = [
     "MODULES_FILE",
     "OUR_PROJECTIONS",
     "SETTINGS_FILE",
     "TRANSFORMER_FILE",
+    "check_complete",
+    "check_multi_vector",
     "dense_config",
+    "has_projection",
     "projections",
     "read_head",
     "read_settings",
     "written_by",
 ]
 
+METADATA_FILE = "artifact.metadata"
 SETTINGS_FILE = "config_sentence_transformers.json"
 TRANSFORMER_FILE = "sentence_bert_config.json"
 MODULES_FILE = "modules.json"
@@ -43,65 +52,116 @@ OUR_PROJECTIONS = {
     "projheads.hosts.sentence_transformers.Projection": "sentence-transformers",
 }
 _OWN_MODULES = {"pylate.": "pylate", "sentence_transformers.multi_vector_encoder.": "sentence-transformers"}
-"""How the class names of what only one host has begin."""
+"""Prefixes of the classes that only one host has."""
 
 _MODEL_TYPES = {"ColBERT": "pylate", "MultiVectorEncoder": "sentence-transformers"}
 
 
 def written_by(folder: Path) -> str | None:
-    """Name the host that wrote a checkpoint; None where the files do not say, as in Stanford's layout."""
+    """Return who wrote a model folder: ``pylate``, ``sentence-transformers`` or ``stanford``; None if unknown."""
     if not (folder / MODULES_FILE).is_file():
-        return None
+        return "stanford" if "HF_ColBERT" in (_config(folder).get("architectures") or []) else None
     for entry in read_modules(folder / MODULES_FILE):
         if entry.type in OUR_PROJECTIONS:
             return OUR_PROJECTIONS[entry.type]
-        for beginning, host in _OWN_MODULES.items():
-            if entry.type.startswith(beginning):
+        for prefix, host in _OWN_MODULES.items():
+            if entry.type.startswith(prefix):
                 return host
     settings = read_json(folder / SETTINGS_FILE) if (folder / SETTINGS_FILE).is_file() else {}
     return _MODEL_TYPES.get(str(settings.get("model_type")))
 
 
-def projections(folder: Path) -> list[ModuleEntry]:
-    """List the modules of a checkpoint that project: one head of ours, or a host's own chain of ``Dense``.
+def has_projection(folder: Path) -> bool:
+    """Return whether a model folder has weights after its transformer; hosts add a random layer to one without."""
+    if not (folder / MODULES_FILE).is_file():
+        return written_by(folder) == "stanford"
+    return any(
+        (folder / module.path / name).is_file()
+        for module in read_modules(folder / MODULES_FILE)[1:]
+        for name in (WEIGHTS_FILE, "pytorch_model.bin")
+    )
+
+
+def check_multi_vector(folder: Path) -> None:
+    """Check that a folder holds a multi-vector model.
 
     Raises:
-        ProjheadsError: If there is none.
+        ProjheadsError: If it holds a bi-encoder, a bare backbone, or no model at all.
     """
+    if written_by(folder):
+        return
+    names = []
     if not (folder / MODULES_FILE).is_file():
-        raise ProjheadsError(f"{folder}: has no modules.json; it is no checkpoint of PyLate or sentence-transformers")
+        what = "is a bare backbone without a projection" if _config(folder) else "has neither modules.json nor config"
+    else:
+        names = [module.type.rpartition(".")[2] for module in read_modules(folder / MODULES_FILE)]
+        what = "is a bi-encoder, with one vector per text" if "Pooling" in names else "is not known to be multi-vector"
+        what += f" ({', '.join(names)})"
+    advice = "pass a multi-vector model" if not names or "Pooling" in names else "name its host with --host"
+    raise ProjheadsError(f'model "{folder}": {what}; {advice}')
+
+
+def check_complete(folder: Path) -> None:
+    """Check that a model folder has the files that say how texts become tokens; hosts silently use defaults instead.
+
+    Raises:
+        ProjheadsError: If one is missing.
+    """
+    if written_by(folder) == "stanford":
+        needed = [folder / METADATA_FILE]
+    else:
+        transformer = folder / read_modules(folder / MODULES_FILE)[0].path
+        needed = [folder / SETTINGS_FILE, transformer / TRANSFORMER_FILE]
+    for file in needed:
+        if not file.is_file():
+            raise ProjheadsError(f"{file}: no such file; it says how texts become tokens, copy it from the original")
+
+
+def projections(folder: Path) -> list[ModuleEntry]:
+    """List the modules that project: a head of ours, or a host's chain of ``Dense``; none in Stanford's layout.
+
+    Raises:
+        ProjheadsError: If the model has no projection.
+    """
+    if not has_projection(folder):
+        raise ProjheadsError(f"{folder}: has no projection head; build a model from it with create")
+    if written_by(folder) == "stanford":
+        return []
     entries = read_modules(folder / MODULES_FILE)
     found = [entry for entry in entries if entry.type in OUR_PROJECTIONS or _is_dense(entry)]
     if not found:
-        raise ProjheadsError(f"{folder}: has no projection head; make a model of it with create")
+        raise ProjheadsError(f"{folder}: has no projection head; build a model from it with create")
     return found
 
 
 def read_head(folder: Path) -> Head:
-    """Read the head of a checkpoint: ours, or a chain of ``Dense`` as the head that computes the same.
+    """Read the head of a model: ours, or the one that computes what a chain of ``Dense`` or Stanford's layer computes.
 
     Raises:
-        ProjheadsError: If there is none, it is broken, or no head computes what the chain computes.
+        ProjheadsError: If there is none, it is damaged, or no head computes what the chain computes.
     """
     entries = projections(folder)
+    if not entries:
+        return _read_stanfords(folder)
     if len(entries) == 1 and entries[0].type in OUR_PROJECTIONS:
         return load_head(folder / entries[0].path)
     return from_dense_chain([_read_dense(folder / entry.path) for entry in entries])
 
 
 def read_settings(folder: Path) -> EncodingSettings:
-    """Read how a checkpoint turns texts into tokens, in the terms that both hosts share.
+    """Read how a model turns texts into tokens, in the terms that both hosts share.
 
     Raises:
-        ProjheadsError: If it does something that only the host that wrote it can do; the line says what.
+        ProjheadsError: If it does something that only the host that wrote it can do.
     """
-    if written_by(folder) == "pylate":
-        return _settings_of_pylate(folder)
-    return _settings_of_sentence_transformers(folder)
+    writer = written_by(folder)
+    if writer == "stanford":
+        return _settings_of_stanford(folder)
+    return _settings_of_pylate(folder) if writer == "pylate" else _settings_of_sentence_transformers(folder)
 
 
 def dense_config(layer: DenseLayer) -> dict[str, Any]:
-    """Describe a layer as PyLate's ``Dense`` does in its config.json, which sentence-transformers >= 6 reads too."""
+    """Return the config.json of PyLate's ``Dense`` for a layer; sentence-transformers >= 6 reads it too."""
     return {
         "in_features": layer.in_features,
         "out_features": layer.out_features,
@@ -134,6 +194,32 @@ def _read_dense(folder: Path) -> DenseLayer:
     return layer
 
 
+def _read_stanfords(folder: Path) -> Head:
+    file = folder / WEIGHTS_FILE
+    check_inside(file, folder)
+    try:
+        with safe_open(file, framework="pt") as weights:
+            weight = weights.get_tensor("linear.weight")
+    except (OSError, SafetensorError) as error:
+        raise ProjheadsError(f"{file}: has no readable linear.weight, the projection ({error})") from error
+    head = build_head("linear", weight.shape[1], weight.shape[0]).to(weight.dtype)
+    head.load_state_dict({"linear.weight": weight})
+    return head
+
+
+def _settings_of_stanford(folder: Path) -> EncodingSettings:
+    metadata = read_json(folder / METADATA_FILE)
+    default = EncodingSettings()
+    return EncodingSettings(
+        query_length=metadata.get("query_maxlen") or default.query_length,
+        document_length=metadata.get("doc_maxlen") or default.document_length,
+        query_prefix=metadata.get("query_token_id") or "[unused0]",
+        document_prefix=metadata.get("doc_token_id") or "[unused1]",
+        attend_to_expansion_tokens=bool(metadata.get("attend_to_mask_tokens")),
+        skiplist=tuple(string.punctuation) if metadata.get("mask_punctuation", True) else (),
+    )
+
+
 def _settings_of_pylate(folder: Path) -> EncodingSettings:
     config = read_json(folder / SETTINGS_FILE)
     default = EncodingSettings()
@@ -160,7 +246,7 @@ def _settings_of_sentence_transformers(folder: Path) -> EncodingSettings:
     document_length = transformer.get("document_length")
     texts = sorted(set(filter(None, prompts.values())) - _added_tokens(folder / entries[0].path))
     only_theirs = {
-        f'the prompt "{texts[0]}", which is no single token' if texts else "": bool(texts),
+        f'the prompt "{texts[0]}", which is not a single token' if texts else "": bool(texts),
         "a prompt that is not for queries or documents": bool(prompts.keys() - {"query", "document"}),
         f"the query expansion {expansion}": not _is_pylates(expansion),
         "no length limits": not query_length or not document_length,
@@ -170,7 +256,7 @@ def _settings_of_sentence_transformers(folder: Path) -> EncodingSettings:
     }
     for what, there in only_theirs.items():
         if there:
-            raise ProjheadsError(f"{folder}: has {what}, which only sentence-transformers knows; open it there")
+            raise ProjheadsError(f"{folder}: has {what}, which only sentence-transformers supports; open it there")
     return EncodingSettings(
         query_length=query_length,
         document_length=document_length,
@@ -193,3 +279,9 @@ def _added_tokens(folder: Path) -> set[str]:
 
 def _given(value: Any, default: Any) -> Any:
     return default if value is None else value
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """Return the transformer's config.json at the top of a folder, empty if there is none."""
+    value = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
+    return value if isinstance(value, dict) else {}

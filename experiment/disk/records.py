@@ -1,0 +1,460 @@
+"""The JSON files of an experiment, one class each: training and evaluation write them, both and the report read them.
+
+Every field is written, null if it does not apply. A field added later has a default, so older files can be read.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+
+from experiment.disk.record import Part, Record, mistake
+from projheads.errors import ProjheadsError
+
+__all__ = [
+    "CandidateRecall",
+    "DatasetFacts",
+    "EvaluationBytes",
+    "EvaluationRecord",
+    "EvaluationTimings",
+    "FinalLoss",
+    "IndexFacts",
+    "ReferenceRecord",
+    "StandIn",
+    "StandInStates",
+    "StorageEntry",
+    "SweepPoint",
+    "SweepRecord",
+    "TextCounts",
+    "TextsRecord",
+    "TrainLine",
+    "TrainTimings",
+    "TrialRecord",
+    "read_train_lines",
+]
+
+Count = Annotated[int, Field(ge=0)]
+Scores = Annotated[dict[str, float], Field(min_length=1)]
+
+
+class FinalLoss(Part):
+    """How the training ended.
+
+    Attributes:
+        loss: Mean loss over the last tenth of the steps.
+    """
+
+    loss: float
+
+
+class TrainTimings(Part):
+    """How long a training took; null for a model that was not trained here.
+
+    Attributes:
+        train_s: Seconds of the training steps, without validation.
+        examples_per_s: Pairs or tuples trained on per second.
+    """
+
+    train_s: float | None = None
+    examples_per_s: float | None = None
+
+
+class SweepPoint(Part):
+    """One point of the grid.
+
+    Attributes:
+        values: The value of each key.
+        seeds: The score of each seed on the held-out pairs; null if its training failed.
+        reasons: Why the training of a seed failed.
+    """
+
+    values: dict[str, Any]
+    seeds: dict[str, float | None]
+    reasons: dict[str, str] = {}
+
+
+class SweepRecord(Part):
+    """The sweep of one variant, as each of its trials records it.
+
+    Attributes:
+        measure: What the points were chosen by.
+        grid: The values of each key, in the order of the configuration.
+        chosen: The chosen value of each key; null if training failed at every point.
+        at_edge: The keys whose chosen value is the smallest or largest of their values.
+        points: Every point that was tried.
+    """
+
+    measure: str
+    grid: dict[str, list[Any]]
+    chosen: dict[str, Any] | None
+    at_edge: list[str] = []
+    points: list[SweepPoint]
+
+
+class TrialRecord(Record):
+    """``trial.json``: what a trial is, how its training went, and what it cost.
+
+    A model that was given to ``python -m eval --model`` has one too, in which the facts of its training are null.
+
+    Attributes:
+        schema_version: Version of this file.
+        status: Whether the training finished or failed.
+        error: Why it failed, in one line.
+        label: The variant, as the configuration writes it.
+        slug: The variant's folder.
+        checkpoint: The model as it was given to ``python -m eval --model``; null for a trial.
+        head: The head's registry name and options; null if the model's head is not a registered one.
+        head_files: Hash of each file outside projheads that defines the head.
+        is_baseline: Whether the other variants are compared with this one.
+        seed: The seed; 0 for a given model.
+        in_features: Width of the backbone's token states.
+        out_features: Width of the token embeddings.
+        matryoshka: The widths that the loss was averaged over; null if it was computed at full width only.
+        init: How the head was initialised.
+        trainable: Whether the head was trained, or the backbone as well.
+        key: Hash of everything that the result depends on.
+        config_hash: Hash of the resolved configuration.
+        data_hash: Hash of the training data.
+        weights_hash: Hash of the saved model; null if the training failed.
+        backbone: The backbone, as the configuration names it.
+        host: The library that opens the model.
+        versions: Versions of the packages.
+        device: What it was trained on.
+        precision: What it was trained in.
+        parameters: Parameters of the head.
+        multiply_adds: Multiply-adds of the head for one token.
+        folds: Whether the head folds to one matrix.
+        steps: Optimiser steps.
+        learning_rate: Peak learning rate of the head.
+        train: How the training ended; null if it failed.
+        validation: Measures on the held-out pairs after the last step; null without held-out pairs.
+        timings: How long it took.
+        peak_memory_bytes: Peak memory: of tensors on a GPU, otherwise of the process.
+        sweep: The sweep that chose this trial's point; null without one.
+    """
+
+    written_by: ClassVar[str] = "python -m train (for a given model: python -m eval)"
+
+    status: Literal["finished", "failed"]
+    error: str | None = None
+    label: str
+    slug: str
+    checkpoint: str | None = None
+    head: dict[str, Any] | None = None
+    head_files: dict[str, str] = {}
+    is_baseline: bool
+    seed: int
+    in_features: int
+    out_features: int
+    matryoshka: list[int] | None = None
+    init: str | None = None
+    trainable: str | None = None
+    key: str | None = None
+    config_hash: str | None = None
+    data_hash: str | None = None
+    weights_hash: str | None
+    backbone: str | None = None
+    host: str
+    versions: dict[str, str] = {}
+    device: str | None = None
+    precision: str | None = None
+    parameters: int
+    multiply_adds: int
+    folds: bool
+    steps: int | None = None
+    learning_rate: float | None = None
+    train: FinalLoss | None = None
+    validation: dict[str, float] | None = None
+    timings: TrainTimings = TrainTimings()
+    peak_memory_bytes: int | None = None
+    sweep: SweepRecord | None = None
+
+    @model_validator(mode="after")
+    def _finished_with_a_model(self) -> Self:
+        if (self.status == "finished") != (self.weights_hash is not None):
+            raise ValueError(f"weights_hash: does not agree with the status {self.status}")
+        return self
+
+
+class TrainLine(Part):
+    """``train.jsonl``: one line per logged step or validation; a line has only the fields of its kind.
+
+    Attributes:
+        step: The optimiser step, from 1.
+        loss: Its loss.
+        learning_rate: The head's learning rate.
+        gradient_norm: Norm of the gradient before clipping; null if it overflowed in fp16.
+        examples_per_s: Pairs or tuples trained on per second so far.
+        validation_loss: Contrastive loss on the held-out pairs.
+        validation_accuracy: Share of held-out queries whose relevant document ranks first.
+        validation_ndcg: nDCG@10 on the held-out pairs.
+    """
+
+    step: int
+    loss: float | None = None
+    learning_rate: float | None = None
+    gradient_norm: float | None = None
+    examples_per_s: float | None = None
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+    validation_ndcg: float | None = Field(default=None, alias="validation_nDCG@10")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the line's JSON value, which has only the fields that were given."""
+        return self.model_dump(by_alias=True, exclude_unset=True)
+
+
+def read_train_lines(path: Path) -> list[TrainLine]:
+    """Read ``train.jsonl``; no lines if it does not exist.
+
+    Raises:
+        ProjheadsError: If a line is damaged.
+    """
+    repair = "delete the trial's folder and train again"
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ProjheadsError(f"{path}: cannot be read ({error.strerror}); {repair}") from None
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            found.append(TrainLine.model_validate_json(line))
+        except ValidationError as error:
+            raise ProjheadsError(f"{path}, line {number}: {mistake(error)}; {repair}") from None
+    return found
+
+
+class ReferenceRecord(Record):
+    """``reference.json``: what a reference row is.
+
+    Attributes:
+        schema_version: Version of this file.
+        name: ``bm25``, ``backbone`` or ``untrained``.
+        description: What it is, in one sentence.
+        seed: The seed of an untrained model, 0 for the others.
+        key: Hash of everything that an untrained model depends on; null for the others.
+        weights_hash: Hash of an untrained model; null for the others.
+    """
+
+    written_by: ClassVar[str] = "python -m train and python -m eval"
+
+    name: str
+    description: str
+    seed: int
+    key: str | None = None
+    weights_hash: str | None = None
+
+
+class DatasetFacts(Part):
+    """The data set of an evaluation.
+
+    Attributes:
+        name: Its name in the configuration, and of the evaluation's files.
+        source: Where it comes from.
+        split: Which of its splits.
+        group: The data set that it is a part of, as the forums are of CQADupStack; null if it counts alone.
+        hash: Hash of its content.
+        documents: Number of documents.
+        queries: Number of judged queries.
+        notes: Oddities of the content, counted.
+    """
+
+    name: str
+    source: str
+    split: str
+    group: str | None = None
+    hash: str
+    documents: Count
+    queries: Count
+    notes: dict[str, int] = {}
+
+
+class CandidateRecall(Part):
+    """How much of an exact search's result an approximate search found.
+
+    Attributes:
+        at: Documents of the exact search that count, per query.
+        value: The share of them that was found, mean over queries.
+        queries: Queries that it was measured on.
+    """
+
+    at: int
+    value: float
+    queries: int
+
+
+class IndexFacts(Part):
+    """How an evaluation searched; what does not apply to the kind is null.
+
+    Attributes:
+        kind: ``exact``, ``faiss`` or ``bm25``.
+        depth: Documents kept per query.
+        factory: FAISS's description of the index.
+        nprobe: Inverted lists visited per query token.
+        candidates_per_token: Token vectors retrieved per query token.
+        max_candidates: Documents scored per query.
+        candidate_recall: How much of an exact search's result was found.
+    """
+
+    kind: str
+    depth: int
+    factory: str | None = None
+    nprobe: int | None = None
+    candidates_per_token: int | None = None
+    max_candidates: int | None = None
+    candidate_recall: CandidateRecall | None = None
+
+
+class EvaluationTimings(Part):
+    """How long each phase took, in seconds.
+
+    Attributes:
+        encode_s: Encoding of queries and documents.
+        index_s: Building the index.
+        search_s: Search.
+    """
+
+    encode_s: float
+    index_s: float
+    search_s: float
+
+
+class EvaluationBytes(Part):
+    """What was kept, in bytes.
+
+    Attributes:
+        token_vectors: The documents' token embeddings.
+        index: The index; 0 without one.
+    """
+
+    token_vectors: Count
+    index: Count
+
+
+class TextCounts(Part):
+    """How many texts were longer than the model's maximum length.
+
+    Attributes:
+        queries: Queries.
+        documents: Documents.
+    """
+
+    queries: Count
+    documents: Count
+
+
+class StandInStates(Part):
+    """The token states that a linear stand-in was fitted on.
+
+    Attributes:
+        fitted: Number of states that it was fitted on.
+        held_out: Number of states that ``r2`` and ``mean_cosine`` were measured on.
+    """
+
+    fitted: Count
+    held_out: Count
+
+
+class StandIn(Part):
+    """The linear map that comes closest to a non-linear head, evaluated in its place.
+
+    Attributes:
+        r2: Share of the head's variance that it explains, on held-out states.
+        mean_cosine: Mean cosine of its outputs with the head's, on held-out states.
+        fitted_on: Which texts the states are of.
+        states: How many states.
+        measures: For each measure the score of each query.
+        means: For each measure the mean over queries.
+    """
+
+    r2: float
+    mean_cosine: float
+    fitted_on: str
+    states: StandInStates
+    measures: dict[str, Scores]
+    means: dict[str, float]
+
+
+class StorageEntry(Part):
+    """An evaluation with the token vectors stored in one form.
+
+    Attributes:
+        key: Hash of everything that it depends on.
+        bytes_per_vector: Bytes of a document's token vector.
+        index_bytes: Bytes of all documents' vectors, and of what is needed to read them.
+        measures: For each measure the mean over queries.
+        per_query: For the first measure the score of each query.
+    """
+
+    key: str
+    bytes_per_vector: Count
+    index_bytes: Count
+    measures: dict[str, float]
+    per_query: Scores
+
+
+class EvaluationRecord(Record):
+    """``eval/<dataset>.json``: a trial or reference row on one data set.
+
+    Attributes:
+        schema_version: Version of this file.
+        key: Hash of everything that the result depends on.
+        dataset: The data set.
+        index: How it was searched.
+        measures: For each measure the score of each query, unrounded.
+        means: For each measure the mean over queries.
+        timings: How long it took.
+        bytes: What was kept.
+        versions: Versions of the packages.
+        truncated: Texts that were longer than the model's maximum length.
+        linearised: The linear stand-in of a non-linear head; null if there is none.
+        storage: The evaluation in each form in which token vectors were stored.
+    """
+
+    written_by: ClassVar[str] = "python -m eval"
+
+    key: str
+    dataset: DatasetFacts
+    index: IndexFacts
+    measures: Annotated[dict[str, Scores], Field(min_length=1)]
+    means: dict[str, float]
+    timings: EvaluationTimings
+    bytes: EvaluationBytes
+    versions: dict[str, str] = {}
+    truncated: TextCounts
+    linearised: StandIn | None = None
+    storage: dict[str, StorageEntry] = {}
+
+    @model_validator(mode="after")
+    def _same_queries(self) -> Self:
+        first = next(iter(self.measures.values())).keys()
+        scored = {f"measures.{name}": scores for name, scores in self.measures.items()}
+        scored |= {f"storage.{name}.per_query": form.per_query for name, form in self.storage.items()}
+        if self.linearised is not None:
+            scored |= {f"linearised.measures.{name}": scores for name, scores in self.linearised.measures.items()}
+        for where, scores in scored.items():
+            if scores.keys() != first:
+                raise ValueError(f"{where}: scores other queries than measures.{next(iter(self.measures))}")
+        return self
+
+    @property
+    def queries(self) -> list[str]:
+        """The ids of the judged queries."""
+        return list(next(iter(self.measures.values())))
+
+
+class TextsRecord(Record):
+    """``texts/<dataset>.json``: shortened texts for the report.
+
+    Attributes:
+        schema_version: Version of this file.
+        queries: The text of each judged query.
+        documents: The text of each document that is at the top of some run.
+    """
+
+    written_by: ClassVar[str] = "python -m eval"
+
+    queries: dict[str, str] = {}
+    documents: dict[str, str] = {}

@@ -1,0 +1,138 @@
+"""How the adapters let their host open a model: quietly, from a seed, and with all of its weights."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from projheads.errors import ProjheadsError
+from projheads.hosts.backbone import cannot_open, resolve_backbone, transformer_subfolder
+from projheads.hosts.base import OpenOptions
+from projheads.hosts.model_folder import check_complete, projections
+from projheads.init import isolated_random_state
+
+__all__ = ["check_merged", "find_model", "opening", "quiet", "seeded"]
+
+_NOT_USED = "pooler"
+"""Weights of no importance: token states do not pass through a pooler, and many backbones have none saved."""
+
+_OLD_BUFFERS = ("position_ids", "token_type_ids", "inv_freq")
+"""What older versions of transformers saved beside the weights."""
+
+_ADAPTERS = (".lora_", ".base_layer.")
+
+
+def find_model(path: str, options: OpenOptions) -> Path:
+    """Return the folder of a multi-vector model, ready to be opened.
+
+    Raises:
+        ProjheadsError: If there is no such model, or it has no projection, lacks files, needs trust, or has unmerged
+            adapters.
+    """
+    folder = resolve_backbone(path, options)
+    projections(folder)
+    check_complete(folder)
+    check_merged(folder / transformer_subfolder(folder))
+    return folder
+
+
+def check_merged(folder: Path) -> None:
+    """Check that a transformer's weights are not an unmerged adapter, which a host may replace by random weights.
+
+    Raises:
+        ProjheadsError: If they are.
+    """
+    found = (folder / "adapter_config.json").is_file()
+    for file in [] if found else sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(file, framework="pt") as weights:
+                found = found or any(part in name for name in weights.keys() for part in _ADAPTERS)  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise ProjheadsError(f"{file}: is not a safetensors file ({error})") from error
+    if found:
+        raise ProjheadsError(
+            f"{folder}: holds an unmerged adapter (LoRA); merge it with peft's merge_and_unload() and save the result"
+        )
+
+
+@contextlib.contextmanager
+def opening(kind: str, name: str, *, seed: int = 0) -> Iterator[None]:
+    """Let a host open a model, quietly and drawing from a seed.
+
+    Args:
+        kind: What is opened, for the error: ``"model"`` or ``"backbone"``.
+        name: Its name as the user gave it.
+        seed: Seed of the weights that it lacks.
+
+    Raises:
+        ProjheadsError: If the host fails, or weights that token states depend on are missing or unexpected.
+    """
+    try:
+        with quiet(), seeded(seed), _complete_weights(kind, name):
+            yield
+    except ProjheadsError:
+        raise
+    except Exception as error:  # hosts fail in all kinds of ways on a damaged folder
+        raise cannot_open(kind, name, error) from error
+
+
+@contextlib.contextmanager
+def _complete_weights(kind: str, name: str) -> Iterator[None]:
+    """Raise if transformers opens a model with missing or unexpected weights, which it would only log."""
+    from transformers import PreTrainedModel
+
+    inherited = PreTrainedModel.__dict__["from_pretrained"]
+
+    def from_pretrained(cls: Any, /, *arguments: Any, output_loading_info: bool = False, **options: Any) -> Any:
+        model, found = inherited.__func__(cls, *arguments, output_loading_info=True, **options)
+        missing = [key for key in found["missing_keys"] if _NOT_USED not in key.split(".")]
+        unexpected = [key for key in found["unexpected_keys"] if _is_inside(model, key)]
+        for word, keys in (("lacks", missing), ("does not know", unexpected)):
+            if keys:
+                listed = ", ".join(sorted(keys)[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+                raise ProjheadsError(f'{kind} "{name}": {type(model).__name__} {word} the weights {listed}')
+        return (model, found) if output_loading_info else model
+
+    PreTrainedModel.from_pretrained = classmethod(from_pretrained)
+    try:
+        yield
+    finally:
+        PreTrainedModel.from_pretrained = inherited
+
+
+def _is_inside(model: Any, key: str) -> bool:
+    """Return whether a weight belongs to a part of the model, not to a different head such as a language model's."""
+    parts = key.removeprefix(f"{model.base_model_prefix}.").split(".")
+    return parts[0] in dict(model.named_children()) and parts[-1] not in _OLD_BUFFERS
+
+
+def seeded(seed: int) -> contextlib.AbstractContextManager[None]:
+    """Let a host draw from a seed of ours; torch's global random state is restored afterwards."""
+    return isolated_random_state(torch.Generator().manual_seed(seed))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers' progress bars and warnings off the terminal."""
+    from transformers.utils import logging as transformers_logging
+
+    had_bars = transformers_logging.is_progress_bar_enabled()
+    handlers = list(logging.getLogger("transformers").handlers)
+    transformers_logging.disable_progress_bar()
+    for handler in handlers:
+        handler.addFilter(_is_error)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(_is_error)
+        if had_bars:
+            transformers_logging.enable_progress_bar()
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR

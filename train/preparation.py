@@ -1,0 +1,105 @@
+"""What all trials of an experiment share: the pretrained backbone, the training data, and how a head starts."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from experiment.config import ExperimentConfig
+from experiment.disk.models import backbone_fingerprint
+from experiment.encoding.device import pick_device, resolve_precision
+from experiment.encoding.tokens import encode_tokens
+from experiment.seeds import torch_generator
+from projheads import Head, HeadSpec, build_head
+from projheads.hosts import load_host
+from projheads.hosts.base import Host, HostModel
+from projheads.init import find_init
+from projheads.registry import head_files
+from train.data.examples import TrainingData
+from train.start import old_head
+
+__all__ = ["TRAINING_VERSION", "Preparation", "new_head", "prepare", "start_key"]
+
+TRAINING_VERSION = 2
+"""Increment it when a change to the code changes the result of training a trial."""
+
+SAMPLE_TEXTS = 64
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What all trials of an experiment share.
+
+    Attributes:
+        config: The experiment, with the precision ``auto`` resolved.
+        data: The training data.
+        host: The adapter of the host library.
+        model: The pretrained backbone in its host, with an untrained head; trials with a frozen backbone replace it.
+        backbone_hash: Content hash of the pretrained backbone.
+        sample: (n, in_features) token states for initialisations that depend on data; None for the others.
+        old: The backbone's own head, folded, for the initialisation ``preserve``; None for the others.
+    """
+
+    config: ExperimentConfig
+    data: TrainingData
+    host: Host
+    model: HostModel
+    backbone_hash: str
+    sample: Tensor | None
+    old: nn.Linear | None
+
+
+def prepare(config: ExperimentConfig, data: TrainingData) -> Preparation:
+    """Load the backbone and whatever the initialisation needs.
+
+    Raises:
+        ProjheadsError: If the backbone cannot be opened, or the initialisation cannot start from it.
+    """
+    device = pick_device(config.device)
+    precision = resolve_precision(config.train.precision, device)
+    config = config.model_copy(update={"train": config.train.model_copy(update={"precision": precision})})
+    host, backbone = load_host(config.model.host), config.model
+    old = old_head(config, host)
+    width = host.backbone_width(backbone.backbone, backbone.settings())
+    head = build_head(config.heads.baseline, width, config.heads.out_features)
+    model = host.create(backbone.backbone, head, backbone.settings(), device=str(device))
+    sample = None
+    if find_init(config.heads.init).needs_sample:
+        texts = data.documents[:SAMPLE_TEXTS]
+        sample = torch.tensor(encode_tokens(model, texts, is_query=False, project=False, dtype="float32").vectors)
+    return Preparation(config, data, host, model, backbone_fingerprint(model), sample, old)
+
+
+def new_head(prepared: Preparation, spec: HeadSpec, seed: int) -> Head:
+    """Build a head as a trial starts with it; its initialisation depends only on the seed."""
+    config = prepared.config
+    return build_head(
+        spec,
+        prepared.model.in_features,
+        config.heads.out_features,
+        init=config.heads.init,
+        generator=torch_generator(seed, "initialisation"),
+        sample=prepared.sample,
+        old=prepared.old,
+    )
+
+
+def start_key(prepared: Preparation, spec: HeadSpec, seed: int) -> dict[str, Any]:
+    """Collect everything that a trial's model depends on before its first step."""
+    config = prepared.config
+    start = {} if prepared.old is None else {"old": [parameter.tolist() for parameter in prepared.old.parameters()]}
+    return (
+        start
+        | {
+            "version": TRAINING_VERSION,
+            "model": config.model.model_dump(mode="json"),
+            "backbone": prepared.backbone_hash,
+            "out_features": config.heads.out_features,
+            "init": config.heads.init,
+            "sample": prepared.data.hash if prepared.sample is not None else None,
+            "head": str(spec),
+            "seed": seed,
+        }
+        | ({"head_files": files} if (files := head_files(spec)) else {})
+    )

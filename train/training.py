@@ -1,0 +1,165 @@
+"""The training of one trial: ``train_trial`` is the method, in the order in which things happen."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+from torch.nn.utils import clip_grad_norm_
+from torch.profiler import record_function
+
+from experiment.config import TrainConfig
+from experiment.disk.records import TrainLine
+from projheads.hosts.base import HostModel
+from train.batch import BackwardPass
+from train.data.examples import TrainingData, order_of
+from train.embedding.embedders import BatchEmbedder
+from train.failures import TrainingFailedError
+from train.optimization import add_gradient_noise, count_steps, make_optimizers, set_learning_rates
+from train.processes import Processes
+from train.resume import ResumePoint
+from train.validation import MEASURE, validate
+
+__all__ = ["TrainingLog", "train_trial"]
+
+
+@dataclass
+class TrainingLog:
+    """What is measured during a trial's training.
+
+    Attributes:
+        lines: The lines of train.jsonl, as JSON values.
+        losses: The loss of each step.
+        validation: ``loss``, ``accuracy`` and ``nDCG@10`` on the held-out pairs after the last step; None without
+            held-out pairs.
+        seconds: Time of the training steps, without validation.
+        examples_per_s: Pairs or tuples per second.
+    """
+
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    validation: dict[str, float] | None = None
+    seconds: float = 0.0
+    examples_per_s: float = 0.0
+
+    @property
+    def loss(self) -> float:
+        """Mean loss over the last tenth of the steps; NaN before the first step."""
+        tail = self.losses[-max(1, len(self.losses) // 10) :]
+        return sum(tail) / len(tail) if tail else math.nan
+
+    def __str__(self) -> str:
+        """Summarise the training in one line."""
+        held_out = ""
+        if self.validation:
+            held_out = f", held-out loss {self.validation['loss']:.3f} {MEASURE} {self.validation[MEASURE]:.3f}"
+        return f"loss {self.loss:.3f}{held_out}, {self.seconds:.1f} s, {self.examples_per_s:.0f} examples/s"
+
+
+def train_trial(
+    config: TrainConfig,
+    head: nn.Module,
+    model: HostModel | None,
+    embed: BatchEmbedder,
+    data: TrainingData,
+    seed: int,
+    *,
+    widths: Sequence[int] = (),
+    on_step: Callable[[int, TrainingLog], None] = lambda step, log: None,
+    on_line: Callable[[dict[str, Any]], None] = lambda line: None,
+    resume: ResumePoint | None = None,
+    processes: Processes = Processes(),  # noqa: B008
+) -> TrainingLog:
+    """Train one head, and the backbone before it if a model is given.
+
+    Args:
+        config: The training section of the configuration.
+        head: The head at its initialisation, on the device; trained in place.
+        model: The model that holds the head, to train its backbone too; None if the backbone is frozen.
+        embed: Computes the token embeddings of a batch.
+        data: The training data.
+        seed: Determines the order of the data, the dropout and the noise.
+        widths: Widths of the token embeddings that the loss is averaged over; empty for the full width only.
+        on_step: Called after each step with its number, from 1, and the log so far.
+        on_line: Called with each new line of train.jsonl.
+        resume: The trial's resume point; None for a trial without one.
+        processes: The processes that train the trial together.
+
+    Returns:
+        The log of the training.
+
+    Raises:
+        TrainingFailedError: If a loss or a gradient is not finite.
+    """
+    trained = head if model is None else model.native
+    parameters = [parameter for parameter in trained.parameters() if parameter.requires_grad]
+    device = next(head.parameters()).device
+    step_size = config.batch_size * config.gradient_accumulation
+    steps = count_steps(config, len(data.examples))
+    validate_at = {round(steps * (n + 1) / config.validations) for n in range(config.validations)}
+    optimizers = make_optimizers(config, head, trained)
+    scaler = GradScaler(device.type, enabled=config.precision == "fp16")
+    backward = BackwardPass(config, head, embed, data, widths, seed, scaler, processes)
+    done, progress = resume.load(trained, optimizers, scaler) if resume else (0, None)
+    log = TrainingLog(**progress) if progress else TrainingLog()
+    on_step(done, log)
+
+    def write(line: TrainLine) -> None:
+        log.lines.append(line.to_dict())
+        on_line(log.lines[-1])
+
+    trained.train()
+    for step, examples in islice(enumerate(order_of(data, step_size, steps, seed), start=1), done, None):
+        started = time.perf_counter()
+        rate = set_learning_rates(optimizers, config, step, steps)
+        loss = torch.zeros((), device=device)
+        for part, batch in enumerate(np.split(examples, config.gradient_accumulation)):
+            loss += backward(batch, ("dropout", step, part))
+        with record_function("optimizer"):
+            processes.sum_up([loss, *(parameter.grad for parameter in parameters if parameter.grad is not None)])
+            loss /= config.gradient_accumulation
+            for optimizer in optimizers:
+                scaler.unscale_(optimizer)
+            norm = clip_grad_norm_(parameters, config.max_grad_norm or math.inf)
+            _check_finite(step, loss, norm, scaler)
+            if config.optimizer.gradient_noise:
+                add_gradient_noise(parameters, config.optimizer.gradient_noise, seed, step)
+            for optimizer in optimizers:
+                scaler.step(optimizer)
+                optimizer.zero_grad()
+            scaler.update()
+        log.losses.append(loss.item())
+        log.seconds += time.perf_counter() - started
+        log.examples_per_s = step * step_size / log.seconds
+
+        if step % config.log_every == 0 or step in (1, steps):
+            gradient_norm = norm.item() if torch.isfinite(norm) else None
+            write(
+                TrainLine(
+                    step=step, loss=log.losses[-1], learning_rate=rate,
+                    gradient_norm=gradient_norm, examples_per_s=round(log.examples_per_s, 2),
+                )
+            )  # fmt: skip
+        if step in validate_at and len(data.validation):
+            log.validation = validate(config, head, trained, embed, data)
+            write(TrainLine(step=step, **{f"validation_{name}": value for name, value in log.validation.items()}))
+        if resume and processes.main and step % resume.every == 0 and step < steps:
+            resume.save(step, trained, optimizers, scaler, asdict(log))
+        on_step(step, log)
+    return log
+
+
+def _check_finite(step: int, loss: Tensor, norm: Tensor, scaler: GradScaler) -> None:
+    """Stop the trial if its numbers are lost; in fp16 a gradient may overflow occasionally, and the scale shrinks."""
+    if torch.isfinite(loss) and (torch.isfinite(norm) or (scaler.is_enabled() and scaler.get_scale() > 1)):
+        return
+    raise TrainingFailedError(
+        f"step {step}: loss {loss.item()}, gradient norm {norm.item()}; "
+        "lower train.optimizer.head_lr, raise train.loss.temperature, or train in fp32"
+    )
