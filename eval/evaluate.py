@@ -121,7 +121,7 @@ def _evaluate_dataset(evaluator: Evaluator, subjects: Sequence[Subject], executo
     pending = evaluator.ledger.pending(subjects)
     for subject in subjects:
         regroup(subject, task.dataset)
-    odd = "".join(f", {count} {what.replace('_', ' ')}" for what, count in task.collection.notes.items())
+    odd = "".join(f", {count} {what.replace('_', ' ')}" for what, count in task.notes.items())
     say(f"{name}: {len(task.documents)} documents, {len(task.queries)} judged queries{odd}")
     finished = len(subjects) - len(pending)
     if not pending:

@@ -100,7 +100,7 @@ class Evaluator:
         wanted = task.settings.linearise and subject.has_stand_in
         linearised = linear_stand_in(subject, task, self.encoder, self.progress) if wanted else None
         key = self.ledger.key(subject)
-        record = evaluation_record(key, task.dataset, task.collection, answer, measures, embeddings, linearised)
+        record = evaluation_record(key, task, answer, measures, embeddings, linearised)
         write_run(subject.folder.eval_run(task.dataset.name), run)
         record.write(subject.folder.eval_json(task.dataset.name))
         return ", ".join(f"{measure} {value:.4f}" for measure, value in record.means.items()) + f" ({answer})"

@@ -124,7 +124,7 @@ def _check_enough(split: str, documents: int) -> None:
 
 
 def _write(folder: Path, split: str, pairs: Sequence[Pair], queried: Sequence[Pair]) -> None:
-    # No query has the id of a document, which some collections exclude from the search.
+    # No query has the id of a document, which a search may exclude.
     write_beir_folder(
         folder,
         corpus=[Document(pair.path, "", pair.document) for pair in pairs],

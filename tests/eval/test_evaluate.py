@@ -77,9 +77,7 @@ def scores_by_hand(head, collection, fake_host, backbone_seed=7):
     for query in collection.qrels:
         rows = embed(collection.queries[query], True)
         scores[query] = {
-            name: sum(max(float(row @ token) for token in tokens) for row in rows)
-            for name, tokens in documents.items()
-            if name != query
+            name: sum(max(float(row @ token) for token in tokens) for row in rows) for name, tokens in documents.items()
         }
     return scores
 
@@ -97,13 +95,28 @@ def test_every_run_is_maxsim_of_the_projected_states(miniature, fake_host):
         expected = scores_by_hand(head, collection, fake_host)
         assert list(run) == list(collection.qrels)
         for query, found in run.items():
-            assert query not in dict(found)
             assert len(found) == 20
             # Rounding to float16 may fall differently by the shape of a product, hence the tolerance.
             best = sorted(expected[query].values(), reverse=True)[:20]
             np.testing.assert_allclose([score for _, score in found], best, atol=0.02)
             for document, score in found:
                 assert score == pytest.approx(expected[query][document], abs=0.02)
+
+
+@pytest.mark.parametrize("index", ["exact", "Flat"])
+def test_an_excluded_document_is_in_no_run_and_counted(miniature, index, capsys):
+    dataset = f"{{source: {miniature.collection}, name: odd, exclude_own_id: true}}"
+    evaluate(miniature.config(f"eval.index={index}"))
+    kept = read_run(miniature.folder.trial("linear", 0).eval_run("odd"))
+    assert "q1" in dict(kept["q1"])
+    evaluate(miniature.config(f"eval.index={index}", f"eval.datasets=[{dataset}]"))
+    assert "2 same id documents excluded" in capsys.readouterr().out
+    for files in evaluated(miniature).values():
+        run = read_run(files.eval_run("odd"))
+        assert not [query for query in run if query in dict(run[query])]
+        record = json.loads(files.eval_json("odd").read_text())
+        assert record["dataset"]["notes"]["same_id_documents_excluded"] == 2
+        assert record["measures"]["R@20"]["q1"] <= 2 / 3
 
 
 def test_equal_documents_have_equal_scores_and_stand_by_falling_id(miniature):
