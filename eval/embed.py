@@ -1,4 +1,4 @@
-"""Texts of a collection into embeddings, one subject after another; what subjects share is encoded once."""
+"""Embeddings of a data set's texts, subject by subject."""
 
 import shutil
 import tempfile
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from eval.model_files import BackboneIdentities, read_head
+from eval.model_files import BackboneIdentities
 from eval.subjects import Subject
 from experiment.console.progress import Progress
 from experiment.disk.files import sha256_json
@@ -25,11 +25,12 @@ from experiment.encoding.tokens import encode_tokens, text_key
 from projheads.errors import ProjheadsError
 from projheads.hosts import load_host
 from projheads.hosts.base import HostModel
+from projheads.hosts.layout import read_head
 
-__all__ = ["Embedder", "Encoding", "project_tokens"]
+__all__ = ["Encoding", "SubjectEncoder", "project_tokens"]
 
 PROJECTED_ROWS = 2**15
-"""Token states that a head projects at once."""
+"""Token states that a head projects in one batch."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,10 @@ class Encoding:
     """How texts are encoded.
 
     Attributes:
-        device: Where.
+        device: The device that encodes.
         precision: Arithmetic of backbone and head: ``fp32``, ``bf16`` or ``fp16``.
-        batch_tokens: Tokens of a batch; None for what suits the device.
-        cache: Folder of token states and checkpoints' embeddings, which are kept, and of embeddings on their way.
+        batch_tokens: Tokens per batch; None for the default of the device.
+        cache: Folder of token states and of models' embeddings, which are kept, and of temporary embeddings.
         trust_remote_code: Whether code that comes with a backbone may run.
     """
 
@@ -51,8 +52,8 @@ class Encoding:
     trust_remote_code: bool
 
 
-class Embedder:
-    """Embeds the queries and documents of one collection."""
+class SubjectEncoder:
+    """Embeds the queries and documents of one data set with each subject; what subjects share is encoded once."""
 
     def __init__(
         self,
@@ -72,12 +73,12 @@ class Embedder:
 
     @contextmanager
     def embedded(self, subject: Subject) -> Iterator[tuple[TokenStore, TokenStore]]:
-        """Give the embeddings of queries and of documents, float16 of norm 1; they are gone when the block ends.
+        """Yield the embeddings of queries and of documents, float16 of norm 1, valid inside the block.
 
         Those of a subject that is ``kept`` stay in the cache.
 
         Raises:
-            ProjheadsError: If the model cannot be opened, or gives embeddings that are not finite.
+            ProjheadsError: If the model cannot be opened, or produces embeddings that are not finite.
         """
         if not subject.frozen:
             cache, key = self._encoding.cache, sha256_json([subject.host, subject.identity])
@@ -91,13 +92,13 @@ class Embedder:
 
     @contextmanager
     def projected(self, subject: Subject, head: nn.Module) -> Iterator[tuple[TokenStore, TokenStore]]:
-        """Give the embeddings that a head makes of the token states of a frozen subject's backbone.
+        """Yield the embeddings that a head computes from the token states of a frozen subject's backbone.
 
         Raises:
-            ProjheadsError: If it gives embeddings that are not finite.
+            ProjheadsError: If the head produces embeddings that are not finite.
         """
         states, cache = self.token_states(subject), self._encoding.cache
-        # Files without a name: nothing is left behind, however the process ends.
+        # Unnamed files: the system removes them however the process ends.
         with tempfile.TemporaryFile(dir=cache) as query_file, tempfile.TemporaryFile(dir=cache) as document_file:
             queries, documents = (
                 project_tokens(store, head, file, self._encoding.device, self._encoding.precision)
@@ -106,9 +107,9 @@ class Embedder:
             yield queries, documents
 
     def estimate(self, subject: Subject) -> tuple[float, float, float]:
-        """Guess from a few texts: seconds to encode the collection, token vectors of all queries, of all documents.
+        """Estimate from a few texts: seconds to encode the data set, token vectors of all queries, of all documents.
 
-        The seconds are 0 where the token states are at hand.
+        The seconds are 0 if the token states are cached.
         """
         folder = self._state_folder(subject)
         if subject.frozen and all((self._store(folder, side) / "store.json").exists() for side in self._texts):
@@ -122,16 +123,16 @@ class Embedder:
         return seconds, tokens[0], tokens[1]
 
     def share_states(self, subject: Subject) -> None:
-        """Have the token states of a subject's backbone in the cache, where other subjects share it.
+        """Cache the token states of a subject's backbone if other subjects share it.
 
         Raises:
-            ProjheadsError: If the model cannot be opened, or gives token states that are not finite.
+            ProjheadsError: If the model cannot be opened, or produces token states that are not finite.
         """
         if subject.frozen:
             self.token_states(subject)
 
     def token_states(self, subject: Subject) -> tuple[TokenStore, TokenStore]:
-        """Return the backbone's token states, kept in the cache for every subject and experiment that shares it."""
+        """Return the backbone's token states, cached for every subject and experiment that shares the backbone."""
         folder = self._state_folder(subject)
         if folder not in self._states:
             self._states[folder] = self._encode(self._open(subject), folder, folder.name, project=False)
@@ -175,7 +176,7 @@ class Embedder:
 def project_tokens(
     store: TokenStore, head: nn.Module, file: BinaryIO, device: torch.device, precision: str
 ) -> TokenStore:
-    """Make embeddings of token states: normalize(head(states)), float16, through a file and with bounded memory.
+    """Compute embeddings from token states: normalize(head(states)), float16, in a file and with bounded memory.
 
     Raises:
         ProjheadsError: If an embedding is not finite.
@@ -190,7 +191,7 @@ def project_tokens(
                 projected = head(states)
             rows = F.normalize(projected.float(), dim=-1)
             if not rows.isfinite().all():
-                raise ProjheadsError("its head gives embeddings that are not finite")
+                raise ProjheadsError("its head produces embeddings that are not finite")
             width = rows.shape[1]
             file.write(rows.half().cpu().numpy().tobytes())
     file.flush()

@@ -9,10 +9,11 @@ from torch import nn
 
 import eval.embed as embed_module
 from eval.embed import project_tokens
-from eval.model_files import BackboneIdentities, read_head
+from eval.model_files import BackboneIdentities
 from experiment.encoding.store import TokenStore
 from projheads.build import build_head
 from projheads.errors import ProjheadsError
+from projheads.hosts.layout import read_head
 
 CPU = torch.device("cpu")
 

@@ -15,7 +15,8 @@ import pytest
 import pytrec_eval
 import torch
 
-import eval.evaluate as evaluate_module
+import eval.evaluator as evaluator_module
+import eval.search_task as task_module
 from eval.__main__ import main
 from eval.evaluate import evaluate_experiment
 from eval.runs import encode_id, read_run
@@ -224,8 +225,8 @@ def test_what_another_process_is_at_comes_last_and_is_not_repeated(miniature, ca
         capsys.readouterr()
         evaluate(miniature.config())
     lines = capsys.readouterr().out.splitlines()
-    assert "odd linear seed 0: another process is at it, so it comes last" in lines
-    assert lines[-1] == "odd [8/8] linear seed 0: another process has done it meanwhile"
+    assert "odd linear seed 0: in progress in another process; deferred" in lines
+    assert lines[-1] == "odd [8/8] linear seed 0: finished by another process"
     assert results(miniature.folder) == whole
 
 
@@ -295,7 +296,7 @@ def test_a_collection_that_comes_into_a_group_is_not_evaluated_again(miniature, 
     evaluate(miniature.config())
     first = results(miniature.folder)
     evaluate(miniature.config(f"eval.datasets=[{{source: {miniature.collection}, group: forums}}]"))
-    assert "odd: all 8 evaluations are finished already" in capsys.readouterr().out
+    assert "odd: all 8 evaluations are finished" in capsys.readouterr().out
     second = results(miniature.folder)
     assert {record["dataset"]["group"] for record, _ in first.values()} == {None}
     assert {record["dataset"]["group"] for record, _ in second.values()} == {"forums"}
@@ -334,7 +335,7 @@ def test_the_same_command_twice_does_nothing_new_and_says_so(miniature, fake_hos
     evaluate(miniature.config())
     assert {file: file.stat().st_mtime_ns for file in miniature.folder.path.rglob("*") if file.is_file()} == files
     assert fake_host.calls == 0
-    assert "odd: all 8 evaluations are finished already, nothing to do" in capsys.readouterr().out
+    assert "odd: all 8 evaluations are finished; nothing to do" in capsys.readouterr().out
 
 
 def test_a_fresh_experiment_gives_the_same_bytes(miniature):
@@ -376,7 +377,7 @@ def test_a_trial_that_was_trained_anew_is_evaluated_anew(miniature, capsys):
     miniature.change_trial("linear", 0, weights_hash="another")
     capsys.readouterr()
     evaluate(miniature.config())
-    assert "odd: evaluations to do: 1, finished already: 7" in capsys.readouterr().out
+    assert "odd: 1 to evaluate, 7 finished" in capsys.readouterr().out
 
 
 def test_the_backbone_encodes_each_text_once_for_all_trials(miniature, fake_host):
@@ -417,15 +418,15 @@ def test_a_head_that_gives_nonsense_fails_alone(miniature, capsys):
     with torch.no_grad():
         next(head.parameters()).fill_(3e38)  # finite, as a head must be, but not its embeddings
     save_head(head, miniature.folder.trial("linear", 0).model / "1_Head")
-    with pytest.raises(ProjheadsError, match="evaluations that failed: linear seed 0 on odd; the others are done"):
+    with pytest.raises(ProjheadsError, match="failed evaluations: linear seed 0 on odd; the others are finished"):
         evaluate(miniature.config())
-    assert "FAILED: its head gives embeddings that are not finite" in capsys.readouterr().out
+    assert "FAILED: its head produces embeddings that are not finite" in capsys.readouterr().out
     assert len(results(miniature.folder)) == 7
 
 
 def test_nothing_trained_is_one_clear_line(miniature):
     shutil.rmtree(miniature.folder.path / "trials")
-    with pytest.raises(ProjheadsError, match="holds no finished trial; run python -m train"):
+    with pytest.raises(ProjheadsError, match="has no finished trial; run python -m train"):
         evaluate(miniature.config())
 
 
@@ -481,7 +482,7 @@ def test_untrained_rows_that_training_did_not_write_are_passed_over_and_said(min
 
 def evaluate_until_killed(yaml, evaluations):
     """Evaluate, and die as if the power went, in the middle of writing."""
-    real, written = evaluate_module.write_run, []
+    real, written = evaluator_module.write_run, []
 
     def killing(path, run):
         if len(written) == evaluations:
@@ -489,7 +490,7 @@ def evaluate_until_killed(yaml, evaluations):
         written.append(path)
         real(path, run)
 
-    evaluate_module.write_run = killing
+    evaluator_module.write_run = killing
     evaluate(load_config(Path(yaml)))
 
 
@@ -517,13 +518,13 @@ def test_a_killed_evaluation_goes_on_and_ends_with_the_same_bytes(miniature, tmp
     assert len(results(miniature.folder)) == 3
     capsys.readouterr()
     evaluate(miniature.config())
-    assert "odd: evaluations to do: 5, finished already: 3" in capsys.readouterr().out
+    assert "odd: 5 to evaluate, 3 finished" in capsys.readouterr().out
     assert results(miniature.folder) == uninterrupted
     assert not [file for file in miniature.config().cache.iterdir() if file.name != "states"]
 
 
 def test_ctrl_c_is_one_line_and_leaves_a_state_that_goes_on(miniature, monkeypatch, capsys):
-    real, calls = evaluate_module.search, []
+    real, calls = task_module.search, []
 
     def interrupted(*arguments):
         calls.append(1)
@@ -532,7 +533,7 @@ def test_ctrl_c_is_one_line_and_leaves_a_state_that_goes_on(miniature, monkeypat
         return real(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate_module, "search", interrupted)
+        patch.setattr(task_module, "search", interrupted)
         assert run_command(main, [str(miniature.yaml)]) == 130
     assert capsys.readouterr().err.splitlines() == ["stopped; the same command goes on from here"]
     assert len(results(miniature.folder)) == 1
@@ -544,7 +545,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_half_written(miniature, monkeypa
     def full(path, run):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(evaluate_module, "write_run", full)
+    monkeypatch.setattr(evaluator_module, "write_run", full)
     assert run_command(main, [str(miniature.yaml)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: cannot write at ")

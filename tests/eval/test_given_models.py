@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import eval.embed
-import eval.evaluate
+import eval.evaluator
 from eval.__main__ import main
 from eval.runs import read_run
 from experiment.console.command import run_command
@@ -169,8 +169,8 @@ def test_nothing_is_encoded_or_evaluated_twice(two, data, tmp_path, capsys, monk
 
     monkeypatch.setattr("experiment.encoding.tokens._Encoder.fill", forbidden)
     assert evaluate(tmp_path, *arguments) == 0
-    assert "all 1 evaluations are finished already, nothing to do" in capsys.readouterr().out
-    monkeypatch.setattr(eval.evaluate.Embedder, "estimate", lambda self, subject: (0.0, 1.0, 1.0))
+    assert "all 1 evaluations are finished; nothing to do" in capsys.readouterr().out
+    monkeypatch.setattr(eval.embed.SubjectEncoder, "estimate", lambda self, subject: (0.0, 1.0, 1.0))
     assert evaluate(tmp_path, *arguments, "--measures", "AP", "RR@10") == 0
     record = json.loads(only(tmp_path / "out").eval_json("data").read_text())
     assert list(record["means"]) == ["AP", "RR@10"]
@@ -181,7 +181,7 @@ def test_an_evaluation_that_was_stopped_goes_on_to_the_same_bytes(two, data, tmp
     arguments = ["--model", two[0], "--model", two[1], "--datasets", data, "--output"]
     assert evaluate(tmp_path, *arguments, tmp_path / "whole") == 0
     shutil.rmtree(tmp_path / "cache")
-    real, written = eval.evaluate.write_run, []
+    real, written = eval.evaluator.write_run, []
 
     def stopping(path, run):
         if written:
@@ -190,7 +190,7 @@ def test_an_evaluation_that_was_stopped_goes_on_to_the_same_bytes(two, data, tmp
         real(path, run)
 
     with monkeypatch.context() as patch:
-        patch.setattr(eval.evaluate, "write_run", stopping)
+        patch.setattr(eval.evaluator, "write_run", stopping)
         assert evaluate(tmp_path, *arguments, tmp_path / "out") == 130
     assert evaluate(tmp_path, *arguments, tmp_path / "out") == 0
     runs = [sorted(file.read_bytes() for file in (tmp_path / name).rglob("*.run")) for name in ("whole", "out")]

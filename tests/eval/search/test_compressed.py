@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-import eval.evaluate as evaluate_module
 import eval.search.compressed as storage_module
+import eval.search_task as task_module
 from eval.__main__ import main
 from eval.evaluate import evaluate_experiment
 from eval.measures import measure_run
@@ -185,8 +185,8 @@ def test_a_form_that_is_added_is_all_that_is_computed(miniature, monkeypatch, ca
     evaluate(miniature.config("eval.storage=[int8]"))
     before = record_of(miniature)
     searched = []
-    real = evaluate_module.search
-    monkeypatch.setattr(evaluate_module, "search", lambda problem, *rest: searched.append(1) or real(problem, *rest))
+    real = task_module.search
+    monkeypatch.setattr(task_module, "search", lambda problem, *rest: searched.append(1) or real(problem, *rest))
     evaluate(miniature.config("eval.storage=[dim4, int8]"))
     assert len(searched) == 6  # four trials and two untrained rows, one form each
     after = record_of(miniature)
@@ -209,7 +209,7 @@ def test_a_result_that_is_made_anew_has_its_forms_made_anew(miniature):
 
 
 def test_a_form_that_fails_leaves_the_result_and_the_other_forms(miniature, capsys):
-    with pytest.raises(ProjheadsError, match="evaluations that failed"):
+    with pytest.raises(ProjheadsError, match="failed evaluations"):
         evaluate(miniature.config("eval.storage=[int8, pq2]"))
     assert 'eval.storage "pq2": ' in capsys.readouterr().out
     assert record_of(miniature)["storage"].keys() == {"int8"}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from eval.evaluate import evaluate_experiment
-from eval.search.stand_in import stand_in_states
+from eval.stand_in import stand_in_states
 from experiment.console.progress import Progress
 from experiment.encoding.store import TokenStore, offsets_of
 from projheads import fold, linearise
@@ -48,7 +48,7 @@ def test_its_scores_are_those_of_a_trial_with_the_stand_in_as_its_head(miniature
         kept.append(linearise(head, states))
         return kept[-1]
 
-    monkeypatch.setattr("eval.evaluate.linearise", keep)
+    monkeypatch.setattr("eval.stand_in.linearise", keep)
     evaluate(miniature.config())
     files = miniature.folder.trial("linear", 0)
     from experiment.disk.models import weights_hash
@@ -108,7 +108,7 @@ def test_judged_documents_are_taken_where_there_are_too_few_others():
 
 
 def test_large_collections_are_thinned_out_evenly(monkeypatch):
-    monkeypatch.setattr("eval.search.stand_in.MOST_STATES", 30)
+    monkeypatch.setattr("eval.stand_in.MOST_STATES", 30)
     states, _ = stand_in_states(stored(10, 2, 1, 1000), stored(100, 3, 1, 0), list(map(str, range(100))), set())
     assert len(states) == 20 + 30
     assert {0.0, 10.0, 90.0} <= set(states[:, 0].tolist())

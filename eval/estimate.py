@@ -1,0 +1,40 @@
+"""How long the pending evaluations of a data set will take."""
+
+from collections.abc import Sequence
+
+import torch
+
+from eval.evaluator import Evaluator
+from eval.subjects import Subject
+from experiment.encoding.speed import seconds_of_products
+
+__all__ = ["estimate_seconds"]
+
+SECONDS_PER_RANKING = 0.006
+"""Time to rescore and order the best documents of one query, on one CPU core."""
+
+
+def estimate_seconds(evaluator: Evaluator, pending: Sequence[Subject]) -> float:
+    """Estimate how long the pending evaluations take, in seconds; BM25 counts as nothing.
+
+    Raises:
+        ProjheadsError: If a model cannot be opened.
+    """
+    models = [subject for subject in pending if subject.kind != "bm25"]
+    if not models:
+        return 0.0
+    settings = evaluator.task.settings
+    stand_ins = [subject for subject in models if settings.linearise and subject.has_stand_in]
+    forms = 1 + len(settings.storage)
+    seconds, products = 0.0, 0.0
+    for family in dict.fromkeys(subject.family for subject in models):
+        members = [subject for subject in models if subject.family == family]
+        encode, queries, documents = evaluator.encoder.estimate(members[0])
+        seconds += encode * (1 if members[0].frozen else len(members))
+        for subject in members:
+            searches = forms + (subject in stand_ins)
+            products += searches * queries * documents * subject.out_features
+            products += (queries + documents) * subject.multiply_adds
+    rankings = (forms * len(models) + len(stand_ins)) * len(evaluator.task.queries)
+    ranking = SECONDS_PER_RANKING * rankings / torch.get_num_threads()
+    return seconds + ranking + seconds_of_products(products, evaluator.device)

@@ -1,0 +1,150 @@
+"""Evaluation of one subject on one data set: embed, search, measure, write."""
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+
+from eval.embed import Encoding, SubjectEncoder
+from eval.evaluation_record import evaluation_record, storage_entry, with_storage
+from eval.ledger import Ledger
+from eval.model_files import BackboneIdentities
+from eval.runs import write_run
+from eval.search.choice import Answer
+from eval.search.compressed import stored_as
+from eval.search_task import SearchTask
+from eval.stand_in import linear_stand_in
+from eval.subjects import Subject
+from experiment.collections import Collection, open_collection
+from experiment.config import EvalConfig, EvalDatasetRef
+from experiment.config.storage_forms import StorageForm
+from experiment.console.progress import Advance, Progress, human_time
+from experiment.disk.lock import locked
+from experiment.disk.records import EvaluationRecord
+from experiment.encoding.device import pick_device
+from experiment.encoding.store import TokenStore
+from projheads.errors import ProjheadsError
+
+__all__ = ["Evaluator", "InProgressError", "make_evaluator"]
+
+
+class InProgressError(ProjheadsError):
+    """Another process is evaluating this subject."""
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Evaluates subjects on one data set, in this process or, by its recipe, in others.
+
+    Attributes:
+        task: The data set.
+        ledger: Knows what is on disk.
+        encoder: Embeds the data set's texts.
+        encoding: How texts are encoded.
+        progress: Where it shows what it is doing.
+        waits: Whether to wait for a subject that another process is evaluating.
+    """
+
+    task: SearchTask
+    ledger: Ledger
+    encoder: SubjectEncoder
+    encoding: Encoding
+    progress: Progress
+    waits: bool = False
+
+    @property
+    def device(self) -> torch.device:
+        """The device that it computes on."""
+        return self.encoding.device
+
+    def __call__(self, subject: Subject, /, progress: Progress, advance: Advance) -> str:
+        """Evaluate one subject, write its files and return a summary.
+
+        Raises:
+            InProgressError: If another process is evaluating it and this one does not wait.
+            ProjheadsError: If it cannot be evaluated.
+        """
+        with locked(subject.folder.evaluations / ".lock", wait=self.waits) as mine:
+            if not mine:
+                raise InProgressError("in progress in another process; deferred")
+            subject.folder.remove_leftovers()
+            done = self.ledger.is_finished(subject)
+            summary = "finished by another process" if done else self._evaluate(subject)
+        advance(1)
+        return summary
+
+    def recipe(self) -> "Callable[[], Evaluator]":
+        """Return a function that can be pickled and makes such an evaluator in another process."""
+        return partial(_reopen, self.task.dataset, self.task.settings, self.encoding, self.task.collection.hash)
+
+    def _evaluate(self, subject: Subject) -> str:
+        started = time.perf_counter()
+        if subject.kind == "bm25":
+            parts = [self._write(subject, self.task.search_bm25(self.progress), None)]
+        else:
+            with self.encoder.embedded(subject) as embeddings:
+                parts = []
+                if not self.ledger.has_run(subject):
+                    answer = self.task.search(subject.name, *embeddings, self.progress)
+                    parts.append(self._write(subject, answer, embeddings))
+                parts += [self._write_form(subject, form, *embeddings) for form in self.ledger.missing_forms(subject)]
+        return f"{'; '.join(parts)}, {human_time(time.perf_counter() - started)}"
+
+    def _write(self, subject: Subject, answer: Answer, embeddings: tuple[TokenStore, TokenStore] | None) -> str:
+        """Measure an answer, write the files of the evaluation and return a summary."""
+        task = self.task
+        run, measures = task.measure(answer)
+        wanted = task.settings.linearise and subject.has_stand_in
+        linearised = linear_stand_in(subject, task, self.encoder, self.progress) if wanted else None
+        key = self.ledger.key(subject)
+        record = evaluation_record(key, task.dataset, task.collection, answer, measures, embeddings, linearised)
+        write_run(subject.folder.eval_run(task.dataset.name), run)
+        record.write(subject.folder.eval_json(task.dataset.name))
+        return ", ".join(f"{measure} {value:.4f}" for measure, value in record.means.items()) + f" ({answer})"
+
+    def _write_form(self, subject: Subject, form: StorageForm, queries: TokenStore, documents: TokenStore) -> str:
+        """Evaluate a subject in a storage form, add the result to its record and return a summary."""
+        path = subject.folder.eval_json(self.task.dataset.name)
+        record = EvaluationRecord.read(path)
+        with stored_as(form, queries, documents, self.encoding.cache) as stored:
+            if stored.documents is documents:  # Stored unchanged: the scores are those of the evaluation itself.
+                measures = record.measures
+            else:
+                what = f"{subject.name} as {form.name}"
+                answer = self.task.search(what, stored.queries, stored.documents, self.progress)
+                measures = self.task.measure(answer)[1]
+            entry = storage_entry(record, form, measures, stored.bytes_per_vector, stored.index_bytes)
+        with_storage(record, {form.name: entry}, self.ledger.forms).write(path)
+        measure, value = next(iter(entry.measures.items()))
+        return f"{form.name} {measure} {value:.4f}"
+
+
+def make_evaluator(
+    dataset: EvalDatasetRef,
+    collection: Collection,
+    settings: EvalConfig,
+    encoding: Encoding,
+    identities: BackboneIdentities,
+    progress: Progress,
+) -> Evaluator:
+    """Make the evaluator of a data set that has been opened."""
+    task = SearchTask(dataset, collection, settings, encoding.device)
+    encoder = SubjectEncoder(task.queries, task.documents, encoding, identities, progress)
+    return Evaluator(task, Ledger(task, encoding.precision), encoder, encoding, progress)
+
+
+def _reopen(dataset: EvalDatasetRef, settings: EvalConfig, encoding: Encoding, collection_hash: str) -> Evaluator:
+    """Make an evaluator in another process, from the same files.
+
+    Raises:
+        ProjheadsError: If the data set differs on this machine.
+    """
+    collection = open_collection(dataset.source, split=dataset.split, cache=encoding.cache)
+    if collection.hash != collection_hash:
+        raise ProjheadsError(f"{dataset.source}: differs on {platform.node()} from the machine that runs the command")
+    encoding = replace(encoding, device=pick_device(encoding.device.type))
+    evaluator = make_evaluator(dataset, collection, settings, encoding, BackboneIdentities(), Progress(quiet=True))
+    return replace(evaluator, waits=True)

@@ -1,0 +1,52 @@
+"""Which evaluations of a data set are on disk, and which are still missing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from eval.evaluation_record import evaluation_key, is_finished, missing_forms
+from eval.search_task import SearchTask
+from eval.subjects import Subject
+from experiment.config.storage_forms import StorageForm, parse_storage
+from experiment.disk.records import EvaluationRecord
+
+__all__ = ["Ledger"]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Compares what the configuration asks for on one data set with what is on disk.
+
+    Attributes:
+        task: The data set.
+        precision: Arithmetic of backbone and head, on which results depend.
+    """
+
+    task: SearchTask
+    precision: str
+
+    @property
+    def forms(self) -> list[StorageForm]:
+        """The storage forms that the configuration asks for, in its order."""
+        return [parse_storage(name) for name in self.task.settings.storage]
+
+    def key(self, subject: Subject) -> str:
+        """Hash everything that the evaluation of a subject depends on."""
+        return evaluation_key(subject, self.task.collection, self.task.settings, self.precision)
+
+    def has_run(self, subject: Subject) -> bool:
+        """Return whether the evaluation itself is on disk, with or without storage forms."""
+        return is_finished(subject, self.task.dataset.name, self.key(subject))
+
+    def missing_forms(self, subject: Subject) -> list[StorageForm]:
+        """Return the storage forms in which an evaluated subject has not been evaluated yet."""
+        if subject.kind != "model":
+            return []
+        return missing_forms(EvaluationRecord.read(subject.folder.eval_json(self.task.dataset.name)), self.forms)
+
+    def is_finished(self, subject: Subject) -> bool:
+        """Return whether everything that is asked for is on disk."""
+        return self.has_run(subject) and not self.missing_forms(subject)
+
+    def pending(self, subjects: Sequence[Subject]) -> list[Subject]:
+        """Return the subjects that are not finished."""
+        return [subject for subject in subjects if not self.is_finished(subject)]

@@ -1,0 +1,69 @@
+"""A data set as a search task: its judged queries, the corpus that answers them, and how the answers are measured."""
+
+import time
+
+import torch
+
+from eval.measures import measure_run
+from eval.runs import Run, encode_id, make_run
+from eval.search.choice import Answer, search, search_settings
+from eval.search.lexical import bm25_rankings
+from eval.search.ranking import Problem, own_documents, priorities
+from experiment.collections import Collection
+from experiment.config import EvalConfig, EvalDatasetRef
+from experiment.console.progress import Progress
+from experiment.disk.records import IndexFacts
+from experiment.encoding.store import TokenStore
+
+__all__ = ["SearchTask"]
+
+
+class SearchTask:
+    """Searches one data set and measures the result.
+
+    Attributes:
+        dataset: The data set as the configuration names it.
+        collection: Its content.
+        settings: How to search and what to measure.
+        document_ids: Ids of the documents, in the order of the corpus.
+        queries: Texts of the judged queries.
+        documents: Texts of the documents.
+    """
+
+    def __init__(
+        self, dataset: EvalDatasetRef, collection: Collection, settings: EvalConfig, device: torch.device
+    ) -> None:
+        self.dataset, self.collection, self.settings = dataset, collection, settings
+        self._device = device
+        self._query_ids, self.document_ids = list(collection.qrels), list(collection.corpus)
+        self.queries = [collection.queries[name] for name in self._query_ids]
+        self.documents = [document.passage for document in collection.corpus.values()]
+        # Documents of equal score are ordered by their ids as the run file spells them.
+        self._priority = priorities([encode_id(name) for name in self.document_ids])
+        self._own = own_documents(self._query_ids, self.document_ids)
+
+    def search(self, what: str, queries: TokenStore, documents: TokenStore, progress: Progress) -> Answer:
+        """Search with token embeddings; ``what`` names their origin in the progress bar."""
+        problem = Problem(queries, documents, self.settings.depth, self._priority, self._own)
+        with progress.step(f"searching for {what}", 1) as advance:
+            return search(problem, search_settings(self.settings), self._device, advance)
+
+    def search_bm25(self, progress: Progress) -> Answer:
+        """Search with BM25."""
+        started = time.perf_counter()
+        with progress.step("searching with BM25", 1) as advance:
+            rankings = bm25_rankings(
+                self.queries,
+                self.documents,
+                depth=self.settings.depth,
+                priority=self._priority,
+                own=self._own,
+                progress=advance,
+            )
+        index = IndexFacts(kind="bm25", depth=self.settings.depth)
+        return Answer(rankings, index, 0.0, time.perf_counter() - started, 0)
+
+    def measure(self, answer: Answer) -> tuple[Run, dict[str, dict[str, float]]]:
+        """Return the run that an answer amounts to, and its scores by measure and query id."""
+        run = make_run(answer.rankings, self._query_ids, self.document_ids)
+        return run, measure_run(self.settings.measures, self.collection.qrels, run)
