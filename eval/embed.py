@@ -1,7 +1,5 @@
 """Embeddings of a data set's texts, subject by subject."""
 
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +18,7 @@ from experiment.console.progress import Progress
 from experiment.disk.files import sha256_json
 from experiment.encoding.device import autocast
 from experiment.encoding.speed import sample_texts
-from experiment.encoding.store import TokenStore
+from experiment.encoding.store import TokenStore, remove_store, unnamed_file
 from experiment.encoding.tokens import encode_tokens, text_key
 from projheads.errors import ProjheadsError
 from projheads.hosts import load_host
@@ -81,10 +79,12 @@ class SubjectEncoder:
             ProjheadsError: If the model cannot be opened, or produces embeddings that are not finite.
         """
         if not subject.frozen:
-            cache, key = self._encoding.cache, sha256_json([subject.host, subject.identity])
-            yield self._encode(self._open(subject), cache / "embeddings" / key[:32], key, project=True)
+            key = sha256_json([subject.host, subject.identity])
+            folder = self._encoding.cache / "embeddings" / key[:32]
+            yield self._encode(self._open(subject), folder, key, project=True)
             if not subject.kept:
-                shutil.rmtree(cache / "embeddings" / key[:32])
+                for side in self._texts:
+                    remove_store(self._store(folder, side))
             return
         head = nn.Identity() if subject.kind == "backbone" else read_head(subject.model)
         with self.projected(subject, head) as embeddings:
@@ -98,8 +98,7 @@ class SubjectEncoder:
             ProjheadsError: If the head produces embeddings that are not finite.
         """
         states, cache = self.token_states(subject), self._encoding.cache
-        # Unnamed files: the system removes them however the process ends.
-        with tempfile.TemporaryFile(dir=cache) as query_file, tempfile.TemporaryFile(dir=cache) as document_file:
+        with unnamed_file(cache) as query_file, unnamed_file(cache) as document_file:
             queries, documents = (
                 project_tokens(store, head, file, self._encoding.device, self._encoding.precision)
                 for store, file in zip(states, (query_file, document_file), strict=True)

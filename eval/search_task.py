@@ -14,6 +14,7 @@ from experiment.config import EvalConfig, EvalDatasetRef
 from experiment.console.progress import Progress
 from experiment.disk.records import IndexFacts
 from experiment.encoding.store import TokenStore
+from projheads.errors import ProjheadsError
 
 __all__ = ["SearchTask"]
 
@@ -43,7 +44,16 @@ class SearchTask:
         self._own = own_documents(self._query_ids, self.document_ids)
 
     def search(self, what: str, queries: TokenStore, documents: TokenStore, progress: Progress) -> Answer:
-        """Search with token embeddings; ``what`` names their origin in the progress bar."""
+        """Search with token embeddings; ``what`` says in the progress bar whose they are.
+
+        Raises:
+            ProjheadsError: If they are not one entry per query and document, or a side has no token vector at all.
+        """
+        for side, store, texts in (("queries", queries, self.queries), ("documents", documents, self.documents)):
+            if len(store) != len(texts):
+                raise ProjheadsError(f"{what}: embeddings of {len(store)} {side}, expected {len(texts)}")
+            if not len(store.vectors):
+                raise ProjheadsError(f"{what}: none of the {len(texts)} {side} has a token vector")
         problem = Problem(queries, documents, self.settings.depth, self._priority, self._own)
         with progress.step(f"searching for {what}", 1) as advance:
             return search(problem, search_settings(self.settings), self._device, advance)

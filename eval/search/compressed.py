@@ -6,7 +6,6 @@ with a range for each dimension, pqM its product quantiser with 256 centroids in
 Schmid, 2011), rqM its residual quantiser, M times 256 centroids of the whole vector (Chen, Guan and Wang, 2010).
 """
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import numpy as np
 
 from eval.search.faiss_index import faiss_library, faiss_threads, written_bytes
 from experiment.config.storage_forms import StorageForm, check_storage, parse_storage
-from experiment.encoding.store import TokenStore
+from experiment.encoding.store import TokenStore, unnamed_file
 from projheads.errors import ProjheadsError
 
 __all__ = ["STORAGE_VERSION", "Stored", "check_forms", "stored_as"]
@@ -85,7 +84,7 @@ def stored_as(form: StorageForm, queries: TokenStore, documents: TokenStore, cac
     check_storage(form, documents.width)
     width = form.width or documents.width
     code, size, overhead = None, 2 * width, 0
-    with tempfile.TemporaryFile(dir=cache) as query_file, tempfile.TemporaryFile(dir=cache) as document_file:
+    with unnamed_file(cache) as query_file, unnamed_file(cache) as document_file:
         read_queries = _through(queries, width, None, query_file)
         if form.code == "fp16":
             read_documents = _through(documents, width, None, document_file)

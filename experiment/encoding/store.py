@@ -1,27 +1,33 @@
 """Packed token vectors of many texts, in memory or in a folder that survives interruptions.
 
-The folder holds ``vectors.bin`` (the rows), ``lengths.bin`` (rows per text, int64) and ``store.json``, which records
-how much of both is safely on disk. Filling resumes from there; anything after it is cut off.
+The folder holds ``vectors.bin`` (the rows), ``lengths.bin`` (rows of each text, int64) and ``store.json``, which says
+how much of both is safely on disk and what its checksums are. Filling resumes from there and cuts off the rest.
 """
 
 import os
+import shutil
+import tempfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 
 from experiment.disk.files import SCHEMA_VERSION, read_json, write_json
-from experiment.disk.lock import locked
+from experiment.disk.lock import is_file_at, locked, open_in
 from projheads.errors import ProjheadsError
 
-__all__ = ["LENGTH", "Filled", "StoreFolder", "TokenStore", "offsets_of"]
+__all__ = ["LENGTH", "Filled", "StoreFolder", "TokenStore", "offsets_of", "remove_store", "unnamed_file"]
 
 LENGTH = np.dtype("<i8")
-"""Data type of ``lengths.bin``."""
+"""Type of the numbers in ``lengths.bin``."""
+
+CHECKED_AT_ONCE = 2**24
+"""Bytes read at once for a checksum."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +35,9 @@ class TokenStore:
     """Packed token vectors of many texts.
 
     Attributes:
-        vectors: (n_tokens, width) float16 or float32, read-only; memory-mapped if the store is on disk.
+        vectors: (n_tokens, width) float16 or float32, read-only; a memory map if the store is on disk.
         offsets: (n_texts + 1,) int64; the rows of text i are ``offsets[i]`` to ``offsets[i + 1]``.
-        truncated: Number of texts that lost tokens at the length limit.
+        truncated: Texts that lost tokens at the length limit.
         seconds: How long the texts took to encode.
     """
 
@@ -51,38 +57,49 @@ class TokenStore:
 
     @property
     def width(self) -> int:
-        """Width of a token vector."""
+        """Numbers in a token vector."""
         return int(self.vectors.shape[1])
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """Token vectors per text, (n_texts,) int64."""
+        """Token vectors of each text, (n_texts,) int64."""
         return np.diff(self.offsets)
 
 
 def offsets_of(lengths: np.ndarray) -> np.ndarray:
-    """Return where each text's rows start, followed by the end of the last, (n_texts + 1,) int64."""
+    """Return where each text's rows begin, followed by the end of the last, (n_texts + 1,) int64."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 
 @dataclass(frozen=True)
 class Filled:
-    """How much of a store is filled: texts, their rows, how many were truncated, and how long it took."""
+    """How much of a store is there.
+
+    Attributes:
+        texts: Texts that are encoded.
+        rows: Their token vectors.
+        truncated: How many of the texts lost tokens at the length limit.
+        seconds: How long they took to encode.
+        vectors_crc: CRC-32 of the vectors.
+        lengths_crc: CRC-32 of the lengths.
+    """
 
     texts: int = 0
     rows: int = 0
     truncated: int = 0
     seconds: float = 0.0
+    vectors_crc: int = 0
+    lengths_crc: int = 0
 
 
 @dataclass(frozen=True)
 class StoreFolder:
-    """The folder of a store, complete or partly filled.
+    """A store's folder, complete or in progress.
 
     Attributes:
         path: The folder.
-        key: What the vectors were computed from; a store with another key counts as absent.
-        width: Width of a token vector.
+        key: What the vectors were computed from; a store with a different key counts as absent.
+        width: Numbers in a token vector.
         dtype: ``float16`` or ``float32``.
     """
 
@@ -92,29 +109,39 @@ class StoreFolder:
     dtype: str
 
     def filled(self) -> Filled:
-        """Return how much is filled: nothing if the files contradict ``store.json``."""
+        """Return what is there: nothing if the files contradict ``store.json``."""
+        expected = {"key": self.key, "width": self.width, "dtype": self.dtype}
         try:
             state = read_json(self._state)
-            if state["key"] != self.key:
+            if {name: state[name] for name in expected} != expected:
                 return Filled()
-            filled = Filled(**{name: state[name] for name in ("texts", "rows", "truncated", "seconds")})
-            complete = all(file.stat().st_size >= size for file, size in self._sizes(filled))
+            filled = Filled(**{name: state[name] for name in asdict(Filled())})
+            intact = all(file.stat().st_size >= size for file, size in self._sizes(filled))
         except (ProjheadsError, FileNotFoundError, KeyError, TypeError):
             return Filled()
-        return filled if complete else Filled()
+        return filled if intact else Filled()
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Create the folder and lock it for this process; wait while another process holds it."""
+        """Make the folder and hold it for this process; wait while another process does.
+
+        Raises:
+            ProjheadsError: If the folder is deleted meanwhile.
+        """
         with locked(self.path / ".lock"):
-            yield
+            try:
+                yield
+            except FileNotFoundError as error:
+                if error.filename is None or not Path(error.filename).is_relative_to(self.path):
+                    raise
+                raise self._vanished() from None
 
     @contextmanager
     def filling(self) -> Iterator[tuple[BinaryIO, BinaryIO]]:
-        """Yield the files of vectors and of lengths, truncated to what is safely on disk and positioned at the end."""
+        """Yield the files of vectors and of lengths, cut back to what is safely there and positioned at their ends."""
         filled = self.filled()
         if not filled.texts:
-            # Removed, not emptied: another process may still be reading an older store with a different key.
+            # Removed, not emptied: another process may still read an older store with a different key.
             for file, _ in self._sizes(filled):
                 file.unlink(missing_ok=True)
                 file.touch()
@@ -125,21 +152,54 @@ class StoreFolder:
                 opened.seek(size)
             yield vectors_file, lengths_file
 
-    def commit(self, filled: Filled, *files: BinaryIO) -> None:
-        """Flush the files to disk, then record in ``store.json`` how much is filled."""
-        for file in files:
+    def commit(self, filled: Filled, vectors: BinaryIO, lengths: BinaryIO) -> None:
+        """Flush the files, and record in ``store.json`` that this much is safely there and what its checksums are.
+
+        Raises:
+            ProjheadsError: If the files were deleted meanwhile.
+        """
+        before, sums = self.filled(), []
+        (_, rows), (_, counts) = self._sizes(before)
+        summed = (rows, before.vectors_crc), (counts, before.lengths_crc)
+        for file, (path, size), (first, crc) in zip((vectors, lengths), self._sizes(filled), summed, strict=True):
             file.flush()
             os.fsync(file.fileno())
+            if not is_file_at(file, path):
+                raise self._vanished()
+            sums.append(_checksum(file, first, size, crc))
+        filled = replace(filled, vectors_crc=sums[0], lengths_crc=sums[1])
         about = {"schema_version": SCHEMA_VERSION, "key": self.key, "width": self.width, "dtype": self.dtype}
         write_json(self._state, about | asdict(filled))
 
-    def open(self) -> TokenStore:
-        """Open the store; its vectors stay on disk."""
+    def open(self, texts: int) -> TokenStore:
+        """Open the complete store and verify its checksums; its vectors stay on disk.
+
+        Args:
+            texts: How many texts it must hold.
+
+        Raises:
+            ProjheadsError: If it does not hold them, or is damaged.
+        """
         filled = self.filled()
-        (vectors, _), (lengths, _) = self._sizes(filled)
+        if filled.texts != texts:
+            raise self._vanished()
+        (vectors_path, vectors_size), (lengths_path, lengths_size) = self._sizes(filled)
         shape = (filled.rows, self.width)
-        rows = np.memmap(vectors, self.dtype, "r", shape=shape) if filled.rows else np.zeros(shape, self.dtype)
-        counts = np.fromfile(lengths, LENGTH, count=filled.texts) if filled.texts else np.zeros(0, LENGTH)
+        rows, counts = np.zeros(shape, self.dtype), np.zeros(0, LENGTH)
+        if texts:
+            with vectors_path.open("rb") as vectors, lengths_path.open("rb") as lengths:
+                for file, path, size, crc in (
+                    (vectors, vectors_path, vectors_size, filled.vectors_crc),
+                    (lengths, lengths_path, lengths_size, filled.lengths_crc),
+                ):
+                    if _checksum(file, 0, size, 0) != crc:
+                        raise ProjheadsError(
+                            f"{path}: damaged (its checksum differs from store.json); delete {self.path} and run the "
+                            "same command again"
+                        )
+                counts = np.fromfile(lengths, LENGTH, count=texts)
+                if filled.rows:
+                    rows = np.memmap(vectors, self.dtype, "r", shape=shape)
         return TokenStore(rows, offsets_of(counts), filled.truncated, filled.seconds)
 
     @property
@@ -147,6 +207,35 @@ class StoreFolder:
         return self.path / "store.json"
 
     def _sizes(self, filled: Filled) -> tuple[tuple[Path, int], tuple[Path, int]]:
-        """Return the two files and their sizes in bytes when this much is filled."""
+        """Return the two files and the bytes that they hold when this much is there."""
         vectors = filled.rows * self.width * np.dtype(self.dtype).itemsize
         return (self.path / "vectors.bin", vectors), (self.path / "lengths.bin", filled.texts * LENGTH.itemsize)
+
+    def _vanished(self) -> ProjheadsError:
+        return ProjheadsError(
+            f"{self.path}: deleted or changed while in use; run the same command again, and leave the cache alone "
+            "while it runs"
+        )
+
+
+def remove_store(path: Path) -> None:
+    """Delete a store's folder, and its parent if that is empty then; wait while another process fills the store."""
+    with locked(path / ".lock"):
+        shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.parent.rmdir()
+
+
+def unnamed_file(folder: Path) -> BinaryIO:
+    """Open a temporary file that the system removes however the process ends, in a folder that is made if needed."""
+    return cast(BinaryIO, open_in(folder, lambda: tempfile.TemporaryFile(dir=folder)))
+
+
+def _checksum(file: BinaryIO, first: int, end: int, crc: int) -> int:
+    """Continue a CRC-32 over the bytes of a file from ``first`` to ``end``; its position stays."""
+    while first < end:
+        block = os.pread(file.fileno(), min(CHECKED_AT_ONCE, end - first), first)
+        if not block:
+            break
+        crc, first = zlib.crc32(block, crc), first + len(block)
+    return crc

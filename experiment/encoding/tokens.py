@@ -139,7 +139,7 @@ def encode_tokens(
         if done.texts < len(texts):
             with store.filling() as files:
                 encoder.fill(texts, done, *files, lambda filled: store.commit(filled, *files))
-        return store.open()
+        return store.open(len(texts))
 
 
 @dataclass(frozen=True)

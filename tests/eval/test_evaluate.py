@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -521,6 +521,51 @@ def test_a_killed_evaluation_goes_on_and_ends_with_the_same_bytes(miniature, tmp
     assert "odd: 5 to evaluate, 3 finished" in capsys.readouterr().out
     assert results(miniature.folder) == uninterrupted
     assert not [file for file in miniature.config().cache.iterdir() if file.name != "states"]
+
+
+@pytest.mark.parametrize("whole, call", [*((False, call) for call in (3, 4, 5)), *((True, call) for call in (4, 6, 9))])
+def test_a_cache_that_vanishes_costs_time_and_changes_no_result(
+    miniature, fake_host, retrain, monkeypatch, whole, call
+):
+    config = miniature.config("eval.references=[]", "eval.linearise=false")
+    if whole:
+        shutil.rmtree(miniature.folder.path)
+        config = miniature.config("eval.references=[]", "train.trainable=all")
+        retrain(config)
+    evaluate(config)
+    undisturbed = results(miniature.folder)
+    for files in miniature.folder.path.rglob("eval"):
+        shutil.rmtree(files)
+    shutil.rmtree(config.cache)
+    real, calls = fake_host.token_states, []
+
+    def vanishing(model, tokens):
+        calls.append(1)
+        if len(calls) == call + 1:
+            shutil.rmtree(config.cache, ignore_errors=True)
+        return real(model, tokens)
+
+    monkeypatch.setattr(fake_host, "token_states", vanishing)
+    with suppress(ProjheadsError):
+        evaluate(config)
+    written = results(miniature.folder)
+    assert written == {name: undisturbed[name] for name in written}
+    evaluate(config)
+    assert results(miniature.folder) == undisturbed
+    assert len(calls) > call
+
+
+def test_documents_without_any_token_vector_are_an_error(miniature, fake_host, monkeypatch, capsys):
+    real = fake_host.scoring_mask
+
+    def nothing(model, tokens, *, is_query):
+        return real(model, tokens, is_query=is_query) & torch.tensor(is_query)
+
+    monkeypatch.setattr(fake_host, "scoring_mask", nothing)
+    with pytest.raises(ProjheadsError, match="failed evaluations"):
+        evaluate(miniature.config("eval.references=[]", "seeds=[0]"))
+    assert "linear seed 0: none of the 31 documents has a token vector" in capsys.readouterr().out
+    assert not results(miniature.folder)
 
 
 def test_ctrl_c_is_one_line_and_leaves_a_state_that_goes_on(miniature, monkeypatch, capsys):
