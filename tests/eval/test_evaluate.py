@@ -568,6 +568,14 @@ def test_documents_without_any_token_vector_are_an_error(miniature, fake_host, m
     assert not results(miniature.folder)
 
 
+def test_grades_that_cannot_be_measured_are_refused_before_anything_is_encoded(miniature, fake_host):
+    with (miniature.collection / "qrels" / "test.tsv").open("a") as file:
+        file.write(f"5\tfiller-7\t{10**30}\n")
+    with pytest.raises(ProjheadsError, match=r'odd: query "5": the grade of document "filler-7" is 1000000'):
+        evaluate(miniature.config())
+    assert fake_host.calls == 0
+
+
 def test_ctrl_c_is_one_line_and_leaves_a_state_that_goes_on(miniature, monkeypatch, capsys):
     real, calls = task_module.search, []
 
