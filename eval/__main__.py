@@ -1,146 +1,272 @@
-"""``python -m eval``: evaluate an experiment or any checkpoint, write a leaderboard, or score a run file."""
+"""``python -m eval``: evaluate an experiment or any model, write its leaderboard, or score a run file."""
 
 import argparse
 import json
-import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from experiment.console.command import run_command
+from experiment.executors.options import add_executor_options, open_executor
+from projheads.errors import ProjheadsError
 
-__all__ = ["main"]
+__all__ = ["command_parser", "main"]
 
-USAGE = """python -m eval CONFIG-or-OUTPUT-FOLDER [key=value ...] [--heads FILE] [--dry-run] [--executor ray]
-       python -m eval --model PATH-or-HUB-NAME [--model ...] --datasets DATASET ... [--output FOLDER] [key=value ...]
-       python -m eval report OUTPUT-FOLDER
-       python -m eval plan OUTPUT-FOLDER
-       python -m eval compare OUTPUT-FOLDER OUTPUT-FOLDER ...
-       python -m eval score RUN QRELS [--measures MEASURE ...]"""
+DESCRIPTION = """Evaluate models and compare them.
 
-SETTING = re.compile(r"(eval\.\w+|cache|device|threads|trust_remote_code)=")
-"""How a setting begins that stands behind a list of data sets or measures."""
+python -m eval CONFIG [key=value ...]    is short for python -m eval experiment CONFIG
+python -m eval --model MODEL ...         is short for python -m eval models --model MODEL"""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: what it does in a few words and in sentences, its arguments, and the function that runs it."""
+
+    summary: str
+    description: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], None]
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Read the command line and do what it asks for.
+    """Run the command that the arguments name; a command imports only what it needs.
 
     Raises:
         ProjheadsError: If the configuration, a file or the data cannot be used.
     """
-    command, *rest = arguments or [""]
-    if command in ("report", "plan", "compare"):
-        from eval.report.cli import main_compare, main_plan, main_report
+    if arguments and arguments[0] not in (*COMMANDS, "-h", "--help"):
+        models = any(argument.partition("=")[0] == "--model" for argument in arguments)
+        arguments = ["models" if models else "experiment", *arguments]
+    known = command_parser()
+    # argparse stops collecting settings at the first option; those after it are in the rest.
+    options, rest = known.parse_known_args(arguments)
+    if any(word.startswith("-") or "settings" not in options for word in rest):
+        known.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.settings += rest
+    options.run(options)
 
-        {"report": main_report, "plan": main_plan, "compare": main_compare}[command](rest)
-    elif command == "score":
-        _score(rest)
-    elif any(argument.split("=")[0] == "--model" for argument in arguments):
-        _evaluate_checkpoints(arguments)
-    else:
-        _evaluate(arguments)
 
-
-def _evaluate(arguments: Sequence[str]) -> None:
-    from experiment.executors.options import add_executor_options, open_executor
-
-    parser = argparse.ArgumentParser(
-        usage=USAGE,
-        description="Evaluate the finished trials and the reference rows of an experiment, and write its leaderboard. "
-        "Finished evaluations are not done again.",
+def command_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    made = argparse.ArgumentParser(
+        prog="python -m eval", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("experiment", type=Path, help="the experiment's YAML, or its output folder")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example eval.index=exact")
-    parser.add_argument("--dry-run", action="store_true", help="check everything and say what would be done")
-    add_executor_options(parser)
-    parser.add_argument(
-        "--heads", type=Path, action="append", default=[], metavar="FILE", help="a Python file that registers heads"
-    )
-    options = parser.parse_intermixed_args(arguments)
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        one = commands.add_parser(name, help=command.summary, description=command.description)
+        command.add_arguments(one)
+        one.set_defaults(run=command.run)
+    return made
 
-    from eval.dry_run import print_plan
+
+def _add_experiment(command: argparse.ArgumentParser) -> None:
+    command.add_argument("config", type=Path, metavar="CONFIG", help="the experiment's YAML, or its folder")
+    command.add_argument("--dry-run", action="store_true", help="check everything and print what would be done")
+    add_executor_options(command)
+    _add_shared(command)
+
+
+def _experiment(options: argparse.Namespace) -> None:
+    from eval.dry_run import print_dry_run
     from eval.evaluate import evaluate_experiment
-    from eval.report.cli import main_report
     from experiment.config.load import load_config, override_heads, read_resolved
     from experiment.console.progress import Progress
 
-    path, overrides = options.experiment, [*override_heads(options.heads), *options.overrides]
+    path, settings = options.config, [*override_heads(options.heads), *options.settings]
     if path.is_dir():
         read_resolved(path, options.heads)
         # The folder may have been moved since it was written.
-        path, overrides = path / "experiment.yaml", [f"output={json.dumps(str(path))}", *overrides]
-    config = load_config(path, overrides)
+        path, settings = path / "experiment.yaml", [f"output={json.dumps(str(path))}", *settings]
+    config = load_config(path, settings)
     if options.dry_run:
-        print_plan(config)
+        print_dry_run(config)
         return
     with open_executor(options) as executor, Progress() as progress:
         evaluate_experiment(config, progress, executor)
-    main_report([str(config.output)])
+    _write_report(config.output)
 
 
-def _evaluate_checkpoints(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m eval",
-        description="Evaluate multi-vector checkpoints of PyLate or sentence-transformers, each as it was made to be "
-        "used, and compare them query by query. Finished evaluations are not done again.",
+def _add_models(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--model", action="append", required=True, help="a folder or a hub name; may be repeated")
+    command.add_argument(
+        "--datasets",
+        action="append",
+        required=True,
+        metavar="DATASET",
+        help="as in a configuration, or suite:beir or suite:nanobeir; may be repeated",
     )
-    parser.add_argument("--model", action="append", required=True, help="a folder or a hub name; may stand many times")
-    parser.add_argument(
-        "--datasets", nargs="+", required=True, help="as in a configuration; suite:beir, suite:nanobeir"
+    command.add_argument(
+        "--measures",
+        action="append",
+        metavar="MEASURE",
+        help="an ir-measures expression; may be repeated, and verdicts are about the first",
     )
-    parser.add_argument("--measures", nargs="+", help="ir-measures expressions; the first is compared")
-    parser.add_argument("--index", help="auto, exact or a FAISS factory string")
-    parser.add_argument("--split", help="of all data sets; that by which models are compared if not given")
-    parser.add_argument("--host", help="the host that opens the checkpoints; the one that wrote each if not given")
-    parser.add_argument("--output", help="folder of the results; outputs/checkpoints if not given")
-    parser.add_argument(
-        "--heads", type=Path, action="append", default=[], metavar="FILE", help="a Python file that registers heads"
-    )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="for example eval.depth=1000 or device=cpu")
-    options = parser.parse_intermixed_args(arguments)
+    command.add_argument("--index", help="auto, exact or a FAISS factory string")
+    command.add_argument("--split", help="split of all datasets (default: the one on which models are compared)")
+    command.add_argument("--host", help="the host that opens the models (default: the one that wrote each)")
+    command.add_argument("--output", help="folder of the results (default: outputs/checkpoints)")
+    _add_shared(command)
 
+
+def _models(options: argparse.Namespace) -> None:
     from eval.given_models import evaluate_checkpoints
-    from eval.report.cli import main_report
-    from eval.report.model_table import print_checkpoints
+    from eval.report.model_table import print_models
     from eval.report.results import InconclusiveError
     from experiment.config.load import checkpoints_config
     from experiment.console.progress import Progress
     from projheads.registry import import_head_file
 
+    for word in options.settings:
+        if "=" not in word:
+            raise ProjheadsError(f"{word}: not of the form key=value; repeat an option for each of its values")
     for file in options.heads:
         import_head_file(file)
-    # Words behind --datasets or --measures that are no data set and no measure are settings.
-    lists = {name: getattr(options, name) or [] for name in ("datasets", "measures")}
-    overrides = [*options.overrides, *(word for words in lists.values() for word in words if SETTING.match(word))]
-    lists = {name: [word for word in words if not SETTING.match(word)] for name, words in lists.items()}
-    split = {"split": options.split} if options.split else {}
-    datasets = [{"source": source, **split} if split else source for source in lists["datasets"]]
-    given = {"measures": lists["measures"] or None, "index": options.index}
-    settings = {"datasets": datasets, "references": [], **{key: value for key, value in given.items() if value}}
-    values = {"models": options.model, "output": options.output, "host": options.host, "eval": settings}
-    config = checkpoints_config({key: value for key, value in values.items() if value}, overrides)
+    sources = [{"source": name, "split": options.split} if options.split else name for name in options.datasets]
+    evaluation = {"datasets": sources, "references": [], "measures": options.measures, "index": options.index}
+    values = {"models": options.model, "output": options.output, "host": options.host, "eval": _given(evaluation)}
+    config = checkpoints_config(_given(values), options.settings)
     with Progress() as progress:
         evaluate_checkpoints(config, progress)
     try:
-        print_checkpoints(config.output)
-        if len(config.models) > 1:
-            main_report([str(config.output)])
+        print_models(config.output)
     except InconclusiveError as error:
         print(f"no leaderboard: {error}")
+        return
+    if len(config.models) > 1:
+        _write_report(config.output)
 
 
-def _score(arguments: Sequence[str]) -> None:
-    parser = argparse.ArgumentParser(prog="python -m eval score", description="Measure a run file of anybody's.")
-    parser.add_argument("run", type=Path, help="a TREC run file, six columns")
-    parser.add_argument("qrels", type=Path, help="judgements, TREC's four columns or BEIR's three")
-    parser.add_argument("--measures", nargs="+", default=["nDCG@10", "R@100", "RR@10"], help="ir-measures expressions")
-    options = parser.parse_args(arguments)
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
 
+
+def _add_shared(command: argparse.ArgumentParser) -> None:
+    """Add what both evaluations share."""
+    command.add_argument("settings", nargs="*", metavar="key=value", help="such as eval.depth=1000 or device=cpu")
+    command.add_argument(
+        "--heads",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a Python file that registers heads; may be repeated",
+    )
+
+
+def _add_folder(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="the experiment's folder, such as outputs/my")
+    _add_json(command)
+
+
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _report(options: argparse.Namespace) -> None:
+    _write_report(options.folder, as_json=options.json)
+
+
+def _write_report(folder: Path, *, as_json: bool = False) -> None:
+    """Write a report and print it; if nothing can be concluded, say why."""
+    from eval.report.results import InconclusiveError
+    from eval.report.write import write_report
+
+    try:
+        _print(lambda console: write_report(folder, console), as_json)
+    except InconclusiveError as error:
+        print(json.dumps({"no_leaderboard": str(error)}) if as_json else f"no leaderboard: {error}")
+
+
+def _print(write: Callable[[Any], Path], as_json: bool) -> None:
+    """Write a report and print it, as JSON or as a table."""
+    from rich.console import Console
+
+    page = write(None if as_json else Console())
+    if as_json:
+        print((page.parent / "leaderboard.json").read_text(encoding="utf-8"), end="")
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from eval.report.plan import plan_value, print_plan
+
+    if options.json:
+        print(json.dumps(plan_value(options.folder), indent=1))
+    else:
+        print_plan(options.folder)
+
+
+def _add_compare(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="such as outputs/my outputs/other")
+    command.add_argument("--output", type=Path, help="folder of the leaderboard (default: outputs/compare/<names>)")
+    _add_json(command)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from eval.report.write import compare
+
+    names = "-".join(folder.resolve().name for folder in options.folders)
+    target = options.output or Path("outputs/compare") / names
+    _print(lambda console: compare(options.folders, target, console), options.json)
+
+
+def _add_score(command: argparse.ArgumentParser) -> None:
+    command.add_argument("run_file", type=Path, metavar="RUN", help="a TREC run file with six columns")
+    command.add_argument("qrels", type=Path, metavar="QRELS", help="judgements, in TREC's four columns or BEIR's three")
+    command.add_argument(
+        "--measures",
+        action="extend",
+        nargs="+",
+        metavar="MEASURE",
+        help="ir-measures expressions (default: nDCG@10 R@100 RR@10); may be repeated",
+    )
+
+
+def _score(options: argparse.Namespace) -> None:
     from eval.score import score_run
 
-    for line in score_run(options.run, options.qrels, options.measures):
+    for line in score_run(options.run_file, options.qrels, options.measures or ["nDCG@10", "R@100", "RR@10"]):
         print(line)
 
+
+COMMANDS = {
+    "experiment": Command(
+        "evaluate the trials of an experiment",
+        "Evaluate the finished trials and the reference rows of an experiment, and write its leaderboard. Finished "
+        "evaluations are not repeated.",
+        _add_experiment,
+        _experiment,
+    ),
+    "models": Command(
+        "evaluate any multi-vector models",
+        "Evaluate multi-vector models of PyLate or sentence-transformers, each with its own encoding settings, and "
+        "compare them query by query. Finished evaluations are not repeated.",
+        _add_models,
+        _models,
+    ),
+    "report": Command(
+        "write the leaderboard of an experiment",
+        "Write and print the leaderboard of an experiment from its result files.",
+        _add_folder,
+        _report,
+    ),
+    "plan": Command(
+        "estimate how large an experiment needs to be",
+        "Print how many seeds and queries would detect a difference, given the variance of an experiment's trials.",
+        _add_folder,
+        _plan,
+    ),
+    "compare": Command(
+        "write one leaderboard of several experiments",
+        "Write and print one leaderboard of several experiments, or of folders that python -m eval --model wrote. The "
+        "baseline of the first is the baseline for all.",
+        _add_compare,
+        _compare,
+    ),
+    "score": Command("score a run file", "Score any TREC run file.", _add_score, _score),
+}
 
 if __name__ == "__main__":
     sys.exit(run_command(main, sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""What an evaluation would do, told without doing it: no data is opened, no network is used."""
+"""What an evaluation would do, without doing it: no data is opened and no network is used."""
 
 from eval.search.choice import check_search, search_settings
 from eval.search.compressed import check_forms
@@ -6,14 +6,14 @@ from experiment.collections import check_source, suite_notes
 from experiment.config import ExperimentConfig
 from experiment.disk.layout import ExperimentFolder
 
-__all__ = ["print_plan"]
+__all__ = ["print_dry_run"]
 
 
-def print_plan(config: ExperimentConfig) -> None:
-    """Print which trials would be evaluated on which data sets.
+def print_dry_run(config: ExperimentConfig) -> None:
+    """Print which trials would be evaluated on which datasets.
 
     Raises:
-        ProjheadsError: If the index or a data set cannot be.
+        ProjheadsError: If the index or a dataset cannot be used.
     """
     settings = config.eval
     check_search(search_settings(settings), config.heads.out_features)
@@ -32,8 +32,8 @@ def print_plan(config: ExperimentConfig) -> None:
     for note in suite_notes(dataset.source for dataset in settings.datasets):
         print(note)
     for dataset in settings.datasets:
-        there = sum(file.eval_json(dataset.name).exists() for file in finished)
-        print(f"{dataset.name}: {there} of {len(finished)} finished trials have an evaluation")
+        evaluated = sum(file.eval_json(dataset.name).exists() for file in finished)
+        print(f"{dataset.name}: {evaluated} of {len(finished)} finished trials have an evaluation")
         warning = check_source(dataset.source, cache=config.cache)
         if warning:
             print(f"warning: {warning}")

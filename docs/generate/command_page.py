@@ -1,12 +1,10 @@
-"""The page of the command line: what each command says of itself."""
+"""The page of the command line: what each command prints under --help."""
 
 import argparse
-import contextlib
 import importlib
-import inspect
-import io
-import os
 import re
+from collections.abc import Mapping
+from functools import partial
 
 __all__ = ["command_page"]
 
@@ -17,33 +15,27 @@ def command_page() -> str:
     """Return the page's Markdown."""
     parts = [
         "# Command line",
-        "What each command says under `--help`, taken from it when the site is built. Where something in the input is "
-        "wrong, every command prints one line and exits with code 2.",
+        "What each command prints under `--help`. If something in the input is wrong, every command prints one line "
+        "and exits with code 2.",
     ]
     for module in _MODULES:
-        parts += [f"## python -m {module}", f"```text\n{_help(module, '')}\n```"]
-        for command in _commands(module):
-            parts += [f"### python -m {module} {command}", f"```text\n{_help(module, command)}\n```"]
+        parser: argparse.ArgumentParser = importlib.import_module(f"{module}.__main__").command_parser()
+        parts += [f"## python -m {module}", _help(parser)]
+        for name, command in _commands(parser).items():
+            parts += [f"### python -m {module} {name}", _help(command)]
     return "\n\n".join(parts) + "\n"
 
 
-def _commands(module: str) -> list[str]:
-    """Return the commands of a module: those of its parser, or those that its text tells of."""
-    code = importlib.import_module(f"{module}.__main__")
-    if hasattr(code, "_parser"):
-        actions = [action for action in code._parser()._actions if isinstance(action, argparse._SubParsersAction)]
-        return [command for action in actions for command in action.choices]
-    said = re.findall(rf"python -m {module} (--model|[a-z]+)\b", inspect.getsource(code))
-    return list(dict.fromkeys(said))
+def _commands(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+    """Return the subparsers of a parser by name."""
+    return {
+        name: command
+        for action in parser._actions
+        if isinstance(action, argparse._SubParsersAction)
+        for name, command in action.choices.items()
+    }
 
 
-def _help(module: str, command: str) -> str:
-    main = importlib.import_module(f"{module}.__main__").main
-    output = io.StringIO()
-    arguments = sorted([*command.split(), "--help"]) if command.startswith("--") else [*command.split(), "--help"]
-    os.environ["COLUMNS"] = "100"
-    with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
-        main(arguments)
-    if not output.getvalue().startswith("usage"):
-        raise RuntimeError(f"python -m {module} {' '.join(arguments)} printed no usage")
-    return re.sub(r"[ \t]+\n", "\n", output.getvalue()).strip()
+def _help(parser: argparse.ArgumentParser) -> str:
+    parser.formatter_class = partial(parser.formatter_class, width=98)
+    return f"```text\n{re.sub(r'[ ]+$', '', parser.format_help(), flags=re.MULTILINE).strip()}\n```"

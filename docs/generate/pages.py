@@ -10,6 +10,7 @@ from mkdocs.structure.files import File, Files
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from api_page import api_page
+from column_table import column_tables
 from command_page import command_page
 from config_page import config_page
 from files_page import files_page
@@ -50,6 +51,11 @@ def _named(nav: Any) -> list[str]:
         return [nav]
     parts = nav.values() if isinstance(nav, dict) else nav or []
     return [page for part in parts for page in _named(part)]
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Put the leaderboard's columns where a page marks them."""
+    return markdown.replace("<!-- columns -->", column_tables()) if "<!-- columns -->" in markdown else markdown
 
 
 def on_page_content(html: str, **_: object) -> str:

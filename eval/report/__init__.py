@@ -1,5 +1,5 @@
 """The leaderboard: a pure function of result files. It imports neither torch nor faiss."""
 
-from eval.report.write import compare, print_leaderboard, write_report
+from eval.report.write import compare, write_report
 
-__all__ = ["compare", "print_leaderboard", "write_report"]
+__all__ = ["compare", "write_report"]

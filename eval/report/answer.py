@@ -1,9 +1,10 @@
-"""The answer in one sentence, and what a reader has to know before believing it."""
+"""The answer in one sentence, and what readers must know before they rely on it."""
 
 from collections.abc import Sequence
 
-from eval.report.format import difference, interval, ratio, shown
+from eval.report.format import difference, interval, ratio, rough
 from eval.report.table import Leaderboard, Row
+from eval.report.words import tone
 from eval.verdicts import MINIMUM_SEEDS, Verdict
 from experiment.disk.records import CandidateRecall
 
@@ -11,38 +12,38 @@ __all__ = ["answer", "notes"]
 
 
 def answer(board: Leaderboard) -> str:
-    """Answer the experiment's question in one sentence, as strongly as the data allow and no stronger."""
+    """Answer the experiment's question in one sentence, no more strongly than the data allow."""
     judged = [(row, row.verdict) for row in board.rows if row.verdict is not None]
     if not judged:
         reason = "no other variant has a trial that counts" if board.baseline_row.seeds else "none of its trials counts"
         return f"Nothing can be compared with {board.baseline}: {reason}."
-    words = [verdict.word for _, verdict in judged]
-    if set(words) == {"too few seeds"}:
+    tones = [tone(verdict) for _, verdict in judged]
+    if set(tones) == {"refused"}:
         best, verdict = max(judged, key=_gain)
-        seeds = max(verdict.seeds for _, verdict in judged)
+        seeds = _counted(max(one.seeds for _, one in judged), "seed")
         return (
-            f"No verdict: {_counted(seeds, 'seed')} cannot tell a head from luck, a verdict needs {MINIMUM_SEEDS}; "
-            f"the best mean among the others is {best.label}'s, {difference(verdict.difference)} points of "
-            f"{board.measure} against {board.baseline}."
+            f"No verdict with {seeds} ({MINIMUM_SEEDS} are needed): the best of the other variants, {best.label}, "
+            f"differs from {board.baseline} by {difference(verdict.difference)} points of {board.measure}, which may "
+            "be luck."
         )
-    if "better" in words:
-        winner, verdict = max(((row, one) for row, one in judged if one.word == "better"), key=_gain)
-        return _winner(board, winner, verdict, words.count("better"))
-    worse = words.count("worse")
+    if "better" in tones:
+        winner, verdict = max(((row, one) for row, one in judged if tone(one) == "better"), key=_gain)
+        return _winner(board, winner, verdict, tones.count("better"))
+    worse = tones.count("worse")
     if worse == len(judged):
         return f"Every variant is worse than {board.baseline} on {_where(board)}."
-    could = [one.smallest_shown for _, one in judged if one.word == "no difference shown" and one.smallest_shown]
-    power = f"; the experiment could have shown {_span(could)} points" if could else ""
+    could = [one.smallest_shown for _, one in judged if tone(one) == "open" and one.smallest_shown]
+    power = f"; the experiment could have detected {_span(could)} points" if could else ""
     if worse:
         return (
-            f"No variant is better than {board.baseline} on {_where(board)}, {worse} of {len(judged)} "
+            f"No variant is better than {board.baseline} on {_where(board)}, and {worse} of {len(judged)} "
             f"{'is' if worse == 1 else 'are'} worse{power}."
         )
-    return f"No variant can be told from {board.baseline} on {_where(board)}{power}."
+    return f"No variant is distinguishable from {board.baseline} on {_where(board)}{power}."
 
 
 def notes(board: Leaderboard) -> list[str]:
-    """List what a reader has to know: seeds, failures, data, index, and rows that look wrong."""
+    """List what readers must know: seeds, failures, data, index, and rows that look wrong."""
     return [
         *board.experiment.remarks,
         *_seed_notes(board),
@@ -55,8 +56,8 @@ def notes(board: Leaderboard) -> list[str]:
 
 
 def _span(differences: Sequence[float]) -> str:
-    """Write the smallest differences that could have been shown: one number, or from the best case to the worst."""
-    least, most = shown(min(differences)), shown(max(differences))
+    """Write the smallest differences that could have been detected: one number, or the range over variants."""
+    least, most = rough(min(differences)), rough(max(differences))
     return f"a difference of {least}" if least == most else f"differences of {least} to {most}"
 
 
@@ -68,9 +69,9 @@ def _winner(board: Leaderboard, best: Row, verdict: Verdict, count: int) -> str:
     )
     base = board.baseline_row.costs
     if best.costs is not None and best.costs.folds:
-        text += ", and folds to one matrix, so that it costs nothing more once it is trained"
+        text += ", and folds to one matrix, so it costs nothing extra after training"
     elif best.costs is not None and base is not None and base.multiply_adds > 0:
-        text += f", at {ratio(best.costs.multiply_adds / base.multiply_adds)} the head's multiply-adds"
+        text += f", at {ratio(best.costs.multiply_adds / base.multiply_adds)} the multiply-adds of {board.baseline}"
     if count > 1:
         text += f"; {count} variants are better than {board.baseline}"
     return text + "."
@@ -78,17 +79,16 @@ def _winner(board: Leaderboard, best: Row, verdict: Verdict, count: int) -> str:
 
 def _where(board: Leaderboard) -> str:
     names = list(board.datasets)
-    where = names[0] if len(names) == 1 else f"{len(names)} data sets"
-    return f"{where}, {_counted(len(board.baseline_row.seeds), 'seed')}"
+    where = names[0] if len(names) == 1 else f"{len(names)} datasets"
+    return f"{where} with {_counted(len(board.baseline_row.seeds), 'seed')}"
 
 
 def _seed_notes(board: Leaderboard) -> list[str]:
     seeds = len(board.baseline_row.seeds)
     if seeds == 1:
         return [
-            "One seed: the intervals say how far other queries could move the difference between these very trials. "
-            "They say nothing about the heads, for another seed may turn the order round. Train at least "
-            f"{MINIMUM_SEEDS} seeds."
+            "One seed: the intervals cover the choice of queries for these trials, not the heads: with a different "
+            f"seed the order may be reversed. Train at least {MINIMUM_SEEDS} seeds."
         ]
     if seeds < MINIMUM_SEEDS:
         return [f"{_counted(seeds, 'seed')}: too few for verdicts. Train at least {MINIMUM_SEEDS}."]
@@ -96,23 +96,23 @@ def _seed_notes(board: Leaderboard) -> list[str]:
 
 
 def _pairing_notes(board: Leaderboard) -> list[str]:
-    """Say where a difference is not that of the two means beside it, for they are over more seeds."""
+    """Say when a difference is over fewer seeds than the two means, and so is not their difference."""
     return [
-        f"{row.label}: its mean is over {_counted(len(row.seeds), 'seed')}, its difference to {board.baseline} over "
-        f"the {row.verdict.seeds} that both have, so it is not the difference of the two means."
+        f"{row.label}: the mean is over {_counted(len(row.seeds), 'seed')} and the difference from {board.baseline} "
+        f"over the {row.verdict.seeds} that both have, so it is not the difference between the two means."
         for row in board.rows
         if row.verdict is not None and row.verdict.seeds < max(len(row.seeds), len(board.baseline_row.seeds))
     ]
 
 
 def _failure_notes(board: Leaderboard) -> list[str]:
-    """Give each reason once a row, with the seeds that it took away."""
+    """Give each reason once per row, with the seeds that it excludes."""
     found = []
     for row in (*board.rows, *board.references):
         for reason in dict.fromkeys(why for _, why in row.failures):
             seeds = [str(seed) for seed, why in row.failures if why == reason]
-            which = f"seed {seeds[0]}, does" if len(seeds) == 1 else f"seeds {_joined(seeds)}, do"
-            found.append(f"{row.label}, {which} not count: {reason}")
+            which = f"seed {seeds[0]} does" if len(seeds) == 1 else f"seeds {_joined(seeds)} do"
+            found.append(f"{row.label}: {which} not count: {reason}")
     return found
 
 
@@ -123,13 +123,13 @@ def _sanity_notes(board: Leaderboard) -> list[str]:
     found = []
     if mean is not None and untrained is not None and mean <= untrained:
         found.append(
-            f"The trained {board.baseline} is not above its own initialisation: training did not help, "
-            "so a comparison of heads says little here. Look at the learning rate and the training data."
+            f"The trained {board.baseline} does not score above its own initialisation: training did not help, so "
+            "comparing heads says little here. Check the learning rate and the training data."
         )
     if mean is not None and backbone is not None and mean < backbone:
         found.append(
-            f"The trained {board.baseline} is below the backbone's tokens without any head; "
-            "the heads lose something that the backbone has."
+            f"The trained {board.baseline} scores below the backbone's token states without a head: "
+            "training a head lost information that the backbone has."
         )
     records = [trial.record for trial in board.experiment.trials]
     facts = {
@@ -165,27 +165,27 @@ def _limit(board: Leaderboard, side: str) -> str:
 
 
 def _sweep_notes(board: Leaderboard) -> list[str]:
-    """Say how the points were chosen, and which lie at the edge of what was tried."""
+    """Say how the points were chosen, and which are at the edge of the grid."""
     chosen = [(row.label, row.costs.chosen) for row in board.rows if row.costs and row.costs.chosen]
     if not chosen:
         return []
     first = chosen[0][1]
     found = [
-        f"Each variant was trained at {_counted(first.points, 'point')} of the sweep and kept the best by "
-        f"{first.measure}; the queries of this report had no part in the choice."
+        f"Each variant was trained at {_counted(first.points, 'point')} of the sweep, and the best by "
+        f"{first.measure} was kept; the queries of this report had no part in the choice."
     ]
     edges: dict[str, list[str]] = {}
     for label, one in chosen:
         for key, (least, most) in one.at_edge.items():
-            where = f"the chosen {key}={one.values[key]:g} lies at the edge of the grid ({least:g} to {most:g})"
+            where = f"the chosen {key}={one.values[key]:g} is at the edge of the grid ({least:g} to {most:g})"
             edges.setdefault(where, []).append(label)
     for where, labels in edges.items():
         found.append(
-            f"{_joined(labels)}: {where}, so a value outside it may be better. Widen the grid before relying on this."
+            f"{_joined(labels)}: {where}; a value outside it may be better. Widen the grid before relying on this."
         )
     for label, one in chosen:
         if one.failed:
-            found.append(f"{label}: training failed at {one.failed} of {one.points} points of the sweep.")
+            found.append(f"{label}: training failed at {one.failed} of the {one.points} points of the sweep.")
     return found
 
 
@@ -195,8 +195,8 @@ def _recall_note(name: str, recalls: Sequence[CandidateRecall | None]) -> list[s
         return []
     lowest = min(known, key=lambda recall: recall.value)
     return [
-        f"{name} was searched with an approximate index; at least {100 * lowest.value:.1f}% of the "
-        f"{lowest.at} best documents of an exact search were among its candidates."
+        f"{name} was searched with an approximate index; its candidates included at least "
+        f"{100 * lowest.value:.1f}% of the top {lowest.at} documents of exact search."
     ]
 
 

@@ -1,4 +1,4 @@
-"""How figures look, and how they become files and parts of a page."""
+"""How figures look, and how they become files and parts of the page."""
 
 import io
 import re
@@ -25,7 +25,7 @@ PAGE_COLOURS = {
     WORSE: "var(--worse)",
     ACCENT: "var(--accent)",
 }
-"""What a page puts in the place of a colour, so that figures follow it into the dark."""
+"""CSS that replaces a colour on a page, so that figures follow its dark mode."""
 
 FONTS = (
     "DejaVu Sans",
@@ -47,10 +47,10 @@ FONTS = (
     ),
     *("Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "Nirmala UI", "Leelawadee UI"),
 )
-"""Fonts of figures: the one that matplotlib brings, and those of wide coverage that systems have."""
+"""Fonts of figures: the one that comes with matplotlib, and common system fonts with wide coverage."""
 
 SCALE = 1.75
-"""Pixels of a page for one point of a figure, at most: the same for all, so that their letters are alike."""
+"""Most pixels of the page per point of a figure; the same for all, so that their text has one size."""
 
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": FAINT,
@@ -65,7 +65,7 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "projheads",
     "text.color": INK,
-    "text.parse_math": False,  # a label with a dollar sign is a label
+    "text.parse_math": False,  # a dollar sign in a label is not mathematics
     "xtick.color": INK,
     "ytick.color": INK,
 }
@@ -73,34 +73,34 @@ STYLE: dict[Any, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw in the style of the report; matplotlib's settings are as before afterwards."""
+    """Draw in the style of the report; matplotlib's settings are restored afterwards."""
     with matplotlib.rc_context({**STYLE, "font.family": installed_fonts()}):
         yield
 
 
 @cache
 def installed_fonts() -> list[str]:
-    """Return those of ``FONTS`` that this machine has."""
+    """Return the fonts of ``FONTS`` that this machine has."""
     found = {entry.name for entry in font_manager.fontManager.ttflist}
     return [name for name in FONTS if name in found]
 
 
 @cache
-def _glyphs() -> frozenset[int]:
+def glyphs() -> frozenset[int]:
     paths = [font_manager.findfont(name) for name in installed_fonts()]
     return frozenset(code for path in paths for code in font_manager.get_font(path).get_charmap())
 
 
 def drawable(text: str) -> str:
-    r"""Write letters that no installed font has by their numbers, ``\u4e2d``, instead of as empty boxes."""
+    r"""Write characters that no installed font has as escapes, ``\u4e2d``, instead of empty boxes."""
     return "".join(
-        letter if ord(letter) in _glyphs() or letter.isspace() else letter.encode("unicode_escape").decode()
+        letter if ord(letter) in glyphs() or letter.isspace() else letter.encode("unicode_escape").decode()
         for letter in text
     )
 
 
 class _Renderer(RendererAgg):
-    """Draws what can be drawn of a text; matplotlib itself would draw boxes for the rest."""
+    """Draws ``drawable`` text; matplotlib would draw boxes for characters without a glyph."""
 
     def draw_text(self, gc: Any, x: float, y: float, s: str, *rest: Any, **named: Any) -> None:
         base: Any = super()
@@ -122,9 +122,9 @@ class _Canvas(FigureCanvasAgg):
 
 
 def svg_bytes(figure: Figure) -> bytes:
-    """Return the figure as an SVG file, the same bytes every time; its letters are text, drawn by who shows it."""
+    """Return the figure as an SVG file, the same bytes every time; its labels stay text for the viewer to draw."""
     with style(), warnings.catch_warnings():
-        # A letter that no font here has is found, or not, among the fonts of who shows the file.
+        # The viewer of the file may have a font for characters that no font here has.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         FigureCanvasSVG(figure)
         target = io.BytesIO()
@@ -133,7 +133,7 @@ def svg_bytes(figure: Figure) -> bytes:
 
 
 def png_bytes(figure: Figure) -> bytes:
-    """Return the figure as a PNG on white, 200 dots an inch."""
+    """Return the figure as a PNG on white, at 200 dots per inch."""
     with style():
         _Canvas(figure)
         target = io.BytesIO()
@@ -144,12 +144,12 @@ def png_bytes(figure: Figure) -> bytes:
 
 
 def inline_svg(svg: bytes, name: str, title: str) -> str:
-    """Turn an SVG file into markup for a page: ids of its own, the colours of the page, a title.
+    """Turn an SVG file into markup for a page, with unique ids, the colours of the page and a title.
 
     Args:
         svg: From ``svg_bytes``; matplotlib has escaped every label in it.
-        name: Name of the figure, which makes its ids different from those of other figures.
-        title: What a screen reader says.
+        name: Name of the figure; it makes its ids unique.
+        title: The title for screen readers.
     """
     text = svg.decode("utf-8")
     text = text[text.index("<svg") :]

@@ -1,4 +1,4 @@
-"""The figures, one function each. They show numbers that stand in the table too, or in result files."""
+"""The figures, one function each. They show numbers that are also in the table or in result files."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -14,31 +14,37 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from eval.report import format as fmt
 from eval.report.drawing import ACCENT, BETTER, FAINT, INK, NEUTRAL, WORSE
 from eval.report.table import Leaderboard, Row
+from eval.report.words import Tone, tone
 
 __all__ = ["FIGURES", "Drawing"]
 
-WORD_COLOURS = {"better": BETTER, "worse": WORSE}
+COLOURS: dict[Tone, str] = {"better": BETTER, "worse": WORSE}
 WIDTH = 5.0
-"""Inches. Pages scale a figure to their own width, so this sets how large its letters are beside the drawing."""
+"""Inches. Pages scale figures to their own width, so this sets the size of the text relative to the drawing."""
 
 CURVE_POINTS = 120
-"""Points of a training curve, at most; more cannot be seen."""
+"""Most points of a training curve; more would not be visible."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A kind of figure: its title, one sentence on how to read it, and how it is drawn.
+    """A kind of figure.
 
-    ``draw`` returns None where there is nothing to show.
+    Attributes:
+        title: Its heading.
+        caption: How to read it, in one or two sentences.
+        draw: Draws it; returns None if there is nothing to show.
+        wide: Whether it takes the width of the page, not half of it.
     """
 
     title: str
     caption: str
     draw: Callable[[Leaderboard], Figure | None]
+    wide: bool = False
 
 
 def forest(board: Leaderboard) -> Figure | None:
-    """Draw each variant's difference to the baseline with its 95% interval."""
+    """Draw each variant's difference from the baseline with its 95% interval."""
     rows = [row for row in board.rows if row.verdict is not None]
     if not rows:
         return None
@@ -47,15 +53,15 @@ def forest(board: Leaderboard) -> Figure | None:
     for place, row in enumerate(rows):
         if row.verdict is None:
             continue
-        colour = WORD_COLOURS.get(row.verdict.word, NEUTRAL)
+        colour = COLOURS.get(tone(row.verdict), NEUTRAL)
         axes.plot([100 * row.verdict.low, 100 * row.verdict.high], [place, place], color=colour, linewidth=2)
         axes.plot(100 * row.verdict.difference, place, "o", color=colour, markersize=6)
-    axes.set_xlabel(f"difference to {board.baseline}, points of {board.measure}")
+    axes.set_xlabel(f"difference from {board.baseline}, points of {board.measure}")
     return figure
 
 
 def seeds(board: Leaderboard) -> Figure | None:
-    """Draw every trial as a point, and the references as lines."""
+    """Draw every trial as a point, and the mean of each variant as a bar."""
     rows = [row for row in board.rows if row.seeds]
     if not rows:
         return None
@@ -64,12 +70,12 @@ def seeds(board: Leaderboard) -> Figure | None:
         values = 100 * np.array(row.by_seed(board.measure))
         axes.plot(values, np.full(len(values), place), "o", color=ACCENT, alpha=0.55, markersize=5, markeredgewidth=0)
         axes.plot([values.mean()] * 2, [place - 0.18, place + 0.22], color=INK, linewidth=1.6)
-    axes.set_xlabel(f"{board.measure}, points: each trial a point, the mean a bar")
+    axes.set_xlabel(f"{board.measure}, points (dots: trials; bars: means)")
     return figure
 
 
 def heat_map(board: Leaderboard) -> Figure | None:
-    """Draw the difference to the baseline of each variant on each data set."""
+    """Draw the difference from the baseline of each variant on each dataset."""
     rows = [row for row in board.rows if row.dataset_verdicts]
     if not rows or len(board.datasets) < 2:
         return None
@@ -82,8 +88,8 @@ def heat_map(board: Leaderboard) -> Figure | None:
     for (place, column), value in np.ndenumerate(values):
         cell = colours(0.5 + value / limit / 2)
         axes.add_patch(Rectangle((column - 0.48, place - 0.46), 0.96, 0.92, facecolor=cell, linewidth=0))
-        shown = rows[place].dataset_verdicts[names[column]].word in WORD_COLOURS
-        # Dark ink on every cell, in a dark page too: a cell brings its own light background.
+        shown = tone(rows[place].dataset_verdicts[names[column]]) in COLOURS
+        # Dark ink on every cell, also on a dark page: cells have a light background.
         ink = {"color": "#16191d", "fontsize": 6.5, "fontweight": "bold" if shown else "normal"}
         axes.text(column, place, fmt.difference(value / 100), ha="center", va="center", **ink)
     axes.set_xlim(-0.5, len(names) - 0.5)
@@ -97,7 +103,7 @@ def heat_map(board: Leaderboard) -> Figure | None:
 
 
 def cost(board: Leaderboard) -> Figure | None:
-    """Draw quality against multiply-adds, with the front of variants that nothing beats in both."""
+    """Draw quality against multiply-adds, with the Pareto front of the variants."""
     rows = [row for row in board.rows if row.costs is not None and row.costs.multiply_adds > 0]
     if len(rows) < 2:
         return None
@@ -121,13 +127,13 @@ def cost(board: Leaderboard) -> Figure | None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: fmt.short_count(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.08, y=0.14)
-    axes.set_xlabel("multiply-adds of the head for one token")
+    axes.set_xlabel("multiply-adds of the head per token")
     axes.set_ylabel(f"{board.measure}, points")
     return figure
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the indices of points of which none is both cheaper and better, the cheapest first."""
+    """Return the indices of the points that no other point beats in both cost and quality, the cheapest first."""
     front: list[int] = []
     for index in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
         if not front or points[index][1] > points[front[-1]][1]:
@@ -136,7 +142,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def curves(board: Leaderboard) -> Figure | None:
-    """Draw the training loss of each variant, the mean over its seeds; the baseline and the best stand out."""
+    """Draw the training loss of each variant, mean over seeds, with the baseline and the best emphasised."""
     by_label: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for trial in board.experiment.trials:
         for line in trial.steps:
@@ -159,7 +165,7 @@ def curves(board: Leaderboard) -> Figure | None:
 
 
 def storage(board: Leaderboard) -> Figure | None:
-    """Draw the measure of each variant against the bytes of its index, a point for each form of storage."""
+    """Draw the measure of each variant against the size of its index, one point per form of storage."""
     rows = [row for row in board.rows if row.stored]
     if not rows:
         return None
@@ -184,7 +190,7 @@ def storage(board: Leaderboard) -> Figure | None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: fmt.bytes_text(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.08, y=0.16)
-    axes.set_xlabel("bytes of the index, all data sets together")
+    axes.set_xlabel("size of the index over all datasets")
     axes.set_ylabel(f"{board.measure}, points")
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0)
     return figure
@@ -192,39 +198,40 @@ def storage(board: Leaderboard) -> Figure | None:
 
 FIGURES: dict[str, Drawing] = {
     "forest": Drawing(
-        "Differences to the baseline",
-        "Each variant's difference with its 95% interval. Green is better and red is worse after correction for the "
-        "number of variants; grey shows no difference, which does not mean equal.",
+        "Differences from the baseline",
+        "Each variant's difference with its 95% interval. Green means better and red means worse, after correction for "
+        "the number of variants. Grey means that no difference was shown, not that the two are equal.",
         forest,
     ),
     "seeds": Drawing(
         "Every trial",
-        "Where the points of two variants mix, another seed may turn their order round.",
+        "If the points of two variants overlap, a different seed may reverse their order.",
         seeds,
     ),
     "heat-map": Drawing(
-        "By data set",
-        "Difference to the baseline in points; bold where a data set alone shows it.",
+        "By dataset",
+        "Difference from the baseline in points; in bold if that dataset shows it without the others.",
         heat_map,
+        wide=True,
     ),
     "cost": Drawing(
         "Quality against cost",
-        "The line joins the variants that none is both cheaper and better than. A hollow point folds to one matrix and "
-        "costs what a linear head does once it is trained.",
+        "The line joins the variants that no other variant beats in both quality and cost. A hollow point folds to one "
+        "matrix, so after training it costs as much as a linear head.",
         cost,
-    ),
-    "storage": Drawing(
-        "Storage against quality",
-        "Each point is a form in which the token vectors can be stored; thin grey lines are the other variants.",
-        storage,
     ),
     "curves": Drawing(
         "Training",
         "Training loss, mean over seeds; thin grey lines are the other variants.",
         curves,
     ),
+    "storage": Drawing(
+        "Storage against quality",
+        "Each point is a form of storage of the token vectors; thin grey lines are the other variants.",
+        storage,
+    ),
 }
-"""The figures by name, in the page's order."""
+"""The figures by name, in the order of the page; a new one is one entry."""
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Any]:
@@ -236,7 +243,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Any]:
 
 
 def _rows_figure(rows: Sequence[Row]) -> tuple[Figure, Any]:
-    """Make a figure with one line for each row, under the row's label, so that it fits a phone."""
+    """Make a figure with one line per row, below the row's label, so that it fits a phone."""
     figure, axes = _figure(WIDTH, 0.7 + 0.4 * len(rows))
     axes.grid(visible=False, axis="y")
     axes.spines["left"].set_visible(False)
@@ -248,5 +255,5 @@ def _rows_figure(rows: Sequence[Row]) -> tuple[Figure, Any]:
 
 
 def _short(label: str) -> str:
-    """Shorten a label that would push the drawing aside; the table has it in full."""
+    """Shorten a label that would take too much room; the table has it in full."""
     return label if len(label) <= 44 else f"{label[:43]}\N{HORIZONTAL ELLIPSIS}"

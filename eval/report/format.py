@@ -1,10 +1,10 @@
-"""How numbers are written, one way everywhere: scores and differences as points, that is times 100."""
+"""How numbers are written, the same everywhere; scores and differences are in points, that is, times 100."""
 
 import re
 from collections.abc import Sequence
 
 from eval.report.storage import StoredForm
-from eval.report.table import Costs, Row
+from eval.report.table import Costs
 from eval.verdicts import Verdict
 from eval.verdicts.power import Design
 
@@ -18,23 +18,21 @@ __all__ = [
     "group",
     "interval",
     "mean_and_spread",
-    "missing",
+    "one_line",
     "points",
     "queries_needed",
     "rates",
     "ratio",
+    "rough",
     "seconds",
     "seeds_needed",
     "short_count",
-    "shown",
     "stored_change",
-    "verdict_cell",
-    "verdict_text",
     "visible",
 ]
 
 WANTED = (0.005, 0.01, 0.02)
-"""Differences for which it is said how many seeds or queries would show them."""
+"""Differences for which a report says how many seeds or queries would detect them."""
 
 OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -46,8 +44,8 @@ def points(value: float) -> str:
     return f"{100 * value:.2f}".replace("-", MINUS)
 
 
-def shown(value: float) -> str:
-    """Write a size of a difference that is only roughly known: 0.0083 is ``0.8``."""
+def rough(value: float) -> str:
+    """Write the size of a difference that is only roughly known: 0.0083 is ``0.8``."""
     return f"{100 * value:.2f}" if 100 * value < 0.095 else f"{100 * value:.1f}"
 
 
@@ -68,24 +66,17 @@ def change(verdict: Verdict) -> str:
 
 
 def chance(share: float) -> str:
-    """Write a probability that is itself estimated: never as a certainty."""
+    """Write an estimated probability, never as a certainty."""
     return ">99%" if share > 0.99 else "<1%" if share < 0.01 else f"{100 * share:.0f}%"
 
 
-def verdict_text(verdict: Verdict) -> str:
-    """Write a verdict, with what could have been shown where nothing was."""
-    if verdict.word == "no difference shown" and verdict.smallest_shown is not None:
-        return f"no difference shown (could have shown {shown(verdict.smallest_shown)})"
-    return verdict.word
-
-
 def stored_change(stored: StoredForm) -> str:
-    """Write what a form of storage changes, with its interval: ``-0.12 [-0.30, +0.06]``."""
+    """Write the change due to a form of storage, with its interval: ``-0.12 [-0.30, +0.06]``."""
     return f"{difference(stored.change)} {interval(*stored.interval)}" if stored.interval else difference(stored.change)
 
 
 def count(value: float) -> str:
-    """Write a whole number with commas between thousands."""
+    """Write an integer with commas between thousands."""
     return f"{value:,.0f}"
 
 
@@ -94,10 +85,8 @@ def ratio(value: float) -> str:
     return f"{value:.1f}x" if value < 100 else f"{value:,.0f}x"
 
 
-def seconds(value: float | None) -> str:
-    """Write a time: ``8.1 s``, ``3 min 20 s``, ``2 h 5 min``; nothing for one that is not known."""
-    if value is None:
-        return ""
+def seconds(value: float) -> str:
+    """Write a duration: ``8.1 s``, ``3 min 20 s``, ``2 h 5 min``."""
     if value < 59.95:
         return f"{value:.1f} s"
     whole = round(value)
@@ -107,7 +96,7 @@ def seconds(value: float | None) -> str:
 
 
 def group(letters: Sequence[str]) -> str:
-    """Write the letters of a variant's groups, runs of neighbours in short: ``a-d f``."""
+    """Write the letters of a variant's groups, consecutive ones as a range: ``a-d f``."""
     runs: list[list[str]] = []
     for letter in letters:
         if runs and _number(letter) == _number(runs[-1][-1]) + 1:
@@ -124,8 +113,13 @@ def _number(letters: str) -> int:
     return number
 
 
+def one_line(text: str) -> str:
+    """Join the lines of a text, with one space between words."""
+    return " ".join(text.split())
+
+
 def visible(text: str) -> str:
-    """Replace what would be obeyed instead of shown: control characters, and overrides of the writing direction."""
+    """Replace control characters and overrides of the writing direction, which a terminal or browser would obey."""
     return OBEYED.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
@@ -139,37 +133,19 @@ def bytes_text(value: float) -> str:
 
 
 def mean_and_spread(mean: float | None, spread: float | None) -> str:
-    """Write a mean over seeds with its spread: ``61.23 ± 0.12``; a dash where no trial counts."""
+    """Write a mean over seeds with its spread: ``61.23 ± 0.12``; a dash if no trial counts."""
     if mean is None:
         return "\N{EN DASH}"
     return points(mean) if spread is None else f"{points(mean)} ± {points(spread)}"
 
 
-def missing(row: Row) -> list[str]:
-    """Write how many of a row's trials do not count, as a list of none or one."""
-    return [f"{len(row.failures)} missing"] if row.failures else []
-
-
-def verdict_cell(row: Row) -> str:
-    """Write what stands in a row's verdict column."""
-    if row.kind == "reference":
-        return "reference"
-    if row.kind == "baseline":
-        main = "baseline"
-    elif row.verdict is not None:
-        main = verdict_text(row.verdict)
-    else:
-        main = "" if not row.seeds else "shares no seed with the baseline"
-    return "; ".join([*([main] if main else []), *missing(row)])
-
-
 def rates(costs: Costs) -> str:
-    """Write the learning rates of a variant's trials, and what else its sweep chose."""
+    """Write the learning rates of a variant's trials, and the other settings that its sweep chose."""
     return costs.chosen.text() if costs.chosen else ", ".join(f"{rate:g}" for rate in costs.learning_rates)
 
 
 def short_count(value: float) -> str:
-    """Write a count in few letters: ``49k``, ``4.8M``."""
+    """Write a count in a few characters: ``49.2k``, ``4.82M``."""
     for unit in ("", "k", "M"):
         if value < 999.5:
             return f"{value:.0f}{unit}" if value >= 99.5 or not unit else f"{value:.3g}{unit}"
@@ -178,14 +154,14 @@ def short_count(value: float) -> str:
 
 
 def seeds_needed(design: Design, wanted: float) -> str:
-    """Write how many seeds show a difference with the present queries."""
+    """Write how many seeds would detect a difference with these queries."""
     needed = design.seeds_needed(wanted)
     return "more than 100" if needed is None else str(needed)
 
 
 def queries_needed(design: Design, wanted: float) -> str:
-    """Write how many queries, all data sets together, show a difference with the present seeds."""
+    """Write how many queries, over all datasets, would detect a difference with these seeds."""
     factor = design.queries_needed(wanted)
     if factor is None:
-        return "more seeds, whatever the number of queries"
+        return "no number of queries is enough; add seeds"
     return f"{max(2 * len(design.queries), round(factor * sum(design.queries))):,} queries"

@@ -1,22 +1,21 @@
-"""What a variant would score with the best linear stand-in in its head's place: the rest of its gain was non-linear."""
+"""What a variant would score with its head replaced by the best linear fit: the rest of its gain is nonlinear."""
 
 import numpy as np
 
 from eval.report.table import Leaderboard, Row
 
-__all__ = ["column_title", "if_linearised"]
+__all__ = ["has_linearised", "if_linearised"]
 
 
-def column_title(board: Leaderboard) -> str | None:
-    """Return the title of the column, or None where no variant has a stand-in."""
-    has_one = any(row.costs and not row.costs.folds and if_linearised(board, row) is not None for row in board.rows)
-    return f"{board.measure} if linearised" if has_one else None
+def has_linearised(board: Leaderboard) -> bool:
+    """Return whether some variant that does not fold was scored with a linear fit."""
+    return any(row.costs and not row.costs.folds and if_linearised(board, row) is not None for row in board.rows)
 
 
 def if_linearised(board: Leaderboard, row: Row) -> float | None:
-    """Return the mean over data sets and seeds, as ``row.mean`` is; a head that folds is its own stand-in.
+    """Return the mean over datasets and seeds, as ``row.mean`` is; a head that folds is its own linear fit.
 
-    None for a reference, and where not every trial of the row has one.
+    None for a reference, and if some trial of the row was not scored with one.
     """
     if row.costs is None:
         return None

@@ -1,4 +1,4 @@
-"""The table that an evaluation of checkpoints ends with: one line a data set, and the mean of them."""
+"""The table at the end of an evaluation of given models: one line per dataset, and their mean."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,18 +12,18 @@ from eval.report import format as fmt
 from eval.report.reading import load_experiment
 from eval.report.results import Evaluation
 
-__all__ = ["print_checkpoints"]
+__all__ = ["print_models"]
 
 
-def print_checkpoints(folder: Path, console: Console | None = None) -> None:
-    """Print what the checkpoints of a folder score: every measure of one, or the first measure of several.
+def print_models(folder: Path, console: Console | None = None) -> None:
+    """Print the scores of the models in a results folder: every measure of one, or the first measure of several.
 
     Args:
-        folder: The folder of the checkpoints.
+        folder: The folder of the results.
         console: Where to print; None for the terminal.
 
     Raises:
-        ProjheadsError: If there is nothing in it, or only data sets from which nothing can be concluded.
+        ProjheadsError: If it is empty, or nothing can be concluded from its datasets.
     """
     experiment, console = load_experiment(folder), console or Console()
     trials, measures = experiment.trials, experiment.measures
@@ -34,7 +34,7 @@ def print_checkpoints(folder: Path, console: Console | None = None) -> None:
         columns = {trial.label: (trial.evaluations, measures[0]) for trial in trials}
         what = measures[0]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    table.add_column("data set", overflow="fold")
+    table.add_column("dataset", overflow="fold")
     for header in columns:
         table.add_column(Text(fmt.visible(header)), justify="right", overflow="fold")
     for name in experiment.datasets:
@@ -55,7 +55,7 @@ def print_checkpoints(folder: Path, console: Console | None = None) -> None:
     for trial in trials:
         if trial.evaluations:
             where = next(iter(trial.evaluations.values())).path.parent
-            console.print(Text(f"per query, and run files: {where}"), soft_wrap=True)
+            console.print(Text(f"scores per query and run files: {where}"), soft_wrap=True)
 
 
 def _mean(evaluations: Mapping[str, Evaluation], name: str, measure: str) -> float | None:

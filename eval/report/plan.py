@@ -1,6 +1,8 @@
-"""How many seeds and queries a difference needs, foreseen from the trials at hand."""
+"""How many seeds and queries it takes to detect a difference, predicted from an experiment's trials."""
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -8,47 +10,57 @@ from rich.text import Text
 
 from eval.report import format as fmt
 from eval.report.reading import load_experiment
-from eval.report.table import build_leaderboard
+from eval.report.table import Leaderboard, build_leaderboard
+from eval.verdicts.power import Design
 from projheads.errors import ProjheadsError
 
-__all__ = ["print_plan"]
+__all__ = ["plan_value", "print_plan"]
 
 SEEDS = (3, 5, 8, 12, 20)
 QUERIES = (0.5, 1.0, 2.0, 4.0, 10.0)
 
 
+def plan_value(folder: Path) -> dict[str, Any]:
+    """Return the numbers of ``print_plan``, unrounded and from 0 to 1; see there for the errors."""
+    board, design = _read(folder)
+    return {
+        "measure": board.measure,
+        "baseline": board.baseline,
+        **dataclasses.asdict(design),
+        "detectable": [
+            {"seeds": seeds, "queries": round(sum(design.queries) * factor), "difference": found}
+            for seeds in _seeds(design)
+            for factor, found in zip(QUERIES, _detectable(design, seeds), strict=True)
+        ],
+    }
+
+
 def print_plan(folder: Path, console: Console | None = None) -> None:
-    """Print what larger and smaller experiments like this one could show.
+    """Print what larger and smaller experiments like this one could detect.
 
     Args:
-        folder: The experiment's folder, with at least two seeds of the baseline and of another variant.
+        folder: The experiment's folder, with at least two seeds of the baseline and of one other variant.
         console: Where to print; None for the terminal.
 
     Raises:
-        ProjheadsError: If the trials say nothing about the scatter over seeds, or cannot be read.
+        ProjheadsError: If the trials say nothing about the variance over seeds, or cannot be read.
     """
-    board = build_leaderboard(load_experiment(folder))
-    design = board.design
-    if design is None:
-        raise ProjheadsError(
-            f"{folder}: a plan needs two evaluated seeds or more of {board.baseline} and of another variant; train them"
-        )
-    console = console or Console()
-    total = sum(design.queries)
+    board, design = _read(folder)
+    console, total = console or Console(), sum(design.queries)
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
     table.add_column("seeds", justify="right")
     for factor in QUERIES:
         table.add_column(f"{round(total * factor):,} queries", justify="right", no_wrap=True)
-    for count in sorted({*SEEDS, design.seeds}):
-        style = "bold" if count == design.seeds else None
-        cells = [fmt.points(design.smallest_shown(count, factor)) for factor in QUERIES]
-        table.add_row(str(count), *cells, style=style)
-    where = f"{len(design.queries)} data sets" if len(design.queries) > 1 else next(iter(board.datasets))
+    for count in _seeds(design):
+        cells = [fmt.points(difference) for difference in _detectable(design, count)]
+        table.add_row(str(count), *cells, style="bold" if count == design.seeds else None)
+    where = f"{len(design.queries)} datasets" if len(design.queries) > 1 else next(iter(board.datasets))
+    variants = "variant" if design.comparisons == 1 else "variants"
     console.print()
     console.print(
         Text(
-            f"Smallest difference in {board.measure}, in points, that is shown with a probability of 80% "
-            f"({where}; {design.comparisons} variants against {board.baseline}):"
+            f"Smallest difference in {board.measure}, in points, detected with a probability of 80% "
+            f"({where}; {design.comparisons} {variants} compared with {board.baseline}):"
         )
     )
     console.print()
@@ -56,6 +68,24 @@ def print_plan(folder: Path, console: Console | None = None) -> None:
     console.print()
     for wanted in fmt.WANTED:
         seeds, queries = fmt.seeds_needed(design, wanted), fmt.queries_needed(design, wanted)
-        console.print(Text(f"{fmt.points(wanted)} points needs"))
-        console.print(Text(f"    with the present {total:,} queries: {seeds} seeds"))
-        console.print(Text(f"    with the present {design.seeds} seeds: {queries}"))
+        console.print(Text(f"To detect {fmt.points(wanted)} points:"))
+        console.print(Text(f"    with these {total:,} queries: {seeds} seeds"))
+        console.print(Text(f"    with these {design.seeds} seeds: {queries}"))
+
+
+def _read(folder: Path) -> tuple[Leaderboard, Design]:
+    board = build_leaderboard(load_experiment(folder))
+    if board.design is None:
+        raise ProjheadsError(
+            f"{folder}: a plan needs at least two evaluated seeds of {board.baseline} and of one other variant; "
+            "train more seeds"
+        )
+    return board, board.design
+
+
+def _seeds(design: Design) -> list[int]:
+    return sorted({*SEEDS, design.seeds})
+
+
+def _detectable(design: Design, seeds: int) -> list[float]:
+    return [design.smallest_shown(seeds, factor) for factor in QUERIES]

@@ -1,4 +1,4 @@
-"""The queries that gained and lost most: what a difference in the mean is made of."""
+"""The queries that gained and lost the most: what a difference in the mean consists of."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from experiment.disk.records import TextsRecord
 __all__ = ["DatasetQueries", "Document", "QueryChange", "changed_queries", "shown_variant"]
 
 SHOWN = 4
-"""Queries shown on each side."""
+"""Number of queries that gained, and of queries that lost, to show."""
 
 TOP = 3
-"""Documents shown for each query."""
+"""Number of documents to show for each query."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A document of a ranking; ``text`` is empty where none was kept."""
+    """A document in a ranking; ``text`` is empty if none was kept."""
 
     id: str
     text: str
@@ -30,15 +30,15 @@ class Document:
 
 @dataclass(frozen=True)
 class QueryChange:
-    """One query under the baseline and under a variant.
+    """One query, with its scores and top documents under the baseline and a variant.
 
     Attributes:
         id: The query's id.
-        text: Its text; empty where none was kept.
-        baseline: Its score under the baseline, mean over the common seeds.
+        text: Its text; empty if none was kept.
+        baseline: Its score under the baseline, mean over the seeds that both have.
         variant: Its score under the variant.
-        baseline_top: The baseline's best documents, of its first common seed.
-        variant_top: The variant's best documents.
+        baseline_top: The baseline's top documents, with the first seed that both have.
+        variant_top: The variant's top documents, with the same seed.
     """
 
     id: str
@@ -51,7 +51,7 @@ class QueryChange:
 
 @dataclass(frozen=True)
 class DatasetQueries:
-    """One data set's queries that changed most, the largest change first, and how many changed in all."""
+    """The queries of one dataset that changed the most, the largest change first, and how many changed overall."""
 
     dataset: str
     gained: tuple[QueryChange, ...]
@@ -62,16 +62,16 @@ class DatasetQueries:
 
 
 def shown_variant(board: Leaderboard) -> Row | None:
-    """Return the variant whose queries are shown: the one with the best mean that is compared with the baseline."""
+    """Return the variant whose queries are shown: of those with a verdict, the one with the best mean."""
     return next((row for row in board.rows if row.verdict is not None), None)
 
 
 def changed_queries(board: Leaderboard, row: Row) -> list[DatasetQueries]:
-    """Return, for each data set, the queries that a variant changed most.
+    """Return the queries of each dataset that a variant changed the most.
 
     Args:
         board: The leaderboard.
-        row: One of its variants that has a verdict.
+        row: A variant with a verdict.
     """
     mine, theirs = board.scores[row.label], board.scores[board.baseline]
     common = [seed for seed in mine.seeds if seed in theirs.seeds]
@@ -91,7 +91,7 @@ def _changed(
     after: NDArray[np.float64],
     trials: tuple[Trial, Trial],
 ) -> DatasetQueries:
-    """Choose a data set's queries; ``trials`` are the baseline's and the variant's whose rankings are shown."""
+    """Choose the queries of a dataset; ``trials``, the baseline's and the variant's, have the rankings to show."""
     ids, texts = board.queries[dataset], board.experiment.texts(dataset)
     change = after - before
     order = np.argsort(-change, kind="stable")

@@ -107,10 +107,10 @@ def _command(folder: ExperimentFolder, config: Mapping[str, Any]) -> str:
     if "models" not in config:
         yaml = shlex.quote(folder.experiment_yaml.as_posix())
         return f"python -m train {yaml}\npython -m eval {yaml}"
-    models = [f"--model {shlex.quote(str(model))}" for model in config["models"]]
-    datasets = [shlex.quote(str(dataset["source"])) for dataset in _section(config, "eval").get("datasets", [])]
+    sources = [str(dataset["source"]) for dataset in _section(config, "eval").get("datasets", [])]
+    options = [("--model", str(model)) for model in config["models"]] + [("--datasets", source) for source in sources]
     output = shlex.quote(folder.path.as_posix())
-    return f"python -m eval {' '.join(models)} --datasets {' '.join(datasets)} --output {output}"
+    return f"python -m eval {' '.join(f'{name} {shlex.quote(value)}' for name, value in options)} --output {output}"
 
 
 def _distinct(trials: Sequence[Trial], path: Path) -> None:

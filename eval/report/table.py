@@ -1,4 +1,4 @@
-"""From result files to the leaderboard: rows with scores, verdicts and costs. Every output format shows this table."""
+"""From result files to the leaderboard: rows with scores, verdicts and costs. Every format shows this table."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,16 +22,16 @@ __all__ = ["Costs", "Leaderboard", "Row", "build_leaderboard", "query_ids", "sco
 
 @dataclass(frozen=True)
 class Costs:
-    """What a variant costs; times are means over its trials.
+    """The costs of a variant; times are means over its trials.
 
     Attributes:
         parameters: Parameters of the head.
         multiply_adds: Multiply-adds of the head for one token, as trained.
-        folds: Whether the head folds to one matrix, and then costs what a linear head does.
-        train_s: Seconds of training; None where it was not measured.
-        encode_per_s: Texts encoded a second, queries and documents together; None where it was not measured.
-        index_bytes: Bytes of the index, all data sets together; None where there is none.
-        learning_rates: The learning rates that its trials were trained with.
+        folds: Whether the head folds to one matrix, and then costs as much as a linear head.
+        train_s: Seconds of training; None if not measured.
+        encode_per_s: Texts encoded per second, queries and documents together; None if not measured.
+        index_bytes: Bytes of the index over all datasets; None without one.
+        learning_rates: The learning rates of its trials.
         chosen: The point of the sweep that they were trained at; None without a sweep.
     """
 
@@ -47,19 +47,19 @@ class Costs:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the leaderboard.
+    """One row of the leaderboard.
 
     Attributes:
         label: The variant's label, or the reference's name.
         kind: What the row is.
         about: A reference's description; empty for a variant.
         seeds: Seeds whose trials count.
-        scores: For each measure and data set, the mean over queries of each of ``seeds``.
-        verdict: Against the baseline over all data sets; None for the baseline, references and failed variants.
-        dataset_verdicts: The same on each data set alone.
-        costs: None for a reference, and for a variant of which no trial finished.
+        scores: For each measure and dataset, the mean over queries of each of ``seeds``.
+        verdict: Against the baseline over all datasets; None for the baseline, references and failed variants.
+        dataset_verdicts: The same on each single dataset.
+        costs: None for a reference, and for a variant without a finished trial.
         failures: Seed and reason of each trial that does not count.
-        stored: Scores and bytes by form of storage, the largest first; empty where none was tried.
+        stored: Scores and bytes by form of storage, the largest first; empty if none was tried.
     """
 
     label: str
@@ -74,11 +74,11 @@ class Row:
     stored: tuple[StoredForm, ...] = ()
 
     def by_seed(self, measure: str) -> tuple[float, ...]:
-        """Return each seed's mean over data sets."""
+        """Return each seed's mean over datasets."""
         return tuple(float(value) for value in np.mean(list(self.scores[measure].values()), axis=0))
 
     def mean(self, measure: str, dataset: str | None = None) -> float | None:
-        """Return the mean over seeds, of one data set or over all; None where no trial counts."""
+        """Return the mean over seeds, of one dataset or over all; None if no trial counts."""
         if not self.seeds:
             return None
         return float(np.mean(self.by_seed(measure) if dataset is None else self.scores[measure][dataset]))
@@ -90,21 +90,21 @@ class Row:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """The table that every output format shows.
+    """The table that every format shows.
 
     Attributes:
-        experiment: What it was made of.
+        experiment: The experiment it was made from.
         measure: The measure that verdicts are about.
         baseline: Label of the baseline.
-        datasets: What each data set is, by name.
+        datasets: The description of each dataset, by name.
         rows: Variants, best mean first; those without a score last.
         references: Reference rows, best mean first.
-        scores: Per-query scores of ``measure`` of every variant that has some.
-        queries: The ids of each data set's judged queries, in the order of ``scores``.
-        letters: Of each variant with enough seeds; two that share a letter cannot be told apart.
-        shares: What moves a score; None where too little was trained to say.
+        scores: Per-query scores of ``measure``, of every variant that has any.
+        queries: The ids of each dataset's judged queries, in the order of ``scores``.
+        letters: Group letters of each variant with enough seeds; two that share one are not distinguishable.
+        shares: What moves a score; None if there are too few trials to say.
         sweep: What the learning rate and the seed move in the sweep's own scores; None without a sweep.
-        design: The scatter from which larger experiments are foreseen; None likewise.
+        design: The variances that predict what other experiments could detect; None likewise.
     """
 
     experiment: Experiment
@@ -130,8 +130,8 @@ def build_leaderboard(experiment: Experiment) -> Leaderboard:
     """Compute the leaderboard.
 
     Raises:
-        ProjheadsError: If the experiment has no evaluation or not one baseline, or if its evaluations do not belong
-            together: another data set hash, other queries.
+        ProjheadsError: If the experiment has no evaluation or not exactly one baseline, or if its evaluations of a
+            dataset differ in its hash or queries.
     """
     baseline = _baseline(experiment)
     if not experiment.datasets:
@@ -177,7 +177,7 @@ def build_leaderboard(experiment: Experiment) -> Leaderboard:
 
 
 def query_ids(experiment: Experiment, dataset: str) -> tuple[str, ...]:
-    """Return the ids of a data set's judged queries, in the order of the first evaluation."""
+    """Return the ids of a dataset's judged queries, in the order of the first evaluation."""
     for evaluations in experiment.evaluations():
         if dataset in evaluations:
             return tuple(evaluations[dataset].record.queries)
@@ -185,7 +185,7 @@ def query_ids(experiment: Experiment, dataset: str) -> tuple[str, ...]:
 
 
 def scores_of(trials: Sequence[Trial], measure: str, queries: Mapping[str, Sequence[str]]) -> Scores:
-    """Return one variant's per-query scores, data sets and queries in the order of ``queries``."""
+    """Return one variant's per-query scores, datasets and queries in the order of ``queries``."""
     tables = [
         np.array([[trial.evaluations[name].record.measures[measure][query] for query in ids] for trial in trials])
         for name, ids in queries.items()
@@ -198,14 +198,13 @@ def _baseline(experiment: Experiment) -> str:
     if len(labels) != 1:
         found = ", ".join(labels) if labels else "none"
         raise ProjheadsError(
-            f"{experiment.path}: a report needs one variant marked as the baseline, found {found}; "
-            "set heads.baseline and train again"
+            f"{experiment.path}: a report needs exactly one baseline, found {found}; set heads.baseline and train again"
         )
     return labels[0]
 
 
 def _datasets(experiment: Experiment) -> dict[str, DatasetFacts]:
-    """Return what each data set is, having checked that every evaluation is of the same one."""
+    """Return the description of each dataset, after checking that all evaluations used the same one."""
     known: dict[str, tuple[DatasetFacts, frozenset[str]]] = {}
     for evaluations in experiment.evaluations():
         for name, evaluation in evaluations.items():
@@ -213,8 +212,8 @@ def _datasets(experiment: Experiment) -> dict[str, DatasetFacts]:
             first, first_queries = known.setdefault(name, (evaluation.record.dataset, queries))
             if evaluation.record.dataset.hash != first.hash or queries != first_queries:
                 raise ProjheadsError(
-                    f"{evaluation.path}: is of another {name} than the other evaluations "
-                    "(data set hash or queries differ), so it cannot be paired; delete it and evaluate again"
+                    f"{evaluation.path}: the content or the queries of {name} differ from those "
+                    "of the other evaluations, so it cannot be paired; delete this file and evaluate again"
                 )
     return {name: known[name][0] for name in experiment.datasets}
 
@@ -226,12 +225,12 @@ def _checked_queries(experiment: Experiment, evaluation: Evaluation) -> frozense
             raise ProjheadsError(f"{evaluation.path}: {unknown}; evaluate again")
     queries = frozenset(evaluation.record.queries)
     if len(queries) < 2:
-        raise ProjheadsError(f"{evaluation.path}: scores fewer than two queries; judge more of them")
+        raise ProjheadsError(f"{evaluation.path}: has scores of fewer than two queries; judge more queries")
     return queries
 
 
 def _missing(trial: Trial, experiment: Experiment) -> str | None:
-    """Return why a trial does not count, or None where it does."""
+    """Return why a trial does not count, or None if it does."""
     if trial.error is not None:
         return trial.error
     lacking = [name for name in experiment.datasets if name not in trial.evaluations]
@@ -241,7 +240,7 @@ def _missing(trial: Trial, experiment: Experiment) -> str | None:
 def _verdicts(
     scores: Mapping[str, Scores], baseline: str, datasets: Sequence[str]
 ) -> tuple[dict[str, Verdict], dict[str, dict[str, Verdict]]]:
-    """Judge over the suite and on each data set alone, those variants that share a seed with the baseline."""
+    """Judge the variants that share a seed with the baseline, over all datasets and on each."""
     if baseline not in scores:
         return {}, {}
     seeds = set(scores[baseline].seeds)
@@ -313,7 +312,7 @@ def _reference_rows(experiment: Experiment, queries: Mapping[str, Sequence[str]]
     for name in dict.fromkeys(reference.record.name for reference in experiment.references):
         group = [one for one in experiment.references if one.record.name == name]
         complete = [one for one in group if all(dataset in one.evaluations for dataset in queries)]
-        lacking = tuple((one.record.seed, "not evaluated on every data set") for one in group if one not in complete)
+        lacking = tuple((one.record.seed, "not evaluated on every dataset") for one in group if one not in complete)
         rows.append(
             Row(
                 label=name,

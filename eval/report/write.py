@@ -1,6 +1,7 @@
-"""Write the report's files, print it, and compare experiments: what the command line calls."""
+"""Write the report's files and print it; compare experiments."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -8,24 +9,43 @@ from rich.console import Console
 from eval.report import drawing
 from eval.report.compare import merge_experiments
 from eval.report.figures import FIGURES
-from eval.report.formats.data_files import csv_text, json_value
+from eval.report.formats.console import print_board
+from eval.report.formats.data_files import csv_text, json_text
 from eval.report.formats.html import html_text
 from eval.report.formats.latex import latex_text
 from eval.report.formats.markdown import markdown_text
-from eval.report.formats.terminal import print_board
 from eval.report.reading import load_experiment
 from eval.report.table import Leaderboard, build_leaderboard
-from experiment.disk.files import write_bytes, write_json, write_text
+from experiment.disk.files import write_bytes, write_text
 from experiment.disk.layout import ExperimentFolder
 
-__all__ = ["compare", "print_leaderboard", "write_report"]
+__all__ = ["FORMATS", "Format", "compare", "write_report"]
 
 
-def write_report(folder: Path) -> Path:
+@dataclass(frozen=True)
+class Format:
+    """A form of the report: its file, and its text, made from the leaderboard and the SVG of each figure by name."""
+
+    file: str
+    text: Callable[[Leaderboard, Mapping[str, bytes]], str]
+
+
+FORMATS: dict[str, Format] = {
+    "markdown": Format("leaderboard.md", lambda board, _: markdown_text(board)),
+    "latex": Format("leaderboard.tex", lambda board, _: latex_text(board)),
+    "csv": Format("leaderboard.csv", lambda board, _: csv_text(board)),
+    "json": Format("leaderboard.json", lambda board, _: json_text(board)),
+    "html": Format("leaderboard.html", html_text),
+}
+"""The formats by name; a new one is one entry, and ``eval.report.columns`` says which columns it shows."""
+
+
+def write_report(folder: Path, console: Console | None = None) -> Path:
     """Write the leaderboard of an experiment in every format.
 
     Args:
         folder: The experiment's folder.
+        console: Where to print the leaderboard too; None to print nothing.
 
     Returns:
         The HTML page.
@@ -33,27 +53,16 @@ def write_report(folder: Path) -> Path:
     Raises:
         ProjheadsError: If there is nothing to report, or result files are broken or do not belong together.
     """
-    return write_board(build_leaderboard(load_experiment(folder)), ExperimentFolder(folder).report)
-
-
-def print_leaderboard(folder: Path, console: Console | None = None) -> None:
-    """Print the leaderboard of an experiment; see ``write_report`` for its errors.
-
-    Args:
-        folder: The experiment's folder.
-        console: Where to print; None for the terminal.
-    """
-    board = build_leaderboard(load_experiment(folder))
-    print_board(board, ExperimentFolder(folder).report / "leaderboard.html", console or Console())
+    return _write_board(build_leaderboard(load_experiment(folder)), ExperimentFolder(folder).report, console)
 
 
 def compare(folders: Sequence[Path], target: Path, console: Console | None = None) -> Path:
-    """Write and print one leaderboard of several experiments.
+    """Write one leaderboard of several experiments in every format.
 
     Args:
-        folders: The experiments' folders; the first one's baseline is the baseline of all.
+        folders: The experiments' folders; the first one's baseline is the baseline for all.
         target: Folder of the leaderboard.
-        console: Where to print; None for the terminal.
+        console: As for ``write_report``.
 
     Returns:
         The HTML page.
@@ -61,14 +70,10 @@ def compare(folders: Sequence[Path], target: Path, console: Console | None = Non
     Raises:
         ProjheadsError: If the experiments cannot be paired.
     """
-    board = build_leaderboard(merge_experiments(folders))
-    page = write_board(board, target)
-    print_board(board, page, console or Console())
-    return page
+    return _write_board(build_leaderboard(merge_experiments(folders)), target, console)
 
 
-def write_board(board: Leaderboard, target: Path) -> Path:
-    """Write a leaderboard's files to a folder and return the HTML page."""
+def _write_board(board: Leaderboard, target: Path, console: Console | None) -> Path:
     drawn: dict[str, bytes] = {}
     with drawing.style():
         for name, kind in FIGURES.items():
@@ -78,10 +83,9 @@ def write_board(board: Leaderboard, target: Path) -> Path:
             drawn[name] = drawing.svg_bytes(figure)
             write_bytes(target / "figures" / f"{name}.svg", drawn[name])
             write_bytes(target / "figures" / f"{name}.png", drawing.png_bytes(figure))
-    write_text(target / "leaderboard.md", markdown_text(board))
-    write_text(target / "leaderboard.tex", latex_text(board))
-    write_text(target / "leaderboard.csv", csv_text(board))
-    write_json(target / "leaderboard.json", json_value(board))
-    page = target / "leaderboard.html"
-    write_text(page, html_text(board, drawn))
+    for form in FORMATS.values():
+        write_text(target / form.file, form.text(board, drawn))
+    page = target / FORMATS["html"].file
+    if console is not None:
+        print_board(board, page, console)
     return page

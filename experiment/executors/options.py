@@ -2,11 +2,12 @@
 
 import argparse
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from experiment.executors.local import LocalExecutor
-from experiment.executors.protocol import Executor
 from projheads.errors import ProjheadsError
+
+if TYPE_CHECKING:
+    from experiment.executors.protocol import Executor
 
 __all__ = ["add_executor_options", "open_executor"]
 
@@ -24,13 +25,15 @@ def add_executor_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_executor(options: argparse.Namespace) -> AbstractContextManager[Executor]:
+def open_executor(options: argparse.Namespace) -> "AbstractContextManager[Executor]":
     """Open what the options of ``add_executor_options`` ask for.
 
     Raises:
         ProjheadsError: If Ray is asked for and not installed, or its cluster is not there.
     """
     if options.executor == "local":
+        from experiment.executors.local import LocalExecutor
+
         if options.address is not None:
             raise ProjheadsError("--address is an address of a Ray cluster; add --executor ray, or leave it out")
         return nullcontext(LocalExecutor())

@@ -144,7 +144,7 @@ def test_two_models_are_compared_and_one_seed_is_said_to_conclude_nothing(two, d
     assert evaluate(tmp_path, *arguments) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "about" in out
-    assert "No verdict: 1 seed cannot tell a head from luck" in out
+    assert "No verdict with 1 seed (3 are needed)" in out
     board = json.loads((tmp_path / "out/report/leaderboard.json").read_text())
     rows = {row["label"]: row for row in board["rows"]}
     assert board["baseline"] == str(two[0])
@@ -171,7 +171,7 @@ def test_nothing_is_encoded_or_evaluated_twice(two, data, tmp_path, capsys, monk
     assert evaluate(tmp_path, *arguments) == 0
     assert "all 1 evaluations are finished already, nothing to do" in capsys.readouterr().out
     monkeypatch.setattr(eval.evaluate.Embedder, "estimate", lambda self, subject: (0.0, 1.0, 1.0))
-    assert evaluate(tmp_path, *arguments, "--measures", "AP", "RR@10") == 0
+    assert evaluate(tmp_path, *arguments, "--measures", "AP", "--measures", "RR@10") == 0
     record = json.loads(only(tmp_path / "out").eval_json("data").read_text())
     assert list(record["means"]) == ["AP", "RR@10"]
     assert only(tmp_path / "out").eval_run("data").read_bytes() == first
@@ -294,7 +294,8 @@ def test_what_is_no_multi_vector_checkpoint_is_one_clear_line(backbone, data, tm
         (["--host", "colbert"], "host"),
         (["eval.depht=3"], 'did you mean "depth"?'),
         (["eval.references=[bm25]"], "reference rows belong to an experiment"),
-        (["--datasets", "data", "pydoks"], 'did you mean "pydocs"?'),
+        (["--datasets", "pydoks"], 'did you mean "pydocs"?'),
+        (["pydocs"], "pydocs: not of the form key=value; repeat an option for each of its values"),
     ],
 )
 def test_mistakes_are_one_clear_line(two, data, tmp_path, capsys, arguments, line):

@@ -1,7 +1,7 @@
-"""The leaderboard as one HTML page that needs nothing else: no network, no other file."""
+"""The leaderboard as one self-contained HTML page: no network, no other file."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,12 @@ from markupsafe import Markup
 
 from eval.report import format as fmt
 from eval.report.answer import answer, notes
+from eval.report.columns import BoardColumn, board_columns
 from eval.report.drawing import inline_svg
 from eval.report.figures import FIGURES
-from eval.report.linearised import column_title, if_linearised
 from eval.report.queries import changed_queries, shown_variant
 from eval.report.table import Leaderboard, Row
+from eval.report.words import tone, verdict_cell
 
 __all__ = ["html_text"]
 
@@ -26,7 +27,7 @@ def html_text(board: Leaderboard, drawn: Mapping[str, bytes]) -> str:
 
     Args:
         board: The leaderboard.
-        drawn: SVG file of each figure that has something to show, by its name in ``FIGURES``.
+        drawn: SVG of each figure that has something to show, by its name in ``FIGURES``.
     """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -38,14 +39,16 @@ def html_text(board: Leaderboard, drawn: Mapping[str, bytes]) -> str:
     )
     environment.globals["fmt"] = fmt
     environment.filters["breakable"] = _breakable
+    environment.filters["tone"] = tone
     row = shown_variant(board)
+    columns = board_columns(board, "html")
     return environment.get_template("leaderboard.html.j2").render(
         board=board,
         experiment=board.experiment,
         answer=answer(board),
         notes=notes(board),
-        columns=_columns(board),
-        rows=[_cells(board, row) for row in (*board.rows, *board.references)],
+        columns=columns,
+        rows=[_row(row, columns[1:]) for row in (*board.rows, *board.references)],
         # matplotlib has escaped every label in a figure, and the two assets are our own files.
         figures={
             name: (FIGURES[name], Markup(inline_svg(svg, name, FIGURES[name].title))) for name, svg in drawn.items()
@@ -62,64 +65,26 @@ def html_text(board: Leaderboard, drawn: Mapping[str, bytes]) -> str:
     )
 
 
-def _columns(board: Leaderboard) -> list[dict[str, str]]:
-    main, *others = board.experiment.measures
-    titles = [("variant", "text"), (main, "number"), ("difference [95%]", "number change"), ("verdict", "text verdict")]
-    titles += [("group", "text"), ("beats", "number"), *((measure, "number") for measure in others)]
-    titles += [("parameters", "number"), ("multiply-adds", "number"), ("folds", "text"), ("training", "number")]
-    title = column_title(board)
-    titles += [(title, "number")] if title else []
-    titles += [("encoded texts/s", "number"), ("index", "number"), ("learning rate", "number")]
-    return [{"title": title, "kind": kind} for title, kind in titles]
-
-
-def _cells(board: Leaderboard, row: Row) -> dict[str, Any]:
-    """Return a row's cells: what is shown, and the value by which the column sorts (None sorts last)."""
-    verdict, costs = row.verdict, row.costs
-    main, *others = board.experiment.measures
-    change = fmt.change(verdict) if verdict else ""
-    letters = "" if row.kind == "reference" else fmt.group(board.letters.get(row.label, ()))
-    beats = verdict.beats if verdict else None
-    linearised = if_linearised(board, row)
-    cells: list[tuple[str, float | str | None]] = [
-        (fmt.mean_and_spread(row.mean(main), row.spread(main)), row.mean(main)),
-        (change, verdict.difference if verdict else None),
-        (fmt.verdict_cell(row), fmt.verdict_cell(row)),
-        (letters, letters or None),
-        ("" if beats is None else fmt.chance(beats), beats),
-        *((fmt.mean_and_spread(row.mean(measure), None), row.mean(measure)) for measure in others),
-    ]
-    if costs is None:
-        cells += [("", None)] * (8 if column_title(board) else 7)
-    else:
-        folds = "yes" if costs.folds else "no"
-        cells += [
-            (fmt.count(costs.parameters), costs.parameters),
-            (fmt.count(costs.multiply_adds), costs.multiply_adds),
-            (folds, folds),
-            (fmt.seconds(costs.train_s), costs.train_s),
-            *([(fmt.mean_and_spread(linearised, None), linearised)] if column_title(board) else []),
-            ("" if costs.encode_per_s is None else fmt.count(costs.encode_per_s), costs.encode_per_s),
-            ("" if costs.index_bytes is None else fmt.bytes_text(costs.index_bytes), costs.index_bytes),
-            (fmt.rates(costs), costs.learning_rates[0] if costs.learning_rates else None),
-        ]
+def _row(row: Row, columns: Sequence[BoardColumn]) -> dict[str, Any]:
+    """Return a row's cells, each with the value by which its column sorts; one without a value sorts last."""
+    cells = [(one.column, one.text(row), "" if (value := one.sort(row)) is None else value) for one in columns]
     return {
         "label": row.label,
         "about": row.about,
-        "verdict": fmt.verdict_cell(row),
         "kind": row.kind,
-        "word": (verdict.word if verdict else row.kind).replace(" ", "-"),
-        "cells": [{"text": text, "value": "" if value is None else value} for text, value in cells],
+        "tone": tone(row.verdict) if row.verdict else "",
+        "verdict": verdict_cell(row, power=True),
+        "cells": cells,
     }
 
 
 def _breakable(label: str) -> Markup:
-    """Let a long label break behind its brackets, commas and the like."""
+    """Let a long label break after brackets, commas and the like."""
     return Markup("<wbr>").join(re.findall(r"[^(,:/]*[(,:/]?", fmt.visible(label)))
 
 
 def _index(board: Leaderboard, dataset: str) -> str:
-    """Say how a data set was searched, every way that its evaluations name."""
+    """Name every way in which a dataset was searched."""
     ways = {
         trial.evaluations[dataset].record.index.factory or trial.evaluations[dataset].record.index.kind
         for trial in board.experiment.trials

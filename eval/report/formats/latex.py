@@ -1,8 +1,9 @@
-"""The leaderboard as a LaTeX table for a paper: booktabs, nothing else to load."""
+"""The leaderboard as a LaTeX table for a paper; it needs only booktabs."""
 
 from eval.report import format as fmt
 from eval.report.answer import answer
-from eval.report.table import Leaderboard, Row
+from eval.report.columns import board_columns
+from eval.report.table import Leaderboard
 
 __all__ = ["escape", "latex_text"]
 
@@ -29,19 +30,21 @@ SPECIAL = {
 
 def latex_text(board: Leaderboard) -> str:
     r"""Return leaderboard.tex: a ``table`` to ``\input`` into a paper that loads booktabs and T1 fonts."""
-    columns = "l" + "r" * len(board.experiment.measures) + "rlr"
-    header = ["head", *board.experiment.measures, f"difference to {board.baseline}", "verdict", "multiply-adds"]
-    variants = [_line(_cells(board, row), bold=row.kind == "baseline") for row in board.rows]
-    references = [_line(_cells(board, row)) for row in board.references]
+    columns = board_columns(board, "latex")
+    variants, references = (
+        [_line([column.text(row) for column in columns], bold=row.kind == "baseline") for row in rows]
+        for rows in (board.rows, board.references)
+    )
     lines = [
         r"% \usepackage[T1]{fontenc} \usepackage{booktabs}",
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{escape(answer(board))} Points (times 100), mean $\pm$ spread over seeds; differences are paired",
-        r"by query and seed, with 95\% intervals; verdicts after Holm's correction.}",
-        rf"\begin{{tabular}}{{{columns}}}",
+        rf"\caption{{{escape(answer(board))} Points (times 100), mean $\pm$ standard deviation over seeds;",
+        rf"differences from {escape(board.baseline)} are paired by query and seed, with 95\% intervals; verdicts are",
+        r"corrected for the number of variants (Holm).}",
+        rf"\begin{{tabular}}{{{''.join('l' if column.column.kind == 'text' else 'r' for column in columns)}}}",
         r"\toprule",
-        _line(header),
+        _line([column.title for column in columns]),
         r"\midrule",
         *variants,
         *([r"\midrule", *references] if references else []),
@@ -53,13 +56,12 @@ def latex_text(board: Leaderboard) -> str:
 
 
 def escape(text: str) -> str:
-    """Write any text so that LaTeX typesets it as it stands; what its T1 fonts lack becomes a question mark."""
-    one_line = " ".join(text.split())
-    return "".join(SPECIAL.get(letter) or (letter if letter in LETTERS else "?") for letter in one_line)
+    """Write any text so that LaTeX typesets it literally; characters that its T1 fonts lack become question marks."""
+    return "".join(SPECIAL.get(letter) or (letter if letter in LETTERS else "?") for letter in fmt.one_line(text))
 
 
 def _letters() -> frozenset[str]:
-    """Return the letters that pdfLaTeX takes as they stand: printable ASCII and those of Western Europe."""
+    """Return the characters that pdfLaTeX takes literally: printable ASCII and those of Western Europe."""
     codes = [*range(0x20, 0x7F), *range(0xC0, 0xD7), *range(0xD8, 0xF7), *range(0xF8, 0x100)]
     return frozenset(map(chr, codes))
 
@@ -67,19 +69,8 @@ def _letters() -> frozenset[str]:
 LETTERS = _letters()
 
 
-def _cells(board: Leaderboard, row: Row) -> list[str]:
-    verdict, costs = row.verdict, row.costs
-    return [
-        row.label,
-        *(fmt.mean_and_spread(row.mean(measure), row.spread(measure)) for measure in board.experiment.measures),
-        fmt.change(verdict) if verdict else "",
-        verdict.word if verdict else row.kind,
-        fmt.count(costs.multiply_adds) if costs else "",
-    ]
-
-
 def _line(cells: list[str], *, bold: bool = False) -> str:
-    # A cell that starts with a bracket would be read as the option of the line break above it; braces prevent that.
+    # LaTeX would read a bracket at the start of a cell as the option of the line break before it; braces prevent that.
     written = [f"{{{escape(cell)}}}" if cell else "" for cell in cells]
     if bold:
         written[0] = rf"\textbf{written[0]}"

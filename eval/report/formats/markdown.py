@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from eval.report import format as fmt
 from eval.report.answer import answer, notes
-from eval.report.linearised import column_title, if_linearised
+from eval.report.columns import board_columns
 from eval.report.storage import StoredForm
 from eval.report.table import Leaderboard, Row
 
@@ -15,25 +15,29 @@ __all__ = ["escape", "markdown_table", "markdown_text"]
 
 def markdown_text(board: Leaderboard) -> str:
     """Return leaderboard.md."""
+    every = (*board.rows, *board.references)
+    columns = board_columns(board, "markdown")
     lines = [
         f"# {escape(board.experiment.name)}",
         "",
         f"**{escape(answer(board))}**",
         "",
         *([escape(board.experiment.description), ""] if board.experiment.description else []),
-        *markdown_table(_header(board), [_cells(board, row) for row in (*board.rows, *board.references)]),
+        *markdown_table(
+            [escape(column.title) for column in columns],
+            [[_label(row), *(escape(column.text(row)) for column in columns[1:])] for row in every],
+        ),
         "",
-        f"Scores and differences are points (times 100): {escape(board.measure)}, mean over data sets and seeds ±",
-        f"the spread over seeds; differences to {escape(board.baseline)} are paired by query and seed, with a 95%",
-        "interval.",
+        "Scores and differences are in points (times 100): the mean over datasets and seeds ± the standard deviation",
+        f"over seeds. Differences from {escape(board.baseline)} are paired by query and seed and have a 95% interval.",
         "",
     ]
     if len(board.datasets) > 1:
         header = ["variant", *map(escape, board.datasets)]
-        rows = [[escape(row.label), *_dataset_cells(board, row)] for row in (*board.rows, *board.references)]
-        lines += [f"## {escape(board.measure)} by data set", "", *markdown_table(header, rows), ""]
+        rows = [[escape(row.label), *_dataset_cells(board, row)] for row in every]
+        lines += [f"## {escape(board.measure)} by dataset", "", *markdown_table(header, rows), ""]
     if any(row.stored for row in board.rows):
-        header = ["variant", "stored as", "bytes a vector", "index", escape(board.measure), "change [95%]"]
+        header = ["variant", "stored as", "bytes per vector", "index", escape(board.measure), "change [95%]"]
         rows = [_stored_cells(row.label, one) for row in board.rows for one in row.stored]
         lines += ["## Storage against quality", "", *markdown_table(header, rows), ""]
     remarks = notes(board)
@@ -43,40 +47,12 @@ def markdown_text(board: Leaderboard) -> str:
 
 
 def escape(text: str) -> str:
-    """Write any text so that Markdown shows it as it stands: no markup, no HTML, one line."""
-    one_line = " ".join(text.split())
-    return re.sub(r"([\\`*_\[\]#|~$])", r"\\\1", html.escape(one_line, quote=False))
+    """Write any text so that Markdown shows it literally: no markup, no HTML, one line."""
+    return re.sub(r"([\\`*_\[\]#|~$])", r"\\\1", html.escape(fmt.one_line(text), quote=False))
 
 
-def _header(board: Leaderboard) -> list[str]:
-    return [
-        "variant",
-        *map(escape, board.experiment.measures),
-        "difference [95%]",
-        "verdict",
-        "parameters",
-        "multiply-adds per token",
-        "folds",
-        "training",
-        "learning rate",
-        *([escape(title)] if (title := column_title(board)) else []),
-    ]
-
-
-def _cells(board: Leaderboard, row: Row) -> list[str]:
-    verdict, costs = row.verdict, row.costs
-    return [
-        escape(row.label) if row.kind != "reference" else f"*{escape(row.label)}*",
-        *(fmt.mean_and_spread(row.mean(measure), row.spread(measure)) for measure in board.experiment.measures),
-        escape(fmt.change(verdict)) if verdict else "",
-        fmt.verdict_cell(row),
-        fmt.count(costs.parameters) if costs else "",
-        fmt.count(costs.multiply_adds) if costs else "",
-        ("yes" if costs.folds else "no") if costs else "",
-        fmt.seconds(costs.train_s) if costs else "",
-        escape(fmt.rates(costs)) if costs else "",
-        *([fmt.mean_and_spread(if_linearised(board, row), None) if costs else ""] if column_title(board) else []),
-    ]
+def _label(row: Row) -> str:
+    return f"*{escape(row.label)}*" if row.kind == "reference" else escape(row.label)
 
 
 def _dataset_cells(board: Leaderboard, row: Row) -> list[str]:

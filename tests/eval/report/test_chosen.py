@@ -20,7 +20,7 @@ def test_the_chosen_rate_stands_in_the_table_and_its_choice_in_the_notes(tmp_pat
     board = build_leaderboard(load_experiment(make_experiment(tmp_path / "x", Plan(sweep=sweep_record(SCORES)))))
     assert {row.costs.chosen.text() for row in board.rows} == {"0.001"}
     text = " ".join(notes(board))
-    assert "trained at 3 points of the sweep and kept the best by nDCG@10 on 128 held-out pairs" in text
+    assert "trained at 3 points of the sweep, and the best by nDCG@10 on 128 held-out pairs was kept" in text
     assert "edge" not in text
 
 
@@ -28,7 +28,7 @@ def test_a_choice_at_the_edge_is_a_warning(tmp_path):
     sweep = sweep_record({0.001: [0.4, 0.4], 0.003: [0.5, 0.5]})
     board = build_leaderboard(load_experiment(make_experiment(tmp_path / "x", Plan(sweep=sweep))))
     assert board.baseline_row.costs.chosen.text() == "0.003 (edge of the grid)"
-    assert any("optimizer.head_lr=0.003 lies at the edge of the grid (0.001 to 0.003)" in note for note in notes(board))
+    assert any("optimizer.head_lr=0.003 is at the edge of the grid (0.001 to 0.003)" in note for note in notes(board))
     page = write_report(tmp_path / "x").read_text()
     assert "0.003 (edge of the grid)" in page
     assert "in the sweep's own score: nDCG@10 on 128 held-out pairs" in page

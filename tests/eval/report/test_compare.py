@@ -3,10 +3,10 @@ import io
 import pytest
 from rich.console import Console
 
+from eval.__main__ import main
 from eval.report import compare
-from eval.report.cli import main_compare, main_plan, main_report
 from eval.report.compare import merge_experiments
-from eval.report.plan import print_plan
+from eval.report.plan import plan_value, print_plan
 from eval.report.queries import changed_queries, shown_variant
 from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
@@ -89,22 +89,26 @@ def test_a_plan_says_what_other_sizes_could_show(tmp_path):
     design = build_leaderboard(load_experiment(folder)).design
     row = next(line.split() for line in lines if line.split()[:1] == ["4"])
     assert float(row[2]) == pytest.approx(100 * design.smallest_shown(4), abs=0.005)
-    assert sum(" points needs" in line for line in lines) == 3
+    assert sum(line.startswith("To detect") for line in lines) == 3
+    (found,) = [one for one in plan_value(folder)["detectable"] if (one["seeds"], one["queries"]) == (4, 50)]
+    assert found["difference"] == design.smallest_shown(4)
 
 
 def test_a_plan_from_one_seed_is_refused(tmp_path):
-    with pytest.raises(ProjheadsError, match="a plan needs two evaluated seeds"):
+    with pytest.raises(ProjheadsError, match="a plan needs at least two evaluated seeds"):
         print_plan(make_experiment(tmp_path / "x", Plan(seeds=(0,), queries=5)))
 
 
 def test_the_commands_do_what_they_say(folders, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    main_report([str(folders[0])])
+    main(["report", str(folders[0])])
     assert (folders[0] / "report/leaderboard.html").exists()
     assert "leaderboard.html" in capsys.readouterr().out
-    main_plan([str(folders[0])])
+    main(["report", str(folders[0]), "--json"])
+    assert capsys.readouterr().out == (folders[0] / "report/leaderboard.json").read_text()
+    main(["plan", str(folders[0])])
     assert "80%" in capsys.readouterr().out
-    main_compare([*map(str, folders), "--output", str(tmp_path / "both")])
+    main(["compare", *map(str, folders), "--output", str(tmp_path / "both")])
     assert (tmp_path / "both/leaderboard.json").exists()
 
 

@@ -6,8 +6,8 @@ import pytest
 from rich.console import Console
 
 from eval.report import format as fmt
-from eval.report import print_leaderboard, write_report
-from eval.report.formats import terminal
+from eval.report import write_report
+from eval.report.formats import console
 from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from tests.eval.report.factory import Plan, make_experiment
@@ -60,7 +60,7 @@ def test_csv_holds_the_numbers_as_computed(folder):
 
 def test_the_terminal_table_fits_80_columns_and_names_the_page(folder, monkeypatch):
     text = io.StringIO()
-    print_leaderboard(folder, Console(file=text, width=80))
+    write_report(folder, Console(file=text, width=80))
     lines = text.getvalue().splitlines()
     assert lines[-1] == str(folder / "report/leaderboard.html")
     assert max(len(line) for line in lines[:-1]) <= 80
@@ -80,7 +80,7 @@ def test_the_terminal_table_fits_80_columns_and_names_the_page(folder, monkeypat
     ],
 )
 def test_long_names_are_broken_where_their_parts_end(label, lines):
-    wrapped = terminal._wrapped(label, 20)
+    wrapped = console.wrapped(label, 20)
     assert wrapped.split("\n") == lines
     assert max(len(line.rstrip()) for line in lines) <= 20
     assert wrapped.replace("\n ", "") == label
@@ -89,7 +89,7 @@ def test_long_names_are_broken_where_their_parts_end(label, lines):
 def test_the_terminal_obeys_nothing_that_stands_in_a_result_file(tmp_path):
     plan = Plan(effects={"linear": 0.0, "evil\x1b[31m[bold]\u202e": 0.0}, failed={("linear", 1): "\x1b]0;gone\x07"})
     text = io.StringIO()
-    print_leaderboard(make_experiment(tmp_path / "x", plan), Console(file=text, width=80))
+    write_report(make_experiment(tmp_path / "x", plan), Console(file=text, width=80))
     assert "\x1b" not in text.getvalue()
     assert "\u202e" not in text.getvalue()
     assert "[bold]" in text.getvalue()
@@ -104,8 +104,8 @@ def test_the_terminal_obeys_nothing_that_stands_in_a_result_file(tmp_path):
         (fmt.difference(-0.00001), "0.00"),
         (fmt.difference(-0.013), "\u22121.30"),
         (fmt.interval(-0.007, 0.019), "[\u22120.70, +1.90]"),
-        (fmt.shown(0.0083), "0.8"),
-        (fmt.shown(0.0003), "0.03"),
+        (fmt.rough(0.0083), "0.8"),
+        (fmt.rough(0.0003), "0.03"),
         (fmt.count(4816896), "4,816,896"),
         (fmt.short_count(128), "128"),
         (fmt.short_count(49152), "49.2k"),

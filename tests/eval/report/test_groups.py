@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eval.report.model_table import print_checkpoints
+from eval.report.model_table import print_models
 from eval.report.queries import changed_queries, shown_variant
 from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
@@ -125,7 +125,7 @@ def test_the_report_and_the_table_show_one_data_set(folder, capsys):
     page = write_report(folder).read_text()
     assert "forums" in page
     assert "forum-a," not in page.replace("forum-a, forum-b, forum-c", "")
-    print_checkpoints(folder)
+    print_models(folder)
     out = capsys.readouterr().out
     assert "mean of 2" in out
     assert "forum-a" not in out

@@ -8,8 +8,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from eval.__main__ import main
 from eval.report import drawing, write_report
-from eval.report.cli import main_report
 from eval.report.formats import latex, markdown
 from tests.eval.report.factory import HOSTILE, Plan, make_experiment
 
@@ -116,7 +116,7 @@ def test_the_page_holds_no_markup_of_the_hostile_text(report):
 
 
 def test_letters_that_no_font_has_are_written_by_their_numbers_and_no_box_is_drawn(monkeypatch):
-    monkeypatch.setattr(drawing, "_glyphs", lambda: frozenset(map(ord, "abc\N{HEBREW LETTER ALEF}")))
+    monkeypatch.setattr(drawing, "glyphs", lambda: frozenset(map(ord, "abc\N{HEBREW LETTER ALEF}")))
     assert drawing.drawable("a\u4e2d \N{HEBREW LETTER ALEF}") == "a\\u4e2d \N{HEBREW LETTER ALEF}"
 
 
@@ -128,6 +128,6 @@ def test_figures_warn_of_no_missing_letter(tmp_path, recwarn):
 
 
 def test_a_data_set_of_one_query_is_said_and_not_an_error(tmp_path, capsys):
-    main_report([str(make_experiment(tmp_path / "x", Plan(queries=1)))])
+    main(["report", str(make_experiment(tmp_path / "x", Plan(queries=1)))])
     assert "one judged query, which says nothing about how much of a score is chance" in capsys.readouterr().out
     assert not (tmp_path / "x/report").exists()

@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from eval.report.linearised import column_title, if_linearised
+from eval.report.linearised import has_linearised, if_linearised
 from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from eval.report.write import write_report
@@ -20,7 +20,7 @@ TITLE = "nDCG@10 if linearised"
 
 
 def with_stand_ins(folder, labels=(CURVED,)):
-    """Give trials of the labels a stand-in that scores 0.01 less than seed and data set make it; return the means."""
+    """Give trials of the labels a stand-in that scores 0.01 less than seed and dataset make it; return the means."""
     means = []
     for files in ExperimentFolder(folder).trials():
         trial = files.read_trial()
@@ -41,7 +41,7 @@ def test_it_is_the_mean_over_seeds_and_data_sets_and_a_linear_head_is_its_own(tm
     means = with_stand_ins(folder)
     assert len(means) == 6
     board = build_leaderboard(load_experiment(folder))
-    assert column_title(board) == TITLE
+    assert has_linearised(board)
     assert if_linearised(board, row_of(board, CURVED)) == pytest.approx(statistics.fmean(means), abs=1e-12)
     linear = row_of(board, "linear")
     assert if_linearised(board, linear) == linear.mean("nDCG@10")
@@ -57,7 +57,7 @@ def test_a_trial_without_one_leaves_the_cell_empty(tmp_path):
     EvaluationRecord.read(file).replace(linearised=None).write(file)
     board = build_leaderboard(load_experiment(folder))
     assert if_linearised(board, row_of(board, CURVED)) is None
-    assert column_title(board) is None
+    assert not has_linearised(board)
 
 
 def test_every_format_shows_it(tmp_path):

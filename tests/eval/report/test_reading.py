@@ -63,8 +63,11 @@ def test_a_broken_line_of_train_jsonl_is_named_by_its_number(folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda record: record["dataset"].update(hash="other"), "another pydocs than the other evaluations"),
-        (lambda record: record.update(measures=without(record["measures"], "q3")), "another pydocs than the other"),
+        (lambda record: record["dataset"].update(hash="other"), "the content or the queries of pydocs differ"),
+        (
+            lambda record: record.update(measures=without(record["measures"], "q3")),
+            "the content or the queries of pydocs differ",
+        ),
         (lambda record: record["measures"]["nDCG@10"].pop("q3"), "measures.R@100: scores other queries than"),
         (lambda record: record["measures"].pop("RR@10"), 'unknown measure "RR@10"'),
         (lambda record: record.pop("index"), "has no index"),
@@ -84,7 +87,7 @@ def test_evaluations_that_do_not_belong_together_are_refused_by_name(folder, cha
 def test_two_baselines_are_refused(folder):
     path = sorted(folder.glob("trials/ffn*/seed-1/trial.json"))[0]
     TrialRecord.read(path).replace(is_baseline=True).write(path)
-    with pytest.raises(ProjheadsError, match="one variant marked as the baseline"):
+    with pytest.raises(ProjheadsError, match="exactly one baseline"):
         build_leaderboard(load_experiment(folder))
 
 
@@ -96,6 +99,6 @@ def test_two_trials_of_one_variant_and_seed_are_refused(folder):
 
 
 def test_the_report_imports_neither_torch_nor_faiss():
-    code = "import sys, eval.report, eval.report.cli; print([m for m in ('torch', 'faiss') if m in sys.modules])"
+    code = "import sys, eval.report, eval.__main__; print([m for m in ('torch', 'faiss') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -45,8 +45,8 @@ def test_a_clear_winner_is_named_in_the_answer_with_its_cost(tmp_path):
     assert verdict.word == "better"
     text = answer(board)
     assert text.startswith("wide gains ")
-    assert "points of nDCG@10 over linear on pydocs, 3 seeds" in text
-    assert "at 3.0x the head's multiply-adds" in text
+    assert "points of nDCG@10 over linear on pydocs with 3 seeds" in text
+    assert "at 3.0x the multiply-adds of linear" in text
 
 
 def test_without_any_difference_the_answer_says_what_could_have_been_shown(tmp_path):
@@ -55,16 +55,18 @@ def test_without_any_difference_the_answer_says_what_could_have_been_shown(tmp_p
     least, largest = sorted(row.verdict.smallest_shown for row in board.rows if row.verdict)
     assert f"{100 * least:.1f}" != f"{100 * largest:.1f}"
     assert answer(board) == (
-        f"No variant can be told from linear on pydocs, 3 seeds; "
-        f"the experiment could have shown differences of {100 * least:.1f} to {100 * largest:.1f} points."
+        f"No variant is distinguishable from linear on pydocs with 3 seeds; "
+        f"the experiment could have detected differences of {100 * least:.1f} to {100 * largest:.1f} points."
     )
 
 
 def test_one_seed_gives_no_verdict_and_says_why(tmp_path):
     board = board_of(tmp_path / "x", Plan(seeds=(0,), effects={"linear": 0.0, "a": 0.3}))
     assert next(row.verdict.word for row in board.rows if row.verdict) == "too few seeds"
-    assert answer(board).startswith("No verdict: 1 seed cannot tell a head from luck, a verdict needs 3")
-    assert any(note.startswith("One seed: the intervals say how far other queries") for note in notes(board))
+    assert answer(board).startswith(
+        "No verdict with 1 seed (3 are needed): the best of the other variants, a, differs from linear by +"
+    )
+    assert any(note.startswith("One seed: the intervals cover the choice of queries") for note in notes(board))
     assert board.rows[0].spread("nDCG@10") is None
 
 
@@ -75,17 +77,17 @@ def test_failed_trials_stand_in_the_table_with_their_reason(tmp_path):
     assert row.failures == ((1, "the loss was NaN at step 12"),)
     assert row.seeds == (0, 2)
     assert row.verdict.word == "too few seeds"
-    assert "ffn(depth=2), seed 1, does not count: the loss was NaN at step 12" in notes(board)
+    assert "ffn(depth=2): seed 1 does not count: the loss was NaN at step 12" in notes(board)
     assert (
-        "ffn(depth=2): its mean is over 2 seeds, its difference to linear over the 2 that both have, so it is not the "
-        "difference of the two means."
+        "ffn(depth=2): the mean is over 2 seeds and the difference from linear over the 2 that both have, so it is not "
+        "the difference between the two means."
     ) in notes(board)
 
 
 def test_trials_that_fail_for_one_reason_share_a_note(tmp_path):
     failed = {("ffn(depth=2)", seed): "out of memory" for seed in (0, 1, 2)}
     board = board_of(tmp_path / "x", Plan(failed=failed))
-    assert "ffn(depth=2), seeds 0, 1 and 2, do not count: out of memory" in notes(board)
+    assert "ffn(depth=2): seeds 0, 1 and 2 do not count: out of memory" in notes(board)
 
 
 def test_a_variant_of_which_every_trial_failed_stays_in_the_table(tmp_path):
@@ -115,8 +117,8 @@ def test_an_evaluation_that_is_missing_takes_its_trial_out(tmp_path):
 def test_a_baseline_below_its_own_initialisation_is_noted(tmp_path):
     plan = Plan(effects={"linear": -0.2, "a": -0.2}, query_sd=0.0, noise_sd=0.01)
     text = " ".join(notes(board_of(tmp_path / "x", plan)))
-    assert "The trained linear is not above its own initialisation" in text
-    assert "below the backbone's tokens without any head" in text
+    assert "The trained linear does not score above its own initialisation" in text
+    assert "below the backbone's token states without a head" in text
 
 
 def test_notes_count_what_is_odd_in_the_data(tmp_path):
