@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eval.measures import mean_of
+from eval.measures import aggregate
 from eval.search.choice import Answer
 from eval.search.compressed import STORAGE_VERSION
 from eval.search_task import SearchTask
@@ -108,7 +108,7 @@ def storage_entry(
         key=_storage_key(record.key, form),
         bytes_per_vector=bytes_per_vector,
         index_bytes=index_bytes,
-        measures={name: mean_of(values) for name, values in measures.items()},
+        measures={name: aggregate(name, values) for name, values in measures.items()},
         per_query=next(iter(measures.values())),
     )
 
@@ -169,7 +169,7 @@ def evaluation_record(
         ),
         index=answer.index,
         measures=measures,
-        means={name: mean_of(values) for name, values in measures.items()},
+        means={name: aggregate(name, values) for name, values in measures.items()},
         timings=EvaluationTimings(
             encode_s=sum(store.seconds for store in stores), index_s=answer.index_s, search_s=answer.search_s
         ),

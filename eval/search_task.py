@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from eval.measures import measure_run
+from eval.measures import check_grades, measure_run
 from eval.runs import Run, encode_id, make_run
 from eval.search.choice import Answer, search, search_settings
 from eval.search.lexical import bm25_rankings
@@ -21,7 +21,7 @@ __all__ = ["SearchTask"]
 
 
 class SearchTask:
-    """Searches one data set and measures the result.
+    """Searches one data set and measures the result; making one fails if its grades cannot be measured.
 
     Attributes:
         dataset: The data set as the configuration names it.
@@ -36,6 +36,10 @@ class SearchTask:
     def __init__(
         self, dataset: EvalDatasetRef, collection: Collection, settings: EvalConfig, device: torch.device
     ) -> None:
+        try:
+            check_grades(settings.measures, collection.qrels)
+        except ProjheadsError as error:
+            raise ProjheadsError(f"{dataset.source}: {error}") from None
         self.dataset, self.collection, self.settings = dataset, collection, settings
         self._device = device
         self._query_ids, self.document_ids = list(collection.qrels), list(collection.corpus)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from eval.embed import SubjectEncoder
-from eval.measures import mean_of
+from eval.measures import aggregate
 from eval.search_task import SearchTask
 from eval.subjects import Subject
 from experiment.console.progress import Progress
@@ -39,7 +39,7 @@ def linear_stand_in(subject: Subject, task: SearchTask, encoder: SubjectEncoder,
         fitted_on=fitted_on,
         states=StandInStates(fitted=fit.fitted, held_out=fit.held_out),
         measures=measures,
-        means={name: mean_of(values) for name, values in measures.items()},
+        means={name: aggregate(name, values) for name, values in measures.items()},
     )
 
 

@@ -38,9 +38,9 @@ class Column:
         explanation: One sentence that explains it: the tooltip of the page, and its line in the guide.
         value: The unrounded value in the data files; None if the row has none.
         forms: The formats that show it, by their names in ``eval.report.write.FORMATS``, and ``console``.
-        unit: Its unit where readers see it.
+        unit: Its unit in the formats for readers.
         write: How a value is written for readers.
-        text: What readers see, where that takes more than the value.
+        text: What readers see, if that takes more than the value.
         sort: What it is sorted by; the value if not given.
         kind: Numbers are right-aligned and sort from large to small at first.
         toned: Whether it takes the colour of the row's verdict.

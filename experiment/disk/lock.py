@@ -6,16 +6,24 @@ containers that share a file system.
 
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
-__all__ = ["lock_now", "locked"]
+__all__ = ["is_file_at", "lock_now", "locked", "open_in"]
+
+ATTEMPTS = 100
+"""How often a folder that is deleted at once is created again."""
+
+Opened = TypeVar("Opened")
 
 
 @contextmanager
 def locked(file: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock of a file, which is created if needed and never deleted.
+    """Hold the lock of a file, which is created if needed.
+
+    It stays there; if somebody deletes it while this process waits, the process starts over with a new one.
 
     Args:
         file: The lock file, named ``.lock`` or ``.<name>.lock`` by convention.
@@ -24,14 +32,35 @@ def locked(file: Path, *, wait: bool = True) -> Iterator[bool]:
     Yields:
         Whether the lock is held; always true with ``wait``.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    while True:
+        with open_in(file.parent, lambda: file.open("wb")) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+                return
+            if is_file_at(lock, file):
+                yield True
+                return
+
+
+def open_in(folder: Path, open_file: Callable[[], Opened]) -> Opened:
+    """Open a file in a folder, which is created if needed, and again if it is deleted in between."""
+    for _ in range(ATTEMPTS):
+        # pathlib reports a folder that is deleted while it looks as one that exists.
+        with suppress(FileNotFoundError, FileExistsError):
+            folder.mkdir(parents=True, exist_ok=True)
+            return open_file()
+    folder.mkdir(parents=True, exist_ok=True)
+    return open_file()
+
+
+def is_file_at(file: BinaryIO, path: Path) -> bool:
+    """Return whether an open file is still the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def lock_now(path: Path) -> int:

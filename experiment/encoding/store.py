@@ -1,35 +1,30 @@
-"""Packed token vectors of many texts, in memory or in a folder that survives an interruption.
+"""Packed token vectors of many texts, in memory or in a folder that survives interruptions.
 
 The folder holds ``vectors.bin`` (the rows), ``lengths.bin`` (rows of each text, int64) and ``store.json``, which says
 how much of both is safely on disk and what its checksums are. Filling resumes from there and cuts off the rest.
 """
 
-import fcntl
 import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, TypeVar, cast
+from typing import BinaryIO, cast
 
 import numpy as np
 
 from experiment.disk.files import SCHEMA_VERSION, read_json, write_json
+from experiment.disk.lock import is_file_at, locked, open_in
 from projheads.errors import ProjheadsError
 
 __all__ = ["LENGTH", "Filled", "StoreFolder", "TokenStore", "offsets_of", "remove_store", "unnamed_file"]
 
 LENGTH = np.dtype("<i8")
 """Type of the numbers in ``lengths.bin``."""
-
-ATTEMPTS = 100
-"""How often a folder that is deleted at once is made again."""
-
-Opened = TypeVar("Opened")
 
 CHECKED_AT_ONCE = 2**24
 """Bytes read at once for a checksum."""
@@ -133,7 +128,7 @@ class StoreFolder:
         Raises:
             ProjheadsError: If the folder is deleted meanwhile.
         """
-        with _claimed(self.path):
+        with locked(self.path / ".lock"):
             try:
                 yield
             except FileNotFoundError as error:
@@ -169,7 +164,7 @@ class StoreFolder:
         for file, (path, size), (first, crc) in zip((vectors, lengths), self._sizes(filled), summed, strict=True):
             file.flush()
             os.fsync(file.fileno())
-            if not _is_file_at(file, path):
+            if not is_file_at(file, path):
                 raise self._vanished()
             sums.append(_checksum(file, first, size, crc))
         filled = replace(filled, vectors_crc=sums[0], lengths_crc=sums[1])
@@ -225,7 +220,7 @@ class StoreFolder:
 
 def remove_store(path: Path) -> None:
     """Delete a store's folder, and its parent if that is empty then; wait while another process fills the store."""
-    with _claimed(path):
+    with locked(path / ".lock"):
         shutil.rmtree(path, ignore_errors=True)
     with suppress(OSError):
         path.parent.rmdir()
@@ -233,37 +228,7 @@ def remove_store(path: Path) -> None:
 
 def unnamed_file(folder: Path) -> BinaryIO:
     """Open a temporary file that the system removes however the process ends, in a folder that is made if needed."""
-    return cast(BinaryIO, _open_in(folder, lambda: tempfile.TemporaryFile(dir=folder)))
-
-
-@contextmanager
-def _claimed(path: Path) -> Iterator[None]:
-    """Make a folder and hold its lock; if the folder is deleted while waiting for the lock, start over."""
-    while True:
-        with _open_in(path, lambda: (path / ".lock").open("wb")) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if _is_file_at(lock, path / ".lock"):
-                yield
-                return
-
-
-def _open_in(folder: Path, open_file: Callable[[], Opened]) -> Opened:
-    """Open a file in a folder that is made if needed, and again if it is deleted in between."""
-    for _ in range(ATTEMPTS):
-        # pathlib reports a folder that is deleted while it looks as one that exists.
-        with suppress(FileNotFoundError, FileExistsError):
-            folder.mkdir(parents=True, exist_ok=True)
-            return open_file()
-    folder.mkdir(parents=True, exist_ok=True)
-    return open_file()
-
-
-def _is_file_at(file: BinaryIO, path: Path) -> bool:
-    """Return whether an open file is still the one at a path."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
+    return cast(BinaryIO, open_in(folder, lambda: tempfile.TemporaryFile(dir=folder)))
 
 
 def _checksum(file: BinaryIO, first: int, end: int, crc: int) -> int:

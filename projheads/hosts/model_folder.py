@@ -34,6 +34,7 @@ __all__ = [
     "TRANSFORMER_FILE",
     "check_complete",
     "check_multi_vector",
+    "check_projection",
     "dense_config",
     "has_projection",
     "projections",
@@ -82,6 +83,16 @@ def has_projection(folder: Path) -> bool:
     )
 
 
+def check_projection(folder: Path) -> None:
+    """Check that a model folder has a projection.
+
+    Raises:
+        ProjheadsError: If it has none.
+    """
+    if not has_projection(folder):
+        raise _no_projection(folder)
+
+
 def check_multi_vector(folder: Path) -> None:
     """Check that a folder holds a multi-vector model.
 
@@ -123,14 +134,13 @@ def projections(folder: Path) -> list[ModuleEntry]:
     Raises:
         ProjheadsError: If the model has no projection.
     """
-    if not has_projection(folder):
-        raise ProjheadsError(f"{folder}: has no projection head; build a model from it with create")
+    check_projection(folder)
     if written_by(folder) == "stanford":
         return []
     entries = read_modules(folder / MODULES_FILE)
     found = [entry for entry in entries if entry.type in OUR_PROJECTIONS or _is_dense(entry)]
     if not found:
-        raise ProjheadsError(f"{folder}: has no projection head; build a model from it with create")
+        raise _no_projection(folder)
     return found
 
 
@@ -169,6 +179,10 @@ def dense_config(layer: DenseLayer) -> dict[str, Any]:
         "activation_function": activation_class(layer.activation),
         "use_residual": layer.use_residual,
     }
+
+
+def _no_projection(folder: Path) -> ProjheadsError:
+    return ProjheadsError(f"{folder}: has no projection head; build a model from it with create")
 
 
 def _is_dense(entry: ModuleEntry) -> bool:

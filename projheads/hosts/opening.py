@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from projheads.errors import ProjheadsError
 from projheads.hosts.backbone import cannot_open, resolve_backbone, transformer_subfolder
 from projheads.hosts.base import OpenOptions
-from projheads.hosts.model_folder import check_complete, projections
+from projheads.hosts.model_folder import check_complete, check_projection
 from projheads.init import isolated_random_state
 
 __all__ = ["check_merged", "find_model", "opening", "quiet", "seeded"]
@@ -34,7 +34,7 @@ def find_model(path: str, options: OpenOptions) -> Path:
             adapters.
     """
     folder = resolve_backbone(path, options)
-    projections(folder)
+    check_projection(folder)
     check_complete(folder)
     check_merged(folder / transformer_subfolder(folder))
     return folder

@@ -28,9 +28,9 @@ from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequ
 from projheads.hosts.dense_chain import from_dense_chain
 from projheads.hosts.head_files import read_json, read_modules
 from projheads.hosts.model_folder import (
+    MODULES_FILE,
     OUR_PROJECTIONS,
     SETTINGS_FILE,
-    projections,
     read_head,
     read_settings,
     written_by,
@@ -132,8 +132,8 @@ def load(
 ) -> SentenceTransformersModel:
     """Open a model; see :meth:`~projheads.hosts.base.Host.load`."""
     folder = find_model(path, options)
-    writer, found, trust = written_by(folder), projections(folder), options.trust_remote_code
-    if writer == "stanford" or (writer == "pylate" and found[0].type in OUR_PROJECTIONS):
+    writer, trust = written_by(folder), options.trust_remote_code
+    if writer == "stanford" or (writer == "pylate" and _has_our_head(folder)):
         settings, head = read_settings(folder), read_head(folder)
         with opening("model", path):
             transformer = _open_transformer(folder, options)
@@ -149,6 +149,10 @@ def load(
             str(folder), device="cpu", trust_remote_code=trust, local_files_only=True
         )
     return SentenceTransformersModel(native.to(device))
+
+
+def _has_our_head(folder: Path) -> bool:
+    return any(entry.type in OUR_PROJECTIONS for entry in read_modules(folder / MODULES_FILE))
 
 
 def _open_transformer(folder: Path, options: OpenOptions, **more: Any) -> Transformer:
@@ -245,7 +249,7 @@ def _assemble(
 def _load_own(folder: Path, trust_remote_code: bool) -> MultiVectorEncoder | None:
     """Load what :func:`create` makes, for which the host would demand trust; None for other models."""
     classes = (Transformer, Projection, MultiVectorMask, Normalize)
-    entries = read_modules(folder / "modules.json") if (folder / "modules.json").is_file() else []
+    entries = read_modules(folder / MODULES_FILE) if (folder / MODULES_FILE).is_file() else []
     if [entry.type for entry in entries] != [f"{cls.__module__}.{cls.__qualname__}" for cls in classes]:
         return None
     modules = [

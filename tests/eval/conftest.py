@@ -110,7 +110,7 @@ def save_fake(path, backbone_seed, head):
     save_head(head, path / "1_Head")
 
 
-def load_fake(path, *, device="cpu", trust_remote_code=False):
+def load_fake(path, options=None, *, device="cpu"):
     """Open what ``save_fake`` wrote."""
     seed = json.loads((Path(path) / "backbone.json").read_text())["seed"]
     return FakeModel(seed, load_head(Path(path) / "1_Head"))
@@ -191,7 +191,7 @@ def fake_host(monkeypatch):
     def create(backbone, head, settings, *, device="cpu", seed=0):
         return FakeModel(7, head)
 
-    host = SimpleNamespace(load=load_fake, create=create, backbone_width=lambda backbone: WIDTH)
+    host = SimpleNamespace(load=load_fake, create=create, backbone_width=lambda backbone, options=None: WIDTH)
     monkeypatch.setattr("eval.embed.load_host", lambda name: host)
     monkeypatch.setattr("eval.subjects.load_host", lambda name: host)
     monkeypatch.setattr(FakeModel, "calls", 0)

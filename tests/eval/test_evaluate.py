@@ -444,7 +444,9 @@ def test_nothing_trained_is_one_clear_line(miniature):
 
 
 def test_a_folder_of_another_experiment_is_refused(miniature):
-    with pytest.raises(ProjheadsError, match=r"holds another experiment \(train.batch_size is 32 there and 4 here\)"):
+    with pytest.raises(
+        ProjheadsError, match=r"holds a different experiment \(train.batch_size is 32 there and 4 here\)"
+    ):
         evaluate(miniature.config("train.batch_size=4"))
     with pytest.raises(ProjheadsError, match="not an experiment's folder"):
         evaluate(miniature.config("output=/nowhere/at-all"))
@@ -581,6 +583,14 @@ def test_documents_without_any_token_vector_are_an_error(miniature, fake_host, m
     assert not results(miniature.folder)
 
 
+def test_grades_that_cannot_be_measured_are_refused_before_anything_is_encoded(miniature, fake_host):
+    with (miniature.collection / "qrels" / "test.tsv").open("a") as file:
+        file.write(f"5\tfiller-7\t{10**30}\n")
+    with pytest.raises(ProjheadsError, match=r'odd: query "5": the grade of document "filler-7" is 1000000'):
+        evaluate(miniature.config())
+    assert fake_host.calls == 0
+
+
 def test_ctrl_c_is_one_line_and_leaves_a_state_that_goes_on(miniature, monkeypatch, capsys):
     real, calls = task_module.search, []
 
@@ -593,7 +603,7 @@ def test_ctrl_c_is_one_line_and_leaves_a_state_that_goes_on(miniature, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(task_module, "search", interrupted)
         assert run_command(main, [str(miniature.yaml)]) == 130
-    assert capsys.readouterr().err.splitlines() == ["stopped; the same command goes on from here"]
+    assert capsys.readouterr().err.splitlines() == ["stopped; rerun the same command to resume"]
     assert len(results(miniature.folder)) == 1
     evaluate(miniature.config())
     assert len(results(miniature.folder)) == 8
@@ -606,7 +616,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_half_written(miniature, monkeypa
     monkeypatch.setattr(evaluator_module, "write_run", full)
     assert run_command(main, [str(miniature.yaml)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: cannot write at ")
+    assert "No space left on device; free some space and rerun the same command" in line
     assert not results(miniature.folder)
     assert not list(miniature.folder.path.rglob("*.tmp"))
 

@@ -15,6 +15,7 @@ from experiment.console.command import run_command
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.records import EvaluationRecord
 from projheads.build import build_head
+from projheads.export import export_model
 from projheads.hosts import available_hosts, load_host
 from projheads.hosts.base import EncodingSettings
 from tests.eval.report.factory import Plan, make_experiment, write_eval
@@ -264,16 +265,55 @@ def bi_encoder(path):
     return path
 
 
+@pytest.mark.parametrize("host", available_hosts())
+def test_code_of_a_model_does_not_run_without_trust(host, backbone, data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    path = stock(host, backbone, tmp_path / "model")
+    (path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    modules = json.loads((path / "modules.json").read_text())
+    modules[1]["type"] = "evil.Dense"
+    (path / "modules.json").write_text(json.dumps(modules))
+    arguments = ["--model", path, "--host", host, "--datasets", data, "--output", tmp_path / "out"]
+    assert evaluate(tmp_path, *arguments) == 2
+    assert 'names the class "evil.Dense", whose code would run' in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+    assert evaluate(tmp_path, *arguments, "trust_remote_code=true") == 2, "the class is of no use"
+    assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("host", available_hosts())
+def test_stanfords_layout_has_the_scores_of_the_model_it_was_made_from(host, backbone, data, tmp_path):
+    settings = EncodingSettings(query_length=10, document_length=24)
+    load_host(host).create(str(backbone), build_head("linear", 32, 16), settings).save(tmp_path / "model")
+    export_model(str(tmp_path / "model"), tmp_path / "stanford", to="stanford")
+    runs = []
+    for name in ("model", "stanford"):
+        arguments = [
+            "--model",
+            tmp_path / name,
+            "--host",
+            host,
+            "--datasets",
+            data,
+            "--output",
+            tmp_path / f"{name}-out",
+        ]
+        assert evaluate(tmp_path, *arguments) == 0
+        runs.append(read_run(only(tmp_path / f"{name}-out").eval_run("data")))
+    for query, ranking in runs[0].items():
+        assert dict(runs[1][query]) == pytest.approx(dict(ranking), abs=1e-2)
+
+
 def test_what_is_no_multi_vector_checkpoint_is_one_clear_line(backbone, data, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     (tmp_path / "empty").mkdir()
     unknown = bi_encoder(tmp_path / "unknown")
-    (unknown / "modules.json").write_text('[{"path": "", "type": "someone.Transformer"}]')
+    (unknown / "modules.json").write_text('[{"path": "", "type": "sentence_transformers.models.Transformer"}]')
     cases = {
-        bi_encoder(tmp_path / "bi"): "is a bi-encoder, with one vector a text (Transformer, Pooling)",
+        bi_encoder(tmp_path / "bi"): "is a bi-encoder, with one vector per text (Transformer, Pooling)",
         backbone: "is a bare backbone without a projection",
-        tmp_path / "empty": "is no model",
-        unknown: "name the host that opens it",
+        tmp_path / "empty": "has neither modules.json nor config",
+        unknown: "name its host with --host",
         "someone/no-such-model": "not on this machine",
         tmp_path / "not there": "no such folder",
     }

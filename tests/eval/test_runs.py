@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eval.__main__ import main
-from eval.measures import mean_of, measure_run
+from eval.measures import aggregate, measure_run
 from eval.runs import decode_id, encode_id, make_run, read_qrels, read_run, write_run
 from eval.score import score_run
 from eval.search.ranking import Ranking
@@ -168,7 +168,7 @@ def test_a_written_run_scores_the_same_in_beir_and_in_pytrec_eval(tmp_path, seed
         query: sorted(found.items(), key=lambda item: item[::-1], reverse=True) for query, found in scores.items()
     }
     write_run(tmp_path / "a.run", ordered)
-    mean = mean_of(measure_run(["nDCG@10"], qrels, ordered)["nDCG@10"])
+    mean = aggregate("nDCG@10", measure_run(["nDCG@10"], qrels, ordered)["nDCG@10"])
     with (tmp_path / "a.run").open(encoding="utf-8") as file:
         as_read = pytrec_eval.parse_run(file)
     theirs = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut_10"}).evaluate(as_read)
@@ -194,9 +194,9 @@ def test_a_judged_query_without_results_counts_0_and_an_unjudged_one_nothing():
     run = {"found": [("d", 1.0)], "empty": [], "not judged": [("d", 1.0)]}
     values = measure_run(["nDCG@10", "R@100", "RR@10"], qrels, run)
     assert list(values) == ["nDCG@10", "R@100", "RR@10"]
-    for value in values.values():
+    for name, value in values.items():
         assert value == {"found": 1.0, "not found": 0.0, "empty": 0.0}
-        assert mean_of(value) == 1 / 3
+        assert aggregate(name, value) == 1 / 3
 
 
 def test_a_run_without_any_result_scores_0():
@@ -231,6 +231,50 @@ def test_score_of_an_unknown_measure_is_one_clear_line(tmp_path):
         score_run(tmp_path / "a.run", tmp_path / "qrels.tsv", ["ndgc@10"])
 
 
+def test_counts_are_summed_as_ir_measures_does_and_the_rest_averaged(tmp_path):
+    import ir_measures
+
+    (tmp_path / "a.run").write_text("1 Q0 a 1 2.0 x\n1 Q0 b 2 1.0 x\n2 Q0 a 1 1.0 x\n")
+    (tmp_path / "qrels").write_text("1 0 b 1\n1 0 c 1\n2 0 a 1\n")
+    names = ["NumQ", "NumRel", "NumRet", "NumRet(rel=1)", "AP", "RR"]
+    theirs = ir_measures.calc_aggregate(
+        list(map(ir_measures.parse_measure, names)),
+        list(ir_measures.read_trec_qrels(str(tmp_path / "qrels"))),
+        list(ir_measures.read_trec_run(str(tmp_path / "a.run"))),
+    )
+    expected = [f"{name}\t{float(theirs[ir_measures.parse_measure(name)])!r}" for name in names]
+    assert score_run(tmp_path / "a.run", tmp_path / "qrels", names)[:-1] == expected
+    assert expected[:4] == ["NumQ\t2.0", "NumRel\t3.0", "NumRet\t3.0", "NumRet(rel=1)\t2.0"]
+
+
+EXPONENTIAL = "nDCG(dcg='exp-log2')@10"
+
+
+@pytest.mark.parametrize("grade", [100_001, 2**31, 10**30, -100_001])
+def test_grades_that_the_libraries_cannot_hold_are_refused(grade):
+    limits = "grades must be at least -100000 and at most 100000"
+    with pytest.raises(ProjheadsError, match=f'query "q": the grade of document "d" is {grade}; {limits}'):
+        measure_run(["R@100"], {"q": {"d": grade}}, {"q": [("d", 1.0)]})
+
+
+def test_grades_and_gains_at_the_limits_score_as_the_formula_says():
+    qrels, run = {"q": {"d": 100_000, "e": 1}}, {"q": [("e", 2.0), ("d", 1.0)]}
+    values = measure_run(["R@100", "nDCG@10"], qrels, run)
+    second = 1 / np.log2(3)
+    assert values["R@100"]["q"] == 1.0
+    assert values["nDCG@10"]["q"] == pytest.approx((1 + 100_000 * second) / (100_000 + second), abs=1e-12)
+    qrels = {"q": {"d": 30, "e": 1, "f": -100_000}}
+    gain = 2**30 - 1
+    value = measure_run([EXPONENTIAL], qrels, run)[EXPONENTIAL]["q"]
+    assert value == pytest.approx((1 + gain * second) / (gain + second), abs=1e-12)
+    with pytest.raises(
+        ProjheadsError, match=r'"d" is 31; measure .*gains are 2\^grade - 1, needs grades of at most 30'
+    ):
+        measure_run([EXPONENTIAL], {"q": {"d": 31}}, run)
+    with pytest.raises(ProjheadsError, match=r"gains must be at most 2\^30"):
+        measure_run(["nDCG(gains={1:4294967296})@10"], {"q": {"d": 1}}, run)
+
+
 ODD_IDS = ["d 1", "tab\there", "100%20", "é😀", "\u00a0", "007", '"quoted"', "-1"]
 
 
@@ -263,7 +307,7 @@ def test_ndcg_with_exponential_gains_is_the_formula_unrounded_and_that_of_ranx()
     theirs = ranx.evaluate(
         ranx.Qrels(positive), ranx.Run({query: dict(found) for query, found in run.items()}), "ndcg_burges@5"
     )
-    assert mean_of(values[name]) == pytest.approx(theirs, abs=1e-9)
+    assert aggregate(name, values[name]) == pytest.approx(theirs, abs=1e-9)
 
 
 @pytest.mark.parametrize(

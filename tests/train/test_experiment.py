@@ -116,7 +116,7 @@ def test_a_trial_is_finished_only_with_its_record_its_log_and_its_model(folder, 
     damaged.trial_json.unlink()
     capsys.readouterr()
     assert hashes(train()) == first
-    assert "1 are finished already" in capsys.readouterr().out
+    assert "1 already finished" in capsys.readouterr().out
     assert whole.trial_json.stat().st_mtime_ns == stamp
     assert without_log.train_jsonl.exists()
     assert experiment.reference("untrained", 1).model.exists()

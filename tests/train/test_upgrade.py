@@ -1,5 +1,6 @@
 """Experiments that start from a trained ColBERT: a tiny one is trained, then upgraded, in the real host."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -106,6 +107,20 @@ def test_the_hosts_own_dense_is_gone_on_from(trained, backbone):
     expected = embeddings(host, "chain")
     still = train("still", host, "chain", "heads.init=preserve", "train.max_steps=1", "train.optimizer.head_lr=1e-12")
     assert largest_difference(embeddings(host, still.trials()[0].model), expected) < 1e-5
+
+
+def test_code_of_a_backbone_does_not_run_without_trust(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    host, model = trained
+    shutil.copytree(model, "evil")
+    Path("evil/evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    modules = json.loads(Path("evil/modules.json").read_text())
+    modules[1]["type"] = "evil.Dense"
+    Path("evil/modules.json").write_text(json.dumps(modules))
+    for init in ("preserve", "torch"):
+        with pytest.raises(ProjheadsError, match=r'names the class "evil\.Dense", whose code would run'):
+            train("out", host, "evil", f"heads.init={init}")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_what_can_not_go_on_is_refused_before_anything_is_trained(trained, backbone):

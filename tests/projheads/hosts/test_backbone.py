@@ -112,18 +112,30 @@ def test_a_name_that_the_hub_does_not_have(monkeypatch):
     assert "at revision v2" in message("some/typo", OpenOptions(revision="v2"))
 
 
-def test_a_download_is_a_folder(monkeypatch, tmp_path):
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a_download_is_a_folder_and_has_code_only_with_trust(monkeypatch, tmp_path, trusted):
     asked = []
 
-    def snapshot_download(name, *, revision=None, local_files_only=False, **patterns):
+    def snapshot_download(name, *, revision=None, local_files_only=False, allow_patterns=(), **patterns):
         if local_files_only:
             raise errors.LocalEntryNotFoundError("nothing here")
-        asked.append((name, revision))
+        asked.append((name, revision, "*.py" in allow_patterns))
         for file in ("config.json", "model.safetensors"):
             (tmp_path / file).write_text("{}")
         return str(tmp_path)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *args, **kwargs: None)
-    assert resolve_backbone("some/model", OpenOptions(revision="v1")) == tmp_path
-    assert asked == [("some/model", "v1")]
+    assert resolve_backbone("some/model", OpenOptions("v1", trusted)) == tmp_path
+    assert asked == [("some/model", "v1", trusted)]
+
+
+def test_a_copy_from_before_it_was_trusted_is_completed(monkeypatch, tmp_path):
+    snapshot = cached(tmp_path, "some/model", ["model.safetensors"])
+    (snapshot / "config.json").write_text('{"auto_map": {"AutoModel": "modeling.Model"}}')
+    with pytest.raises(ProjheadsError, match="brings its own code"):
+        resolve_backbone("some/model")
+    with pytest.raises(ProjheadsError, match="not on this machine"):
+        resolve_backbone("some/model", OpenOptions(trust_remote_code=True))
+    (snapshot / "modeling.py").write_text("")
+    assert resolve_backbone("some/model", OpenOptions(trust_remote_code=True)) == snapshot

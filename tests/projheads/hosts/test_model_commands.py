@@ -26,7 +26,7 @@ def test_fold(checkpoint, tmp_path, capsys):
     assert main(["fold", folder, str(tmp_path / "folded")]) == 0
     text = capsys.readouterr().out
     assert text.startswith(f"written: {tmp_path / 'folded'}\n")
-    assert "opens in      pylate, sentence-transformers" in text
+    assert "opens in     pylate, sentence-transformers" in text
     assert main(["fold", folder, str(tmp_path / "folded")]) == 2
     printed = capsys.readouterr()
     assert (

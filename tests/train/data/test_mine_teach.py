@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -142,6 +143,26 @@ def test_a_mistake_is_one_line(arguments, words, backbone, capsys, tmp_path, mon
     assert words in told
     assert told.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_code_of_a_teacher_does_not_run(backbone, tmp_path, monkeypatch):
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    teacher = shutil.copytree(backbone, tmp_path / "teacher")
+    (teacher / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    modules = [{"idx": 0, "name": "0", "path": "", "type": "evil.Transformer"}]
+    (teacher / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ProjheadsError, match=r'names the class "evil\.Transformer", whose code would run'):
+        open_teacher(str(teacher), device="cpu", batch_size=8)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_teacher_that_lacks_its_classifier_does_not_open(backbone, tmp_path):
+    teacher = shutil.copytree(backbone, tmp_path / "teacher")
+    config = json.loads((teacher / "config.json").read_text())
+    config |= {"architectures": ["BertForSequenceClassification"], "num_labels": 1}
+    (teacher / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ProjheadsError, match=r"lacks the weights classifier\.bias, classifier\.weight"):
+        open_teacher(str(teacher), device="cpu", batch_size=8)
 
 
 @pytest.fixture(scope="session")

@@ -267,11 +267,11 @@ def test_a_loss_that_needs_a_teacher_says_so_before_any_work(config, tmp_path, c
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        ({}, "say where the examples come from"),
-        ({"source": "pydocs", "n_ways": 3}, "n_ways is for `tuples`"),
+        ({}, "set `source`, a collection, or `tuples`"),
+        ({"source": "pydocs", "n_ways": 3}, "n_ways needs `tuples`"),
         ({"tuples": "hf:one"}, "write hf:<owner>/<name>"),
         ({"tuples": "mine.csv"}, "neither a file.jsonl nor hf:"),
-        ({"source": "pydocs", "tuples": "hf:a/b"}, "bring their own texts"),
+        ({"source": "pydocs", "tuples": "hf:a/b"}, "contain their texts; remove `source`"),
         ({"tuples": "a.jsonl", "n_ways": 1}, "greater than or equal to 2"),
         ({"tuples": "a.jsonl", "ways": 2}, "unknown key; known here: source, split, tuples, n_ways"),
     ],
