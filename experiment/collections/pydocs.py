@@ -21,7 +21,7 @@ from experiment.disk.files import sha256_file, sha256_json, versions, write_fold
 from experiment.disk.lock import locked
 from projheads.errors import ProjheadsError, unknown_name
 
-__all__ = ["PYDOCS"]
+__all__ = ["PYDOCS", "pydocs_folder"]
 
 PACKAGES = {
     "test": {"numpy": "numpy", "scipy": "scipy"},
@@ -54,7 +54,7 @@ def _open(split: str, cache: Path) -> Collection:
     """Open ``pydocs``; it is made on first use, in about half a minute, and kept for each set of package versions."""
     if split not in PACKAGES:
         raise unknown_name("split of pydocs", split, PACKAGES)
-    folder = _folder(cache)
+    folder = pydocs_folder(cache)
     if not folder.is_dir():
         with locked(folder.with_name(f".{folder.name}.lock")):
             if not folder.is_dir():  # another process may have made it in the meantime
@@ -62,7 +62,7 @@ def _open(split: str, cache: Path) -> Collection:
     return read_beir_folder(folder / split, split=split, name="pydocs")
 
 
-def _folder(cache: Path) -> Path:
+def pydocs_folder(cache: Path) -> Path:
     """Return the folder for these versions of the packages and of the code that reads them."""
     code = [Path(module.__file__ or "") for module in (docstrings, docstring_pairs, near_duplicates)] + [Path(__file__)]
     key = sha256_json([_versions(), [sha256_file(file) for file in code]])
@@ -157,7 +157,7 @@ def _licence(distribution: str) -> str:
 def _missing(name: str, cache: Path) -> str | None:
     return (
         None
-        if _folder(cache).is_dir()
+        if pydocs_folder(cache).is_dir()
         else "not on this disk yet; it is made from the installed packages, in half a minute"
     )
 
