@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from experiment.disk.errors import safetensors_errors
 from experiment.disk.files import sha256_file, sha256_json, sha256_parts, write_folder
+from experiment.disk.os_errors import safetensors_errors
 from projheads.hosts.base import HostModel
 
 __all__ = ["backbone_fingerprint", "save_model", "weights_hash"]
