@@ -8,6 +8,7 @@ from experiment.collections.same_ids import excluded_ids, excluded_places
 from experiment.config.load import load_config
 from projheads.errors import ProjheadsError
 from train.data.examples import load_training_data
+from train.data.tuples import pairs_of
 
 CORPUS = [
     Document("1", "", "an argument"),
@@ -88,6 +89,14 @@ def test_an_excluded_document_is_no_negative_in_training(config, value, excluded
     assert data.notes.get("same_id_documents_excluded", 0) == len(excluded)
     hashes = {load_training_data(config(other)).hash for other in ("auto", "true", "false")}
     assert len(hashes) == 3
+
+
+def test_some_of_the_pairs_keep_their_exclusions(collection):
+    tuples = pairs_of(collection({**QRELS, "4": {"1": 1, "2": 1, "3": 1}}), {"1", "2", "3"})
+    some = tuples.take(np.array([4, 1]))
+    assert some.queries == [QUERIES["4"], QUERIES["2"]]
+    assert some.documents == ["A title another  argument", "the answer"]
+    assert some.excluded.tolist() == [[1, 0]]
 
 
 def test_the_value_is_auto_true_or_false(config):
