@@ -37,7 +37,7 @@ class EvalDatasetRef(DatasetRef):
 
     Attributes:
         group: Collections of one group are searched separately, and their mean counts as one data set of this name;
-            None for a collection that is a data set of its own.
+            None for a collection that is a separate data set.
         exclude_own_id: Whether a query never finds the document that has its own id. ``auto`` excludes it in ``beir:``
             and ``nano:`` collections, as BEIR's evaluation does, and elsewhere if its text is the query's; but nothing
             in a collection that judges a query and a document of the same id.
