@@ -11,7 +11,6 @@ import torch
 from eval.embed import Encoding, SubjectEncoder
 from eval.evaluation_record import evaluation_record, storage_entry, with_storage
 from eval.ledger import Ledger
-from eval.model_files import BackboneIdentities
 from eval.runs import write_run
 from eval.search.choice import Answer
 from eval.search.compressed import stored_as
@@ -127,12 +126,11 @@ def make_evaluator(
     collection: Collection,
     settings: EvalConfig,
     encoding: Encoding,
-    identities: BackboneIdentities,
     progress: Progress,
 ) -> Evaluator:
     """Make the evaluator of a data set that has been opened."""
     task = SearchTask(dataset, collection, settings, encoding.device)
-    encoder = SubjectEncoder(task.queries, task.documents, encoding, identities, progress)
+    encoder = SubjectEncoder(task.queries, task.documents, encoding, progress)
     return Evaluator(task, Ledger(task, encoding.precision), encoder, encoding, progress)
 
 
@@ -146,5 +144,5 @@ def _reopen(dataset: EvalDatasetRef, settings: EvalConfig, encoding: Encoding, c
     if collection.hash != collection_hash:
         raise ProjheadsError(f"{dataset.source}: differs on {platform.node()} from the machine that runs the command")
     encoding = replace(encoding, device=pick_device(encoding.device.type))
-    evaluator = make_evaluator(dataset, collection, settings, encoding, BackboneIdentities(), Progress(quiet=True))
+    evaluator = make_evaluator(dataset, collection, settings, encoding, Progress(quiet=True))
     return replace(evaluator, waits=True)

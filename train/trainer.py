@@ -12,7 +12,7 @@ from experiment.config import ExperimentConfig
 from experiment.console.progress import Advance, Progress
 from experiment.disk.files import sha256_json, versions, write_text
 from experiment.disk.layout import ExperimentFolder, TrialFolder
-from experiment.disk.models import save_model, weights_hash
+from experiment.disk.models import is_intact, save_model, weights_hash
 from experiment.disk.records import FinalLoss, ReferenceRecord, TrainTimings, TrialRecord
 from experiment.encoding.device import describe_device, peak_memory, reset_peak_memory
 from projheads import Head, head_cost
@@ -148,7 +148,7 @@ def write_untrained(prepared: Preparation, folder: ExperimentFolder) -> None:
         reference = folder.reference("untrained", seed)
         key = sha256_json(start_key(prepared, baseline, seed))
         record = ReferenceRecord.find(reference.reference_json)
-        if record is not None and record.key == key and reference.model.is_dir():
+        if record is not None and record.key == key and is_intact(reference.model, record.weights_hash):
             continue
         head = new_head(prepared, baseline, seed).to(prepared.model.device)
         _save(prepared.host.replace_head(prepared.model, head), reference, prepared, folder)

@@ -27,6 +27,7 @@ from experiment.console.command import run_command
 from experiment.console.progress import Progress
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.lock import locked
+from experiment.disk.models import weights_hash
 from projheads.errors import ProjheadsError
 from projheads.hosts.head_files import load_head, save_head
 
@@ -387,7 +388,9 @@ def test_other_settings_evaluate_anew(miniature, capsys, override):
 
 def test_a_trial_that_was_trained_anew_is_evaluated_anew(miniature, capsys):
     evaluate(miniature.config())
-    miniature.change_trial("linear", 0, weights_hash="another")
+    model = miniature.folder.trial("linear", 0).model
+    save_head(load_head(miniature.folder.trial("linear", 1).model / "1_Head"), model / "1_Head")
+    miniature.change_trial("linear", 0, weights_hash=weights_hash(model))
     capsys.readouterr()
     evaluate(miniature.config())
     assert "odd: 1 to evaluate, 7 finished" in capsys.readouterr().out
@@ -430,11 +433,61 @@ def test_a_head_that_gives_nonsense_fails_alone(miniature, capsys):
     head = load_head(miniature.folder.trial("linear", 0).model / "1_Head")
     with torch.no_grad():
         next(head.parameters()).fill_(3e38)  # finite, as a head must be, but not its embeddings
-    save_head(head, miniature.folder.trial("linear", 0).model / "1_Head")
+    model = miniature.folder.trial("linear", 0).model
+    save_head(head, model / "1_Head")
+    miniature.change_trial("linear", 0, weights_hash=weights_hash(model))
     with pytest.raises(ProjheadsError, match="failed evaluations: linear seed 0 on odd; the others are finished"):
         evaluate(miniature.config())
     assert "FAILED: its head produces embeddings that are not finite" in capsys.readouterr().out
     assert len(results(miniature.folder)) == 7
+
+
+def flip_byte(file):
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+
+
+def delete(file):
+    file.unlink()
+
+
+@pytest.mark.parametrize("harm, name", [(flip_byte, "1_Head/model.safetensors"), (delete, "settings.json")])
+def test_a_damaged_model_is_one_line_with_the_remedy_and_the_others_are_evaluated(miniature, capsys, harm, name):
+    evaluate(miniature.config())
+    first = results(miniature.folder)
+    for files in evaluated(miniature).values():
+        shutil.rmtree(files.path / "eval")
+    harmed = miniature.folder.trial("linear", 0), miniature.folder.reference("untrained", 0)
+    for files in harmed:
+        harm(files.model / name)
+    with pytest.raises(ProjheadsError, match="linear seed 0 on odd, untrained seed 0 on odd; the others are finished"):
+        evaluate(miniature.config())
+    remedy = f"run python -m train {miniature.folder.experiment_yaml}, which makes it again"
+    out = " ".join(capsys.readouterr().out.split())
+    for files in harmed:
+        assert f"{files.model}: damaged (its files are not those that were saved); {remedy}" in out
+    written = results(miniature.folder)
+    assert len(written) == 6
+    assert written == {name: first[name] for name in written}
+
+
+def test_a_backbone_row_is_of_an_intact_model(miniature, retrain):
+    for harmed in (miniature.folder.reference("untrained", 0).model, miniature.folder.reference("untrained", 1).model):
+        (harmed / "settings.json").unlink()
+    evaluate(miniature.config("eval.references=[backbone]"))
+    first = miniature.folder.reference("backbone").eval_run("odd").read_bytes()
+    shutil.rmtree(miniature.folder.path)
+    config = miniature.config("train.trainable=all", "eval.references=[backbone]")
+    retrain(config)
+    shutil.rmtree(miniature.folder.path / "references" / "untrained")
+    backbone = miniature.folder.reference("backbone")
+    evaluate(config)
+    (backbone.model / "settings.json").unlink()
+    shutil.rmtree(backbone.evaluations)
+    evaluate(config)
+    assert (backbone.model / "settings.json").exists()
+    assert backbone.eval_run("odd").read_bytes() == first
 
 
 def test_nothing_trained_is_one_clear_line(miniature):
@@ -616,7 +669,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_half_written(miniature, monkeypa
     monkeypatch.setattr(evaluator_module, "write_run", full)
     assert run_command(main, [str(miniature.yaml)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "No space left on device; free some space and rerun the same command" in line
+    assert "odd.run: No space left on device; free some space" in line
     assert not results(miniature.folder)
     assert not list(miniature.folder.path.rglob("*.tmp"))
 
