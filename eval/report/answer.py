@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from eval.report.format import difference, interval, ratio, shown
+from eval.report.format import change, difference, ratio, shown
 from eval.report.table import Leaderboard, Row
 from eval.verdicts import MINIMUM_SEEDS, Verdict
 from experiment.disk.records import CandidateRecall
@@ -62,8 +62,7 @@ def _span(differences: Sequence[float]) -> str:
 
 def _winner(board: Leaderboard, best: Row, verdict: Verdict, count: int) -> str:
     text = (
-        f"{best.label} gains {difference(verdict.difference).lstrip('+')} "
-        f"{interval(verdict.low, verdict.high).replace('+', '')} points of {board.measure} over {board.baseline} "
+        f"{best.label} gains {change(verdict).replace('+', '')} points of {board.measure} over {board.baseline} "
         f"on {_where(board)}"
     )
     base = board.baseline_row.costs
@@ -101,7 +100,8 @@ def _pairing_notes(board: Leaderboard) -> list[str]:
         f"{row.label}: its mean is over {_counted(len(row.seeds), 'seed')}, its difference to {board.baseline} over "
         f"the {row.verdict.seeds} that both have, so it is not the difference of the two means."
         for row in board.rows
-        if row.verdict is not None and row.verdict.seeds < max(len(row.seeds), len(board.baseline_row.seeds))
+        if row.verdict is not None and row.verdict.ahead is not None
+        if row.verdict.seeds < max(len(row.seeds), len(board.baseline_row.seeds))
     ]
 
 

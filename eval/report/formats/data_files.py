@@ -9,6 +9,7 @@ from typing import Any
 from eval.report.answer import answer, notes
 from eval.report.linearised import if_linearised
 from eval.report.table import Leaderboard, Row
+from eval.verdicts import Verdict
 
 __all__ = ["LEADERBOARD_SCHEMA", "csv_text", "json_value"]
 
@@ -56,14 +57,20 @@ def _row_value(board: Leaderboard, row: Row) -> dict[str, Any]:
         "mean": {measure: row.mean(measure) for measure in measures},
         "spread": {measure: row.spread(measure) for measure in measures},
         "scores": {measure: {name: list(one) for name, one in row.scores[measure].items()} for measure in measures},
-        "verdict": dataclasses.asdict(row.verdict) if row.verdict else None,
-        "dataset_verdicts": {name: dataclasses.asdict(verdict) for name, verdict in row.dataset_verdicts.items()},
+        "verdict": _verdict_value(row.verdict) if row.verdict else None,
+        "dataset_verdicts": {name: _verdict_value(verdict) for name, verdict in row.dataset_verdicts.items()},
         "costs": dataclasses.asdict(row.costs) if row.costs else None,
         "linearised": if_linearised(board, row),
         "groups": list(board.letters.get(row.label, ())) if row.kind != "reference" else [],
         "storage": [dataclasses.asdict(one) for one in row.stored],
         "failures": [{"seed": seed, "reason": reason} for seed, reason in row.failures],
     }
+
+
+def _verdict_value(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict with the two facts that it is quoted by, the difference and the word for new queries."""
+    quoted = {"difference": verdict.difference, "word": verdict.word, "smallest_shown": verdict.smallest_shown}
+    return quoted | dataclasses.asdict(verdict)
 
 
 def _csv_line(board: Leaderboard, row: Row) -> dict[str, Any]:
@@ -73,7 +80,8 @@ def _csv_line(board: Leaderboard, row: Row) -> dict[str, Any]:
         line[f"{measure} spread"] = row.spread(measure)
     if len(board.datasets) > 1:
         line |= {f"{board.measure} {name}": row.mean(board.measure, name) for name in board.datasets}
-    line |= _fields(row.verdict, ("difference", "low", "high", "p_value", "adjusted_p", "smallest_shown", "beats"))
+    line |= _fields(row.verdict, ("difference", "smallest_shown", "beats"))
+    line |= _fields(row.verdict and row.verdict.new_queries, ("low", "high", "p_value", "adjusted_p"))
     line["verdict"] = row.verdict.word if row.verdict else None
     line["groups"] = " ".join(board.letters.get(row.label, ())) if row.kind != "reference" else None
     line |= _fields(row.costs, ("parameters", "multiply_adds", "folds", "train_s", "encode_per_s", "index_bytes"))
