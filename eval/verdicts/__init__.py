@@ -8,7 +8,7 @@ start that it shares with other variants, if it does::
     verdicts = judge(scores, "linear", resolution=0.01)      # a Verdict of each variant, in two scopes
     verdicts["ffn"].these_queries.word                       # "better": for this benchmark, whatever the seeds
     verdicts["ffn"].new_queries                              # difference, low, high, p_value, adjusted_p, word
-    verdicts["ffn"].ahead                                    # in so many of verdicts["ffn"].seeds seeds; None if unpaired
+    verdicts["ffn"].ahead, verdicts["ffn"].seeds             # ahead in so many of so many seeds; None if unpaired
     verdicts["ffn"].smallest_shown, verdicts["ffn"].queries_needed(), verdicts["ffn"].seeds_needed()
     judge_datasets(scores, "linear", names)                  # one judge per data set, corrected for all of them
 

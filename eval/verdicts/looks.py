@@ -19,10 +19,10 @@ from eval.verdicts.variance import Difference, differences
 
 __all__ = ["BY_HAND", "KAPPA", "Decision", "Look", "Race", "decide", "fresh", "race", "until"]
 
-KAPPA = 1.10
+KAPPA = 1.15
 """Factor on the critical value at every look of an experiment whose greatest number of seeds was fixed before."""
 
-BY_HAND = 1.25
+BY_HAND = 1.4
 """The same at every look but the first of an experiment to which seeds are added by hand, without end."""
 
 LOST = 0.02

@@ -24,6 +24,7 @@ docs/method/verdicts.md has every formula; ``benchmarks/calibration.py`` measure
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -307,19 +308,17 @@ def borrow(
     Returns:
         For each its variance, the degrees of freedom that it is worth, and how much it takes of what the others lend.
     """
-    own, weights = np.array(variances, dtype=np.float64), np.array(dfs, dtype=np.float64)
     result = []
-    for place, (variance, df) in enumerate(zip(own.tolist(), weights.tolist(), strict=True)):
-        others = weights > 0
-        others[place] = False
-        g, likeness = 0.0, 1.0
-        if others.any() and df > 0 and place not in lenders:
-            given = np.minimum(own[others], OUTLYING * np.median(own[others]))
-            mean = float(np.average(given, weights=weights[others]))
-            likeness = float(min(1.0, mean / variance)) ** UNLIKE if variance else 1.0
-            g = likeness * lent(int(df) + 1, float(weights[others].sum()))
-            variance = (df * variance + g * mean) / (df + g)
-        result.append((variance, df + g, likeness))
+    for place, (variance, df) in enumerate(zip(variances, dfs, strict=True)):
+        others = [pair for at, pair in enumerate(zip(variances, dfs, strict=True)) if at != place and pair[1] > 0]
+        worth, likeness = float(df), 1.0
+        if others and df > 0 and place not in lenders:
+            most, total = OUTLYING * median(one for one, _ in others), sum(weight for _, weight in others)
+            mean = sum(weight * min(one, most) for one, weight in others) / total
+            likeness = min(1.0, mean / variance) ** UNLIKE if variance else 1.0
+            g = likeness * lent(df + 1, total)
+            variance, worth = (df * variance + g * mean) / (df + g), df + g
+        result.append((variance, worth, likeness))
     return result
 
 
