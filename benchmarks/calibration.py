@@ -67,8 +67,8 @@ SECTIONS = (
     ),
     Section(
         "Looks",
-        "Wrong decisions over all looks: at most 5%. Resolution 2 points, 200 queries. Decided and trials are for these "
-        "queries, with the baseline at every look.",
+        "Wrong decisions over all looks: at most 5%. Resolution 2 points, 200 queries. Decided and trials are for "
+        "these queries, with the baseline at every look.",
         calls.looks,
         0.25,
     ),
@@ -80,8 +80,8 @@ SECTIONS = (
     ),
     Section(
         "Power",
-        "The difference, in points, that is shown with 80% probability among 6 variants; before: by the method that was "
-        "here before, for new queries.",
+        "The difference, in points, that is shown with 80% probability among 6 variants; before: by the method that "
+        "was here before, for new queries.",
         found.power,
         0.25,
     ),
@@ -139,7 +139,7 @@ def fit_scatter(folder: Path) -> Scatter:
     noise = [part.noise for one in found for part in (one.own, one.shared)]
     seeds = [part.variance - part.noise for one in found for part in (one.own, one.shared)]
     return Scatter(
-        seed=float(np.sqrt(max(0.0, np.mean(seeds)))),
+        seed=float(np.sqrt(max(0.0, float(np.mean(seeds))))),
         query=float(np.sqrt(np.mean([one.query_part for one in found]) / 2 / queries)),
         noise=float(np.sqrt(np.mean(noise) / queries)),
     )
@@ -169,8 +169,8 @@ def markdown(result: Mapping[str, Any]) -> str:
         "# Calibration of the verdicts",
         "",
         f"Made by `python -m benchmarks.calibration` with random seed {result['seed']}. Scatter of a score, in points: "
-        f"seed {100 * scatter['seed']:.2f}, query {100 * scatter['query']:.2f}, noise {100 * scatter['noise']:.2f}. Six "
-        "variants, a baseline and 300 queries of one data set where a line names no other number. In brackets the "
+        f"seed {100 * scatter['seed']:.2f}, query {100 * scatter['query']:.2f}, noise {100 * scatter['noise']:.2f}. "
+        "Six variants, a baseline and 300 queries of one data set where a line names no other number. In brackets the "
         "exact 95% interval of a share.",
         "",
         worst({name: one["rows"] for name, one in result["sections"].items()}),

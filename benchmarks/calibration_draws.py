@@ -179,7 +179,7 @@ def _table(scene: Scene, generator: np.random.Generator, shifts: FloatArray) -> 
     margins = latent.mean + latent.spread * generator.standard_normal((1, 1, *shape[2:]))
     margins = margins + peculiar * latent.query * generator.standard_normal((heads, 1, queries, 1))
     margins = margins + latent.seed * shifts[:, :, None, None] + latent.noise * generator.standard_normal(shape)
-    return latent.measure(1 + np.floor(np.exp(np.minimum(-margins, 12.0)))) + gains
+    return np.asarray(latent.measure(1 + np.floor(np.exp(np.minimum(-margins, 12.0)))) + gains)
 
 
 def without_queries(scene: Scene) -> Scene:

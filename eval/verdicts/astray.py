@@ -59,7 +59,8 @@ def astray_trials(scores: Mapping[str, Scores]) -> list[Astray]:
     common = NORMAL * float(np.median(distances))
     found = []
     for name, values in means.items():
-        seeds, found_here = list(scores[name].seeds), []
+        seeds = list(scores[name].seeds)
+        found_here: list[Astray] = []
         while len(found_here) < len(scores[name].seeds) // 3:
             far = [_astray(name, seeds, values, place, common) for place in range(len(values))]
             worst = max(far, key=lambda one: one.deviations)

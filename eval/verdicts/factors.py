@@ -125,7 +125,9 @@ def effects(scores: Mapping[str, Scores], levels: Mapping[str, Mapping[str, Hash
             break
         absent += missing
         pairs = [pair for pair in pairs if pair not in missing]
-    vectors = {((name,), (level,)): v for name in factors for level, v in _main(model, name).items()}
+    vectors: dict[_Key, FloatArray] = {
+        ((name,), (level,)): v for name in factors for level, v in _main(model, name).items()
+    }
     lacking = [names[0] for (names, _), v in vectors.items() if not _readable(design, [v])]
     if lacking:
         raise ProjheadsError(f"the grid cannot show the effect of {lacking[0]}; add variants that differ in it only")
@@ -217,7 +219,7 @@ def _contrast(series: Mapping[str, Series], groups: Sequence[Sequence[str]], wei
         np.tensordot(weights, np.stack([one.by_query[d] for one in every]), 1) for d in range(len(every[0].noise))
     ]
     cells = np.sum([w**2 * np.array(one.noise) / len(one.seeds) for w, one in zip(weights, every, strict=True)], axis=0)
-    between, noise, query_df = query_variance(by_query, cells, every[0].scales)
+    between, noise, query_df = query_variance(by_query, cells, every[0].scales, min(len(one.seeds) for one in every))
     mean = float(sum(w * one.means.mean() for w, one in zip(weights, every, strict=True)))
     found = []
     for part in ([], [(max(0.0, between - noise), query_df)]):

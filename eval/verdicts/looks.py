@@ -166,10 +166,10 @@ def _strictness(one: Difference, place: int, most: int | None, *, new_queries: b
     if most is None:
         return 1.0 if place == 0 else BY_HAND
     query_part = one.query_part if new_queries else 0.0
-    now = sum(part.variance / part.seeds for part in one.parts)
+    now = float(sum(part.variance / part.seeds for part in one.parts))
     if now + query_part == 0 or one.seeds >= most:
         return KAPPA
-    return KAPPA * float((now * one.seeds / most + query_part) / (now + query_part)) ** -0.25
+    return KAPPA * float(((now + query_part) / (now * one.seeds / most + query_part)) ** 0.25)
 
 
 def _decision(

@@ -50,7 +50,7 @@ def compare_all(scores: Mapping[str, Scores]) -> Pairs:
     """Compare all variants in pairs, except those with too few seeds."""
     enough = {name: one for name, one in scores.items() if len(one.seeds) >= MINIMUM_SEEDS}
     names = sorted(enough, key=lambda name: (-float(enough[name].means().mean()), name))
-    found = {}
+    found: dict[tuple[str, str], Difference] = {}
     for place, second in enumerate(names):
         found |= {(first, second): one for first, one in differences(enough, second).items() if first in names[:place]}
     return Pairs(tuple(names), found)

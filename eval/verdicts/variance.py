@@ -55,7 +55,7 @@ LEAST_LENT, MOST_LENT = 4.0, 6.0
 UNLIKE = 3
 """What a variant borrows falls with this power of how many times its variance exceeds the others'."""
 
-SATTERTHWAITE = 0.4
+SATTERTHWAITE = 1 / 3
 """Weight of Satterthwaite's degrees of freedom in a geometric mean with the harmonic ones."""
 
 OUTLYING = 5.0
@@ -372,7 +372,7 @@ def _difference(one: Series, base: Series | None, own: Part, shared: Part, start
     cells = np.array(one.noise) / len(one.seeds)
     if base is not None:
         cells = cells + np.array(base.noise) / len(base.seeds)
-    between, noise, df = query_variance(by_query, cells, one.scales)
+    between, noise, df = query_variance(by_query, cells, one.scales, len(one.seeds))
     return Difference(
         mean=float(one.means.mean() - (0.0 if base is None else base.means.mean())),
         own=own,
@@ -390,17 +390,18 @@ def _difference(one: Series, base: Series | None, own: Part, shared: Part, start
 
 
 def query_variance(
-    by_query: Sequence[FloatArray], cells: FloatArray, scales: Sequence[float]
+    by_query: Sequence[FloatArray], cells: FloatArray, scales: Sequence[float], seeds: int
 ) -> tuple[float, float, float]:
     """Return the variance of a suite's mean through queries, the part of it that is noise, and degrees of freedom.
 
     Args:
         by_query: For each data set a value of each query.
         cells: For each data set the variance of such a value's noise.
-        scales: For each data set how far apart its scores lie; half a flip among the queries is the least variance.
+        scales: For each data set how far apart its scores lie.
+        seeds: Number of seeds; half a flip among all their queries is the least variance.
     """
     counts = np.array([len(queries) for queries in by_query])
-    least = HALF_A_FLIP * np.square(scales) / (counts + 1)
+    least = HALF_A_FLIP * np.square(scales) / (seeds * counts + 1)
     between = np.maximum([queries.var(ddof=1) for queries in by_query], least) / counts
     df = between.sum() ** 2 / np.sum(between**2 / (counts - 1)) if between.any() else (counts - 1).sum()
     return float(between.sum()) / len(counts) ** 2, float(np.sum(cells / counts)) / len(counts) ** 2, float(df)

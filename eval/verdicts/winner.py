@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval.verdicts.judge import Verdict
+from eval.verdicts.variance import Difference
 
 __all__ = ["Winner", "winner"]
 
@@ -30,9 +31,9 @@ class Winner:
 def winner(verdicts: Mapping[str, Verdict], *, new_queries: bool = True) -> Winner | None:
     """Return the variant with the largest difference, with an estimate that has no luck in it.
 
-    The true differences are taken for draws from one normal distribution about the baseline, whose variance the
-    differences show (James and Stein, Fourth Berkeley Symposium, 1961). What the baseline's luck moves together and
-    what moves one variant are shrunk separately.
+    The true differences are taken for draws from one normal distribution about the baseline. How far the differences
+    scatter, over what chance does to one variant, says how much of a variant's distance to their mean is real (James
+    and Stein, Fourth Berkeley Symposium, 1961); their mean, which the baseline's luck moves, is shrunk separately.
 
     Args:
         verdicts: From ``judge``; those with too few seeds do not count.
@@ -41,16 +42,29 @@ def winner(verdicts: Mapping[str, Verdict], *, new_queries: bool = True) -> Winn
     Returns:
         The winner, or None where no variant has a verdict.
     """
-    scopes = {name: one.new_queries if new_queries else one.these_queries for name, one in verdicts.items()}
-    judged = {name: scope for name, scope in scopes.items() if scope.low is not None}
+    judged = {name: one.design.difference for name, one in verdicts.items() if one.design}
+    if not new_queries:
+        judged = {name: one for name, one in judged.items() if not one.fixed}
     if not judged:
         return None
-    name = max(judged, key=lambda one: judged[one].difference)
-    differences = np.array([scope.difference for scope in judged.values()])
-    errors = np.array([scope.standard_error for scope in judged.values()]) ** 2
-    mean, count = float(differences.mean()), len(judged)
-    own = float(errors.mean()) / 2
-    truth = max(0.0, float(np.mean(differences**2) - errors.mean()))
-    together = mean * truth / (truth + own * (1 + count)) if truth else 0.0
-    alone = (judged[name].difference - mean) * truth / (truth + own) if truth else 0.0
-    return Winner(name, judged[name].difference, together + alone, count)
+    name = max(judged, key=lambda one: judged[one].mean)
+    differences, count = np.array([one.mean for one in judged.values()]), len(judged)
+    parts = [_own_and_baseline(one, new_queries=new_queries) for one in judged.values()]
+    own, baseline = np.mean(parts, axis=0).tolist()
+    mean, best = float(differences.mean()), judged[name].mean
+    if count == 1:
+        real = max(0.0, 1 - (own + baseline) / best**2) if best else 0.0
+        return Winner(name, best, best * real, count)
+    spread = float(differences.var(ddof=1))
+    real = max(0.0, 1 - max(count - 2, 1) / (count - 1) * own / spread) if spread else 0.0
+    truth = real * spread
+    together = mean * truth / (truth + own + count * baseline) if truth else 0.0
+    return Winner(name, best, together + real * (best - mean), count)
+
+
+def _own_and_baseline(one: Difference, *, new_queries: bool) -> tuple[float, float]:
+    """Return what chance does to the variant, and to the baseline; of the queries' part either has half."""
+    seeds = [part.variance / part.seeds for part in one.parts]
+    shared = one.shared.variance / one.shared.seeds if one.parts else 0.0
+    queries = one.query_part / 2 if new_queries else 0.0
+    return sum(seeds) - shared + queries, shared + queries
