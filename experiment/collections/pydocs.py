@@ -38,7 +38,7 @@ PACKAGES = {
 # Enough to distinguish heads, and few enough to encode on two CPU cores in a minute.
 MOST_DOCUMENTS = {"test": 1200, "train": 4800}
 FEWEST_DOCUMENTS = {"test": 1000, "train": 4000}
-TEST_QUERIES = 300
+TEST_QUERIES = 600
 
 SOURCE = """\
 pydocs: summary lines (queries) and bodies (documents) of the docstrings of installed packages.
