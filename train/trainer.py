@@ -22,7 +22,7 @@ from projheads.registry import head_files
 from train.data.examples import load_training_data
 from train.embedding.states import TrainingStates, open_states, trial_model
 from train.failures import TrainingFailedError, trial_errors
-from train.preparation import Preparation, new_head, prepare, start_key
+from train.preparation import Preparation, new_head, prepare, start_group, start_key
 from train.processes import Processes
 from train.resume import ResumePoint
 from train.trackers import open_trackers
@@ -183,6 +183,7 @@ def _describe(prepared: Preparation, trial: Trial, head: Head, log: TrainingLog,
         out_features=config.heads.out_features,
         matryoshka=list(config.heads.widths) if config.heads.matryoshka else None,
         init=config.heads.init,
+        start_group=start_group(prepared, trial.spec, trial.seed),
         trainable=config.train.trainable,
         key=trial.key,
         config_hash=sha256_json(config.model_dump(mode="json")),
