@@ -1,4 +1,4 @@
-"""Evaluation of trials, reference rows and checkpoints on every data set, each written once."""
+"""Evaluation of trials, reference rows and given models on every data set, each written once."""
 
 from collections.abc import Sequence
 from contextlib import suppress

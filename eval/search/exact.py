@@ -26,7 +26,7 @@ from experiment.encoding.threads import over_threads
 from projheads.errors import ProjheadsError
 from projheads.scoring import maxsim
 
-__all__ = ["FirstPass", "choose_first_pass", "exact_search"]
+__all__ = ["FirstPass", "choose_first_pass", "exact_search", "score_all"]
 
 FirstPass = Literal["fp32", "bf16", "fused"]
 """How the first pass multiplies."""
@@ -90,7 +90,7 @@ def exact_search(
     kept = TIMES_DEPTH_IN_BF16 * problem.depth if how == "bf16" else problem.depth + SPARE
     while len(pending) and findable:
         kept = min(kept, findable)
-        scores, documents, errors, largest_norm = _first_pass(
+        scores, documents, errors, largest_norm = score_all(
             problem, pending, kept, device, how, progress or (lambda share: None)
         )
         undecided: list[int] = []
@@ -123,7 +123,7 @@ def _shortened(problem: Problem, shortlists: dict[int, np.ndarray], largest_norm
     return dict(zip(shortlists, over_threads(lambda item: shorten(*item), items), strict=True))
 
 
-def _first_pass(
+def score_all(
     problem: Problem,
     queries: np.ndarray,
     kept: int,
