@@ -92,6 +92,11 @@ class ExperimentFolder:
         return self.path / "evaluation.yaml"
 
     @property
+    def rounds_json(self) -> Path:
+        """What each look at the verdicts saw, and which seeds are trained next."""
+        return self.path / "rounds.json"
+
+    @property
     def report(self) -> Path:
         """The folder of the leaderboard."""
         return self.path / "report"
