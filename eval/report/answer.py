@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from eval.report.format import difference, interval, ratio, rough
+from eval.report.format import change, difference, ratio, rough
 from eval.report.table import Leaderboard, Row
 from eval.report.words import tone
 from eval.verdicts import MINIMUM_SEEDS, Verdict
@@ -63,8 +63,7 @@ def _span(differences: Sequence[float]) -> str:
 
 def _winner(board: Leaderboard, best: Row, verdict: Verdict, count: int) -> str:
     text = (
-        f"{best.label} gains {difference(verdict.difference).lstrip('+')} "
-        f"{interval(verdict.low, verdict.high).replace('+', '')} points of {board.measure} over {board.baseline} "
+        f"{best.label} gains {change(verdict).replace('+', '')} points of {board.measure} over {board.baseline} "
         f"on {_where(board)}"
     )
     base = board.baseline_row.costs
@@ -101,7 +100,8 @@ def _pairing_notes(board: Leaderboard) -> list[str]:
         f"{row.label}: the mean is over {_counted(len(row.seeds), 'seed')} and the difference from {board.baseline} "
         f"over the {row.verdict.seeds} that both have, so it is not the difference between the two means."
         for row in board.rows
-        if row.verdict is not None and row.verdict.seeds < max(len(row.seeds), len(board.baseline_row.seeds))
+        if row.verdict is not None and row.verdict.ahead is not None
+        if row.verdict.seeds < max(len(row.seeds), len(board.baseline_row.seeds))
     ]
 
 

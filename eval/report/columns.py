@@ -109,6 +109,10 @@ def _verdict(name: str) -> Callable[[Cell], Value]:
     return lambda cell: getattr(cell.row.verdict, name, None)
 
 
+def _scope(name: str) -> Callable[[Cell], Value]:
+    return lambda cell: getattr(cell.row.verdict.new_queries, name) if cell.row.verdict else None
+
+
 def _cost(name: str) -> Callable[[Cell], Value]:
     return lambda cell: getattr(cell.row.costs, name, None)
 
@@ -159,10 +163,10 @@ COLUMNS: tuple[Column, ...] = (
         text=lambda cell: fmt.change(cell.row.verdict) if cell.row.verdict else "",
         toned=True,
     ),
-    Column("low", "low", "Lower end of the interval of the difference.", _verdict("low"), DATA),
-    Column("high", "high", "Upper end of the interval of the difference.", _verdict("high"), DATA),
-    Column("p_value", "p", "Two-sided p-value of no difference.", _verdict("p_value"), DATA),
-    Column("adjusted_p", "adjusted p", "The same after Holm's correction over variants.", _verdict("adjusted_p"), DATA),
+    Column("low", "low", "Lower end of the interval of the difference.", _scope("low"), DATA),
+    Column("high", "high", "Upper end of the interval of the difference.", _scope("high"), DATA),
+    Column("p_value", "p", "Two-sided p-value of no difference.", _scope("p_value"), DATA),
+    Column("adjusted_p", "adjusted p", "The same after Holm's correction over variants.", _scope("adjusted_p"), DATA),
     Column(
         "verdict",
         "verdict",

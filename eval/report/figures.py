@@ -54,7 +54,9 @@ def forest(board: Leaderboard) -> Figure | None:
         if row.verdict is None:
             continue
         colour = COLOURS.get(tone(row.verdict), NEUTRAL)
-        axes.plot([100 * row.verdict.low, 100 * row.verdict.high], [place, place], color=colour, linewidth=2)
+        low, high = row.verdict.new_queries.low, row.verdict.new_queries.high
+        if low is not None and high is not None:
+            axes.plot([100 * low, 100 * high], [place, place], color=colour, linewidth=2)
         axes.plot(100 * row.verdict.difference, place, "o", color=colour, markersize=6)
     axes.set_xlabel(f"difference from {board.baseline}, points of {board.measure}")
     return figure

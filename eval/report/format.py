@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 from eval.report.storage import StoredForm
 from eval.report.table import Costs
-from eval.verdicts import Verdict
-from eval.verdicts.power import Design
+from eval.verdicts import Design, Verdict
 
 __all__ = [
     "WANTED",
@@ -62,7 +61,9 @@ def interval(low: float, high: float) -> str:
 
 def change(verdict: Verdict) -> str:
     """Write a verdict's difference with its interval: ``+1.30 [+0.70, +1.90]``."""
-    return f"{difference(verdict.difference)} {interval(verdict.low, verdict.high)}"
+    low, high = verdict.new_queries.low, verdict.new_queries.high
+    text = difference(verdict.difference)
+    return text if low is None or high is None else f"{text} {interval(low, high)}"
 
 
 def chance(share: float) -> str:
@@ -161,7 +162,5 @@ def seeds_needed(design: Design, wanted: float) -> str:
 
 def queries_needed(design: Design, wanted: float) -> str:
     """Write how many queries, over all datasets, would detect a difference with these seeds."""
-    factor = design.queries_needed(wanted)
-    if factor is None:
-        return "no number of queries is enough; add seeds"
-    return f"{max(2 * len(design.queries), round(factor * sum(design.queries))):,} queries"
+    needed = design.queries_needed(wanted)
+    return "no number of queries is enough; add seeds" if needed is None else f"{needed:,} queries"

@@ -35,7 +35,7 @@ class QueryChange:
     Attributes:
         id: The query's id.
         text: Its text; empty if none was kept.
-        baseline: Its score under the baseline, mean over the seeds that both have.
+        baseline: Its score under the baseline, mean over the seeds that both have, or over all if none.
         variant: Its score under the variant.
         baseline_top: The baseline's top documents, with the first seed that both have.
         variant_top: The variant's top documents, with the same seed.
@@ -76,8 +76,9 @@ def changed_queries(board: Leaderboard, row: Row) -> list[DatasetQueries]:
     mine, theirs = board.scores[row.label], board.scores[board.baseline]
     common = [seed for seed in mine.seeds if seed in theirs.seeds]
     trials = {(trial.label, trial.seed): trial for trial in board.experiment.trials}
-    first = trials[board.baseline, common[0]], trials[row.label, common[0]]
-    tables = zip(theirs.at(common), mine.at(common), strict=True)
+    base_seeds, seeds = (common, common) if common else (theirs.seeds, mine.seeds)
+    first = trials[board.baseline, base_seeds[0]], trials[row.label, seeds[0]]
+    tables = zip(theirs.at(base_seeds), mine.at(seeds), strict=True)
     return [
         _changed(board, dataset, before.mean(axis=0), after.mean(axis=0), first)
         for dataset, (before, after) in zip(board.datasets, tables, strict=True)

@@ -6,10 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval.report.results import Trial
-from eval.verdicts.variance import Scores, estimate, paired_levels
+from eval.verdicts import Scores
+from eval.verdicts.variance import paired_difference
 from experiment.disk.records import StorageEntry
 
 __all__ = ["StoredForm", "stored_forms"]
+
+
+NORMAL_95 = 1.959964
+"""Normal value that 95% of draws do not exceed in size."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +71,13 @@ def _stored_form(
         np.array([[row[place].per_query[query] for query in ids] for row in entries])
         for place, ids in enumerate(queries.values())
     )
-    part = paired_levels(Scores(plain.seeds, tables), plain)
-    change = estimate(part, part.seed_variance, part.seeds - 1)
+    change = paired_difference(Scores(plain.seeds, tables), plain)
+    half = change.half_width(NORMAL_95)
     return StoredForm(
         form=form,
         bytes_per_vector=float(np.mean([entry.bytes_per_vector for row in entries for entry in row])),
         index_bytes=round(float(np.mean([sum(entry.index_bytes for entry in row) for row in entries]))),
         score=float(np.mean(Scores(plain.seeds, tables).means())),
-        change=part.mean,
-        interval=change.interval() if part.seeds > 1 else None,
+        change=change.mean,
+        interval=(change.mean - half, change.mean + half) if len(plain.seeds) > 1 else None,
     )

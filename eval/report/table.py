@@ -10,10 +10,9 @@ import numpy as np
 from eval.report.chosen import Chosen, SweepShares, chosen_point, sweep_shares
 from eval.report.results import Evaluation, Experiment, Reference, Trial
 from eval.report.storage import StoredForm, stored_forms
-from eval.verdicts import Scores, Verdict, judge
+from eval.verdicts import Design, Scores, Verdict, judge, judge_datasets
 from eval.verdicts.pairs import Pairs, Shares, compare_all, group_letters, variance_shares
-from eval.verdicts.power import Design, fit_design
-from eval.verdicts.variance import paired_levels
+from eval.verdicts.variance import differences
 from experiment.disk.records import DatasetFacts
 from projheads.errors import ProjheadsError, unknown_name
 
@@ -104,7 +103,7 @@ class Leaderboard:
         letters: Group letters of each variant with enough seeds; two that share one are not distinguishable.
         shares: What moves a score; None if there are too few trials to say.
         sweep: What the learning rate and the seed move in the sweep's own scores; None without a sweep.
-        design: The variances that predict what other experiments could detect; None likewise.
+        design: What larger experiments would detect of the variant that needs the largest; None likewise.
     """
 
     experiment: Experiment
@@ -240,19 +239,13 @@ def _missing(trial: Trial, experiment: Experiment) -> str | None:
 def _verdicts(
     scores: Mapping[str, Scores], baseline: str, datasets: Sequence[str]
 ) -> tuple[dict[str, Verdict], dict[str, dict[str, Verdict]]]:
-    """Judge the variants that share a seed with the baseline, over all datasets and on each."""
+    """Judge over all datasets and on each."""
     if baseline not in scores:
         return {}, {}
-    seeds = set(scores[baseline].seeds)
-    comparable = {label: one for label, one in scores.items() if seeds & set(one.seeds)}
-    suite = judge(comparable, baseline)
+    suite = judge(scores, baseline)
     if len(datasets) == 1:
         return suite, {datasets[0]: suite}
-    single = {
-        name: judge({label: one.only(index) for label, one in comparable.items()}, baseline)
-        for index, name in enumerate(datasets)
-    }
-    return suite, single
+    return suite, judge_datasets(scores, baseline, datasets)
 
 
 def _shares(experiment: Experiment, scores: Mapping[str, Scores], pairs: Pairs) -> Shares | None:
@@ -264,12 +257,9 @@ def _shares(experiment: Experiment, scores: Mapping[str, Scores], pairs: Pairs) 
 def _design(scores: Mapping[str, Scores], baseline: str) -> Design | None:
     if baseline not in scores:
         return None
-    parts = [
-        paired_levels(one, scores[baseline])
-        for label, one in scores.items()
-        if label != baseline and len(set(one.seeds) & set(scores[baseline].seeds)) > 1
-    ]
-    return fit_design(parts) if parts else None
+    found = [one for one in differences(scores, baseline).values() if min(one.seeds, one.baseline_seeds) > 1]
+    designs = [Design(one, len(found)) for one in found]
+    return max(designs, key=lambda design: design.smallest_shown(), default=None)
 
 
 def _means(

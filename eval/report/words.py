@@ -8,12 +8,14 @@ from eval.verdicts import Verdict
 
 __all__ = ["TONES", "Tone", "tone", "verdict_cell"]
 
-Tone = Literal["better", "worse", "open", "refused"]
+Tone = Literal["better", "worse", "equal", "open", "refused"]
 
 TONES: dict[str, Tone] = {
     "better": "better",
     "worse": "worse",
+    "equivalent": "equal",
     "no difference shown": "open",
+    "undecided": "open",
     "too few seeds": "refused",
 }
 """Tone of each verdict: colours and styles are chosen by it. ``open``: the data decide nothing."""
@@ -29,7 +31,7 @@ def verdict_cell(row: Row, *, power: bool = False) -> str:
     if row.verdict is not None:
         main = f"{row.verdict.word}{_power(row.verdict) if power else ''}"
     elif row.kind == "variant":
-        main = "no seed in common with the baseline" if row.seeds else ""
+        main = ""
     else:
         main = row.kind
     failed = f"{len(row.failures)} missing" if row.failures and row.kind != "reference" else ""

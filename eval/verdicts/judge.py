@@ -2,157 +2,220 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from scipy import special
 
-from eval.verdicts.variance import Estimate, Levels, Scores, borrow, estimate, paired_levels
+from eval.verdicts.multiple import adjust, critical
+from eval.verdicts.power import ALPHA, Design
+from eval.verdicts.scores import Scores
+from eval.verdicts.variance import Difference, Estimate, borrow, differences
 
-__all__ = ["ALPHA", "MINIMUM_SEEDS", "POWER", "Verdict", "Word", "holm", "judge", "smallest_shown", "weigh"]
+__all__ = ["MINIMUM_SEEDS", "Scope", "Verdict", "Word", "equivalence_p", "judge", "judge_datasets", "words_of"]
 
-Word = Literal["better", "worse", "no difference shown", "too few seeds"]
-
-ALPHA = 0.05
-"""Chance, at most, that any variant is called better or worse where none is."""
-
-POWER = 0.8
-"""Chance with which the smallest difference that an experiment can show is shown."""
+Word = Literal["better", "worse", "equivalent", "no difference shown", "undecided", "too few seeds"]
 
 MINIMUM_SEEDS = 3
 """With fewer seeds the scatter over seeds is not known well enough for any verdict."""
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """One variant against the baseline. Differences are in the measure's own unit (0 to 1).
+class Scope:
+    """What is known about a difference in one scope: these queries, or new queries of this kind.
 
     Attributes:
-        difference: Mean difference, paired by query and seed.
-        low: Lower end of its 95% interval.
-        high: Upper end. With one seed the interval speaks about new queries for these very trials only.
+        difference: Mean difference, in the measure's own unit (0 to 1).
+        low: Lower end of its simultaneous 95% interval: all variants' intervals cover the truth together. It excludes
+            0 exactly where the word is better or worse. None with too few seeds.
+        high: Upper end.
         standard_error: Standard error of the difference.
         df: Degrees of freedom of the standard error.
         p_value: Two-sided, of no difference.
-        adjusted_p: The same after Holm's correction over the variants.
-        smallest_shown: Difference that an experiment like this one shows with 80% probability; None with one seed.
-        beats: Probability that a new seed of the variant scores above a new seed of the baseline; None with one seed.
-        seeds: Number of seeds that both have.
+        adjusted_p: The same, corrected for the number of variants; 1 with too few seeds.
+        equivalent_p: Of a difference beyond the resolution, corrected likewise; None where no resolution was asked for.
         word: The verdict.
     """
 
     difference: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     standard_error: float
     df: float
     p_value: float
     adjusted_p: float
-    smallest_shown: float | None
-    beats: float | None
-    seeds: int
+    equivalent_p: float | None
     word: Word
 
 
-def judge(scores: Mapping[str, Scores], baseline: str) -> dict[str, Verdict]:
+@dataclass(frozen=True)
+class Verdict:
+    """One variant against the baseline.
+
+    Attributes:
+        these_queries: For the benchmark as it is: new trainings of both, the same queries.
+        new_queries: For new queries of this kind: new trainings of both, new queries. With one seed of each it is about
+            these two models and new queries.
+        seeds: Number of the variant's seeds that count; of common seeds for paired ones.
+        baseline_seeds: Number of the baseline's seeds that count.
+        fixed: Whether this is a comparison of two fixed models, one seed each.
+        ahead: Number of seeds in which the variant scores above the baseline; None where the two share no start, for
+            then seed n of one has nothing in common with seed n of the other.
+        beats: Probability that a new training of the variant scores above one of the baseline; None with one seed.
+        design: What larger experiments would show; None with too few seeds.
+    """
+
+    these_queries: Scope
+    new_queries: Scope
+    seeds: int
+    baseline_seeds: int
+    fixed: bool
+    ahead: int | None
+    beats: float | None
+    design: Design | None
+
+    @property
+    def difference(self) -> float:
+        """The mean difference, which is the same in both scopes."""
+        return self.new_queries.difference
+
+    @property
+    def word(self) -> Word:
+        """The verdict about new trainings and new queries, which two fixed models cannot give."""
+        return "too few seeds" if self.fixed else self.new_queries.word
+
+    @cached_property
+    def smallest_shown(self) -> float | None:
+        """The difference on new queries that an experiment like this one shows with 80% probability."""
+        return self.design.smallest_shown() if self.design else None
+
+    @cached_property
+    def smallest_shown_here(self) -> float | None:
+        """The same on these queries."""
+        return self.design.smallest_shown(new_queries=False) if self.design and not self.fixed else None
+
+    def queries_needed(self) -> int | None:
+        """Return how many queries would show a difference as large as the one that was found; None for none."""
+        return self.design.queries_needed(abs(self.difference)) if self.design else None
+
+    def seeds_needed(self, *, new_queries: bool = True) -> int | None:
+        """Return how many seeds would show a difference as large as the one that was found; None for none."""
+        return self.design.seeds_needed(abs(self.difference), new_queries=new_queries) if self.design else None
+
+
+def judge(
+    scores: Mapping[str, Scores], baseline: str, *, resolution: float | None = None, families: int = 1
+) -> dict[str, Verdict]:
     """Compare every variant with the baseline.
 
     Args:
         scores: The variants' scores, the baseline's among them, all on the same data sets and queries.
         baseline: Its name.
+        resolution: Differences smaller than this do not matter: a variant that is shown to differ by less is
+            equivalent. None for no such verdict.
+        families: Number of calls like this one whose verdicts are read together; ``judge_datasets`` sets it.
 
     Returns:
         A verdict for each variant but the baseline, in the order of ``scores``.
 
     Raises:
-        ProjheadsError: If a variant shares no seed with the baseline.
+        ProjheadsError: If the variants were scored on different queries.
     """
-    names = [name for name in scores if name != baseline]
-    parts = [paired_levels(scores[name], scores[baseline]) for name in names]
-    estimates, adjusted = weigh(parts)
-    judged = max(1, sum(part.seeds >= MINIMUM_SEEDS for part in parts))
+    found = differences(scores, baseline)
+    count = max(1, sum(_enough(one) or one.fixed for one in found.values()))
     scatter = _own_scatter(scores)
     verdicts = {}
-    for index, name in enumerate(names):
-        part, one = parts[index], estimates[index]
-        low, high = one.interval()
-        many = part.seeds > 1
+    for name, one in found.items():
+        design = Design(one, count * families) if _enough(one) or one.fixed else None
+        here = _scope(one, count, families, resolution, new_queries=False)
+        new = _scope(one, count, families, resolution, new_queries=True)
         verdicts[name] = Verdict(
-            difference=one.mean,
-            low=low,
-            high=high,
-            standard_error=one.standard_error,
-            df=one.df,
-            p_value=one.p_value(),
-            adjusted_p=adjusted[index],
-            smallest_shown=smallest_shown(one.standard_error, one.df, comparisons=judged) if many else None,
-            beats=_beats(one.mean, one.standard_error, scatter[name], scatter[baseline]) if many else None,
-            seeds=part.seeds,
-            word=_word(one.mean, adjusted[index], part.seeds),
+            these_queries=here,
+            new_queries=new,
+            seeds=one.seeds,
+            baseline_seeds=one.baseline_seeds,
+            fixed=one.fixed,
+            ahead=one.ahead,
+            beats=_beats(new, scatter[name], scatter[baseline]) if min(one.seeds, one.baseline_seeds) > 1 else None,
+            design=design,
         )
     return verdicts
 
 
-def weigh(parts: Sequence[Levels]) -> tuple[list[Estimate], list[float]]:
-    """Estimate each variant's difference to the baseline, and correct its p-value for their number.
-
-    A verdict is refused for too few seeds, not counted among the comparisons that the correction is for.
+def judge_datasets(
+    scores: Mapping[str, Scores], baseline: str, datasets: Sequence[str]
+) -> dict[str, dict[str, Verdict]]:
+    """Compare on each data set by itself, corrected for the number of data sets as well.
 
     Args:
-        parts: The variants' paired differences.
+        scores: The variants' scores.
+        baseline: The baseline's name.
+        datasets: The names of the data sets, in the order of the tables.
 
     Returns:
-        The estimates, and the corrected p-values, 1 for those with too few seeds.
+        For each data set the verdicts, of which any is false in at most 5% of experiments without a difference.
     """
-    borrowed = borrow([part.seed_variance for part in parts], [part.seeds for part in parts])
-    estimates = [estimate(part, *seed_level) for part, seed_level in zip(parts, borrowed, strict=True)]
-    judged = [index for index, part in enumerate(parts) if part.seeds >= MINIMUM_SEEDS]
-    adjusted = [1.0] * len(parts)
-    for index, p_value in zip(judged, holm([estimates[index].p_value() for index in judged]), strict=True):
-        adjusted[index] = p_value
-    return estimates, adjusted
+    return {
+        name: judge({label: one.only(place) for label, one in scores.items()}, baseline, families=len(datasets))
+        for place, name in enumerate(datasets)
+    }
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p-values for their number (Holm, A simple sequentially rejective multiple test procedure, 1979)."""
-    count = len(p_values)
-    adjusted = [1.0] * count
-    highest = 0.0
-    for step, index in enumerate(sorted(range(count), key=lambda i: p_values[i])):
-        highest = max(highest, min(1.0, (count - step) * p_values[index]))
-        adjusted[index] = highest
-    return adjusted
+def equivalence_p(one: Estimate, resolution: float) -> float:
+    """Return the p-value of a difference of ``resolution`` or more, either way (two one-sided tests)."""
+    if one.standard_error == 0:
+        return float(abs(one.mean) >= resolution)
+    below, above = (one.mean - resolution) / one.standard_error, -(one.mean + resolution) / one.standard_error
+    return float(special.stdtr(one.df, max(below, above)))
 
 
-def smallest_shown(standard_error: float, df: float, *, comparisons: int) -> float:
-    """Return the true difference that is shown with 80% probability, from the noncentral t distribution.
+def words_of(mean: float, adjusted: float, equivalent: float | None) -> Word:
+    """Return the verdict that corrected p-values give; a difference that is shown comes before an equivalence."""
+    if adjusted < ALPHA:
+        return "better" if mean > 0 else "worse"
+    if equivalent is None:
+        return "no difference shown"
+    return "equivalent" if equivalent < ALPHA else "undecided"
 
-    Args:
-        standard_error: Standard error of a difference.
-        df: Its degrees of freedom.
-        comparisons: Number of variants compared with the baseline; the first of Holm's steps is taken, the hardest.
-    """
-    critical = special.stdtrit(df, 1 - ALPHA / (2 * comparisons))
-    return float(special.nctdtrinc(df, 1 - POWER, critical)) * standard_error
+
+def _enough(one: Difference) -> bool:
+    return min(one.seeds, one.baseline_seeds) >= MINIMUM_SEEDS
+
+
+def _scope(one: Difference, count: int, families: int, resolution: float | None, *, new_queries: bool) -> Scope:
+    estimate = one.estimate(new_queries=new_queries)
+    if not (_enough(one) or (one.fixed and new_queries)):
+        return Scope(one.mean, None, None, estimate.standard_error, estimate.df, 1.0, 1.0, None, "too few seeds")
+    p_value = estimate.p_value()
+    adjusted = min(1.0, families * adjust(p_value, estimate.correlation, count))
+    half = estimate.half_width(critical(estimate.correlation, count, ALPHA / families))
+    equivalent = None
+    if resolution is not None:
+        equivalent = min(1.0, families * count * equivalence_p(estimate, resolution))
+    return Scope(
+        difference=one.mean,
+        low=one.mean - half,
+        high=one.mean + half,
+        standard_error=estimate.standard_error,
+        df=estimate.df,
+        p_value=p_value,
+        adjusted_p=adjusted,
+        equivalent_p=equivalent,
+        word=words_of(one.mean, adjusted, equivalent),
+    )
 
 
 def _own_scatter(scores: Mapping[str, Scores]) -> dict[str, tuple[float, float]]:
     """Return each variant's variance of a single trial's score over seeds, with its degrees of freedom."""
     variances = [float(np.var(one.means(), ddof=1)) if len(one.seeds) > 1 else 0.0 for one in scores.values()]
-    return dict(zip(scores, borrow(variances, [len(one.seeds) for one in scores.values()]), strict=True))
+    borrowed = borrow(variances, [len(one.seeds) - 1 for one in scores.values()])
+    return {name: (variance, df) for name, (variance, df, _) in zip(scores, borrowed, strict=True)}
 
 
-def _beats(mean: float, standard_error: float, variant: tuple[float, float], baseline: tuple[float, float]) -> float:
+def _beats(scope: Scope, variant: tuple[float, float], baseline: tuple[float, float]) -> float:
     """Return the chance that one new trial beats another, from the predictive distribution of their difference."""
-    variance = standard_error**2 + variant[0] + baseline[0]
+    variance = scope.standard_error**2 + variant[0] + baseline[0]
     if variance == 0:
-        return 0.5 if mean == 0 else float(mean > 0)
-    return float(special.stdtr(min(variant[1], baseline[1]), mean / np.sqrt(variance)))
-
-
-def _word(mean: float, corrected: float, seeds: int) -> Word:
-    if seeds < MINIMUM_SEEDS:
-        return "too few seeds"
-    if corrected >= ALPHA:
-        return "no difference shown"
-    return "better" if mean > 0 else "worse"
+        return 0.5 if scope.difference == 0 else float(scope.difference > 0)
+    return float(special.stdtr(min(variant[1], baseline[1]), scope.difference / np.sqrt(variance)))

@@ -1,30 +1,30 @@
-"""Every variant against every other: groups that cannot be told apart, and what moves a score."""
+"""Every variant against every other: groups of indistinguishable variants, and what moves a score."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
-from eval.verdicts.judge import ALPHA, MINIMUM_SEEDS, Verdict, holm
-from eval.verdicts.variance import Estimate, Levels, Scores, borrow, estimate, paired_levels
+from eval.verdicts.judge import MINIMUM_SEEDS, Verdict
+from eval.verdicts.multiple import holm
+from eval.verdicts.power import ALPHA
+from eval.verdicts.scores import Scores
+from eval.verdicts.variance import Difference, differences
 
 __all__ = ["Pairs", "Shares", "compare_all", "group_letters", "letters_of", "variance_shares"]
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """All pairs of variants that share enough seeds.
+    """All pairs of variants that have enough seeds.
 
     Attributes:
         names: The variants, best mean first.
-        levels: For each pair of names its paired difference, taken apart.
-        estimates: For each pair of names its paired difference with its standard error.
+        differences: For each pair of names the difference of the first to the second.
     """
 
     names: tuple[str, ...]
-    levels: Mapping[tuple[str, str], Levels]
-    estimates: Mapping[tuple[str, str], Estimate]
+    differences: Mapping[tuple[str, str], Difference]
 
 
 @dataclass(frozen=True)
@@ -47,25 +47,20 @@ class Shares:
 
 
 def compare_all(scores: Mapping[str, Scores]) -> Pairs:
-    """Compare all variants in pairs, those with too few common seeds left out."""
-    names = sorted(scores, key=lambda name: (-float(scores[name].means().mean()), name))
-    names = [name for name in names if len(scores[name].seeds) >= MINIMUM_SEEDS]
-    levels = {}
-    for first, second in combinations(names, 2):
-        if len(set(scores[first].seeds) & set(scores[second].seeds)) >= MINIMUM_SEEDS:
-            levels[first, second] = paired_levels(scores[first], scores[second])
-    borrowed = borrow([part.seed_variance for part in levels.values()], [part.seeds for part in levels.values()])
-    estimates = {
-        pair: estimate(part, *seed_level) for (pair, part), seed_level in zip(levels.items(), borrowed, strict=True)
-    }
-    return Pairs(tuple(names), levels, estimates)
+    """Compare all variants in pairs, except those with too few seeds."""
+    enough = {name: one for name, one in scores.items() if len(one.seeds) >= MINIMUM_SEEDS}
+    names = sorted(enough, key=lambda name: (-float(enough[name].means().mean()), name))
+    found: dict[tuple[str, str], Difference] = {}
+    for place, second in enumerate(names):
+        found |= {(first, second): one for first, one in differences(enough, second).items() if first in names[:place]}
+    return Pairs(tuple(names), found)
 
 
 def group_letters(pairs: Pairs, verdicts: Mapping[str, Verdict], baseline: str) -> dict[str, tuple[str, ...]]:
-    """Give each variant letters: two variants that share a letter cannot be told apart.
+    """Give each variant letters: two variants that share a letter are indistinguishable.
 
-    A variant and the baseline are told apart where the verdict says so. All other pairs are a family of their own, with
-    Holm's correction over them.
+    A variant differs from the baseline where its verdict for new queries says so. All other pairs are corrected
+    together, by Holm's method.
 
     Args:
         pairs: The comparison of all.
@@ -75,15 +70,15 @@ def group_letters(pairs: Pairs, verdicts: Mapping[str, Verdict], baseline: str) 
     Returns:
         The letters of each variant, the best variant's first.
     """
-    others = [pair for pair in pairs.estimates if baseline not in pair]
-    adjusted = holm([pairs.estimates[pair].p_value() for pair in others])
+    others = [pair for pair in pairs.differences if baseline not in pair]
+    adjusted = holm([pairs.differences[pair].estimate(new_queries=True).p_value() for pair in others])
     differ = [pair for pair, p_value in zip(others, adjusted, strict=True) if p_value < ALPHA]
     differ += [(baseline, name) for name, verdict in verdicts.items() if verdict.word in ("better", "worse")]
     return letters_of(pairs.names, differ)
 
 
 def letters_of(names: Sequence[str], differ: Sequence[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
-    """Give letters to names, so that two share one exactly where they do not stand in ``differ``.
+    """Give letters to names, so that two share one exactly where they are not listed in ``differ``.
 
     The algorithm is Piepho's (An algorithm for a letter-based representation of all-pairwise comparisons, Journal of
     Computational and Graphical Statistics 13, 2004): start with one group of all, split it at each pair that differs,
@@ -118,24 +113,25 @@ def variance_shares(
     Returns:
         The shares, or None where fewer than two variants have enough seeds.
     """
-    if not pairs.estimates:
+    if not pairs.differences:
         return None
-    tuned = [pair for pair in pairs.estimates if heads[pair[0]] == heads[pair[1]] and rates[pair[0]] != rates[pair[1]]]
-    headed = [pair for pair in pairs.estimates if heads[pair[0]] != heads[pair[1]]]
+    one_head = [pair for pair in pairs.differences if heads[pair[0]] == heads[pair[1]]]
+    tuned = [pair for pair in one_head if rates[pair[0]] != rates[pair[1]]]
+    headed = [pair for pair in pairs.differences if pair not in one_head]
     chosen = [scores[name] for name in pairs.names]
     return Shares(
         head=_between(pairs, headed) or 0.0,
         learning_rate=_between(pairs, tuned),
         seed=_root_mean([float(np.var(one.means(), ddof=1)) for one in chosen]),
         queries=_root_mean([_query_variance(one) for one in chosen]),
-        queries_paired=_root_mean([part.query_part for part in pairs.levels.values()]),
+        queries_paired=_root_mean([one.query_part for one in pairs.differences.values()]),
     )
 
 
 def _between(pairs: Pairs, chosen: Sequence[tuple[str, str]]) -> float | None:
     if not chosen:
         return None
-    estimates = [pairs.estimates[pair] for pair in chosen]
+    estimates = [pairs.differences[pair].estimate(new_queries=True) for pair in chosen]
     excess = float(np.mean([one.mean**2 - one.standard_error**2 for one in estimates]))
     return float(np.sqrt(max(0.0, excess) / 2))
 

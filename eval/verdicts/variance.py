@@ -1,138 +1,104 @@
-"""The statistics under every verdict: a mean difference, and how far chance alone could have moved it.
+"""How far chance moves a difference: its squared standard error, taken apart by where the chance comes from.
 
-A difference between two variants on one data set is a table ``D[seed, query]``: seeds are paired because seed n has
-the same data order in every trial, queries are paired because everybody answers the same ones. The model is two-way
-crossed random effects (Searle, Casella and McCulloch, Variance Components, 1992)::
+One variant's scores on one data set are a table, seeds by queries, with two-way crossed random effects (Searle,
+Casella and McCulloch, Variance Components, 1992)::
 
-    D[s, q] = mean + seed[s] + query[q] + noise[s, q]
-    Var(mean of D) = V_seed / S + V_query / Q + V_noise / (S Q)
+    y[s, q] = mean + seed[s] + query[q] + noise[s, q]
 
-Over several data sets each weighs the same, as BEIR does, and they are fixed: they are the suite that was asked
-about. The effect of a seed is then the one it has on the suite's mean, for the same trained model serves them all.
+Several data sets weigh the same, as in BEIR, and are fixed: they are the suite that was asked about. A seed's effect is
+its effect on the suite's mean, because one trained model serves every data set.
 
-The variance of the mean is estimated in two parts. The spread of the S per-seed means holds ``V_seed / S`` and the
-whole of ``V_noise / (S Q)``; what the draw of queries adds, ``V_query / Q``, comes from the analysis of variance and is
-never below zero. A bootstrap over both levels cannot do this for a few seeds: it counts the noise up to three times and
-shrinks the seeds' part by (S - 1) / S (Owen, The pigeonhole bootstrap, Annals of Applied Statistics 1, 2007).
+The difference of a variant v and the baseline b over S_v and S_b seeds has::
 
-Few seeds make the first part a poor estimate: with 3 of them, Student's t allows 4.3 standard errors. So it borrows
-from the other variants of the same experiment, as gene-expression studies with few replicates do (Smyth, Linear models
-and empirical Bayes methods, Statistical Applications in Genetics and Molecular Biology 3, 2004): each variance is
-averaged with the mean of the others', and that mean never counts for more than ``BORROWED`` degrees of freedom, which
-keeps the result honest where heads differ in how much their seeds scatter. A variant that scatters more than the others
-allow keeps its own variance, and one that scatters far more lends nothing to the others.
+    SE^2 = s_v^2 / S_v + s_b^2 / S_b + q
 
-The degrees of freedom of the sum are the mean, harmonic and weighted by the parts, of those of its parts. That is a
-little more careful than Satterthwaite's formula, whose answer is far too high when the seeds' part came out small by
-chance, and close to weighting the critical values (Cochran and Cox, Experimental Designs, 1957).
+``s^2`` is the sample variance of the per-seed means, which includes what the noise does; ``q`` is what the draw of
+queries adds, from the analysis of variance. Without ``q`` the standard error is for these queries. Variants that share
+a start with the baseline are paired by seed: ``s_v^2`` and ``s_b^2`` then come from the paired differences.
 
-``benchmarks/calibration.py`` measures what this gives on simulated and on real experiments without any difference.
+Few seeds give a poor variance, so each variant borrows from the others, as gene-expression studies with few replicates
+do (Smyth, Statistical Applications in Genetics and Molecular Biology 3, 2004). A variant that scatters more than the
+others borrows little, and the baseline borrows nothing, because its luck is in every difference.
+docs/method/verdicts.md has every formula; ``benchmarks/calibration.py`` measures what they give.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
+from eval.verdicts.scores import FloatArray, Scores
 from projheads.errors import ProjheadsError
 
 __all__ = [
-    "BORROWED",
+    "Difference",
     "Estimate",
-    "Levels",
-    "Scores",
+    "Part",
+    "Series",
     "borrow",
-    "estimate",
-    "join_levels",
-    "levels",
-    "paired_levels",
+    "degrees_of_freedom",
+    "differences",
+    "lent",
+    "paired_difference",
+    "query_variance",
+    "scales_of",
+    "summarise",
     "take_apart",
 ]
 
-FloatArray = NDArray[np.float64]
+LEAST_LENT, MOST_LENT = 4.0, 6.0
+"""Most degrees of freedom that the others' variances count for, at three seeds and from five on."""
 
-BORROWED = 8.0
-"""Most degrees of freedom that the other variants' scatter over seeds counts for. Variances that differ between heads
-with a standard deviation of about 0.5 in their logarithm are worth this many (trigamma(8 / 2) = 0.28)."""
+UNLIKE = 3
+"""What a variant borrows falls with this power of how many times its variance exceeds the others'."""
 
-UNLIKE = 0.2
-"""A variant whose scatter over seeds would be that large in at most this share of cases, were it like the others',
-keeps its own: what is averaged away there would make luck look like a difference."""
-
-STRANGE = 0.01
-"""A variant whose scatter over seeds would be that large in at most this share of cases lends none to the others: one
-head whose training goes astray must not make every other head's scatter look large."""
+SATTERTHWAITE = 1 / 3
+"""Weight of Satterthwaite's degrees of freedom in a geometric mean with the harmonic ones."""
 
 OUTLYING = 5.0
-"""A variance counts among the others' for at most this many times the median one."""
+"""A variance counts among the others' for at most this many times their median."""
+
+HALF_A_FLIP = 0.5
+"""Flips from one end of the scale to the other that are assumed beside those that were seen (Jeffreys' prior)."""
+
+PAIRED_SEEDS = 3
+"""Fewest common seeds by which two variants are paired."""
+
+TINY = 1e-9
 
 
 @dataclass(frozen=True)
-class Scores:
-    """One variant's per-query scores.
+class Part:
+    """A part of the squared standard error that seeds give.
 
     Attributes:
-        seeds: The seeds of its trials.
-        tables: For each data set an array (seeds, queries); queries stand in the same order for every variant.
+        variance: Variance of one seed's mean.
+        noise: The part of ``variance`` that is seed-by-query noise, which more queries would reduce.
+        seeds: Number of seeds that it is divided by.
+        df: Degrees of freedom of ``variance``.
+        lenders: Number of other variants that it borrows from.
+        likeness: How much of what they lend it takes, from 0 to 1.
     """
 
-    seeds: tuple[int, ...]
-    tables: tuple[FloatArray, ...]
-
-    def means(self) -> FloatArray:
-        """Return each seed's mean over data sets of the mean over queries, shape (seeds,)."""
-        means: FloatArray = np.mean([table.mean(axis=1) for table in self.tables], axis=0)
-        return means
-
-    def only(self, dataset: int) -> "Scores":
-        """Return the same scores on one data set alone."""
-        return Scores(self.seeds, (self.tables[dataset],))
-
-    def at(self, seeds: Sequence[int]) -> tuple[FloatArray, ...]:
-        """Return the tables of these seeds, in this order."""
-        if tuple(seeds) == self.seeds:
-            return self.tables
-        rows = [self.seeds.index(seed) for seed in seeds]
-        return tuple(table[rows] for table in self.tables)
-
-
-@dataclass(frozen=True)
-class Levels:
-    """A mean and what the two levels of chance do to it.
-
-    Attributes:
-        mean: The mean over data sets, seeds and queries.
-        seeds: Number of seeds S.
-        queries: Number of queries of each data set.
-        seed_variance: Sample variance of the per-seed means (S - 1 degrees of freedom); 0 with one seed.
-        query_part: What the draw of queries adds to the variance of ``mean``.
-        query_df: Degrees of freedom of ``query_part``.
-        noise_part: What the seed-by-query noise adds to the variance of ``mean``; it is within ``seed_variance / S``.
-    """
-
-    mean: float
+    variance: float
+    noise: float
     seeds: int
-    queries: tuple[int, ...]
-    seed_variance: float
-    query_part: float
-    query_df: float
-    noise_part: float
+    df: float
+    lenders: int = 0
+    likeness: float = 1.0
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its standard error, and Student's t at ``df`` degrees of freedom for its distribution."""
+    """A mean, its standard error, the latter's degrees of freedom, and the correlation with the other differences."""
 
     mean: float
     standard_error: float
     df: float
-
-    def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Return the two ends of the interval that covers the true mean at this level."""
-        half = float(special.stdtrit(self.df, (1 + level) / 2)) * self.standard_error
-        return self.mean - half, self.mean + half
+    correlation: float = 0.0
 
     def p_value(self) -> float:
         """Return the two-sided p-value of a true mean of 0."""
@@ -140,142 +106,334 @@ class Estimate:
             return 1.0 if self.mean == 0 else 0.0
         return float(2 * special.stdtr(self.df, -abs(self.mean) / self.standard_error))
 
+    def half_width(self, z: float) -> float:
+        """Return half the width of the interval whose critical value is z on the normal scale."""
+        return float(special.stdtrit(self.df, special.ndtr(z))) * self.standard_error
 
-def paired_levels(variant: Scores, baseline: Scores) -> Levels:
-    """Return the levels of the difference of two variants over the seeds that both have.
+
+@dataclass(frozen=True)
+class Difference:
+    """A variant's mean difference to the baseline, and what chance does to it.
+
+    Attributes:
+        mean: The difference of the means over data sets, seeds and queries.
+        own: The part of the variant's seeds.
+        shared: The part of the baseline's seeds, which all differences have in common.
+        start: The part of a start that the variant shares with variants other than the baseline.
+        between: Variance of ``mean`` through queries, noise included.
+        noise: The part of ``between`` that is seed-by-query noise; 0 for single trials.
+        query_df: Degrees of freedom of ``between``.
+        queries: Number of queries of each data set.
+        seeds: Number of the variant's seeds; of common seeds for paired ones.
+        baseline_seeds: Number of the baseline's seeds.
+        paired: Whether the two are paired by seed.
+        ahead: For paired ones, the number of seeds in which the variant scores above the baseline.
+    """
+
+    mean: float
+    own: Part
+    shared: Part
+    start: Part | None
+    between: float
+    noise: float
+    query_df: float
+    queries: tuple[int, ...]
+    seeds: int
+    baseline_seeds: int
+    paired: bool
+    ahead: int | None
+
+    @property
+    def fixed(self) -> bool:
+        """Whether this is a difference of two single trials, about which only new queries say more."""
+        return self.seeds == self.baseline_seeds == 1
+
+    @property
+    def query_part(self) -> float:
+        """What the draw of queries adds to the squared standard error."""
+        return max(0.0, self.between - self.noise)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What seeds add to it; nothing for two single trials."""
+        if self.fixed:
+            return ()
+        return (self.own, self.shared) if self.start is None else (self.own, self.shared, self.start)
+
+    def estimate(self, *, new_queries: bool) -> Estimate:
+        """Return the difference with its standard error, for new queries or for these."""
+        terms = [(part.variance / part.seeds, part.df) for part in self.parts]
+        seeds = sum(size for size, _ in terms)
+        if new_queries:
+            terms.append((self.query_part, self.query_df))
+        variance = sum(size for size, _ in terms)
+        if variance == 0:
+            return Estimate(self.mean, 0.0, 1.0)
+        correlation = self.shared.variance / self.shared.seeds / seeds if seeds else 0.0
+        return Estimate(self.mean, float(np.sqrt(variance)), float(degrees_of_freedom(terms)), correlation)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One table of scores or of paired differences, summarised.
+
+    Attributes:
+        seeds: The seeds.
+        means: The suite's mean of each.
+        by_query: For each data set the mean over seeds of each query.
+        noise: For each data set the variance of a cell's noise; 0 with one seed.
+        scales: For each data set how far apart its scores lie.
+    """
+
+    seeds: tuple[int, ...]
+    means: FloatArray
+    by_query: tuple[FloatArray, ...]
+    noise: tuple[float, ...]
+    scales: tuple[float, ...]
+
+    @property
+    def seed_noise(self) -> float:
+        """What the noise gives the variance of one seed's mean."""
+        parts = [noise / len(queries) for noise, queries in zip(self.noise, self.by_query, strict=True)]
+        return sum(parts) / len(parts) ** 2
+
+    @property
+    def variance(self) -> float:
+        """Variance of one seed's mean: as sampled, but at least what the noise gives it."""
+        sampled = float(self.means.var(ddof=1)) if len(self.seeds) > 1 else 0.0
+        return max(sampled, self.seed_noise)
+
+    @property
+    def df(self) -> int:
+        """Degrees of freedom of ``variance``."""
+        return len(self.seeds) - 1
+
+
+def differences(scores: Mapping[str, Scores], baseline: str) -> dict[str, Difference]:
+    """Return every variant's difference to the baseline, in the order of ``scores``.
+
+    Args:
+        scores: The variants' scores, the baseline's among them, all on the same data sets and queries.
+        baseline: Its name.
 
     Raises:
-        ProjheadsError: If they share no seed, or were scored on other queries.
+        ProjheadsError: If the variants were scored on different queries.
     """
-    common = [seed for seed in variant.seeds if seed in baseline.seeds]
-    if not common:
-        raise ProjheadsError(
-            "two variants share no seed, so they cannot be compared in pairs; train both with one seed"
-        )
-    mine, theirs = variant.at(common), baseline.at(common)
-    if [table.shape for table in mine] != [table.shape for table in theirs]:
-        raise ProjheadsError("two variants were scored on other queries, so they cannot be compared in pairs")
-    return levels([a - b for a, b in zip(mine, theirs, strict=True)])
+    scales = scales_of(scores)
+    base = scores[baseline]
+    whole = {name: summarise(one.seeds, one.tables, scales) for name, one in scores.items()}
+    common = {name: _paired_seeds(one, base) for name, one in scores.items() if name != baseline}
+    series = {
+        name: summarise(seeds, [a - b for a, b in zip(scores[name].at(seeds), base.at(seeds), strict=True)], scales)
+        if seeds
+        else whole[name]
+        for name, seeds in common.items()
+    }
+    parts: dict[str, tuple[Part, Part]] = {}
+    for paired, group in dict.fromkeys((bool(common[name]), scores[name].start_group) for name in common):
+        members = {n: series[n] for n in common if (bool(common[n]), scores[n].start_group) == (paired, group)}
+        lender = whole[baseline] if group is None and base.start_group is None else None
+        parts |= _family(members, shares=group is not None, lender=lender)
+    luck = Part(whole[baseline].variance, whole[baseline].seed_noise, len(base.seeds), whole[baseline].df)
+    found = {}
+    for name, seeds in common.items():
+        own, start = parts[name]
+        if seeds:
+            found[name] = _difference(series[name], None, own, start, None)
+        else:
+            found[name] = _difference(whole[name], whole[baseline], own, luck, start if start.variance else None)
+    return found
 
 
-def levels(tables: Sequence[FloatArray]) -> Levels:
-    """Take the mean of per-query values apart into its levels of chance.
+def paired_difference(changed: Scores, original: Scores) -> Estimate:
+    """Return the mean difference of two sets of scores of the same trials, for new seeds and queries.
+
+    With one seed the standard error is for new queries and this trial.
+    """
+    scales = scales_of({"a": changed, "b": original})
+    tables = [a - b for a, b in zip(changed.tables, original.at(changed.seeds), strict=True)]
+    one = summarise(changed.seeds, tables, scales)
+    own = Part(one.variance, one.seed_noise, len(one.seeds), one.df)
+    return _difference(one, None, own, Part(0.0, 0.0, 1, 1.0), None).estimate(new_queries=True)
+
+
+def degrees_of_freedom(terms: Sequence[tuple[Any, Any]]) -> Any:
+    """Return the degrees of freedom of a sum of variances.
+
+    Satterthwaite's formula (Biometrics Bulletin 2, 1946) gives too many where one of them came out small by chance, the
+    harmonic mean weighted by their sizes always too few. This is between the two.
 
     Args:
-        tables: For each data set an array (seeds, queries) of at least one seed and two queries.
-
-    Returns:
-        The levels; see the module's text for the model.
+        terms: The size and the degrees of freedom of each, numbers or arrays.
     """
-    taken = [take_apart(table) for table in tables]
-    seed_means, between, noise = (np.array(part) for part in zip(*taken, strict=True))
-    return join_levels(seed_means, between, noise, [table.shape[1] for table in tables])
+    total = sum(size for size, _ in terms)
+    harmonic = total / sum(size / np.maximum(df, TINY) for size, df in terms)
+    satterthwaite = total**2 / sum(size**2 / np.maximum(df, TINY) for size, df in terms)
+    return harmonic ** (1 - SATTERTHWAITE) * satterthwaite**SATTERTHWAITE
 
 
-def take_apart(table: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Take per-query values of one data set apart.
+def take_apart(table: FloatArray) -> tuple[FloatArray, FloatArray, float]:
+    """Return the means of the seeds and of the queries of a table (seeds, queries), and its noise's variance.
 
-    Args:
-        table: Shape (..., seeds, queries).
-
-    Returns:
-        The per-seed means, shape (..., seeds); the variance of the mean through queries, noise included; and the part
-        of it that is noise, 0 with one seed; both of shape (...).
+    The noise's is the residual mean square of the two-way analysis of variance; 0 with one seed.
     """
-    seeds, queries = table.shape[-2:]
-    seed_means = table.mean(axis=-1)
-    query_means = table.mean(axis=-2)
-    between = query_means.var(axis=-1, ddof=1) / queries
+    seeds, queries = table.shape
+    seed_means, query_means = table.mean(axis=1), table.mean(axis=0)
     if seeds == 1:
-        return seed_means, between, np.zeros_like(between)
-    within = table - query_means[..., None, :]
-    over_seeds = queries * np.square(seed_means - seed_means.mean(axis=-1, keepdims=True)).sum(axis=-1)
-    # Never below zero through rounding.
-    residual = np.maximum(0.0, np.einsum("...sq,...sq->...", within, within) - over_seeds)
-    return seed_means, between, residual / ((seeds - 1) * (queries - 1)) / (seeds * queries)
+        return seed_means, query_means, 0.0
+    rest = table - query_means - (seed_means - seed_means.mean())[:, None]
+    return seed_means, query_means, float(np.vdot(rest, rest)) / ((seeds - 1) * (queries - 1))
 
 
-def join_levels(seed_means: FloatArray, between: FloatArray, noise: FloatArray, queries: Sequence[int]) -> Levels:
-    """Put what ``take_apart`` gave for each data set together.
+def lent(seeds: int, others: float) -> float:
+    """Return the degrees of freedom that the others' variances count for.
 
     Args:
-        seed_means: Shape (data sets, seeds).
-        between: Shape (data sets,).
-        noise: Shape (data sets,).
-        queries: Number of queries of each data set.
+        seeds: Number of the borrower's seeds.
+        others: Sum of the others' degrees of freedom.
     """
-    count, seeds = seed_means.shape
-    means = seed_means.mean(axis=0)
-    dfs = np.array(queries) - 1
-    query_df = between.sum() ** 2 / np.sum(between**2 / dfs) if between.any() else dfs.sum()
-    return Levels(
-        mean=float(means.mean()),
-        seeds=seeds,
-        queries=tuple(queries),
-        seed_variance=float(means.var(ddof=1)) if seeds > 1 else 0.0,
-        query_part=max(0.0, float(between.sum() - noise.sum()) / count**2),
-        query_df=float(query_df),
-        noise_part=float(noise.sum()) / count**2,
-    )
+    return 1 / (1 / min(max(seeds + 1.0, LEAST_LENT), MOST_LENT) + 1 / others) if others > 0 else 0.0
 
 
-def borrow(variances: Sequence[float], seeds: Sequence[int]) -> list[tuple[float, float]]:
-    """Average each variance over seeds with those of the other variants.
+def borrow(
+    variances: Sequence[float], dfs: Sequence[int], lenders: Sequence[int] = ()
+) -> list[tuple[float, float, float]]:
+    """Average each variance over seeds with the others'.
 
     Args:
-        variances: Sample variance over seeds of each variant's difference to the baseline.
-        seeds: Number of seeds of each; those with one seed neither give nor take.
+        variances: Sample variances over seeds.
+        dfs: Their degrees of freedom; those with none neither give nor take.
+        lenders: Places of variances that lend only, and are returned as they are.
 
     Returns:
-        For each variant its variance and the degrees of freedom that it is worth (0 with one seed).
+        For each its variance, the degrees of freedom that it is worth, and how much it takes of what the others lend.
     """
-    own, dfs = np.array(variances, dtype=np.float64), np.array(seeds, dtype=np.float64) - 1
-    givers = dfs > 0
-    if givers.sum() < 2:
-        return list(zip(own.tolist(), dfs.tolist(), strict=True))
-    given = np.minimum(own, OUTLYING * np.median(own[givers]))
-    everybody = [_others(given, dfs, givers, index) for index in range(len(own))]
-    like = [_like(*one, STRANGE) for one in zip(own, dfs, everybody, strict=True)]
-    lenders = givers & np.array(like)
     result = []
-    for index, (variance, df) in enumerate(zip(own.tolist(), dfs.tolist(), strict=True)):
-        others = _others(given, dfs, lenders, index)
-        if _like(variance, df, others, UNLIKE):
-            variance, df = (df * variance + others[1] * others[0]) / (df + others[1]), df + others[1]
-        result.append((variance, df))
+    for place, (variance, df) in enumerate(zip(variances, dfs, strict=True)):
+        others = [pair for at, pair in enumerate(zip(variances, dfs, strict=True)) if at != place and pair[1] > 0]
+        worth, likeness = float(df), 1.0
+        if others and df > 0 and place not in lenders:
+            most, total = OUTLYING * median(one for one, _ in others), sum(weight for _, weight in others)
+            mean = sum(weight * min(one, most) for one, weight in others) / total
+            likeness = min(1.0, mean / variance) ** UNLIKE if variance else 1.0
+            g = likeness * lent(df + 1, total)
+            variance, worth = (df * variance + g * mean) / (df + g), df + g
+        result.append((variance, worth, likeness))
     return result
 
 
-def _others(given: FloatArray, dfs: FloatArray, lenders: NDArray[np.bool_], index: int) -> tuple[float, float]:
-    """Return the mean variance of the other lenders, and the degrees of freedom that it counts for."""
-    others = lenders.copy()
-    others[index] = False
-    if not others.any():
-        return 0.0, 0.0
-    total = dfs[others].sum()
-    # Variances of differences that share a variant correlate by 1/4, so they count for less than their number.
-    lent = 1 / (1 / BORROWED + (1 + 0.25 * (others.sum() - 1)) / total)
-    return float(dfs[others] @ given[others] / total), float(lent)
-
-
-def _like(variance: float, df: float, others: tuple[float, float], share: float) -> bool:
-    """Return whether a variance could be one of the others: larger ones would come in more than ``share`` of cases."""
-    mean, lent = others
-    return df > 0 and lent > 0 and bool(variance <= mean * special.fdtri(df, lent, 1 - share))
-
-
-def estimate(part: Levels, seed_variance: float, seed_df: float) -> Estimate:
-    """Put the levels together into a standard error and its degrees of freedom.
+def _family(members: Mapping[str, Series], *, shares: bool, lender: Series | None) -> dict[str, tuple[Part, Part]]:
+    """Return the own and the shared part of every member's variance.
 
     Args:
-        part: The levels of a mean.
-        seed_variance: Its variance over seeds, own or from ``borrow``.
-        seed_df: The degrees of freedom of ``seed_variance``; 0 leaves the seeds out, so that the result speaks about
-            new queries for the very models that were trained.
+        members: Variants that borrow from each other.
+        shares: Whether seed n does something to all of them: paired differences have the baseline in common, variants
+            of one start that start. What they have in common is known from its own seeds only, however many share it.
+        lender: One more series, that lends only.
     """
-    over_seeds = seed_variance / part.seeds if seed_df > 0 else 0.0
-    variance = over_seeds + part.query_part
-    if variance == 0:
-        return Estimate(part.mean, 0.0, max(seed_df, 1.0))
-    inverse_df = part.query_part / part.query_df + (over_seeds / seed_df if seed_df > 0 else 0.0)
-    return Estimate(part.mean, float(np.sqrt(variance)), float(variance / inverse_df))
+    every = [*members.values(), *([lender] if lender else [])]
+    borrowed = borrow([one.variance for one in every], [one.df for one in every], range(len(members), len(every)))
+    common: dict[tuple[int, ...], float | None] = {}
+    parts = {}
+    for (name, one), (variance, df, likeness) in zip(members.items(), borrowed, strict=False):
+        if shares and one.seeds not in common:
+            common[one.seeds] = _covariance(members, one.seeds)
+        covariance = common.get(one.seeds, 0.0)
+        if covariance is None:
+            variance, df, likeness = one.variance, float(one.df), 0.0
+        shared = min(variance, covariance or 0.0)
+        share = shared / variance if variance else 0.0
+        noise, count = min(one.seed_noise, variance), len(one.seeds)
+        parts[name] = (
+            Part(variance - shared, noise * (1 - share), count, df, len(every) - 1, likeness),
+            Part(shared, noise * share, count, float(one.df)),
+        )
+    return parts
+
+
+def _covariance(members: Mapping[str, Series], seeds: tuple[int, ...]) -> float | None:
+    """Return the mean covariance over these seeds of those members that have them all, at least 0; None for one."""
+    rows = [
+        one.means if one.seeds == seeds else one.means[[one.seeds.index(seed) for seed in seeds]]
+        for one in members.values()
+        if set(seeds) <= set(one.seeds)
+    ]
+    count = len(rows)
+    if count < 2 or len(seeds) < 2:
+        return None
+    table = np.stack(rows)
+    total, own = table.sum(axis=0).var(ddof=1), table.var(axis=1, ddof=1).sum()
+    return max(0.0, float(total - own) / (count * (count - 1)))
+
+
+def _difference(one: Series, base: Series | None, own: Part, shared: Part, start: Part | None) -> Difference:
+    """Put a difference together: of a variant and the baseline, or, without the latter, from paired differences."""
+    by_query = one.by_query if base is None else [a - b for a, b in zip(one.by_query, base.by_query, strict=True)]
+    cells = np.array(one.noise) / len(one.seeds)
+    if base is not None:
+        cells = cells + np.array(base.noise) / len(base.seeds)
+    between, noise, df = query_variance(by_query, cells, one.scales, len(one.seeds))
+    return Difference(
+        mean=float(one.means.mean() - (0.0 if base is None else base.means.mean())),
+        own=own,
+        shared=shared,
+        start=start,
+        between=between,
+        noise=noise,
+        query_df=df,
+        queries=tuple(len(queries) for queries in by_query),
+        seeds=len(one.seeds),
+        baseline_seeds=len((base or one).seeds),
+        paired=base is None,
+        ahead=int((one.means > 0).sum()) if base is None else None,
+    )
+
+
+def query_variance(
+    by_query: Sequence[FloatArray], cells: FloatArray, scales: Sequence[float], seeds: int
+) -> tuple[float, float, float]:
+    """Return the variance of a suite's mean through queries, the part of it that is noise, and degrees of freedom.
+
+    Args:
+        by_query: For each data set a value of each query.
+        cells: For each data set the variance of such a value's noise.
+        scales: For each data set how far apart its scores lie.
+        seeds: Number of seeds; half a flip among all their queries is the least variance.
+    """
+    counts = np.array([len(queries) for queries in by_query])
+    least = HALF_A_FLIP * np.square(scales) / (seeds * counts + 1)
+    between = np.maximum([queries.var(ddof=1) for queries in by_query], least) / counts
+    df = between.sum() ** 2 / np.sum(between**2 / (counts - 1)) if between.any() else (counts - 1).sum()
+    return float(between.sum()) / len(counts) ** 2, float(np.sum(cells / counts)) / len(counts) ** 2, float(df)
+
+
+def summarise(seeds: Sequence[int], tables: Sequence[FloatArray], scales: Sequence[float]) -> Series:
+    """Summarise one table for each data set, of shape (seeds, queries)."""
+    taken = [take_apart(table) for table in tables]
+    return Series(
+        seeds=tuple(seeds),
+        means=np.mean([means for means, _, _ in taken], axis=0),
+        by_query=tuple(by_query for _, by_query, _ in taken),
+        noise=tuple(
+            max(noise, HALF_A_FLIP * scale**2 / (table.size + 1)) if len(seeds) > 1 else 0.0
+            for table, (_, _, noise), scale in zip(tables, taken, scales, strict=True)
+        ),
+        scales=tuple(scales),
+    )
+
+
+def scales_of(scores: Mapping[str, Scores]) -> list[float]:
+    """Return how far apart the scores of each data set lie, having checked that all are of the same queries."""
+    shapes = {tuple(table.shape[1] for table in one.tables) for one in scores.values()}
+    if len(shapes) > 1:
+        raise ProjheadsError("the variants were scored on different queries, so they cannot be compared")
+    every = zip(*(one.tables for one in scores.values()), strict=True)
+    return [max(float(t.max()) for t in tables) - min(float(t.min()) for t in tables) for tables in every]
+
+
+def _paired_seeds(variant: Scores, base: Scores) -> list[int]:
+    """Return the seeds by which a variant and the baseline are paired; none where they share no start."""
+    if variant.start_group is None or variant.start_group != base.start_group:
+        return []
+    common = [seed for seed in variant.seeds if seed in base.seeds]
+    return common if len(common) >= PAIRED_SEEDS else []

@@ -20,7 +20,7 @@ GAP, TEXT_WIDTH = 2, 13
 BREAKS = ("(,:", "=", "/", r"\-_.")
 """Characters after which a label may be broken, the best places first."""
 
-STYLES: dict[Tone, str] = {"better": "green", "worse": "red", "open": "dim", "refused": "yellow"}
+STYLES: dict[Tone, str] = {"better": "green", "worse": "red", "equal": "cyan", "open": "dim", "refused": "yellow"}
 
 
 def print_board(board: Leaderboard, page: Path, console: Console) -> None:

@@ -10,6 +10,7 @@ from eval.report.answer import answer, notes
 from eval.report.columns import board_columns
 from eval.report.linearised import if_linearised
 from eval.report.table import Leaderboard, Row
+from eval.verdicts import Verdict
 
 __all__ = ["LEADERBOARD_SCHEMA", "csv_text", "json_text"]
 
@@ -61,8 +62,8 @@ def _row_value(board: Leaderboard, row: Row) -> dict[str, Any]:
         "mean": {measure: row.mean(measure) for measure in measures},
         "spread": {measure: row.spread(measure) for measure in measures},
         "scores": {measure: {name: list(one) for name, one in row.scores[measure].items()} for measure in measures},
-        "verdict": dataclasses.asdict(row.verdict) if row.verdict else None,
-        "dataset_verdicts": {name: dataclasses.asdict(verdict) for name, verdict in row.dataset_verdicts.items()},
+        "verdict": _verdict_value(row.verdict) if row.verdict else None,
+        "dataset_verdicts": {name: _verdict_value(verdict) for name, verdict in row.dataset_verdicts.items()},
         "costs": dataclasses.asdict(row.costs) if row.costs else None,
         "linearised": if_linearised(board, row),
         "groups": list(board.letters.get(row.label, ())) if row.kind != "reference" else [],
@@ -70,3 +71,9 @@ def _row_value(board: Leaderboard, row: Row) -> dict[str, Any]:
         "failures": [{"seed": seed, "reason": reason} for seed, reason in row.failures],
         "cells": {column.name: column.value(row) for column in board_columns(board, "json")},
     }
+
+
+def _verdict_value(verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict with the facts that it is quoted by: the difference and the word for new queries."""
+    quoted = {"difference": verdict.difference, "word": verdict.word, "smallest_shown": verdict.smallest_shown}
+    return quoted | dataclasses.asdict(verdict)

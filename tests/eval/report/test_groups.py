@@ -62,16 +62,17 @@ def test_the_twelve_weigh_as_one_in_every_mean(folder):
 
 def test_the_scatter_over_queries_is_that_of_samples_within_the_collections(tmp_path):
     """The variance that the draw of queries adds, against the stratified formula, at one seed."""
-    from eval.verdicts.variance import levels
+    from eval.verdicts import Scores
+    from eval.verdicts.variance import paired_difference
 
     generator = np.random.default_rng(0)
     tables = {part: generator.normal(0, 0.2, queries * 40) for part, queries in PARTS.items()}
     count, total = len(tables), sum(map(len, tables.values()))
     merged = np.concatenate([total / (count * len(table)) * table for table in tables.values()])
     stratified = sum(table.var(ddof=1) / len(table) for table in tables.values()) / count**2
-    part = levels([merged[None]])
-    assert part.mean == pytest.approx(np.mean([table.mean() for table in tables.values()]), abs=1e-12)
-    assert part.query_part == pytest.approx(stratified, rel=0.02)
+    found = paired_difference(Scores((0,), (merged[None],)), Scores((0,), (np.zeros((1, len(merged))),)))
+    assert found.mean == pytest.approx(np.mean([table.mean() for table in tables.values()]), abs=1e-12)
+    assert found.standard_error**2 == pytest.approx(stratified, rel=0.02)
 
 
 def test_what_the_group_is(folder):

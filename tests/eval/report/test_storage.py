@@ -28,7 +28,9 @@ def test_bytes_scores_and_changes_are_those_of_the_files(tmp_path):
             assert (one.bytes_per_vector, one.index_bytes) == (size, 2 * 1000 * size)
             assert one.score == pytest.approx(row.mean("nDCG@10") - loss)
             assert one.change == pytest.approx(-loss, abs=1e-12)
-            assert one.interval == pytest.approx((-loss, -loss), abs=1e-9)
+            # Every query changed alike, so only the resolution of 20 queries is left.
+            assert np.mean(one.interval) == pytest.approx(-loss, abs=1e-9)
+            assert 0 < one.interval[1] - one.interval[0] < 0.1
 
 
 def test_a_form_that_some_trial_lacks_is_left_out(tmp_path):
