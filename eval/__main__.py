@@ -174,7 +174,7 @@ def _report(options: argparse.Namespace) -> None:
 
 def write_experiment_report(folder: Path, *, as_json: bool = False) -> None:
     """Write the report of an experiment with trained trials and print it; reading its verdicts is a look."""
-    from eval.looks import note_look
+    from eval.look_history import note_look
 
     note_look(folder)
     _write_report(folder, as_json=as_json)

@@ -6,7 +6,7 @@ ends with the same file as one that was not.
 
 from collections.abc import Mapping
 
-from eval.looks import add_look, question_values, write_rounds
+from eval.look_history import add_look, question_values, write_rounds
 from eval.report.reading import load_experiment
 from eval.report.results import Experiment
 from experiment.config import ExperimentConfig

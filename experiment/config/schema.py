@@ -62,7 +62,7 @@ class ExperimentConfig(Section):
     @field_validator("seeds", mode="before")
     @classmethod
     def _derived(cls, seeds: Any, info: ValidationInfo) -> Any:
-        return _default_seeds(info.data) if seeds == () else seeds
+        return _default_seeds(info.data) if seeds in ((), None) else seeds
 
     @field_validator("seeds")
     @classmethod

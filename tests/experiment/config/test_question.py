@@ -40,6 +40,7 @@ def test_two_ways_to_write_the_seeds_are_one(load, tmp_path):
 
 
 def test_without_a_question_the_seeds_are_those_of_the_list(load):
+    assert load("null\nseeds: null") == load("null")
     config = load("null")
     assert config.seeds == config.untrained_seeds == (0, 1, 2)
     assert set(planned_seeds(config, ExperimentFolder(Path("nowhere"))).values()) == {(0, 1, 2)}

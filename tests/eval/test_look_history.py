@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from eval.__main__ import main
-from eval.looks import note_look
+from eval.look_history import note_look
 from eval.report.reading import load_experiment
 from eval.report.table import query_ids, scores_of
 from eval.verdicts import decide
@@ -55,7 +55,7 @@ def test_each_report_on_new_seeds_is_a_look_and_the_same_seeds_are_not(tmp_path)
     main(["report", str(path)])
     record = read(path)
     assert [look.seeds for look in record.looks] == [dict.fromkeys(EFFECTS, 3), dict.fromkeys(EFFECTS, 4)]
-    assert record.trained == dict.fromkeys(EFFECTS, [4, 5, 6, 0])
+    assert record.trained == {label: [4, 5, 6, 0] for label in EFFECTS}
     expected = decisions(path, [3, 4], [4, 5, 6, 0])
     assert {label: (s.state, s.look, s.low) for label, s in record.looks[1].states.items()} == {
         label: (one.word, one.look, one.low) for label, one in expected.items()
@@ -94,6 +94,6 @@ def test_a_damaged_file_is_one_line(tmp_path, capsys):
 
 
 def test_looks_load_no_torch():
-    code = "import sys, eval.looks; print('torch' in sys.modules)"
+    code = "import sys, eval.look_history; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr
