@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from eval.measures import measure_run
-from eval.search.ranking import Problem, own_documents, priorities
+from eval.search.ranking import Problem, priorities
 from experiment.collections import open_collection
+from experiment.collections.same_ids import excluded_places
 from experiment.encoding.store import TokenStore
 from experiment.encoding.tokens import encode_tokens
 from projheads.build import build_head
@@ -76,7 +77,7 @@ def write_vectors(model: HostModel, texts: Texts, folder: Path) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "priority.npy", priorities(texts.document_ids))
-    np.save(folder / "own.npy", own_documents(texts.query_ids, texts.document_ids))
+    np.save(folder / "own.npy", excluded_places(texts.query_ids, texts.document_ids, texts.query_ids))
     for side, some in (("queries", texts.queries), ("documents", texts.documents)):
         store = encode_tokens(model, some, is_query=side == "queries", project=True, folder=folder / f"{side}-store")
         np.save(folder / f"{side}.npy", store.vectors)

@@ -12,7 +12,8 @@ from torch import nn
 from benchmarks.eval_data import DEPTH, Texts, make_model, ndcg
 from eval.embed import project_tokens
 from eval.search.exact import exact_search
-from eval.search.ranking import Problem, own_documents, priorities
+from eval.search.ranking import Problem, priorities
+from experiment.collections.same_ids import excluded_places
 from experiment.encoding.tokens import encode_tokens
 from projheads.hosts.base import HostModel
 
@@ -79,7 +80,10 @@ def _evaluate(head: nn.Module, stores: list[Any], texts: Texts, place: Path, dev
             project_tokens(store, head, file, device, "fp32")
             for store, file in zip(stores, (query_file, document_file), strict=True)
         )
-        own, priority = own_documents(texts.query_ids, texts.document_ids), priorities(texts.document_ids)
+        own, priority = (
+            excluded_places(texts.query_ids, texts.document_ids, texts.query_ids),
+            priorities(texts.document_ids),
+        )
         found = exact_search(Problem(queries, documents, DEPTH, priority, own), device=device)
     return ndcg(texts, [ranking.documents.tolist() for ranking in found])
 
@@ -95,6 +99,6 @@ def _with_pylate(model: HostModel, texts: Texts) -> float:
         index.add_documents([str(number) for number in range(len(documents))], documents)
         queries = native.encode(texts.queries, is_query=True, show_progress_bar=False)
         found = retrieve.ColBERT(index=index).retrieve(queries, k=DEPTH)
-    own = own_documents(texts.query_ids, texts.document_ids)
+    own = excluded_places(texts.query_ids, texts.document_ids, texts.query_ids)
     places = [[int(one["id"]) for one in row if int(one["id"]) != mine] for row, mine in zip(found, own, strict=True)]
     return ndcg(texts, places)

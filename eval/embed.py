@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from eval.model_files import BackboneIdentities
 from eval.subjects import Subject
 from experiment.console.progress import Progress
 from experiment.disk.files import sha256_json
+from experiment.disk.layout import ExperimentFolder
+from experiment.disk.models import is_intact, saved_backbone_hash
 from experiment.encoding.device import autocast
 from experiment.encoding.speed import sample_texts
 from experiment.encoding.store import TokenStore, remove_store, unnamed_file
@@ -58,13 +59,11 @@ class SubjectEncoder:
         queries: Sequence[str],
         documents: Sequence[str],
         encoding: Encoding,
-        identities: BackboneIdentities,
         progress: Progress,
     ) -> None:
         self._texts = {"queries": queries, "documents": documents}
         self._text_keys = {side: text_key(texts) for side, texts in self._texts.items()}
         self._encoding = encoding
-        self._identities = identities
         self._progress = progress
         self._states: dict[Path, tuple[TokenStore, TokenStore]] = {}
         self._opened: tuple[Path, HostModel] | None = None
@@ -76,8 +75,9 @@ class SubjectEncoder:
         Those of a subject that is ``kept`` stay in the cache.
 
         Raises:
-            ProjheadsError: If the model cannot be opened, or produces embeddings that are not finite.
+            ProjheadsError: If the model is damaged or cannot be opened, or produces embeddings that are not finite.
         """
+        _check_intact(subject)
         if not subject.frozen:
             key = sha256_json([subject.host, subject.identity])
             folder = self._encoding.cache / "embeddings" / key[:32]
@@ -110,6 +110,7 @@ class SubjectEncoder:
 
         The seconds are 0 if the token states are cached.
         """
+        _check_intact(subject)
         folder = self._state_folder(subject)
         if subject.frozen and all((self._store(folder, side) / "store.json").exists() for side in self._texts):
             queries, documents = self.token_states(subject)
@@ -125,20 +126,21 @@ class SubjectEncoder:
         """Cache the token states of a subject's backbone if other subjects share it.
 
         Raises:
-            ProjheadsError: If the model cannot be opened, or produces token states that are not finite.
+            ProjheadsError: If the model is damaged or cannot be opened, or produces token states that are not finite.
         """
         if subject.frozen:
             self.token_states(subject)
 
     def token_states(self, subject: Subject) -> tuple[TokenStore, TokenStore]:
         """Return the backbone's token states, cached for every subject and experiment that shares the backbone."""
+        _check_intact(subject)
         folder = self._state_folder(subject)
         if folder not in self._states:
             self._states[folder] = self._encode(self._open(subject), folder, folder.name, project=False)
         return self._states[folder]
 
     def _state_folder(self, subject: Subject) -> Path:
-        key = sha256_json([subject.host, self._identities.of(subject.model)])
+        key = sha256_json([subject.host, saved_backbone_hash(subject.model)])
         return self._encoding.cache / "states" / key[:32]
 
     def _store(self, folder: Path, side: str) -> Path:
@@ -170,6 +172,20 @@ class SubjectEncoder:
         self._opened = None
         queries, documents = stores
         return queries, documents
+
+
+def _check_intact(subject: Subject) -> None:
+    """Check that a subject's model is still what was saved.
+
+    Raises:
+        ProjheadsError: If it is not.
+    """
+    if subject.saved_hash is not None and not is_intact(subject.model, subject.saved_hash):
+        experiment = ExperimentFolder(subject.folder.path.parents[2])
+        raise ProjheadsError(
+            f"{subject.model}: damaged (its files are not those that were saved); run python -m train "
+            f"{experiment.experiment_yaml}, which makes it again"
+        )
 
 
 def project_tokens(

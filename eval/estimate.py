@@ -7,6 +7,7 @@ import torch
 from eval.evaluator import Evaluator
 from eval.subjects import Subject
 from experiment.encoding.speed import seconds_of_products
+from projheads.errors import ProjheadsError
 
 __all__ = ["estimate_seconds"]
 
@@ -15,11 +16,7 @@ SECONDS_PER_RANKING = 0.006
 
 
 def estimate_seconds(evaluator: Evaluator, pending: Sequence[Subject]) -> float:
-    """Estimate how long the pending evaluations take, in seconds; BM25 counts as nothing.
-
-    Raises:
-        ProjheadsError: If a model cannot be opened.
-    """
+    """Estimate how long the pending evaluations take, in seconds; BM25 counts as nothing."""
     models = [subject for subject in pending if subject.kind != "bm25"]
     if not models:
         return 0.0
@@ -29,7 +26,10 @@ def estimate_seconds(evaluator: Evaluator, pending: Sequence[Subject]) -> float:
     seconds, products = 0.0, 0.0
     for family in dict.fromkeys(subject.family for subject in models):
         members = [subject for subject in models if subject.family == family]
-        encode, queries, documents = evaluator.encoder.estimate(members[0])
+        try:
+            encode, queries, documents = evaluator.encoder.estimate(members[0])
+        except ProjheadsError:  # A model that cannot be opened is reported when its turn comes.
+            continue
         seconds += encode * (1 if members[0].frozen else len(members))
         for subject in members:
             searches = forms + (subject in stand_ins)

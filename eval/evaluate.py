@@ -10,7 +10,6 @@ from eval.embed import Encoding
 from eval.estimate import estimate_seconds
 from eval.evaluation_record import regroup
 from eval.evaluator import Evaluator, InProgressError, make_evaluator
-from eval.model_files import BackboneIdentities
 from eval.search.choice import check_search, search_settings
 from eval.search.compressed import check_forms
 from eval.subjects import Subject, list_references, list_trials
@@ -58,9 +57,8 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress, executor: 
     trials = list_trials(config, progress.say)
     if not trials:
         raise ProjheadsError(f"{config.output}: has no finished trial; run python -m train on this experiment first")
-    identities = BackboneIdentities()
-    subjects = [*trials, *list_references(config, trials, identities, progress.say)]
-    evaluate_subjects(subjects, config.eval, encoding, folder, identities, progress, executor)
+    subjects = [*trials, *list_references(config, trials, progress.say)]
+    evaluate_subjects(subjects, config.eval, encoding, folder, progress, executor)
 
 
 def evaluate_subjects(
@@ -68,7 +66,6 @@ def evaluate_subjects(
     settings: EvalConfig,
     encoding: Encoding,
     folder: ExperimentFolder,
-    identities: BackboneIdentities,
     progress: Progress,
     executor: Executor | None = None,
 ) -> None:
@@ -81,7 +78,6 @@ def evaluate_subjects(
         settings: On which data sets, and how.
         encoding: How texts are encoded.
         folder: Where the texts for the report go.
-        identities: Remembers the files that it has hashed.
         progress: Where progress is reported.
         executor: Where models are evaluated; None for this process.
 
@@ -93,7 +89,7 @@ def evaluate_subjects(
     failed = []
     for ref in settings.datasets:
         collection = open_collection(ref.source, split=ref.split, cache=encoding.cache)
-        evaluator = make_evaluator(ref, collection, settings, encoding, identities, progress)
+        evaluator = make_evaluator(ref, collection, settings, encoding, progress)
         failed += _evaluate_dataset(evaluator, subjects, executor or LocalExecutor())
         write_texts(folder.texts_json(ref.name), ref.name, collection, subjects)
     if failed:
@@ -121,7 +117,7 @@ def _evaluate_dataset(evaluator: Evaluator, subjects: Sequence[Subject], executo
     pending = evaluator.ledger.pending(subjects)
     for subject in subjects:
         regroup(subject, task.dataset)
-    odd = "".join(f", {count} {what.replace('_', ' ')}" for what, count in task.collection.notes.items())
+    odd = "".join(f", {count} {what.replace('_', ' ')}" for what, count in task.notes.items())
     say(f"{name}: {len(task.documents)} documents, {len(task.queries)} judged queries{odd}")
     finished = len(subjects) - len(pending)
     if not pending:

@@ -6,9 +6,9 @@ from typing import Any
 from eval.measures import aggregate
 from eval.search.choice import Answer
 from eval.search.compressed import STORAGE_VERSION
+from eval.search_task import SearchTask
 from eval.subjects import Subject
-from experiment.collections import Collection
-from experiment.config import EvalConfig, EvalDatasetRef
+from experiment.config import EvalDatasetRef
 from experiment.config.storage_forms import StorageForm
 from experiment.disk.files import sha256_json, versions
 from experiment.disk.records import (
@@ -32,7 +32,7 @@ __all__ = [
     "with_storage",
 ]
 
-EVALUATION_VERSION = 2
+EVALUATION_VERSION = 3
 """Raised when a change to the code changes what an evaluation computes; older evaluations are then repeated."""
 
 STAND_IN_VERSION = 1
@@ -51,12 +51,14 @@ PACKAGES = {
 }
 
 
-def evaluation_key(subject: Subject, collection: Collection, settings: EvalConfig, precision: str) -> str:
+def evaluation_key(subject: Subject, task: SearchTask, precision: str) -> str:
     """Hash everything that an evaluation's result depends on."""
+    settings = task.settings
     shared = {
         "version": EVALUATION_VERSION,
         "subject": [subject.kind, subject.identity],
-        "data": collection.hash,
+        "data": task.collection.hash,
+        "excluded": sorted(task.excluded),
         "depth": settings.depth,
         "measures": list(settings.measures),
     }
@@ -134,8 +136,7 @@ def regroup(subject: Subject, dataset: EvalDatasetRef) -> None:
 
 def evaluation_record(
     key: str,
-    dataset: EvalDatasetRef,
-    collection: Collection,
+    task: SearchTask,
     answer: Answer,
     measures: dict[str, dict[str, float]],
     embeddings: tuple[TokenStore, TokenStore] | None,
@@ -145,13 +146,13 @@ def evaluation_record(
 
     Args:
         key: Its ``evaluation_key``.
-        dataset: The data set as the configuration names it.
-        collection: The data set's content.
+        task: The data set.
         answer: What the search found.
         measures: Scores by measure and query id.
         embeddings: Of queries and of documents; None for BM25.
         linearised: The linear stand-in of a non-linear head; None if there is none.
     """
+    dataset, collection = task.dataset, task.collection
     stores = embeddings or ()
     truncated = [store.truncated for store in stores] or [0, 0]
     return EvaluationRecord(
@@ -164,7 +165,7 @@ def evaluation_record(
             hash=collection.hash,
             documents=len(collection.corpus),
             queries=len(collection.qrels),
-            notes=dict(collection.notes),
+            notes=task.notes,
         ),
         index=answer.index,
         measures=measures,

@@ -11,7 +11,6 @@ import torch
 from eval.embed import Encoding, SubjectEncoder
 from eval.evaluation_record import evaluation_record, storage_entry, with_storage
 from eval.ledger import Ledger
-from eval.model_files import BackboneIdentities
 from eval.runs import write_run
 from eval.search.choice import Answer
 from eval.search.compressed import stored_as
@@ -100,7 +99,7 @@ class Evaluator:
         wanted = task.settings.linearise and subject.has_stand_in
         linearised = linear_stand_in(subject, task, self.encoder, self.progress) if wanted else None
         key = self.ledger.key(subject)
-        record = evaluation_record(key, task.dataset, task.collection, answer, measures, embeddings, linearised)
+        record = evaluation_record(key, task, answer, measures, embeddings, linearised)
         write_run(subject.folder.eval_run(task.dataset.name), run)
         record.write(subject.folder.eval_json(task.dataset.name))
         return ", ".join(f"{measure} {value:.4f}" for measure, value in record.means.items()) + f" ({answer})"
@@ -127,12 +126,11 @@ def make_evaluator(
     collection: Collection,
     settings: EvalConfig,
     encoding: Encoding,
-    identities: BackboneIdentities,
     progress: Progress,
 ) -> Evaluator:
     """Make the evaluator of a data set that has been opened."""
     task = SearchTask(dataset, collection, settings, encoding.device)
-    encoder = SubjectEncoder(task.queries, task.documents, encoding, identities, progress)
+    encoder = SubjectEncoder(task.queries, task.documents, encoding, progress)
     return Evaluator(task, Ledger(task, encoding.precision), encoder, encoding, progress)
 
 
@@ -146,5 +144,5 @@ def _reopen(dataset: EvalDatasetRef, settings: EvalConfig, encoding: Encoding, c
     if collection.hash != collection_hash:
         raise ProjheadsError(f"{dataset.source}: differs on {platform.node()} from the machine that runs the command")
     encoding = replace(encoding, device=pick_device(encoding.device.type))
-    evaluator = make_evaluator(dataset, collection, settings, encoding, BackboneIdentities(), Progress(quiet=True))
+    evaluator = make_evaluator(dataset, collection, settings, encoding, Progress(quiet=True))
     return replace(evaluator, waits=True)

@@ -14,7 +14,6 @@ from torch import nn
 
 from eval.embed import Encoding
 from eval.evaluate import evaluate_subjects
-from eval.model_files import BackboneIdentities
 from eval.search.choice import check_search, search_settings
 from eval.subjects import Subject
 from experiment.config import CheckpointsConfig
@@ -64,7 +63,7 @@ def evaluate_checkpoints(config: CheckpointsConfig, progress: Progress) -> None:
     text = dump_config(config)
     if not folder.evaluation_yaml.exists() or folder.evaluation_yaml.read_text(encoding="utf-8") != text:
         write_text(folder.evaluation_yaml, text)
-    evaluate_subjects(subjects, config.eval, encoding, folder, BackboneIdentities(), progress)
+    evaluate_subjects(subjects, config.eval, encoding, folder, progress)
 
 
 def list_checkpoints(config: CheckpointsConfig, say: Callable[[str], None]) -> list[Subject]:
@@ -91,7 +90,12 @@ def list_checkpoints(config: CheckpointsConfig, say: Callable[[str], None]) -> l
             record.write(files.trial_json)
         say(f"{label}: a {host} checkpoint, {record.in_features} -> {record.out_features} features")
         trial = TrialFolder(model.parent).read_trial()
-        frozen = trial is not None and trial.trainable == "head" and trial.weights_hash == weights
+        if trial is not None and trial.weights_hash != weights:
+            raise ProjheadsError(
+                f"{model}: damaged (its files are not those that training saved); train it again, or copy the folder "
+                "elsewhere to evaluate it as it is"
+            )
+        frozen = trial is not None and trial.trainable == "head"
         subjects.append(
             Subject(
                 name=label,

@@ -31,7 +31,7 @@ class Ledger:
 
     def key(self, subject: Subject) -> str:
         """Hash everything that the evaluation of a subject depends on."""
-        return evaluation_key(subject, self.task.collection, self.task.settings, self.precision)
+        return evaluation_key(subject, self.task, self.precision)
 
     def has_run(self, subject: Subject) -> bool:
         """Return whether the evaluation itself is on disk, with or without storage forms."""

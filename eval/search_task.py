@@ -8,8 +8,9 @@ from eval.measures import check_grades, measure_run
 from eval.runs import Run, encode_id, make_run
 from eval.search.choice import Answer, search, search_settings
 from eval.search.lexical import bm25_rankings
-from eval.search.ranking import Problem, own_documents, priorities
+from eval.search.ranking import Problem, priorities
 from experiment.collections import Collection
+from experiment.collections.same_ids import EXCLUDED, excluded_ids, excluded_places
 from experiment.config import EvalConfig, EvalDatasetRef
 from experiment.console.progress import Progress
 from experiment.disk.records import IndexFacts
@@ -29,6 +30,7 @@ class SearchTask:
         document_ids: Ids of the documents, in the order of the corpus.
         queries: Texts of the judged queries.
         documents: Texts of the documents.
+        excluded: Ids of the queries that never find the document of the same id.
     """
 
     def __init__(
@@ -45,7 +47,13 @@ class SearchTask:
         self.documents = [document.passage for document in collection.corpus.values()]
         # Documents of equal score are ordered by their ids as the run file spells them.
         self._priority = priorities([encode_id(name) for name in self.document_ids])
-        self._own = own_documents(self._query_ids, self.document_ids)
+        self.excluded = excluded_ids(collection, dataset.source, dataset.exclude_own_id)
+        self._own = excluded_places(self._query_ids, self.document_ids, self.excluded)
+
+    @property
+    def notes(self) -> dict[str, int]:
+        """Counts of the oddities of the collection, and of the documents that are excluded."""
+        return {**self.collection.notes, **({EXCLUDED: len(self.excluded)} if self.excluded else {})}
 
     def search(self, what: str, queries: TokenStore, documents: TokenStore, progress: Progress) -> Answer:
         """Search with token embeddings; ``what`` says in the progress bar whose they are.

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from eval.model_files import BackboneIdentities
 from eval.search.lexical import BM25_SETTINGS
 from experiment.config import ExperimentConfig
 from experiment.disk.files import sha256_json
 from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.lock import locked
-from experiment.disk.models import save_model
+from experiment.disk.models import is_intact, save_model, saved_backbone_hash, weights_hash
 from experiment.disk.records import ReferenceRecord
 from experiment.rounds import planned_seeds
 from projheads.build import build_head
@@ -38,6 +37,7 @@ class Subject:
         family: Subjects of one family take equally long to encode; for the estimate.
         kept: Whether its embeddings stay in the cache, for a different search or other measures.
         folds: Whether its head is linear; True if that is not known.
+        saved_hash: ``weights_hash`` of the model when it was saved; None if the model cannot have changed since.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Subject:
     family: str = ""
     kept: bool = False
     folds: bool = True
+    saved_hash: str | None = None
 
     @property
     def has_stand_in(self) -> bool:
@@ -87,6 +88,7 @@ def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Su
                         multiply_adds=trial.multiply_adds,
                         out_features=trial.out_features,
                         folds=trial.folds,
+                        saved_hash=trial.weights_hash,
                     )
                 )
     if missing:
@@ -94,9 +96,7 @@ def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Su
     return subjects
 
 
-def list_references(
-    config: ExperimentConfig, trials: Sequence[Subject], identities: BackboneIdentities, say: Callable[[str], None]
-) -> list[Subject]:
+def list_references(config: ExperimentConfig, trials: Sequence[Subject], say: Callable[[str], None]) -> list[Subject]:
     """List the configured reference rows, and write the record of each."""
     host = trials[0].host if trials else config.model.host
     untrained = list(_untrained(config, host))
@@ -108,8 +108,9 @@ def list_references(
             found.append(Subject(name, files, sha256_json(BM25_SETTINGS), "bm25", files.model, "", False))
         elif name == "backbone":
             model = _pretrained(config, host, files, [*untrained, *(trial for trial in trials if trial.frozen)])
-            _describe(files, name, "the backbone's own token states, normalised, without a head")
-            found.append(Subject(name, files, identities.of(model), "backbone", model, host, True))
+            made = weights_hash(model) if model == files.model else None
+            _describe(files, name, "the backbone's own token states, normalised, without a head", made)
+            found.append(Subject(name, files, saved_backbone_hash(model), "backbone", model, host, True))
         elif untrained:
             found.extend(untrained)
         else:
@@ -123,15 +124,19 @@ def _untrained(config: ExperimentConfig, host: str) -> Iterator[Subject]:
         files = ExperimentFolder(config.output).reference("untrained", seed)
         record = ReferenceRecord.find(files.reference_json)
         if record is not None and record.weights_hash is not None:
-            yield Subject(f"untrained seed {seed}", files, record.weights_hash, "model", files.model, host, True)
+            saved, name = record.weights_hash, f"untrained seed {seed}"
+            yield Subject(name, files, saved, "model", files.model, host, True, saved_hash=saved)
 
 
 def _pretrained(config: ExperimentConfig, host: str, files: TrialFolder, saved: Sequence[Subject]) -> Path:
-    """Return a saved model with the pretrained backbone, which is made if there is none."""
-    if saved:
-        return saved[0].model
+    """Return a saved model with the pretrained backbone, which is made if there is none that is intact."""
+    for subject in saved:
+        if is_intact(subject.model, subject.saved_hash):
+            return subject.model
     with locked(files.path / ".lock"):
-        if not files.model.exists():
+        record = ReferenceRecord.find(files.reference_json)
+        made = record.weights_hash if record is not None else None
+        if not files.model.exists() or (made is not None and not is_intact(files.model, made)):
             adapter, backbone, settings = load_host(host), config.model.backbone, config.model.settings()
             width = adapter.backbone_width(backbone, settings)
             head = build_head(config.heads.baseline, width, config.heads.out_features)
@@ -139,7 +144,7 @@ def _pretrained(config: ExperimentConfig, host: str, files: TrialFolder, saved: 
     return files.model
 
 
-def _describe(files: TrialFolder, name: str, description: str) -> None:
-    record = ReferenceRecord(name=name, description=description, seed=0)
+def _describe(files: TrialFolder, name: str, description: str, made: str | None = None) -> None:
+    record = ReferenceRecord(name=name, description=description, seed=0, weights_hash=made)
     if ReferenceRecord.find(files.reference_json) != record:
         record.write(files.reference_json)

@@ -1,4 +1,4 @@
-"""A head of ours under PyLate's own trainer and loss.
+"""Train a projheads head with PyLate's own trainer and loss.
 
 python examples/train_pylate.py [BACKBONE] [OUTPUT-FOLDER]
 """
@@ -21,7 +21,7 @@ TRIPLETS = {  # your own data: a query, a document that answers it, one that doe
 
 
 def main(backbone: str = "sentence-transformers/all-MiniLM-L6-v2", output: str = "outputs/pylate") -> None:
-    """Train on triplets and save a checkpoint that plain PyLate opens."""
+    """Train on triplets and save a model that plain PyLate opens."""
     head = build_head("upscaled(residual=true)", host.backbone_width(backbone), 128)
     model = host.create(backbone, head, EncodingSettings()).native
     trainer = SentenceTransformerTrainer(

@@ -1,4 +1,4 @@
-"""A head of ours under the trainer and the loss of sentence-transformers >= 6.
+"""Train a projheads head with the trainer and a loss of sentence-transformers >= 6.
 
 python examples/train_sentence_transformers.py [BACKBONE] [OUTPUT-FOLDER]
 """
@@ -21,7 +21,7 @@ TRIPLETS = {  # your own data: a query, a document that answers it, one that doe
 
 
 def main(backbone: str = "sentence-transformers/all-MiniLM-L6-v2", output: str = "outputs/mve") -> None:
-    """Train on triplets and save a checkpoint that MultiVectorEncoder opens when told to trust it."""
+    """Train on triplets and save a model that MultiVectorEncoder opens with trust_remote_code=True."""
     head = build_head("upscaled(residual=true)", host.backbone_width(backbone), 128)
     model = host.create(backbone, head, EncodingSettings()).native
     trainer = MultiVectorEncoderTrainer(

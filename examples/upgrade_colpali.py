@@ -12,7 +12,7 @@ import projheads
 
 
 def main(name: str = "vidore/colqwen2-v1.0-merged", output: str = "outputs/upgraded") -> None:
-    """Swap the head, compare the embeddings of some tokens, fold, and save a checkpoint of the same form."""
+    """Swap the head, compare the embeddings of some tokens, fold, and save a model of the same form."""
     model = ColQwen2.from_pretrained(name, dtype=torch.float32).eval()
     tokens = {"input_ids": torch.arange(1, 13)[None], "attention_mask": torch.ones(1, 12, dtype=torch.long)}
     with torch.no_grad():

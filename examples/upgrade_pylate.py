@@ -1,4 +1,4 @@
-"""A deeper head in a trained PyLate model, which goes on from the embeddings that it gives now.
+"""A deeper head in a trained PyLate model, whose embeddings do not change until it is fine-tuned.
 
 python examples/upgrade_pylate.py [MODEL] [OUTPUT-FOLDER]
 """
@@ -14,7 +14,7 @@ TEXTS = ["late interaction keeps a vector for every token", "what is a projectio
 
 
 def main(name: str = "lightonai/GTE-ModernColBERT-v1", output: str = "outputs/upgraded") -> None:
-    """Swap the head, compare the embeddings, and save a checkpoint that PyLate opens."""
+    """Swap the head, compare the embeddings, and save a model that PyLate opens."""
     model = models.ColBERT(name, device="cpu")
     before = model.encode(TEXTS, is_query=False)
     head = projheads.swap_head(model, "ffn(depth=2, residual=true)")

@@ -1,4 +1,4 @@
-"""A deeper head in a trained MultiVectorEncoder, which goes on from the embeddings that it gives now.
+"""A deeper head in a trained MultiVectorEncoder, whose embeddings do not change until it is fine-tuned.
 
 python examples/upgrade_sentence_transformers.py [MODEL] [OUTPUT-FOLDER]
 """
@@ -22,7 +22,7 @@ def main(name: str = "lightonai/GTE-ModernColBERT-v1", output: str = "outputs/up
     change = max(float(np.abs(old - new).max()) for old, new in zip(before, after, strict=True))
     print(f"{head.spec}: the embeddings change by {change:.0e}; a fine-tune can now move them")
     model.save_pretrained(output, create_model_card=False)
-    MultiVectorEncoder(output, device="cpu", trust_remote_code=True)  # for the checkpoint names a class of projheads
+    MultiVectorEncoder(output, device="cpu", trust_remote_code=True)  # the model names a class of projheads
     print(f"saved to {output}; folded into one matrix it has {projheads.fold(head).weight.numel():,} parameters")
 
 

@@ -13,7 +13,7 @@ import projheads
 
 
 def main(name: str = "colbert-ir/colbertv2.0", output: str = "outputs/upgraded") -> None:
-    """Swap the head, compare the embeddings, fold, and save a checkpoint that colbert-ai opens."""
+    """Swap the head, compare the embeddings, fold, and save a model that colbert-ai opens."""
     colbert = Checkpoint(name, colbert_config=ColBERTConfig(), verbose=0)
     texts = ["late interaction keeps a vector for every token", "what is a projection head"]
     before = colbert.docFromText(texts)

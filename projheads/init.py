@@ -82,6 +82,8 @@ class Init:
         needs_old: Whether it starts from the head that is replaced.
         takes_map: Whether it makes the head compute a given linear map, which not every head can; see
             :meth:`projheads.head.Head.preserve`.
+        fallback: The initialisation that training uses for a head that cannot take over the map; None if such a head
+            is an error.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Init:
     needs_sample: bool
     needs_old: bool
     takes_map: bool
+    fallback: str | None = None
 
     @property
     def doc(self) -> str:
@@ -101,7 +104,12 @@ INITS: dict[str, Init] = {}
 
 
 def register_init(
-    name: str, *, needs_sample: bool = False, needs_old: bool = False, takes_map: bool = False
+    name: str,
+    *,
+    needs_sample: bool = False,
+    needs_old: bool = False,
+    takes_map: bool = False,
+    fallback: str | None = None,
 ) -> Callable[[Draw], Draw]:
     """Register the function below, ``draw(head, given)``, as the initialisation of that name; see :class:`Init`.
 
@@ -112,7 +120,7 @@ def register_init(
     def register(draw: Draw) -> Draw:
         if name in INITS:
             raise ProjheadsError(f'init "{name}": the name is taken by {INITS[name].draw.__qualname__}')
-        INITS[name] = Init(name, draw, needs_sample, needs_old, takes_map)
+        INITS[name] = Init(name, draw, needs_sample, needs_old, takes_map, fallback)
         return draw
 
     return register
@@ -213,6 +221,12 @@ def _preserve(head: Head, given: Given) -> None:
     """The map of the old head, for a model that is already trained."""
     folded = fold(given.old)
     take_over(head, folded.weight, folded.bias)
+
+
+@register_init("shared", needs_old=True, takes_map=True, fallback="torch")
+def _shared(head: Head, given: Given) -> None:
+    """The map that the baseline draws with that seed; a head that cannot take it over starts as under ``torch``."""
+    _preserve(head, given)
 
 
 @register_init("pca", needs_sample=True, takes_map=True)

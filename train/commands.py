@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiment.collections import check_source, open_collection
+from experiment.collections.same_ids import ExcludeOwnId
 from experiment.config import ExperimentConfig, grid_points
 from experiment.config.load import dump_config, load_config, override_heads
 from experiment.console.progress import Progress
@@ -74,9 +75,11 @@ def mine_command(options: argparse.Namespace) -> None:
     if (options.config is None) == (options.source is None):
         raise ProjheadsError("mine: give either an experiment's YAML file or --source")
     source, split, cache = options.source, options.split, options.cache
+    exclude: ExcludeOwnId = "auto"
     if options.config is not None:
         config = load_config(options.config)
-        source, split, cache = config.train.data.source, config.train.data.split, config.cache
+        data, cache = config.train.data, config.cache
+        source, split, exclude = data.source, data.split, data.exclude_own_id
     if source is None:
         raise ProjheadsError(f"{options.config}: train.data has no `source` to mine")
     if options.from_rank < 1 or not (1 <= options.negatives <= options.to_rank - options.from_rank + 1):
@@ -92,7 +95,7 @@ def mine_command(options: argparse.Namespace) -> None:
         )
         return
     with Progress() as progress:
-        mining = Mining(options.negatives, options.from_rank, options.to_rank)
+        mining = Mining(options.negatives, options.from_rank, options.to_rank, exclude)
         collection = open_collection(source, split=split, cache=cache)
         if _is_complete(options, mining.about(collection, source)):
             progress.say(f"{options.out}: already complete")

@@ -18,7 +18,7 @@ from projheads.errors import ProjheadsError
 from train.data.examples import load_training_data
 from train.duration import estimate_line
 from train.embedding.states import open_states, states_are_cached
-from train.preparation import Preparation, new_head, prepare
+from train.preparation import Preparation, new_head, own_start, prepare
 from train.processes import Processes, join_processes
 from train.sweep import Sweep, plan_sweeps
 from train.trainer import Trainer, write_failed, write_untrained
@@ -72,6 +72,8 @@ def train_trials(
     for spec in config.heads.variants:
         for warning in head_warnings(new_head(prepared, spec, config.seeds[0])):
             progress.say(f"warning: {spec}: {warning}")
+        if reason := own_start(prepared, spec, config.seeds[0]):
+            progress.say(f"{spec}: does not share the start of the other heads: {reason}")
     if "untrained" in config.eval.references and processes.main:
         write_untrained(prepared, folder)
     sweeps = plan_sweeps(prepared, folder) if config.sweep else []

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from experiment.disk.errors import describe_os_error, is_disk_full
+from experiment.disk.os_errors import describe_os_error, is_disk_full
 from projheads.errors import ProjheadsError
 
 __all__ = ["TrainingFailedError", "trial_errors"]

@@ -10,7 +10,11 @@ __all__ = ["held_out_ndcg", "ndcg"]
 
 
 def held_out_ndcg(
-    scores: Tensor, pairs: np.ndarray, relevant: Mapping[int, Collection[int]], cutoff: int = 10
+    scores: Tensor,
+    pairs: np.ndarray,
+    relevant: Mapping[int, Collection[int]],
+    excluded: Mapping[int, Collection[int]],
+    cutoff: int = 10,
 ) -> float:
     """Rank the documents of the held-out pairs for each of their queries.
 
@@ -18,6 +22,7 @@ def held_out_ndcg(
         scores: (m, m) MaxSim of the query of each pair with the document of each pair.
         pairs: (m, 2) indices of a query and of a document relevant to it; each may occur in several pairs.
         relevant: The indices of the relevant documents, by the index of the query.
+        excluded: The indices of the documents that a query never finds, by the index of the query.
         cutoff: Rank cutoff.
 
     Returns:
@@ -26,7 +31,9 @@ def held_out_ndcg(
     queries, rows = np.unique(pairs[:, 0], return_index=True)
     documents, columns = np.unique(pairs[:, 1], return_index=True)
     judged = np.stack([np.isin(documents, list(relevant[int(query)])) for query in queries])
+    hidden = np.stack([np.isin(documents, list(excluded.get(int(query), ()))) for query in queries])
     once = scores.cpu()[torch.from_numpy(rows)][:, torch.from_numpy(columns)]
+    once = once.masked_fill(torch.from_numpy(hidden), float("-inf"))
     return float(ndcg(once, torch.from_numpy(judged), cutoff).mean())
 
 

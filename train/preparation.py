@@ -11,7 +11,7 @@ from experiment.disk.models import backbone_fingerprint
 from experiment.encoding.device import pick_device, resolve_precision
 from experiment.encoding.tokens import encode_tokens
 from experiment.seeds import torch_generator
-from projheads import Head, HeadSpec, build_head
+from projheads import Head, HeadSpec, ProjheadsError, build_head, fold
 from projheads.hosts import load_host
 from projheads.hosts.base import Host, HostModel
 from projheads.init import find_init
@@ -19,7 +19,7 @@ from projheads.registry import head_files
 from train.data.examples import TrainingData
 from train.start import old_head
 
-__all__ = ["TRAINING_VERSION", "Preparation", "new_head", "prepare", "start_key"]
+__all__ = ["TRAINING_VERSION", "Preparation", "new_head", "own_start", "prepare", "start_group", "start_key"]
 
 TRAINING_VERSION = 2
 """Increment it when a change to the code changes the result of training a trial."""
@@ -73,22 +73,58 @@ def prepare(config: ExperimentConfig, data: TrainingData) -> Preparation:
 
 def new_head(prepared: Preparation, spec: HeadSpec, seed: int) -> Head:
     """Build a head as a trial starts with it; its initialisation depends only on the seed."""
-    config = prepared.config
+    heads = prepared.config.heads
+    fallback = find_init(heads.init).fallback
+    if fallback is None:
+        return _build(prepared, spec, seed, heads.init, prepared.old)
+    baseline = _build(prepared, heads.baseline, seed, fallback)
+    if spec == heads.baseline:
+        return baseline
+    try:
+        return _build(prepared, spec, seed, heads.init, fold(baseline))
+    except ProjheadsError:
+        return _build(prepared, spec, seed, fallback)
+
+
+def own_start(prepared: Preparation, spec: HeadSpec, seed: int) -> str | None:
+    """Return why a variant cannot start as the map that the others of its seed share; None if it does."""
+    heads = prepared.config.heads
+    fallback = find_init(heads.init).fallback
+    if fallback is None or spec == heads.baseline:
+        return None
+    try:
+        _build(prepared, spec, seed, heads.init, fold(_build(prepared, heads.baseline, seed, fallback)))
+    except ProjheadsError as error:
+        return str(error)
+    return None
+
+
+def start_group(prepared: Preparation, spec: HeadSpec, seed: int) -> str:
+    """Name the group of trials that start as the same map with a seed; a variant on its own is named by its label."""
+    init = find_init(prepared.config.heads.init)
+    return init.name if init.takes_map and own_start(prepared, spec, seed) is None else str(spec)
+
+
+def _build(prepared: Preparation, spec: HeadSpec, seed: int, init: str, old: nn.Linear | None = None) -> Head:
     return build_head(
         spec,
         prepared.model.in_features,
-        config.heads.out_features,
-        init=config.heads.init,
+        prepared.config.heads.out_features,
+        init=init,
         generator=torch_generator(seed, "initialisation"),
         sample=prepared.sample,
-        old=prepared.old,
+        old=old,
     )
 
 
 def start_key(prepared: Preparation, spec: HeadSpec, seed: int) -> dict[str, Any]:
     """Collect everything that a trial's model depends on before its first step."""
     config = prepared.config
-    start = {} if prepared.old is None else {"old": [parameter.tolist() for parameter in prepared.old.parameters()]}
+    start: dict[str, Any] = {}
+    if prepared.old is not None:
+        start = {"old": [parameter.tolist() for parameter in prepared.old.parameters()]}
+    if find_init(config.heads.init).fallback is not None:
+        start = {"baseline": str(config.heads.baseline), "baseline_files": head_files(config.heads.baseline)}
     return (
         start
         | {

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
-from experiment.disk.errors import safetensors_errors
 from experiment.disk.files import SCHEMA_VERSION, read_json, write_folder, write_json
+from experiment.disk.os_errors import safetensors_errors
 from projheads.errors import ProjheadsError
 
 __all__ = ["ResumePoint"]

@@ -1,4 +1,4 @@
-"""The head that ``heads.init: preserve`` starts from: the one of a trained ColBERT."""
+"""The head whose map the others start from: that of a trained ColBERT, or the baseline."""
 
 from torch import nn
 
@@ -15,12 +15,14 @@ __all__ = ["old_head"]
 def old_head(config: ExperimentConfig, host: Host) -> nn.Linear | None:
     """Return the backbone's own head, folded into one layer, for ``heads.init: preserve``; None for other schemes.
 
+    Under ``shared`` it is the baseline's, which differs between seeds: see :func:`train.preparation.new_head`.
+
     Raises:
         ProjheadsError: If the backbone has no head, its head is not linear, or a variant cannot represent it; there
             is one line for each such variant.
     """
     init = config.heads.init
-    if not find_init(init).needs_old:
+    if not find_init(init).needs_old or find_init(init).fallback is not None:
         return None
     model, out_features = config.model, config.heads.out_features
     folder = resolve_backbone(model.backbone, model.settings())

@@ -15,6 +15,7 @@ from typing import Any
 from experiment.config import Point, grid_points
 from experiment.disk.files import write_folder, write_text
 from experiment.disk.layout import ExperimentFolder, TrialFolder
+from experiment.disk.models import is_intact
 from experiment.disk.records import SweepPoint, SweepRecord, TrialRecord
 from experiment.rounds import planned_seeds
 from projheads import HeadSpec
@@ -174,7 +175,8 @@ def _at_edge(chosen: Mapping[str, Any], grid: dict[str, tuple[Any, ...]]) -> lis
 def _publish(trial: Trial, record: TrialRecord, to: TrialFolder) -> None:
     """Write a chosen trial where evaluation finds it; files are shared, and up-to-date ones are left alone."""
     finished = record.status == "finished"
-    if to.read_trial() == record and to.model.exists() == finished:
+    complete = is_intact(to.model, record.weights_hash) if finished else not to.model.exists()
+    if to.read_trial() == record and complete:
         return
     to.trial_json.unlink(missing_ok=True)
     if finished:

@@ -12,7 +12,7 @@ from experiment.config import ExperimentConfig
 from experiment.console.progress import Advance, Progress
 from experiment.disk.files import sha256_json, versions, write_text
 from experiment.disk.layout import ExperimentFolder, TrialFolder
-from experiment.disk.models import save_model, weights_hash
+from experiment.disk.models import is_intact, save_model, weights_hash
 from experiment.disk.records import FinalLoss, ReferenceRecord, TrainTimings, TrialRecord
 from experiment.encoding.device import describe_device, peak_memory, reset_peak_memory
 from projheads import Head, head_cost
@@ -22,7 +22,7 @@ from projheads.registry import head_files
 from train.data.examples import load_training_data
 from train.embedding.states import TrainingStates, open_states, trial_model
 from train.failures import TrainingFailedError, trial_errors
-from train.preparation import Preparation, new_head, prepare, start_key
+from train.preparation import Preparation, new_head, prepare, start_group, start_key
 from train.processes import Processes
 from train.resume import ResumePoint
 from train.trackers import open_trackers
@@ -148,7 +148,7 @@ def write_untrained(prepared: Preparation, folder: ExperimentFolder) -> None:
         reference = folder.reference("untrained", seed)
         key = sha256_json(start_key(prepared, baseline, seed))
         record = ReferenceRecord.find(reference.reference_json)
-        if record is not None and record.key == key and reference.model.is_dir():
+        if record is not None and record.key == key and is_intact(reference.model, record.weights_hash):
             continue
         head = new_head(prepared, baseline, seed).to(prepared.model.device)
         _save(prepared.host.replace_head(prepared.model, head), reference, prepared, folder)
@@ -183,6 +183,7 @@ def _describe(prepared: Preparation, trial: Trial, head: Head, log: TrainingLog,
         out_features=config.heads.out_features,
         matryoshka=list(config.heads.widths) if config.heads.matryoshka else None,
         init=config.heads.init,
+        start_group=start_group(prepared, trial.spec, trial.seed),
         trainable=config.train.trainable,
         key=trial.key,
         config_hash=sha256_json(config.model_dump(mode="json")),

@@ -6,6 +6,7 @@ from typing import Any
 from experiment.config import Point, TrainConfig
 from experiment.disk.files import sha256_json
 from experiment.disk.layout import ExperimentFolder, TrialFolder
+from experiment.disk.models import is_intact
 from experiment.rounds import planned_seeds
 from projheads import HeadSpec
 from train.optimization import count_steps
@@ -43,7 +44,7 @@ class Trial:
 
     @property
     def finished(self) -> bool:
-        """Whether the folder holds the complete result of this trial, and not the choice of a sweep.
+        """Whether the folder holds the complete, undamaged result of this trial, and not the choice of a sweep.
 
         Raises:
             ProjheadsError: If its trial.json is damaged.
@@ -51,8 +52,9 @@ class Trial:
         record = self.folder.read_trial()
         if record is None or (record.status, record.key, record.sweep) != ("finished", self.key, None):
             return False
-        # A sweep deletes the models of the points that it does not choose.
-        return self.point is not None or (self.folder.model.is_dir() and self.folder.train_jsonl.is_file())
+        if self.point is not None and not self.folder.model.exists():
+            return True  # A sweep deletes the models of the points that it does not choose.
+        return self.folder.train_jsonl.is_file() and is_intact(self.folder.model, record.weights_hash)
 
 
 def plan_trials(prepared: Preparation, folder: ExperimentFolder) -> list[Trial]:

@@ -42,5 +42,5 @@ def validate(
     return {
         "loss": float(contrastive_loss(scores, config.loss.temperature, ignore)),
         "accuracy": pair_accuracy(scores, ignore),
-        MEASURE: held_out_ndcg(scores, data.validation, data.relevant),
+        MEASURE: held_out_ndcg(scores, data.validation, data.relevant, data.excluded),
     }

@@ -7,7 +7,7 @@ depends neither on block shapes, threads and libraries, nor on which search prop
 have equal scores.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,6 @@ __all__ = [
     "Problem",
     "Ranking",
     "maxsim_of",
-    "own_documents",
     "priorities",
     "rank",
     "rounding_errors",
@@ -43,7 +42,8 @@ class Problem:
         depth: Documents wanted for each query.
         priority: (n_documents,) int64, all different: of two documents of equal score the one of higher priority
             stands first.
-        own: (n_queries,) int64: the document that has the query's own id and is left out, or -1.
+        own: (n_queries,) int64: the document that the query never finds because it has the query's id, or -1; see
+            ``experiment.collections.same_ids``.
     """
 
     queries: TokenStore
@@ -84,12 +84,6 @@ def priorities(document_ids: Sequence[str]) -> np.ndarray:
     priority = np.empty(len(document_ids), np.int64)
     priority[sorted(range(len(document_ids)), key=document_ids.__getitem__)] = np.arange(len(document_ids))
     return priority
-
-
-def own_documents(query_ids: Iterable[str], document_ids: Iterable[str]) -> np.ndarray:
-    """Return ``Problem.own``: the place of the document that has each query's id, or -1."""
-    place = {name: index for index, name in enumerate(document_ids)}
-    return np.array([place.get(name, -1) for name in query_ids], np.int64)
 
 
 def rounding_errors(problem: Problem, queries: np.ndarray, largest_norm: float) -> np.ndarray:

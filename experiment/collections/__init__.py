@@ -1,4 +1,4 @@
-"""Retrieval data of every kind behind one interface: open a collection, list its training pairs."""
+"""Retrieval data of every kind through one interface: open a collection, list its training pairs."""
 
 from experiment.collections.beir_folder import write_beir_folder
 from experiment.collections.collection import Collection, Document, training_pairs

@@ -101,4 +101,5 @@ BEIR = Source(
     missing=_missing,
     split=lambda name: ARCHIVES.get(name, "test"),
     examples=lambda: [f"beir:{name}" for name in _names()],
+    published_without_same_ids=True,
 )

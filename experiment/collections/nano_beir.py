@@ -48,4 +48,5 @@ NANO = Source(
     label=_label,
     examples=lambda: [f"nano:{name}" for name in NANO_BEIR],
     not_for_training="train on the complete collection, beir:<name>",
+    published_without_same_ids=True,
 )

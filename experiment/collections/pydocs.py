@@ -21,7 +21,7 @@ from experiment.disk.files import sha256_file, sha256_json, versions, write_fold
 from experiment.disk.lock import locked
 from projheads.errors import ProjheadsError, unknown_name
 
-__all__ = ["PYDOCS"]
+__all__ = ["PYDOCS", "pydocs_folder"]
 
 PACKAGES = {
     "test": {"numpy": "numpy", "scipy": "scipy"},
@@ -38,7 +38,7 @@ PACKAGES = {
 # Enough to distinguish heads, and few enough to encode on two CPU cores in a minute.
 MOST_DOCUMENTS = {"test": 1200, "train": 4800}
 FEWEST_DOCUMENTS = {"test": 1000, "train": 4000}
-TEST_QUERIES = 300
+TEST_QUERIES = 600
 
 SOURCE = """\
 pydocs: summary lines (queries) and bodies (documents) of the docstrings of installed packages.
@@ -54,7 +54,7 @@ def _open(split: str, cache: Path) -> Collection:
     """Open ``pydocs``; it is made on first use, in about half a minute, and kept for each set of package versions."""
     if split not in PACKAGES:
         raise unknown_name("split of pydocs", split, PACKAGES)
-    folder = _folder(cache)
+    folder = pydocs_folder(cache)
     if not folder.is_dir():
         with locked(folder.with_name(f".{folder.name}.lock")):
             if not folder.is_dir():  # another process may have made it in the meantime
@@ -62,7 +62,7 @@ def _open(split: str, cache: Path) -> Collection:
     return read_beir_folder(folder / split, split=split, name="pydocs")
 
 
-def _folder(cache: Path) -> Path:
+def pydocs_folder(cache: Path) -> Path:
     """Return the folder for these versions of the packages and of the code that reads them."""
     code = [Path(module.__file__ or "") for module in (docstrings, docstring_pairs, near_duplicates)] + [Path(__file__)]
     key = sha256_json([_versions(), [sha256_file(file) for file in code]])
@@ -124,7 +124,7 @@ def _check_enough(split: str, documents: int) -> None:
 
 
 def _write(folder: Path, split: str, pairs: Sequence[Pair], queried: Sequence[Pair]) -> None:
-    # No query has the id of a document, which some collections exclude from the search.
+    # No query has the id of a document, which a search may exclude.
     write_beir_folder(
         folder,
         corpus=[Document(pair.path, "", pair.document) for pair in pairs],
@@ -157,7 +157,7 @@ def _licence(distribution: str) -> str:
 def _missing(name: str, cache: Path) -> str | None:
     return (
         None
-        if _folder(cache).is_dir()
+        if pydocs_folder(cache).is_dir()
         else "not on this disk yet; it is made from the installed packages, in half a minute"
     )
 

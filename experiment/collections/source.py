@@ -23,6 +23,7 @@ class Source:
         label: Returns the name for tables and files, before characters that file names cannot hold are replaced.
         examples: Lists complete spellings, from which error messages suggest one.
         not_for_training: What to train on instead, if the data is only for testing.
+        published_without_same_ids: Whether published numbers exclude the document that has a query's id.
     """
 
     spelling: str
@@ -33,6 +34,7 @@ class Source:
     label: Callable[[str], str] = lambda name: name
     examples: Callable[[], Iterable[str]] = tuple
     not_for_training: str | None = None
+    published_without_same_ids: bool = False
 
     @property
     def scheme(self) -> str:

@@ -13,7 +13,7 @@ from experiment.collections.suites import list_suites
 from projheads.errors import ProjheadsError, UnknownNameError, did_you_mean
 
 __all__ = ["DEFAULT_CACHE", "SOURCES", "check_source", "check_training_source", "default_name", "official_split"]
-__all__ += ["open_collection"]
+__all__ += ["open_collection", "published_without_same_ids"]
 
 DEFAULT_CACHE = Path("outputs/.cache")
 """Where downloads and ``pydocs`` are kept by default."""
@@ -71,6 +71,11 @@ def official_split(text: str) -> str:
     """Return the split of a source by which models are compared."""
     source, name = _find(text)
     return source.split(name)
+
+
+def published_without_same_ids(text: str) -> bool:
+    """Return whether published numbers on a source exclude the document that has a query's id."""
+    return _find(text)[0].published_without_same_ids
 
 
 def default_name(text: str) -> str:

@@ -39,7 +39,7 @@ def suite_sources(name: str) -> tuple[str, ...]:
     """Return the sources of a suite's collections.
 
     Raises:
-        ProjheadsError: If there is no such suite.
+        UnknownNameError: If the name is unknown.
     """
     if name not in SUITES:
         raise unknown_name("suite", name, SUITES)
@@ -47,15 +47,15 @@ def suite_sources(name: str) -> tuple[str, ...]:
 
 
 def suite_group(source: str) -> str | None:
-    """Return the data set that a suite's collection is a part of, or None if it is a data set of its own."""
+    """Return the data set that a suite's collection is a part of, or None if it is a separate data set."""
     return "cqadupstack" if source in _FORUMS else None
 
 
 def suite_notes(sources: Iterable[str]) -> list[str]:
     """Describe each suite that some sources contain completely."""
     there = set(sources)
-    whole = [name for name in SUITES if there.issuperset(SUITES[name])]
-    return [NOTES[name] for name in whole if not any(_within(name, other) for other in whole)]
+    complete = [name for name in SUITES if there.issuperset(SUITES[name])]
+    return [NOTES[name] for name in complete if not any(_within(name, other) for other in complete)]
 
 
 def _within(name: str, other: str) -> bool:

@@ -1,6 +1,6 @@
 """The YAML of an experiment: its keys and their defaults.
 
-A file states only what differs from the defaults below. ``load_config`` checks the whole file at once and reports
+A file states only what differs from the defaults below. ``load_config`` checks the complete file and reports
 every mistake with its line; ``dump_config`` writes the configuration with every default filled in.
 """
 

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, ValidatorFunctionWrapHandler, WrapValidator, field_validator
 
+from experiment.collections.same_ids import ExcludeOwnId
 from experiment.collections.sources import check_source, default_name, official_split
 from experiment.collections.suites import suite_group, suite_sources
 from experiment.fields import Section, safe_name
@@ -36,10 +37,14 @@ class EvalDatasetRef(DatasetRef):
 
     Attributes:
         group: Collections of one group are searched separately, and their mean counts as one data set of this name;
-            None for a collection that is a data set of its own.
+            None for a collection that is a separate data set.
+        exclude_own_id: Whether a query never finds the document that has its own id. ``auto`` excludes it in ``beir:``
+            and ``nano:`` collections, as BEIR's evaluation does, and elsewhere if its text is the query's; but nothing
+            in a collection that judges a query and a document of the same id.
     """
 
     group: Annotated[str, AfterValidator(safe_name)] | None = None
+    exclude_own_id: ExcludeOwnId = "auto"
 
 
 def _complete(value: Any) -> Any:

@@ -18,6 +18,7 @@ from pydantic_core import core_schema
 from experiment.fields import Count, Section
 from projheads.build import build_head
 from projheads.errors import ProjheadsError
+from projheads.folding import fold
 from projheads.init import find_init, take_over
 from projheads.registry import check_spec, import_head_file
 from projheads.spec import HeadSpec
@@ -135,12 +136,20 @@ class HeadsConfig(Section):
                 raise ValueError(f"the variant {label} is listed twice; remove one")
         if str(self.baseline) not in labels:
             raise ValueError(f"the baseline {self.baseline} is not among the variants; add it, or set heads.baseline")
+        if find_init(self.init).fallback is not None:
+            try:
+                fold(build_head(self.baseline, 61, 31))
+            except ProjheadsError as error:
+                raise ValueError(
+                    f"init: {self.init} starts every head from the baseline's map, and {error}; choose a linear baseline"
+                ) from None
         return self
 
     @field_validator("variants")
     @classmethod
     def _buildable(cls, variants: tuple[HeadSpec, ...], info: ValidationInfo) -> tuple[HeadSpec, ...]:
-        takes_map = "init" in info.data and find_init(info.data["init"]).takes_map
+        init = find_init(info.data["init"]) if "init" in info.data else None
+        takes_map = init is not None and init.takes_map and init.fallback is None
         problems = []
         for spec in variants:
             try:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, StrictInt, field_validator, model_validator
 
 from experiment.collections.hub import missing_from_hub_cache, parse_hub_name
+from experiment.collections.same_ids import ExcludeOwnId
 from experiment.collections.sources import check_source, check_training_source
 from experiment.fields import Section
 
@@ -24,12 +25,15 @@ class TrainDataConfig(Section):
             relevant.
         n_ways: Documents of a tuple that are used, starting with the first; None for all, which then have to be equally
             many in every tuple.
+        exclude_own_id: As in ``eval.datasets``: an excluded document is never a negative of its query, neither in
+            training, validation nor mining.
     """
 
     source: str | None = None
     split: str = "train"
     tuples: str | None = None
     n_ways: Annotated[StrictInt, Field(ge=2)] | None = None
+    exclude_own_id: ExcludeOwnId = "auto"
 
     def __str__(self) -> str:
         """Name the data at the beginning of a message about it."""
@@ -77,6 +81,8 @@ class TrainDataConfig(Section):
             raise ValueError("tuples of the hub contain their texts; remove `source`")
         if self.n_ways is not None and self.tuples is None:
             raise ValueError("n_ways needs `tuples`; pairs have one document each")
+        if self.exclude_own_id != "auto" and self.source is None:
+            raise ValueError("exclude_own_id needs `source`, the collection whose ids it is about")
         return self
 
 

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from experiment.disk.errors import describe_os_error
+from experiment.disk.os_errors import describe_os_error
 from projheads.errors import ProjheadsError
 
 __all__ = ["prepare_process", "run_command"]

@@ -1,14 +1,22 @@
 """Saving models atomically, and content hashes of their weights."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from experiment.disk.errors import safetensors_errors
 from experiment.disk.files import sha256_file, sha256_json, sha256_parts, write_folder
+from experiment.disk.os_errors import safetensors_errors
 from projheads.hosts.base import HostModel
+from projheads.hosts.model_folder import projections
 
-__all__ = ["backbone_fingerprint", "save_model", "weights_hash"]
+__all__ = ["backbone_fingerprint", "is_intact", "save_model", "saved_backbone_hash", "weights_hash"]
+
+SETTLED_NS = 2 * 10**9
+"""A younger modification time may be too coarse to distinguish two states of a file, so its hash is not kept."""
+
+_HASHES: dict[tuple[int, ...], str] = {}
 
 
 def save_model(model: HostModel, path: Path, *, backbone_from: Path | None = None) -> None:
@@ -40,5 +48,36 @@ def backbone_fingerprint(model: HostModel) -> str:
 
 def weights_hash(model_folder: Path) -> str:
     """Hash a saved model: every file in its folder except model cards."""
-    files = sorted(file for file in model_folder.rglob("*") if file.is_file() and file.suffix != ".md")
-    return sha256_json({file.relative_to(model_folder).as_posix(): sha256_file(file) for file in files})
+    return _hash_files(model_folder, lambda file: True)
+
+
+def saved_backbone_hash(model_folder: Path) -> str:
+    """Hash a saved model without its head: models with the same hash share a backbone and read texts the same way.
+
+    Raises:
+        ProjheadsError: If the folder has no projection head.
+    """
+    heads = {model_folder / entry.path for entry in projections(model_folder)}
+    return _hash_files(model_folder, lambda file: heads.isdisjoint(file.parents))
+
+
+def is_intact(model_folder: Path, saved: str | None) -> bool:
+    """Return whether a model's folder holds exactly what was saved, by its ``weights_hash`` of then."""
+    return weights_hash(model_folder) == saved
+
+
+def _hash_files(folder: Path, wanted: Callable[[Path], bool]) -> str:
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix != ".md" and wanted(file))
+    return sha256_json({file.relative_to(folder).as_posix(): _hash_file(file) for file in files})
+
+
+def _hash_file(file: Path) -> str:
+    """Hash a file once per process: models of one experiment share their weight file by hard links."""
+    about = file.stat()
+    key = (about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
+    if key in _HASHES:
+        return _HASHES[key]
+    found = sha256_file(file)
+    if time.time_ns() - about.st_mtime_ns > SETTLED_NS:
+        _HASHES[key] = found
+    return found

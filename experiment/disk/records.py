@@ -114,6 +114,7 @@ class TrialRecord(Record):
         out_features: Width of the token embeddings.
         matryoshka: The widths that the loss was averaged over; null if it was computed at full width only.
         init: How the head was initialised.
+        start_group: Trials of one group and seed start as the same map; null for a group of the label's own.
         trainable: Whether the head was trained, or the backbone as well.
         key: Hash of everything that the result depends on.
         config_hash: Hash of the resolved configuration.
@@ -151,6 +152,7 @@ class TrialRecord(Record):
     out_features: int
     matryoshka: list[int] | None = None
     init: str | None = None
+    start_group: str | None = None
     trainable: str | None = None
     key: str | None = None
     config_hash: str | None = None

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from experiment.console.progress import Advance, Progress
-from experiment.disk.errors import describe_os_error
+from experiment.disk.os_errors import describe_os_error
 from experiment.executors.protocol import Item, Part, Worker
 from projheads.errors import ProjheadsError
 

@@ -9,8 +9,8 @@ from projheads.blocks import DenseLayer
 from projheads.errors import ProjheadsError, unknown_name
 from projheads.export.folder import new_folder
 from projheads.export.onnx_file import write_onnx
+from projheads.export.opened import Source, open_source
 from projheads.export.result import Exported, describe
-from projheads.export.source import Source, open_source
 from projheads.export.stanford import write_stanford
 from projheads.export.stock import write_stock
 from projheads.folding import fold

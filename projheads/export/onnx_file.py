@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from projheads.errors import ProjheadsError
-from projheads.export.source import Source, open_encoder
+from projheads.export.opened import Source, open_encoder
 from projheads.hosts.base import EncodingSettings
 
 __all__ = ["OnnxModel", "write_onnx"]

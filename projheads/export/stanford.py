@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from projheads.errors import ProjheadsError
-from projheads.export.source import Source, open_encoder
+from projheads.export.opened import Source, open_encoder
 from projheads.hosts.base import EncodingSettings
 from projheads.hosts.head_files import WEIGHTS_FILE
 

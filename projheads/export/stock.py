@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from projheads.blocks import DenseLayer
 from projheads.export.folder import copy_files
-from projheads.export.source import Source
+from projheads.export.opened import Source
 from projheads.hosts.base import EncodingSettings
 from projheads.hosts.head_files import WEIGHTS_FILE, read_modules
 from projheads.hosts.model_folder import MODULES_FILE, SETTINGS_FILE, TRANSFORMER_FILE, dense_config, projections

@@ -107,6 +107,7 @@ def save_fake(path, backbone_seed, head):
     modules = [{"path": "", "type": "Transformer"}, {"path": "1_Head", "type": "projheads.hosts.pylate.Projection"}]
     (path / "modules.json").write_text(json.dumps(modules))
     (path / "backbone.json").write_text(json.dumps({"seed": backbone_seed}))
+    (path / "settings.json").write_text("{}")
     save_head(head, path / "1_Head")
 
 

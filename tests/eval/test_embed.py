@@ -9,7 +9,7 @@ from torch import nn
 
 import eval.embed as embed_module
 from eval.embed import project_tokens
-from eval.model_files import BackboneIdentities
+from experiment.disk.models import saved_backbone_hash
 from experiment.encoding.store import TokenStore
 from projheads.build import build_head
 from projheads.errors import ProjheadsError
@@ -71,8 +71,11 @@ def test_models_with_the_same_backbone_are_recognised_whatever_their_heads(tmp_p
     for name, seed, spec in (("a", 1, "linear"), ("b", 1, "upscaled"), ("c", 2, "linear")):
         fake_host(seed, build_head(spec, 12, 6)).save(tmp_path / name)
     (tmp_path / "b" / "README.md").write_text("a model card")
-    identities = BackboneIdentities()
-    assert identities.of(tmp_path / "a") == identities.of(tmp_path / "b") != identities.of(tmp_path / "c")
+    assert (
+        saved_backbone_hash(tmp_path / "a")
+        == saved_backbone_hash(tmp_path / "b")
+        != saved_backbone_hash(tmp_path / "c")
+    )
     (tmp_path / "b" / "tokenizer.json").write_text("{}")
-    assert identities.of(tmp_path / "a") != identities.of(tmp_path / "b")
+    assert saved_backbone_hash(tmp_path / "a") != saved_backbone_hash(tmp_path / "b")
     assert str(read_head(tmp_path / "b").spec) == "upscaled"

@@ -27,6 +27,7 @@ from experiment.console.command import run_command
 from experiment.console.progress import Progress
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.lock import locked
+from experiment.disk.models import weights_hash
 from projheads.errors import ProjheadsError
 from projheads.hosts.head_files import load_head, save_head
 
@@ -77,9 +78,7 @@ def scores_by_hand(head, collection, fake_host, backbone_seed=7):
     for query in collection.qrels:
         rows = embed(collection.queries[query], True)
         scores[query] = {
-            name: sum(max(float(row @ token) for token in tokens) for row in rows)
-            for name, tokens in documents.items()
-            if name != query
+            name: sum(max(float(row @ token) for token in tokens) for row in rows) for name, tokens in documents.items()
         }
     return scores
 
@@ -97,13 +96,28 @@ def test_every_run_is_maxsim_of_the_projected_states(miniature, fake_host):
         expected = scores_by_hand(head, collection, fake_host)
         assert list(run) == list(collection.qrels)
         for query, found in run.items():
-            assert query not in dict(found)
             assert len(found) == 20
             # Rounding to float16 may fall differently by the shape of a product, hence the tolerance.
             best = sorted(expected[query].values(), reverse=True)[:20]
             np.testing.assert_allclose([score for _, score in found], best, atol=0.02)
             for document, score in found:
                 assert score == pytest.approx(expected[query][document], abs=0.02)
+
+
+@pytest.mark.parametrize("index", ["exact", "Flat"])
+def test_an_excluded_document_is_in_no_run_and_counted(miniature, index, capsys):
+    dataset = f"{{source: {miniature.collection}, name: odd, exclude_own_id: true}}"
+    evaluate(miniature.config(f"eval.index={index}"))
+    kept = read_run(miniature.folder.trial("linear", 0).eval_run("odd"))
+    assert "q1" in dict(kept["q1"])
+    evaluate(miniature.config(f"eval.index={index}", f"eval.datasets=[{dataset}]"))
+    assert "2 same id documents excluded" in capsys.readouterr().out
+    for files in evaluated(miniature).values():
+        run = read_run(files.eval_run("odd"))
+        assert not [query for query in run if query in dict(run[query])]
+        record = json.loads(files.eval_json("odd").read_text())
+        assert record["dataset"]["notes"]["same_id_documents_excluded"] == 2
+        assert record["measures"]["R@20"]["q1"] <= 2 / 3
 
 
 def test_equal_documents_have_equal_scores_and_stand_by_falling_id(miniature):
@@ -158,7 +172,7 @@ def test_what_an_evaluation_tells(miniature):
 def test_every_oddity_of_the_data_is_counted_told_and_survived(miniature, capsys):
     with (miniature.collection / "qrels" / "test.tsv").open("a", encoding="utf-8") as file:
         file.write("5\tfiller-4\t1\n")
-    evaluate(miniature.config())
+    evaluate(miniature.config("eval.depth=31"))
     record = json.loads(miniature.folder.trial("linear", 0).eval_json("odd").read_text())
     counts = {
         "contradicting_judgements": 1,
@@ -311,7 +325,7 @@ def test_reference_rows_say_what_they_are(miniature):
     assert about["bm25"]["description"].startswith("BM25 (bm25s")
     assert about["backbone"]["name"] == "backbone"
     bm25 = read_run(miniature.folder.reference("bm25").eval_run("odd"))
-    assert {name for name, _ in bm25["q1"]} == {"1", "01"}  # not q1 itself
+    assert {name for name, _ in bm25["q1"]} == {"1", "01", "q1"}
     assert "q\u00a04" not in bm25  # an empty query finds nothing
     record = json.loads(miniature.folder.reference("bm25").eval_json("odd").read_text())
     assert record["index"]["kind"] == "bm25"
@@ -374,7 +388,9 @@ def test_other_settings_evaluate_anew(miniature, capsys, override):
 
 def test_a_trial_that_was_trained_anew_is_evaluated_anew(miniature, capsys):
     evaluate(miniature.config())
-    miniature.change_trial("linear", 0, weights_hash="another")
+    model = miniature.folder.trial("linear", 0).model
+    save_head(load_head(miniature.folder.trial("linear", 1).model / "1_Head"), model / "1_Head")
+    miniature.change_trial("linear", 0, weights_hash=weights_hash(model))
     capsys.readouterr()
     evaluate(miniature.config())
     assert "odd: 1 to evaluate, 7 finished" in capsys.readouterr().out
@@ -417,11 +433,61 @@ def test_a_head_that_gives_nonsense_fails_alone(miniature, capsys):
     head = load_head(miniature.folder.trial("linear", 0).model / "1_Head")
     with torch.no_grad():
         next(head.parameters()).fill_(3e38)  # finite, as a head must be, but not its embeddings
-    save_head(head, miniature.folder.trial("linear", 0).model / "1_Head")
+    model = miniature.folder.trial("linear", 0).model
+    save_head(head, model / "1_Head")
+    miniature.change_trial("linear", 0, weights_hash=weights_hash(model))
     with pytest.raises(ProjheadsError, match="failed evaluations: linear seed 0 on odd; the others are finished"):
         evaluate(miniature.config())
     assert "FAILED: its head produces embeddings that are not finite" in capsys.readouterr().out
     assert len(results(miniature.folder)) == 7
+
+
+def flip_byte(file):
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+
+
+def delete(file):
+    file.unlink()
+
+
+@pytest.mark.parametrize("harm, name", [(flip_byte, "1_Head/model.safetensors"), (delete, "settings.json")])
+def test_a_damaged_model_is_one_line_with_the_remedy_and_the_others_are_evaluated(miniature, capsys, harm, name):
+    evaluate(miniature.config())
+    first = results(miniature.folder)
+    for files in evaluated(miniature).values():
+        shutil.rmtree(files.path / "eval")
+    harmed = miniature.folder.trial("linear", 0), miniature.folder.reference("untrained", 0)
+    for files in harmed:
+        harm(files.model / name)
+    with pytest.raises(ProjheadsError, match="linear seed 0 on odd, untrained seed 0 on odd; the others are finished"):
+        evaluate(miniature.config())
+    remedy = f"run python -m train {miniature.folder.experiment_yaml}, which makes it again"
+    out = " ".join(capsys.readouterr().out.split())
+    for files in harmed:
+        assert f"{files.model}: damaged (its files are not those that were saved); {remedy}" in out
+    written = results(miniature.folder)
+    assert len(written) == 6
+    assert written == {name: first[name] for name in written}
+
+
+def test_a_backbone_row_is_of_an_intact_model(miniature, retrain):
+    for harmed in (miniature.folder.reference("untrained", 0).model, miniature.folder.reference("untrained", 1).model):
+        (harmed / "settings.json").unlink()
+    evaluate(miniature.config("eval.references=[backbone]"))
+    first = miniature.folder.reference("backbone").eval_run("odd").read_bytes()
+    shutil.rmtree(miniature.folder.path)
+    config = miniature.config("train.trainable=all", "eval.references=[backbone]")
+    retrain(config)
+    shutil.rmtree(miniature.folder.path / "references" / "untrained")
+    backbone = miniature.folder.reference("backbone")
+    evaluate(config)
+    (backbone.model / "settings.json").unlink()
+    shutil.rmtree(backbone.evaluations)
+    evaluate(config)
+    assert (backbone.model / "settings.json").exists()
+    assert backbone.eval_run("odd").read_bytes() == first
 
 
 def test_nothing_trained_is_one_clear_line(miniature):
@@ -603,7 +669,7 @@ def test_a_full_disk_is_one_line_and_nothing_is_half_written(miniature, monkeypa
     monkeypatch.setattr(evaluator_module, "write_run", full)
     assert run_command(main, [str(miniature.yaml)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "No space left on device; free some space and rerun the same command" in line
+    assert "odd.run: No space left on device; free some space" in line
     assert not results(miniature.folder)
     assert not list(miniature.folder.path.rglob("*.tmp"))
 

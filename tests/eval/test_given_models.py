@@ -18,7 +18,7 @@ from projheads.build import build_head
 from projheads.export import export_model
 from projheads.hosts import available_hosts, load_host
 from projheads.hosts.base import EncodingSettings
-from tests.eval.report.factory import Plan, make_experiment, write_eval
+from tests.eval.report.factory import Plan, make_experiment, trial_record, write_eval
 
 TEXTS = [
     "the cat sat on the mat",
@@ -122,9 +122,8 @@ def test_scores_are_maxsim_of_what_the_host_encodes(host, ours, backbone, data, 
     run = read_run(files.eval_run("data"))
     assert list(run) == list(QUERIES)
     for name, rows in zip(QUERIES, queries, strict=True):
-        expected = {
-            str(place): (rows @ text.T).max(1).sum() for place, text in enumerate(documents) if str(place) != name
-        }
+        # Also document 7 for query 7, whose text is different.
+        expected = {str(place): (rows @ text.T).max(1).sum() for place, text in enumerate(documents)}
         assert dict(run[name]) == pytest.approx(expected, abs=len(rows) * 2**-9)  # embeddings are kept as float16
     record = json.loads(files.eval_json("data").read_text())
     assert record["truncated"]["documents"] >= 1
@@ -238,6 +237,12 @@ def test_a_checkpoint_is_compared_with_an_experiment(two, data, tmp_path, capsys
         assert labels.keys() == {f"bare: {two[0]}", "trained: linear"}
         (verdict,) = [row["verdict"] for row in rows if row["verdict"]]
         assert verdict["seeds"] == 1
+
+
+def test_a_trial_whose_model_is_not_what_was_saved_is_refused(two, data, tmp_path, capsys):
+    trial_record("linear", 0, 0, None).write(two[0].parent / "trial.json")
+    assert evaluate(tmp_path, "--model", two[0], "--datasets", data, "--output", tmp_path / "out") == 2
+    assert f"{two[0]}: damaged (its files are not those that training saved)" in capsys.readouterr().err
 
 
 def test_what_cannot_be_paired_is_refused_with_the_reason(two, data, tmp_path, capsys):

@@ -122,6 +122,23 @@ def test_a_trial_is_finished_only_with_its_record_its_log_and_its_model(folder, 
     assert experiment.reference("untrained", 1).model.exists()
 
 
+@pytest.mark.parametrize("sweep", ["sweep={}", "sweep={optimizer.head_lr: [1e-3, 1e-2]}"])
+def test_a_damaged_model_is_made_again_with_the_same_bytes(folder, backbone, sweep):
+    folder(backbone)
+    overrides = ("seeds=[0]", "train.max_steps=2", sweep)
+    experiment = train(*overrides)
+    first = hashes(experiment)
+    flipped, incomplete = experiment.trials()
+    (head,) = flipped.model.glob("1_*/*.safetensors")
+    head.write_bytes(head.read_bytes()[:-1] + bytes([head.read_bytes()[-1] ^ 1]))
+    (incomplete.model / "config_sentence_transformers.json").unlink()
+    untrained = experiment.reference("untrained").model
+    (untrained / "config_sentence_transformers.json").unlink()
+    assert hashes(experiment) != first
+    assert hashes(train(*overrides)) == first
+    assert (untrained / "config_sentence_transformers.json").exists()
+
+
 def test_the_reports_tests_read_the_fields_that_training_writes(folder, backbone):
     folder(backbone)
     experiment = train("sweep={optimizer.head_lr: [1e-3, 1e-2]}", "seeds=[0]", "heads.variants=[linear]")

@@ -32,4 +32,6 @@ def test_each_held_out_query_and_document_counts_once():
     scores = torch.tensor([[by_document[document][query] for document in pairs[:, 1]] for query in pairs[:, 0]])
     second, third = 1 / np.log2(3), 1 / np.log2(4)
     seven, eight, nine = (1 + third) / (1 + second), second, second
-    assert held_out_ndcg(scores, pairs, relevant) == pytest.approx((seven + eight + nine) / 3)
+    assert held_out_ndcg(scores, pairs, relevant, {}) == pytest.approx((seven + eight + nine) / 3)
+    # Without document 1, query 8 finds its own document first.
+    assert held_out_ndcg(scores, pairs, relevant, {8: [1]}) == pytest.approx((seven + 1 + nine) / 3)

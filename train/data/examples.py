@@ -2,12 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from experiment.collections import open_collection
+from experiment.collections.same_ids import EXCLUDED, excluded_ids
 from experiment.config import ExperimentConfig
 from experiment.config.train_data_section import TrainDataConfig
 from experiment.disk.files import sha256_json
@@ -36,6 +37,8 @@ class TrainingData:
             document does not count as a negative.
         hash: Content hash of the data.
         notes: Counts of irregularities in the collection.
+        excluded: The indices of the documents that a query never finds, by the query's index; see
+            ``experiment.collections.same_ids``.
     """
 
     queries: Sequence[str]
@@ -46,6 +49,7 @@ class TrainingData:
     relevant: Mapping[int, Collection[int]]
     hash: str
     notes: dict[str, int]
+    excluded: Mapping[int, Collection[int]] = field(default_factory=dict)
 
     def false_negatives(self, batch: np.ndarray) -> np.ndarray:
         """Mark the in-batch documents that are not negatives.
@@ -54,8 +58,8 @@ class TrainingData:
             batch: (B, 1 + n_ways) rows of ``examples``, or of ``validation``.
 
         Returns:
-            (B, B * n_ways) bool: True if the column's document is relevant to the row's query, except for the row's own
-            first document. Document k of row i is column i * n_ways + k.
+            (B, B * n_ways) bool: True if the column's document is relevant to the row's query or excluded for it,
+            except for the row's own first document. Document k of row i is column i * n_ways + k.
         """
         queries, documents = batch[:, 0], batch[:, 1:]
         columns = defaultdict(list)
@@ -63,7 +67,7 @@ class TrainingData:
             columns[document].append(column)
         marks = np.zeros((len(batch), documents.size), dtype=bool)
         for row, query in enumerate(queries.tolist()):
-            for document in self.relevant.get(query, ()):
+            for document in (*self.relevant.get(query, ()), *self.excluded.get(query, ())):
                 marks[row, columns.get(document, [])] = True
         marks[np.arange(len(batch)), np.arange(len(batch)) * documents.shape[1]] = False
         return marks
@@ -126,9 +130,10 @@ def load_training_data(config: ExperimentConfig) -> TrainingData:
         examples=tuples.rows[~held_out],
         teacher_scores=None if tuples.scores is None else tuples.scores[~held_out],
         validation=pairs[held_out][: train.validation_pairs],
-        relevant=_relevant(np.concatenate([pairs, tuples.judged])),
-        hash=sha256_json([tuples.hash, train.max_pairs, train.validation_pairs]),
+        relevant=_by_query(np.concatenate([pairs, tuples.judged])),
+        hash=sha256_json([tuples.hash, train.max_pairs, train.validation_pairs, *tuples.excluded.tolist()]),
         notes=notes,
+        excluded=_by_query(tuples.excluded),
     )
 
 
@@ -136,14 +141,17 @@ def _read(data: TrainDataConfig, cache: Path) -> tuple[Tuples, dict[str, int]]:
     """Read the examples, and the counts of irregularities of their collection."""
     collection = open_collection(data.source, split=data.split, cache=cache) if data.source else None
     notes = dict(collection.notes) if collection else {}
+    excluded = excluded_ids(collection, data.source, data.exclude_own_id) if collection and data.source else ()
+    if excluded:
+        notes[EXCLUDED] = len(excluded)
     if data.hub_tuples is not None:
         return read_hub_tuples(*data.hub_tuples, split=data.split, n_ways=data.n_ways), notes
     if data.tuples is not None:
         path = Path(data.tuples).expanduser()
-        return read_tuples(path, n_ways=data.n_ways, collection=collection), notes
+        return read_tuples(path, n_ways=data.n_ways, collection=collection, excluded=excluded), notes
     if collection is None:
         raise ProjheadsError("train.data: set `source` or `tuples`, where the examples come from")
-    return pairs_of(collection), notes
+    return pairs_of(collection, excluded), notes
 
 
 def order_of(data: TrainingData, batch_size: int, steps: int, seed: int) -> Iterator[np.ndarray]:
@@ -160,12 +168,12 @@ def order_of(data: TrainingData, batch_size: int, steps: int, seed: int) -> Iter
         yield permutation[position * batch_size : (position + 1) * batch_size]
 
 
-def _relevant(pairs: np.ndarray) -> Mapping[int, list[int]]:
+def _by_query(pairs: np.ndarray) -> Mapping[int, list[int]]:
     """List the documents of each query of (n, 2) pairs."""
-    relevant: defaultdict[int, list[int]] = defaultdict(list)
+    documents: defaultdict[int, list[int]] = defaultdict(list)
     for query, document in pairs.tolist():
-        relevant[query].append(document)
-    return relevant
+        documents[query].append(document)
+    return documents
 
 
 def _held_out(pairs: np.ndarray, wanted: int, generator: np.random.Generator) -> np.ndarray:

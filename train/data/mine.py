@@ -11,6 +11,7 @@ import numpy as np
 from experiment.bm25 import BM25_SETTINGS, bm25_search
 from experiment.collections import Collection, training_pairs
 from experiment.collections.near_duplicates import NearDuplicates
+from experiment.collections.same_ids import ExcludeOwnId, excluded_ids, excluded_places
 from experiment.console.progress import Progress
 from experiment.disk.files import write_parts
 from projheads.errors import ProjheadsError
@@ -26,6 +27,7 @@ class Mining:
         negatives: Negatives per pair.
         first: The first BM25 rank that negatives are taken from, from 1.
         last: The last rank.
+        exclude_own_id: See ``experiment.collections.same_ids``.
         written: Tuples written.
         dropped: Pairs left out because the range holds too few negatives.
         deepest: The deepest rank of a negative.
@@ -35,6 +37,7 @@ class Mining:
     negatives: int
     first: int
     last: int
+    exclude_own_id: ExcludeOwnId = "auto"
     written: int = field(default=0, init=False)
     dropped: int = field(default=0, init=False)
     deepest: int = field(default=0, init=False)
@@ -50,6 +53,7 @@ class Mining:
             "bm25": BM25_SETTINGS,
             "negatives": self.negatives,
             "ranks": [self.first, self.last],
+            "exclude_own_id": self.exclude_own_id,
         }
 
     def __str__(self) -> str:
@@ -83,7 +87,7 @@ def mine(collection: Collection, source: str, mining: Mining, out: Path, progres
 
     def parts() -> Iterator[bytes]:
         yield _line({"about": mining.about(collection, source)})
-        yield from map(_line, _tuples(collection, mining, progress))
+        yield from map(_line, _tuples(collection, source, mining, progress))
         if not mining.written:
             raise ProjheadsError(
                 f"{source} ({collection.split}): no tuples to write; {mining.dropped} pairs have fewer than "
@@ -98,12 +102,12 @@ def _line(value: Any) -> bytes:
     return (json.dumps(value, ensure_ascii=False) + "\n").encode()
 
 
-def _tuples(collection: Collection, mining: Mining, progress: Progress) -> Iterator[dict[str, Any]]:
+def _tuples(collection: Collection, source: str, mining: Mining, progress: Progress) -> Iterator[dict[str, Any]]:
     positives: dict[str, list[str]] = {}
     for query, document in training_pairs(collection):
         positives.setdefault(query, []).append(document)
     ids = list(collection.corpus)
-    place = {name: index for index, name in enumerate(ids)}
+    own = excluded_places(positives, ids, excluded_ids(collection, source, mining.exclude_own_id))
     with progress.step(f"BM25 over {len(ids)} documents for {len(positives)} queries", 1.0) as advance:
         found = bm25_search(
             [collection.queries[query] for query in positives],
@@ -111,7 +115,7 @@ def _tuples(collection: Collection, mining: Mining, progress: Progress) -> Itera
             depth=mining.last,
             # Ties are broken by the order of the corpus.
             priority=-np.arange(len(ids)),
-            own=np.array([place.get(query, -1) for query in positives], np.int64),
+            own=own,
             progress=advance,
         )
         for (query, relevant), (documents, _) in zip(positives.items(), found, strict=True):
@@ -121,11 +125,11 @@ def _tuples(collection: Collection, mining: Mining, progress: Progress) -> Itera
                 mining.dropped += len(relevant)
                 continue
             for positive in relevant:
-                own = ranked.index(positive) + 1 if positive in ranked else None
+                rank = ranked.index(positive) + 1 if positive in ranked else None
                 mining.written += 1
                 mining.ranks += sum(taken.values())
                 mining.deepest = max(mining.deepest, *taken.values())
-                yield {"query_id": query, "document_ids": [positive, *taken], "ranks": [own, *taken.values()]}
+                yield {"query_id": query, "document_ids": [positive, *taken], "ranks": [rank, *taken.values()]}
 
 
 def _negatives(collection: Collection, query: str, ranked: list[str], mining: Mining) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Tuples of a query and its documents, which every source of training examples is read into."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import overload
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from experiment.collections import Collection, training_pairs
 from experiment.disk.files import sha256_parts
 
-__all__ = ["Picked", "Tuples", "content_hash", "pairs_of"]
+__all__ = ["Picked", "Tuples", "content_hash", "pairs_of", "same_id_pairs"]
 
 
 CHUNK = 4096
@@ -60,6 +60,7 @@ class Tuples:
         scores: (n, n_ways) float32, the teacher's score of each document; None without a teacher.
         judged: (m, 2) int64, further (query, document) pairs known to be relevant.
         hash: Content hash of the data.
+        excluded: (m, 2) int64, (query, document) pairs of one id, of which the query never finds the document.
     """
 
     queries: Sequence[str]
@@ -68,6 +69,7 @@ class Tuples:
     scores: np.ndarray | None
     judged: np.ndarray
     hash: str
+    excluded: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
 
     def take(self, chosen: np.ndarray) -> "Tuples":
         """Keep some rows and the texts they use, in the order of first use."""
@@ -75,7 +77,10 @@ class Tuples:
         queries, query_places = _first_use(rows[:, 0])
         documents, document_places = _first_use(rows[:, 1:].ravel())
         new_query, new_document = _inverse(queries, len(self.queries)), _inverse(documents, len(self.documents))
-        judged = np.stack([new_query[self.judged[:, 0]], new_document[self.judged[:, 1]]], axis=1)
+        judged, excluded = (
+            np.stack([new_query[pairs[:, 0]], new_document[pairs[:, 1]]], axis=1)
+            for pairs in (self.judged, self.excluded)
+        )
         return replace(
             self,
             queries=_pick(self.queries, queries),
@@ -83,11 +88,17 @@ class Tuples:
             rows=np.concatenate([query_places[:, None], document_places.reshape(len(rows), -1)], axis=1),
             scores=None if self.scores is None else self.scores[chosen],
             judged=judged[(judged >= 0).all(axis=1)],
+            excluded=excluded[(excluded >= 0).all(axis=1)],
         )
 
 
-def pairs_of(collection: Collection) -> Tuples:
-    """Read the pairs of a collection: tuples with one document each."""
+def pairs_of(collection: Collection, excluded: Iterable[str] = ()) -> Tuples:
+    """Read the pairs of a collection: tuples with one document each.
+
+    Args:
+        collection: The collection.
+        excluded: Ids of the queries that never find the document of the same id.
+    """
     named = training_pairs(collection)
     queries = {name: index for index, name in enumerate(dict.fromkeys(query for query, _ in named))}
     documents = {name: index for index, name in enumerate(dict.fromkeys(document for _, document in named))}
@@ -99,7 +110,14 @@ def pairs_of(collection: Collection) -> Tuples:
         scores=None,
         judged=rows[:0],
         hash=collection.hash,
+        excluded=same_id_pairs(excluded, queries, documents),
     )
+
+
+def same_id_pairs(names: Iterable[str], queries: Mapping[str, int], documents: Mapping[str, int]) -> np.ndarray:
+    """Return the indices of the query and the document of each id that both have, (m, 2)."""
+    pairs = [(queries[name], documents[name]) for name in sorted(names) if name in queries and name in documents]
+    return np.array(pairs, np.int64).reshape(-1, 2)
 
 
 def content_hash(

@@ -22,7 +22,7 @@ import numpy as np
 
 from experiment.collections import Collection
 from projheads.errors import ProjheadsError
-from train.data.tuples import Tuples, content_hash
+from train.data.tuples import Tuples, content_hash, same_id_pairs
 
 __all__ = ["TupleRow", "make_tuples", "parse_row", "read_about", "read_rows", "read_tuples"]
 
@@ -44,7 +44,9 @@ class TupleRow:
     by_id: bool
 
 
-def read_tuples(path: Path, *, n_ways: int | None, collection: Collection | None) -> Tuples:
+def read_tuples(
+    path: Path, *, n_ways: int | None, collection: Collection | None, excluded: Iterable[str] = ()
+) -> Tuples:
     """Read a JSONL file of tuples. Each distinct text is held once.
 
     Args:
@@ -52,6 +54,7 @@ def read_tuples(path: Path, *, n_ways: int | None, collection: Collection | None
         n_ways: Documents to take from each tuple, from the first; None takes all, and every line must have the same
             number.
         collection: Resolves ids and knows which further documents are relevant to a query; None for a file of texts.
+        excluded: Ids of the queries that never find the document of the same id.
 
     Raises:
         ProjheadsError: If the file is missing or a line is invalid; it names the file and line.
@@ -62,7 +65,7 @@ def read_tuples(path: Path, *, n_ways: int | None, collection: Collection | None
             f"{path}: was made from a different version of {collection.name} ({collection.split}); mine it again"
         )
     rows = ((f"{path} line {number}", parse) for number, parse in read_rows(path))
-    return make_tuples(rows, str(path), n_ways=n_ways, collection=collection)
+    return make_tuples(rows, str(path), n_ways=n_ways, collection=collection, excluded=excluded)
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, TupleRow]]:
@@ -115,7 +118,12 @@ def parse_row(value: Any) -> TupleRow:
 
 
 def make_tuples(
-    rows: Iterable[tuple[str, TupleRow]], source: str, *, n_ways: int | None, collection: Collection | None
+    rows: Iterable[tuple[str, TupleRow]],
+    source: str,
+    *,
+    n_ways: int | None,
+    collection: Collection | None,
+    excluded: Iterable[str] = (),
 ) -> Tuples:
     """Convert rows to arrays, with each distinct query and document once.
 
@@ -124,6 +132,7 @@ def make_tuples(
         source: Name of the source, for errors.
         n_ways: See ``read_tuples``.
         collection: See ``read_tuples``.
+        excluded: See ``read_tuples``.
 
     Raises:
         ProjheadsError: If a row is invalid, or there are none.
@@ -145,14 +154,15 @@ def make_tuples(
         raise ProjheadsError(f"{source}: holds no tuples")
     array = np.array(indices, np.int64)
     taught = np.array(scores, np.float32) if scores else None
-    judged = np.zeros((0, 2), np.int64)
+    judged = same_ids = np.zeros((0, 2), np.int64)
     query_texts, document_texts = list(queries), list(documents)
     if first.by_id and collection:
         judged = _judged(collection, queries, documents)
+        same_ids = same_id_pairs(excluded, queries, documents)
         query_texts = [collection.queries[name] for name in queries]
         document_texts = [collection.corpus[name].passage for name in documents]
     key = content_hash(query_texts, document_texts, array, taught, judged)
-    return Tuples(query_texts, document_texts, array, taught, judged, key)
+    return Tuples(query_texts, document_texts, array, taught, judged, key, same_ids)
 
 
 def _check(

@@ -16,7 +16,8 @@ import eval.search.faiss_index as approximate_module
 from eval.search.choice import SearchSettings, check_search, choose_index, search, search_settings
 from eval.search.exact import choose_first_pass, exact_search
 from eval.search.faiss_index import build_index, faiss_search
-from eval.search.ranking import Problem, own_documents, priorities, shortlist
+from eval.search.ranking import Problem, priorities, shortlist
+from experiment.collections.same_ids import excluded_places
 from experiment.config import EvalConfig
 from experiment.disk.records import CandidateRecall, IndexFacts
 from experiment.encoding.store import TokenStore, offsets_of
@@ -32,7 +33,8 @@ def make_store(texts, width, dtype=np.float16):
 
 
 def make_problem(queries, documents, query_ids, document_ids, *, depth):
-    return Problem(queries, documents, depth, priorities(document_ids), own_documents(query_ids, document_ids))
+    own = excluded_places(query_ids, document_ids, query_ids)
+    return Problem(queries, documents, depth, priorities(document_ids), own)
 
 
 def random_problem(seed, *, documents=40, queries=7, width=16, depth=10, longest=9, copies=5, dtype=np.float16):

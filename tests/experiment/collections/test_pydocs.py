@@ -188,7 +188,7 @@ def test_too_few_texts_say_what_to_install(small, tmp_path):
         open_collection("pydocs", split="test", cache=tmp_path / "cache")
     assert not list((tmp_path / "cache").glob("pydocs*"))
     package(small, "smalltrain", {"sort": ("Order the rows of a table.", body(200))})
-    with pytest.raises(ProjheadsError, match="give 1 of 2 train texts; name another collection"):
+    with pytest.raises(ProjheadsError, match="give 1 of 2 train texts; use a different collection"):
         open_collection("pydocs", split="test", cache=tmp_path / "cache")
 
 

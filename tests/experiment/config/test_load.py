@@ -232,3 +232,12 @@ def test_widths_of_a_token_embedding(load, tmp_path):
         assert "falling widths such as [128, 64, 32]" in line
     (line,) = problems(load, GOOD, "heads.matryoshka=[256]")
     assert "widths that fall from heads.out_features=128" in line
+
+
+def test_a_renamed_key_is_refused_with_its_new_name(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text(
+        "heads: {variants: [linear]}\ntrain: {data: pydocs, checkpoint_every: 5}\neval: {datasets: [pydocs]}\n"
+    )
+    with pytest.raises(ProjheadsError, match=r"x\.yaml:2: train: checkpoint_every is now called resume_every"):
+        load_config(file)

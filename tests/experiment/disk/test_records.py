@@ -107,7 +107,16 @@ def test_a_wrong_field_is_named(change, words, tmp_path):
 
 
 def test_a_record_of_the_first_version_without_later_fields_is_read(tmp_path):
-    later = {"head_files", "matryoshka", "sweep", "checkpoint", "trainable", "backbone", "peak_memory_bytes"}
+    later = {
+        "head_files",
+        "matryoshka",
+        "sweep",
+        "start_group",
+        "checkpoint",
+        "trainable",
+        "backbone",
+        "peak_memory_bytes",
+    }
     record = trial_record("linear", 0, 0, None)
     path = tmp_path / "trial.json"
     path.write_text(json.dumps(record.model_dump(exclude=later)))

@@ -108,7 +108,7 @@ TAMPERED = {
     "infinity": (edit_weights(lambda w: w["linear.weight"][0].fill_(float("inf"))), "values that are not finite"),
     "huge width": (edit_config(in_features=10**12), "linear.weight has the shape (8, 12), linear needs (8, 10000"),
     "width beyond any memory": (edit_config(in_features=10**18), "the head cannot be built"),
-    "endless layers": (edit_config(head="ffn", options={"depth": 10**9}), "depth=1000000000 is above 100"),
+    "endless layers": (edit_config(head="ffn", options={"depth": 10**9}), "depth=1000000000 must be at most 100"),
     "nested without end": (edit_config(head="residual", options=nested(100_000)), "cannot be read as JSON"),
     "link to a file elsewhere": (link_away("model.safetensors"), "is a link that leads out of the model folder"),
     "link to a configuration elsewhere": (link_away("config.json"), "is a link that leads out of the model folder"),

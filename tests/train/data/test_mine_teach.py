@@ -92,6 +92,21 @@ def test_negatives_are_the_best_that_are_neither_relevant_nor_copies(collection,
     read_tuples(out, n_ways=None, collection=opened)
 
 
+@pytest.mark.parametrize("exclude, found", [("auto", {"numbered"}), ("false", {"copy", "numbered"}), ("true", set())])
+def test_an_excluded_document_is_not_mined(tmp_path, exclude, found):
+    corpus = [Document("copy", "", "paris cat"), Document("numbered", "", "paris cat rain"), Document("d", "", "paris")]
+    corpus += [Document(word, "", f"paris {word}") for word in WORDS[1:5]]
+    queries = {"copy": "paris cat", "numbered": "paris cat rain dog"}
+    write_beir_folder(tmp_path / "set", corpus, queries, {"train": {query: {"d": 1} for query in queries}})
+    data = f"{{source: {tmp_path / 'set'}, exclude_own_id: {exclude}}}"
+    config, out = tmp_path / "try.yaml", tmp_path / "out.jsonl"
+    config.write_text(f"heads: {{variants: [linear]}}\ntrain: {{data: {data}}}\neval: {{datasets: [pydocs]}}\n")
+    assert run_command(main, ["mine", str(config), "--out", str(out), "--negatives", "5"]) == 0
+    header, *rows = read(out)
+    assert {row["query_id"] for row in rows if row["query_id"] in row["document_ids"]} == found
+    assert header["about"]["exclude_own_id"] == {"auto": "auto", "true": True, "false": False}[exclude]
+
+
 def test_ranks_are_kept_to_and_the_same_command_gives_the_same_bytes(collection, tmp_path):
     out = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
     options = ["--negatives", "2", "--from-rank", "3", "--to-rank", "6"]
