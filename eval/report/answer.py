@@ -2,23 +2,25 @@
 
 from collections.abc import Sequence
 
-from eval.report.format import change, difference, ratio, rough
+from eval.report.certainty import certainty_notes, would_take
+from eval.report.format import change, difference, ratio, rough, span
 from eval.report.table import Leaderboard, Row
-from eval.report.words import tone
-from eval.verdicts import MINIMUM_SEEDS, Verdict
+from eval.report.words import tone, word_text
+from eval.verdicts import MINIMUM_SEEDS, Verdict, Word
 from experiment.disk.records import CandidateRecall
 
 __all__ = ["answer", "notes"]
 
 
 def answer(board: Leaderboard) -> str:
-    """Answer the experiment's question in one sentence, no more strongly than the data allow."""
+    """Answer the experiment's question in a sentence or two, no more strongly than the data allow."""
     judged = [(row, row.verdict) for row in board.rows if row.verdict is not None]
     if not judged:
         reason = "no other variant has a trial that counts" if board.baseline_row.seeds else "none of its trials counts"
         return f"Nothing can be compared with {board.baseline}: {reason}."
-    tones = [tone(verdict) for _, verdict in judged]
-    if set(tones) == {"refused"}:
+    if all(verdict.fixed for _, verdict in judged):
+        return _fixed(board, judged)
+    if all(tone(verdict) == "refused" for _, verdict in judged):
         best, verdict = max(judged, key=_gain)
         seeds = _counted(max(one.seeds for _, one in judged), "seed")
         return (
@@ -26,20 +28,56 @@ def answer(board: Leaderboard) -> str:
             f"differs from {board.baseline} by {difference(verdict.difference)} points of {board.measure}, which may "
             "be luck."
         )
-    if "better" in tones:
-        winner, verdict = max(((row, one) for row, one in judged if tone(one) == "better"), key=_gain)
-        return _winner(board, winner, verdict, tones.count("better"))
-    worse = tones.count("worse")
-    if worse == len(judged):
-        return f"Every variant is worse than {board.baseline} on {_where(board)}."
-    could = [one.smallest_shown for _, one in judged if tone(one) == "open" and one.smallest_shown]
-    power = f"; the experiment could have detected {_span(could)} points" if could else ""
+    better = [(row, verdict) for row, verdict in judged if "better" in _words(verdict)]
+    if better:
+        sure = [one for one in better if one[1].new_queries.word == "better"]
+        return _winner(board, *max(sure or better, key=_gain), len(better))
+    return _none_better(board, [verdict for _, verdict in judged])
+
+
+def _words(verdict: Verdict) -> tuple[Word, Word]:
+    return verdict.these_queries.word, verdict.new_queries.word
+
+
+def _fixed(board: Leaderboard, judged: Sequence[tuple[Row, Verdict]]) -> str:
+    """Answer for single models, about which only new queries say more."""
+    best, verdict = max(judged, key=_gain)
+    shown = {"better": "scores higher than", "worse": "scores lower than"}.get(
+        verdict.new_queries.word, "is not distinguishable from"
+    )
+    return (
+        f"These models, one seed each: {best.label} {shown} {board.baseline}, {change(verdict.new_queries)} points of "
+        f"{board.measure} on {_queries(board)} and new ones like them. Whether its head is the reason takes "
+        f"{MINIMUM_SEEDS} seeds of each."
+    )
+
+
+def _none_better(board: Leaderboard, verdicts: Sequence[Verdict]) -> str:
+    words = [verdict.these_queries.word for verdict in verdicts]
+    worse, equal = words.count("worse"), words.count("equivalent")
+    where = f"{_queries(board)} with {_counted(len(board.baseline_row.seeds), 'seed')}"
+    if worse == len(verdicts):
+        return f"Every variant is worse than {board.baseline} on {where}."
+    if equal == len(verdicts):
+        return f"Every variant is {word_text('equivalent', board.resolution)} of {board.baseline} on {where}."
+    parts = []
     if worse:
-        return (
-            f"No variant is better than {board.baseline} on {_where(board)}, and {worse} of {len(judged)} "
-            f"{'is' if worse == 1 else 'are'} worse{power}."
+        parts.append(f"{worse} of {len(verdicts)} {'is' if worse == 1 else 'are'} worse")
+    if equal:
+        parts.append(
+            f"{equal} of {len(verdicts)} {'is' if equal == 1 else 'are'} {word_text('equivalent', board.resolution)}"
         )
-    return f"No variant is distinguishable from {board.baseline} on {_where(board)}{power}."
+    open_ones = [verdict for verdict in verdicts if tone(verdict) == "open"]
+    here = [one.smallest_shown_here for one in open_ones if one.smallest_shown_here]
+    new = [one.smallest_shown for one in open_ones if one.smallest_shown]
+    power = (
+        f"; the experiment could have detected {_span(here)} points on these queries, {_span(new)} on new ones"
+        if here and new
+        else ""
+    )
+    if parts:
+        return f"No variant is better than {board.baseline} on {where}, and {' and '.join(parts)}{power}."
+    return f"No variant is distinguishable from {board.baseline} on {where}{power}."
 
 
 def notes(board: Leaderboard) -> list[str]:
@@ -49,6 +87,7 @@ def notes(board: Leaderboard) -> list[str]:
         *_seed_notes(board),
         *_pairing_notes(board),
         *_failure_notes(board),
+        *certainty_notes(board),
         *_sanity_notes(board),
         *_sweep_notes(board),
         *_data_notes(board),
@@ -58,28 +97,43 @@ def notes(board: Leaderboard) -> list[str]:
 def _span(differences: Sequence[float]) -> str:
     """Write the smallest differences that could have been detected: one number, or the range over variants."""
     least, most = rough(min(differences)), rough(max(differences))
-    return f"a difference of {least}" if least == most else f"differences of {least} to {most}"
+    return least if least == most else f"{least} to {most}"
 
 
 def _winner(board: Leaderboard, best: Row, verdict: Verdict, count: int) -> str:
+    here, new = verdict.these_queries, verdict.new_queries
+    trained = _counted(verdict.seeds, "seed")
+    seeds = f"with {trained}" if verdict.ahead is None else f"ahead in {verdict.ahead} of {trained}"
     text = (
-        f"{best.label} gains {change(verdict).replace('+', '')} points of {board.measure} over {board.baseline} "
-        f"on {_where(board)}"
+        f"{best.label} gains {change(here).replace('+', '')} points of {board.measure} over {board.baseline} "
+        f"on {_queries(board)}, {seeds}; "
     )
+    if new.word == "better":
+        text += f"it also holds for new queries {span(new).replace('+', '')}"
+    else:
+        needed = would_take(verdict, board.resolution)
+        text += f"whether it holds for new queries is not shown {span(new)}{f'; {needed}' if needed else ''}"
+    text += _price(board, best)
+    if count > 1:
+        text += f" {count} variants are better than {board.baseline}."
+    return text
+
+
+def _price(board: Leaderboard, best: Row) -> str:
     base = board.baseline_row.costs
     if best.costs is not None and best.costs.folds:
-        text += ", and folds to one matrix, so it costs nothing extra after training"
-    elif best.costs is not None and base is not None and base.multiply_adds > 0:
-        text += f", at {ratio(best.costs.multiply_adds / base.multiply_adds)} the multiply-adds of {board.baseline}"
-    if count > 1:
-        text += f"; {count} variants are better than {board.baseline}"
-    return text + "."
+        return ". It folds to one matrix, so it costs nothing extra after training."
+    if best.costs is not None and base is not None and base.multiply_adds > 0:
+        return (
+            f". It takes {ratio(best.costs.multiply_adds / base.multiply_adds)} the multiply-adds of {board.baseline}."
+        )
+    return "."
 
 
-def _where(board: Leaderboard) -> str:
+def _queries(board: Leaderboard) -> str:
     names = list(board.datasets)
     where = names[0] if len(names) == 1 else f"{len(names)} datasets"
-    return f"{where} with {_counted(len(board.baseline_row.seeds), 'seed')}"
+    return f"these {board.query_count:,} queries ({where})"
 
 
 def _seed_notes(board: Leaderboard) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from eval.report.results import Trial
 from experiment.disk.records import SweepRecord
 
-__all__ = ["Chosen", "SweepShares", "chosen_point", "sweep_shares"]
+__all__ = ["Chosen", "SweepShares", "chosen_by_all", "chosen_point", "is_rate", "sweep_shares"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Chosen:
         """Return the chosen values as text, the learning rate without its name: ``0.001 (edge of the grid)``."""
         parts = []
         for key, value in self.values.items():
-            name = "" if _is_rate(key) else f"{key.rpartition('.')[2]}="
+            name = "" if is_rate(key) else f"{key.rpartition('.')[2]}="
             edge = " (edge of the grid)" if key in self.at_edge else ""
             parts.append(f"{name}{json.dumps(value)}{edge}")
         return ", ".join(parts)
@@ -59,10 +59,11 @@ class SweepShares:
 def chosen_point(trials: Sequence[Trial]) -> Chosen | None:
     """Return the point of the sweep that a variant's trials were trained at; None without a sweep."""
     sweep = next((one.record.sweep for one in trials if one.record.sweep), None)
-    if sweep is None or sweep.chosen is None:
+    values = None if sweep is None else chosen_by_all(sweep)
+    if sweep is None or values is None:
         return None
     return Chosen(
-        values=sweep.chosen,
+        values=values,
         at_edge={key: (min(sweep.grid[key]), max(sweep.grid[key])) for key in sweep.at_edge},
         points=len(sweep.points),
         failed=sum(None in point.seeds.values() for point in sweep.points),
@@ -101,7 +102,7 @@ def sweep_shares(trials: Sequence[Trial]) -> SweepShares | None:
 
 def _table(sweep: SweepRecord) -> np.ndarray[Any, np.dtype[np.float64]] | None:
     """Return the scores (learning rates, seeds), without the points at which a trial failed."""
-    rate = next((key for key in sweep.grid if _is_rate(key)), "")
+    rate = next((key for key in sweep.grid if is_rate(key)), "")
     rows: dict[str, list[list[float]]] = {}
     for point in sweep.points:
         scores = [score for seed in sorted(point.seeds, key=int) if (score := point.seeds[seed]) is not None]
@@ -110,6 +111,13 @@ def _table(sweep: SweepRecord) -> np.ndarray[Any, np.dtype[np.float64]] | None:
     return np.array([np.mean(row, axis=0) for row in rows.values()]) if rows else None
 
 
-def _is_rate(key: str) -> bool:
+def chosen_by_all(sweep: SweepRecord) -> Mapping[str, Any] | None:
+    """Return the point that all swept seeds choose together; a trial's own point is chosen by the other seeds."""
+    values: Mapping[str, Any] | None = getattr(sweep, "chosen_by_all", None)
+    return values or sweep.chosen
+
+
+def is_rate(key: str) -> bool:
+    """Return whether a key of a configuration is a learning rate."""
     name = key.rpartition(".")[2]
     return name in ("lr", "learning_rate") or name.endswith("_lr")

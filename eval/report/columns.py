@@ -43,7 +43,7 @@ class Column:
         text: What readers see, if that takes more than the value.
         sort: What it is sorted by; the value if not given.
         kind: Numbers are right-aligned and sort from large to small at first.
-        toned: Whether it takes the colour of the row's verdict.
+        toned: Whether it takes the colour of the row's verdict for these queries or for new ones.
         each: What a repeated column is repeated for: a word for the guide, and the keys.
     """
 
@@ -57,7 +57,7 @@ class Column:
     text: Callable[[Cell], str] | None = None
     sort: Callable[[Cell], Value] | None = None
     kind: Literal["number", "text"] = "number"
-    toned: bool = False
+    toned: Literal["", "these", "new"] = ""
     each: tuple[str, Callable[[Leaderboard], Sequence[str]]] | None = None
 
 
@@ -109,8 +109,32 @@ def _verdict(name: str) -> Callable[[Cell], Value]:
     return lambda cell: getattr(cell.row.verdict, name, None)
 
 
-def _scope(name: str) -> Callable[[Cell], Value]:
+def _new(name: str) -> Callable[[Cell], Value]:
     return lambda cell: getattr(cell.row.verdict.new_queries, name) if cell.row.verdict else None
+
+
+def _here(name: str) -> Callable[[Cell], Value]:
+    return lambda cell: getattr(cell.row.verdict.these_queries, name) if cell.row.verdict else None
+
+
+def _lines(cell: Cell) -> str:
+    """Write both intervals for a terminal, one below the other."""
+    verdict = cell.row.verdict
+    if verdict is None:
+        return ""
+    return "\n".join(filter(None, [fmt.change(verdict.these_queries), fmt.span(verdict.new_queries)]))
+
+
+def _words(cell: Cell) -> str:
+    """Write both verdicts for a terminal, one below the other."""
+    verdict = cell.row.verdict
+    if verdict is None:
+        return verdict_cell(cell.board, cell.row)
+    words = [
+        scope.word.replace("no difference shown", "not shown") for scope in (verdict.these_queries, verdict.new_queries)
+    ]
+    failed = [f"{len(cell.row.failures)} missing"] if cell.row.failures else []
+    return "\n".join([*words, *failed])
 
 
 def _cost(name: str) -> Callable[[Cell], Value]:
@@ -155,32 +179,93 @@ COLUMNS: tuple[Column, ...] = (
     MEASURE,
     Column(
         "difference",
-        "difference [95%]",
-        "Difference from the baseline with its 95% interval, paired by query and seed.",
+        "these queries [95%]",
+        "Difference from the baseline on these queries, with an interval for new seeds of both.",
         _verdict("difference"),
-        EVERYWHERE,
+        ("html", "markdown", "latex", *DATA),
         unit="points",
-        text=lambda cell: fmt.change(cell.row.verdict) if cell.row.verdict else "",
-        toned=True,
+        text=lambda cell: fmt.change(cell.row.verdict.these_queries) if cell.row.verdict else "",
+        toned="these",
     ),
-    Column("low", "low", "Lower end of the interval of the difference.", _scope("low"), DATA),
-    Column("high", "high", "Upper end of the interval of the difference.", _scope("high"), DATA),
-    Column("p_value", "p", "Two-sided p-value of no difference.", _scope("p_value"), DATA),
-    Column("adjusted_p", "adjusted p", "The same after Holm's correction over variants.", _scope("adjusted_p"), DATA),
+    Column(
+        "these_and_new",
+        "difference [95%]",
+        "Difference from the baseline with its interval for these queries, and below it the interval for new queries.",
+        _verdict("difference"),
+        ("console",),
+        text=_lines,
+        toned="these",
+    ),
+    Column(
+        "these_low",
+        "low",
+        "Lower end of the interval on these queries; all variants' intervals cover the truth together in 95%.",
+        _here("low"),
+        DATA,
+    ),
+    Column("these_high", "high", "Upper end of the interval on these queries.", _here("high"), DATA),
+    Column(
+        "these_adjusted_p",
+        "adjusted p",
+        "p-value of no difference on these queries, corrected for the number of variants.",
+        _here("adjusted_p"),
+        DATA,
+    ),
+    Column("these_verdict", "verdict", "The verdict for these queries.", _here("word"), DATA, kind="text"),
+    Column(
+        "ahead",
+        "seeds ahead",
+        "In how many seeds the variant scores above the baseline; empty unless both begin from the same map.",
+        lambda cell: cell.row.verdict.ahead if cell.row.verdict else None,
+        ("html", *DATA),
+        text=lambda cell: fmt.ahead(cell.row.verdict) if cell.row.verdict else "",
+    ),
+    Column(
+        "new_queries",
+        "new queries [95%]",
+        "Interval of the same difference for new queries of this kind, and new seeds of both.",
+        _new("low"),
+        ("html", "markdown", "latex"),
+        text=lambda cell: fmt.span(cell.row.verdict.new_queries) if cell.row.verdict else "",
+        toned="new",
+    ),
+    Column("low", "low", "Lower end of the interval for new queries.", _new("low"), DATA),
+    Column("high", "high", "Upper end of the interval for new queries.", _new("high"), DATA),
+    Column("p_value", "p", "Two-sided p-value of no difference for new queries.", _new("p_value"), DATA),
+    Column("adjusted_p", "adjusted p", "The same, corrected for the number of variants.", _new("adjusted_p"), DATA),
     Column(
         "verdict",
         "verdict",
-        f"One of: {', '.join(TONES)}; corrected for the number of variants (Holm).",
-        _verdict("word"),
-        EVERYWHERE,
-        text=lambda cell: verdict_cell(cell.row),
+        f"For these queries and for new ones, one of: {', '.join(TONES)}; corrected for the number of variants.",
+        _new("word"),
+        ("html", "markdown", "latex", *DATA),
+        text=lambda cell: verdict_cell(cell.board, cell.row),
         kind="text",
-        toned=True,
+        toned="these",
+    ),
+    Column(
+        "verdicts",
+        "verdict",
+        "For these queries, and below it for new ones.",
+        _new("word"),
+        ("console",),
+        text=_words,
+        kind="text",
+        toned="these",
+    ),
+    Column(
+        "smallest_shown_here",
+        "detectable here",
+        "The smallest true difference on these queries that this experiment detects with a probability of 80%.",
+        _verdict("smallest_shown_here"),
+        ("html", *DATA),
+        unit="points",
+        write=fmt.rough,
     ),
     Column(
         "smallest_shown",
         "detectable",
-        "The smallest true difference that this experiment detects with a probability of 80%.",
+        "The same for new queries.",
         _verdict("smallest_shown"),
         PAGES,
         unit="points",

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
@@ -12,16 +11,16 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from eval.report import format as fmt
-from eval.report.drawing import ACCENT, BETTER, FAINT, INK, NEUTRAL, WORSE
-from eval.report.table import Leaderboard, Row
-from eval.report.words import Tone, tone
+from eval.report.canvas import WIDTH, both_scopes, new_figure, rows_figure, short
+from eval.report.drawing import ACCENT, BETTER, INK, NEUTRAL, WORSE
+from eval.report.factors import effect_title
+from eval.report.rates import rate_curve
+from eval.report.table import Leaderboard
+from eval.report.words import Tone, scope_tone
 
 __all__ = ["FIGURES", "Drawing"]
 
-COLOURS: dict[Tone, str] = {"better": BETTER, "worse": WORSE}
-WIDTH = 5.0
-"""Inches. Pages scale figures to their own width, so this sets the size of the text relative to the drawing."""
-
+COLOURS: dict[Tone, str] = {"better": BETTER, "worse": WORSE, "equal": ACCENT}
 CURVE_POINTS = 120
 """Most points of a training curve; more would not be visible."""
 
@@ -35,29 +34,29 @@ class Drawing:
         caption: How to read it, in one or two sentences.
         draw: Draws it; returns None if there is nothing to show.
         wide: Whether it takes the width of the page, not half of it.
+        section: The section of the page that it belongs to; empty for the figures below the table.
     """
 
     title: str
     caption: str
     draw: Callable[[Leaderboard], Figure | None]
     wide: bool = False
+    section: str = ""
 
 
 def forest(board: Leaderboard) -> Figure | None:
-    """Draw each variant's difference from the baseline with its 95% interval."""
+    """Draw each variant's difference from the baseline with its intervals for these and for new queries."""
     rows = [row for row in board.rows if row.verdict is not None]
     if not rows:
         return None
-    figure, axes = _rows_figure(rows)
+    figure, axes = rows_figure([row.label for row in rows])
     axes.axvline(0, color=NEUTRAL, linewidth=1)
     for place, row in enumerate(rows):
         if row.verdict is None:
             continue
-        colour = COLOURS.get(tone(row.verdict), NEUTRAL)
-        low, high = row.verdict.new_queries.low, row.verdict.new_queries.high
-        if low is not None and high is not None:
-            axes.plot([100 * low, 100 * high], [place, place], color=colour, linewidth=2)
-        axes.plot(100 * row.verdict.difference, place, "o", color=colour, markersize=6)
+        here, new = row.verdict.these_queries, row.verdict.new_queries
+        colours = tuple(COLOURS.get(scope_tone(scope), NEUTRAL) for scope in (here, new))
+        both_scopes(axes, place, here, new, (colours[0], colours[1]))
     axes.set_xlabel(f"difference from {board.baseline}, points of {board.measure}")
     return figure
 
@@ -67,7 +66,7 @@ def seeds(board: Leaderboard) -> Figure | None:
     rows = [row for row in board.rows if row.seeds]
     if not rows:
         return None
-    figure, axes = _rows_figure(rows)
+    figure, axes = rows_figure([row.label for row in rows])
     for place, row in enumerate(rows):
         values = 100 * np.array(row.by_seed(board.measure))
         axes.plot(values, np.full(len(values), place), "o", color=ACCENT, alpha=0.55, markersize=5, markeredgewidth=0)
@@ -84,19 +83,19 @@ def heat_map(board: Leaderboard) -> Figure | None:
     names = list(board.datasets)
     values = 100 * np.array([[row.dataset_verdicts[name].difference for name in names] for row in rows])
     limit = max(float(np.abs(values).max()), 1e-9)
-    figure, axes = _figure(2.4 + 0.55 * len(names), 0.9 + 0.26 * len(rows))
+    figure, axes = new_figure(2.4 + 0.55 * len(names), 0.9 + 0.26 * len(rows))
     axes.grid(visible=False)
     colours = LinearSegmentedColormap.from_list("differences", ["#c9654f", "#ffffff", "#3f9a78"])
     for (place, column), value in np.ndenumerate(values):
         cell = colours(0.5 + value / limit / 2)
         axes.add_patch(Rectangle((column - 0.48, place - 0.46), 0.96, 0.92, facecolor=cell, linewidth=0))
-        shown = tone(rows[place].dataset_verdicts[names[column]]) in COLOURS
+        shown = scope_tone(rows[place].dataset_verdicts[names[column]].new_queries) in COLOURS
         # Dark ink on every cell, also on a dark page: cells have a light background.
         ink = {"color": "#16191d", "fontsize": 6.5, "fontweight": "bold" if shown else "normal"}
         axes.text(column, place, fmt.difference(value / 100), ha="center", va="center", **ink)
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), [_short(row.label) for row in rows])
+    axes.set_yticks(range(len(rows)), [short(row.label) for row in rows])
     axes.set_xticks(range(len(names)), names, rotation=40, ha="left", rotation_mode="anchor")
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
@@ -111,7 +110,7 @@ def cost(board: Leaderboard) -> Figure | None:
         return None
     means = [100 * (row.mean(board.measure) or 0.0) for row in rows]
     points = [(row.costs.multiply_adds, mean) for row, mean in zip(rows, means, strict=True) if row.costs is not None]
-    figure, axes = _figure(WIDTH, 3.4)
+    figure, axes = new_figure(WIDTH, 3.4)
     front = pareto_front(points)
     steps = [points[index] for index in front]
     axes.step([x for x, _ in steps], [y for _, y in steps], where="post", color=ACCENT, linewidth=1.2, alpha=0.7)
@@ -123,7 +122,7 @@ def cost(board: Leaderboard) -> Figure | None:
         if index in front or row.kind == "baseline":
             side = ("left", 6) if point[0] <= middle else ("right", -6)
             place = {"xytext": (side[1], -11), "textcoords": "offset points", "ha": side[0], "fontsize": 7}
-            axes.annotate(_short(row.label), point, **place)
+            axes.annotate(short(row.label), point, **place)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: fmt.short_count(value)))
@@ -153,13 +152,19 @@ def curves(board: Leaderboard) -> Figure | None:
     if not by_label:
         return None
     best = next((row.label for row in board.rows if row.kind == "variant" and row.seeds), None)
-    figure, axes = _figure(WIDTH, 2.8)
+    figure, axes = new_figure(WIDTH, 2.8)
     for label, steps in by_label.items():
         chosen = sorted(steps)[:: 1 + len(steps) // CURVE_POINTS]
         colour, width = {best: (BETTER, 1.8), board.baseline: (INK, 1.8)}.get(label, (NEUTRAL, 0.7))
         means = [np.mean(steps[step]) for step in chosen]
-        shown = _short(label) if label in (best, board.baseline) else None
+        shown = short(label) if label in (best, board.baseline) else None
         axes.plot(chosen, means, color=colour, linewidth=width, alpha=1 if shown else 0.5, label=shown)
+    for one in board.astray:
+        trial = next(trial for trial in board.experiment.trials if (trial.label, trial.seed) == (one.variant, one.seed))
+        lines = [line for line in trial.steps if line.loss is not None]
+        label = f"astray: {short(one.variant)}, seed {one.seed}"
+        losses = [line.loss for line in lines]
+        axes.plot([line.step for line in lines], losses, color=WORSE, linewidth=1, linestyle="--", label=label)
     axes.set_xlabel("step")
     axes.set_ylabel("training loss")
     axes.legend(frameon=False, loc="upper right")
@@ -172,14 +177,14 @@ def storage(board: Leaderboard) -> Figure | None:
     if not rows:
         return None
     best = next((row.label for row in rows if row.kind == "variant"), None)
-    figure, axes = _figure(WIDTH, 3.2)
+    figure, axes = new_figure(WIDTH, 3.2)
     for row in reversed(rows):
         colour = {board.baseline: INK, best: BETTER}.get(row.label, NEUTRAL)
         chosen = row.label in (board.baseline, best)
         sizes = [one.index_bytes for one in row.stored]
         style = {"linewidth": 1.6 if chosen else 0.7, "alpha": 1.0 if chosen else 0.5}
         scores = [100 * one.score for one in row.stored]
-        axes.plot(sizes, scores, "o-", color=colour, markersize=4, label=_short(row.label) if chosen else None, **style)
+        axes.plot(sizes, scores, "o-", color=colour, markersize=4, label=short(row.label) if chosen else None, **style)
     named = next((row for row in rows if row.label == board.baseline), rows[0])
     low = min(one.score for row in rows for one in row.stored)
     for one in named.stored:
@@ -198,11 +203,50 @@ def storage(board: Leaderboard) -> Figure | None:
     return figure
 
 
+def factors(board: Leaderboard) -> Figure | None:
+    """Draw the main effects and interactions of the grids, with their intervals for these and for new queries."""
+    found = [one for grid in board.factors if grid.effects for one in (*grid.effects.main, *grid.effects.interactions)]
+    if not found:
+        return None
+    figure, axes = rows_figure([effect_title(one) for one in found])
+    axes.axvline(0, color=NEUTRAL, linewidth=1)
+    for place, one in enumerate(found):
+        colours = [ACCENT if scope_tone(scope) != "open" else NEUTRAL for scope in (one.these_queries, one.new_queries)]
+        both_scopes(axes, place, one.these_queries, one.new_queries, (colours[0], colours[1]))
+    axes.set_xlabel(f"effect, points of {board.measure}")
+    return figure
+
+
+def rates(board: Leaderboard) -> Figure | None:
+    """Draw the held-out score of each variant over the learning rate, and the rate that was chosen."""
+    swept = {row.label: curve for row in board.rows if (curve := rate_curve(board.experiment, row.label))}
+    if not swept:
+        return None
+    best = next((row.label for row in board.rows if row.kind == "variant" and row.label in swept), None)
+    figure, axes = new_figure(WIDTH, 3.0)
+    for label, curve in reversed(swept.items()):
+        colour = {best: BETTER, board.baseline: INK}.get(label, NEUTRAL)
+        named = label in (best, board.baseline)
+        line = {"color": colour, "linewidth": 1.8 if named else 0.9, "alpha": 1 if named else 0.6}
+        axes.plot(*zip(*curve.points, strict=True), "-", label=short(label) if named else None, **line)
+        if curve.chosen is not None:
+            axes.plot(*curve.chosen, "o", color=colour, markersize=6)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("learning rate of the head (dots: chosen)")
+    axes.set_ylabel(next(curve.measure for curve in swept.values()))
+    axes.legend(frameon=False, loc="best")
+    return figure
+
+
 FIGURES: dict[str, Drawing] = {
     "forest": Drawing(
         "Differences from the baseline",
-        "Each variant's difference with its 95% interval. Green means better and red means worse, after correction for "
-        "the number of variants. Grey means that no difference was shown, not that the two are equal.",
+        "Each variant's difference with two 95% intervals: thick for these queries, where only seeds are chance, and "
+        "thin for new queries. Green means better, red worse and blue equivalent. Grey means that no difference was "
+        "shown, not that the two are equal.",
         forest,
     ),
     "seeds": Drawing(
@@ -212,7 +256,8 @@ FIGURES: dict[str, Drawing] = {
     ),
     "heat-map": Drawing(
         "By dataset",
-        "Difference from the baseline in points; in bold if that dataset shows it without the others.",
+        "Difference from the baseline in points; in bold if that dataset shows it for new queries without the others, "
+        "corrected for the number of variants and datasets.",
         heat_map,
         wide=True,
     ),
@@ -224,7 +269,8 @@ FIGURES: dict[str, Drawing] = {
     ),
     "curves": Drawing(
         "Training",
-        "Training loss, mean over seeds; thin grey lines are the other variants.",
+        "Training loss, mean over seeds; thin grey lines are the other variants, dashed red ones trials that went "
+        "astray.",
         curves,
     ),
     "storage": Drawing(
@@ -232,30 +278,20 @@ FIGURES: dict[str, Drawing] = {
         "Each point is a form of storage of the token vectors; thin grey lines are the other variants.",
         storage,
     ),
+    "factors": Drawing(
+        "Effects of the factors",
+        "Each effect, averaged over the other factors, with two 95% intervals: thick for these queries, thin for new "
+        "ones. Blue means that it is not 0. A line with two factors is by how much they do more together than each "
+        "separately.",
+        factors,
+        section="factors",
+    ),
+    "rates": Drawing(
+        "Held-out score over the learning rate",
+        "Mean over seeds on held-out training pairs, which chose the rates; thin grey lines are the other variants. "
+        "A head whose line still rises at the edge needs a wider grid.",
+        rates,
+        section="rates",
+    ),
 }
 """The figures by name, in the order of the page; a new one is one entry."""
-
-
-def _figure(width: float, height: float) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(width, height))
-    axes = figure.add_subplot()
-    axes.grid(color=FAINT, linewidth=0.6)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _rows_figure(rows: Sequence[Row]) -> tuple[Figure, Any]:
-    """Make a figure with one line per row, below the row's label, so that it fits a phone."""
-    figure, axes = _figure(WIDTH, 0.7 + 0.4 * len(rows))
-    axes.grid(visible=False, axis="y")
-    axes.spines["left"].set_visible(False)
-    axes.set_yticks([])
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    for place, row in enumerate(rows):
-        axes.text(0, place - 0.26, row.label, transform=axes.get_yaxis_transform(), fontsize=7, clip_on=False)
-    return figure, axes
-
-
-def _short(label: str) -> str:
-    """Shorten a label that would take too much room; the table has it in full."""
-    return label if len(label) <= 44 else f"{label[:43]}\N{HORIZONTAL ELLIPSIS}"

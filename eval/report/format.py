@@ -5,10 +5,11 @@ from collections.abc import Sequence
 
 from eval.report.storage import StoredForm
 from eval.report.table import Costs
-from eval.verdicts import Design, Verdict
+from eval.verdicts import Design, Scope, Verdict
 
 __all__ = [
     "WANTED",
+    "ahead",
     "bytes_text",
     "chance",
     "change",
@@ -26,6 +27,7 @@ __all__ = [
     "seconds",
     "seeds_needed",
     "short_count",
+    "span",
     "stored_change",
     "visible",
 ]
@@ -59,11 +61,19 @@ def interval(low: float, high: float) -> str:
     return f"[{difference(low)}, {difference(high)}]"
 
 
-def change(verdict: Verdict) -> str:
-    """Write a verdict's difference with its interval: ``+1.30 [+0.70, +1.90]``."""
-    low, high = verdict.new_queries.low, verdict.new_queries.high
-    text = difference(verdict.difference)
-    return text if low is None or high is None else f"{text} {interval(low, high)}"
+def change(scope: Scope) -> str:
+    """Write a difference with its interval: ``+1.30 [+0.70, +1.90]``."""
+    return f"{difference(scope.difference)} {span(scope)}".rstrip()
+
+
+def span(scope: Scope) -> str:
+    """Write the interval of a difference; nothing if there is none."""
+    return "" if scope.low is None or scope.high is None else interval(scope.low, scope.high)
+
+
+def ahead(verdict: Verdict) -> str:
+    """Write in how many seeds a variant is ahead: ``9 of 10``; nothing if the seeds have nothing in common."""
+    return "" if verdict.ahead is None else f"{verdict.ahead} of {verdict.seeds}"
 
 
 def chance(share: float) -> str:
@@ -154,9 +164,9 @@ def short_count(value: float) -> str:
     return f"{value:.3g}G"
 
 
-def seeds_needed(design: Design, wanted: float) -> str:
-    """Write how many seeds would detect a difference with these queries."""
-    needed = design.seeds_needed(wanted)
+def seeds_needed(design: Design, wanted: float, *, new_queries: bool = True) -> str:
+    """Write how many seeds would detect a difference with these queries, for new ones or for these."""
+    needed = design.seeds_needed(wanted, new_queries=new_queries)
     return "more than 100" if needed is None else str(needed)
 
 

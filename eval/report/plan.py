@@ -11,7 +11,7 @@ from rich.text import Text
 from eval.report import format as fmt
 from eval.report.reading import load_experiment
 from eval.report.table import Leaderboard, build_leaderboard
-from eval.verdicts.power import Design
+from eval.verdicts import Design
 from projheads.errors import ProjheadsError
 
 __all__ = ["plan_value", "print_plan"]
@@ -27,10 +27,15 @@ def plan_value(folder: Path) -> dict[str, Any]:
         "measure": board.measure,
         "baseline": board.baseline,
         **dataclasses.asdict(design),
+        "seeds": design.seeds,
+        "queries": list(design.queries),
         "detectable": [
             {"seeds": seeds, "queries": round(sum(design.queries) * factor), "difference": found}
             for seeds in _seeds(design)
             for factor, found in zip(QUERIES, _detectable(design, seeds), strict=True)
+        ],
+        "detectable_on_these_queries": [
+            {"seeds": seeds, "difference": design.smallest_shown(seeds, new_queries=False)} for seeds in _seeds(design)
         ],
     }
 
@@ -47,12 +52,14 @@ def print_plan(folder: Path, console: Console | None = None) -> None:
     """
     board, design = _read(folder)
     console, total = console or Console(), sum(design.queries)
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("seeds", justify="right")
+    table.add_column("these queries", justify="right", no_wrap=True)
     for factor in QUERIES:
-        table.add_column(f"{round(total * factor):,} queries", justify="right", no_wrap=True)
+        table.add_column(f"{round(total * factor):,} new", justify="right", no_wrap=True)
     for count in _seeds(design):
-        cells = [fmt.points(difference) for difference in _detectable(design, count)]
+        here = design.smallest_shown(count, new_queries=False)
+        cells = [fmt.points(difference) for difference in (here, *_detectable(design, count))]
         table.add_row(str(count), *cells, style="bold" if count == design.seeds else None)
     where = f"{len(design.queries)} datasets" if len(design.queries) > 1 else next(iter(board.datasets))
     variants = "variant" if design.comparisons == 1 else "variants"
@@ -60,17 +67,19 @@ def print_plan(folder: Path, console: Console | None = None) -> None:
     console.print(
         Text(
             f"Smallest difference in {board.measure}, in points, detected with a probability of 80% "
-            f"({where}; {design.comparisons} {variants} compared with {board.baseline}):"
+            f"({where}; {design.comparisons} {variants} compared with {board.baseline}): on these {total:,} queries, "
+            "and for new queries, by how many are asked. The numbers are for the variant that needs the most."
         )
     )
     console.print()
     console.print(table)
     console.print()
     for wanted in fmt.WANTED:
-        seeds, queries = fmt.seeds_needed(design, wanted), fmt.queries_needed(design, wanted)
+        here, new = (fmt.seeds_needed(design, wanted, new_queries=scope) for scope in (False, True))
         console.print(Text(f"To detect {fmt.points(wanted)} points:"))
-        console.print(Text(f"    with these {total:,} queries: {seeds} seeds"))
-        console.print(Text(f"    with these {design.seeds} seeds: {queries}"))
+        console.print(Text(f"    on these {total:,} queries: {here} seeds"))
+        console.print(Text(f"    for new queries, with as many: {new} seeds"))
+        console.print(Text(f"    for new queries, with {design.seeds} seeds: {fmt.queries_needed(design, wanted)}"))
 
 
 def _read(folder: Path) -> tuple[Leaderboard, Design]:

@@ -10,7 +10,7 @@ from typing import Any
 from eval.report.groups import group_members, merge_groups
 from eval.report.results import Evaluation, Experiment, InconclusiveError, Reference, Trial, all_evaluations
 from experiment.disk.layout import ExperimentFolder, TrialFolder
-from experiment.disk.records import EvaluationRecord, ReferenceRecord, TrialRecord, read_train_lines
+from experiment.disk.records import EvaluationRecord, ReferenceRecord, RoundsRecord, TrialRecord, read_train_lines
 from experiment.disk.yaml12 import read_yaml
 from projheads.errors import ProjheadsError
 
@@ -40,7 +40,9 @@ def load_experiment(path: Path) -> Experiment:
         trials = _checkpoints(trials, config["models"], {dataset["name"] for dataset in asked})
     _distinct(trials, path)
     order = [str(variant) for variant in heads.get("variants", [trial.label for trial in trials])]
-    trials.sort(key=lambda trial: (_place(order, trial.label), trial.label, trial.seed))
+    trials.sort(key=lambda trial: (_place(order, trial.record.label), trial.label, trial.seed))
+    rate = _shared_rate(config)
+    shared = _shared_trials(folder, trials, rate)
     everyone = all_evaluations(trials, references)
     members, few = group_members(everyone), _too_few(everyone)
 
@@ -50,6 +52,7 @@ def load_experiment(path: Path) -> Experiment:
 
     trials = [replace(trial, evaluations=counted(trial.evaluations)) for trial in trials]
     references = [replace(reference, evaluations=counted(reference.evaluations)) for reference in references]
+    shared = [replace(trial, evaluations=counted(trial.evaluations)) for trial in shared]
     found = [one for evaluations in all_evaluations(trials, references) for one in evaluations.values()]
     remarks = [f"{name} is left out: {why}" for name, why in few.items()]
     if few and not found:
@@ -69,7 +72,30 @@ def load_experiment(path: Path) -> Experiment:
         command=_command(folder, config),
         remarks=tuple(remarks),
         lengths=_lengths(_section(config, "model")),
+        question=_section(config, "question"),
+        rounds=RoundsRecord.find(folder.rounds_json),
+        grids=tuple(str(grid) for grid in heads.get("grids", [])),
+        shared=tuple(shared),
+        shared_rate=rate,
     )
+
+
+def _shared_rate(config: Mapping[str, Any]) -> float | None:
+    rate = _section(_section(config, "train"), "optimizer").get("head_lr")
+    return float(rate) if isinstance(rate, int | float) else None
+
+
+def _shared_trials(folder: ExperimentFolder, trials: Sequence[Trial], rate: float | None) -> list[Trial]:
+    """Return the evaluated trials of a sweep at the configured learning rate; none without a sweep."""
+    swept = {(trial.label, trial.seed) for trial in trials if trial.record.sweep}
+    found = {(trial.label, trial.seed): trial for trial in trials if trial.record.learning_rate == rate}
+    for path in sorted(folder.path.glob("sweep/*/*/seed-*/trial.json")):
+        candidate = TrialFolder(path.parent)
+        if any(candidate.evaluations.glob("*.json")):
+            trial = _trial(candidate)
+            if trial.record.learning_rate == rate and trial.error is None:
+                found.setdefault((trial.label, trial.seed), trial)
+    return [trial for key, trial in found.items() if key in swept]
 
 
 def _lengths(model: Mapping[str, Any]) -> dict[str, int]:

@@ -1,12 +1,21 @@
 """What a report is made of: the records of an experiment's trials, reference rows and evaluations."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from eval.runs import Run, read_run
 from experiment.disk.layout import ExperimentFolder
-from experiment.disk.records import EvaluationRecord, ReferenceRecord, TextsRecord, TrainLine, TrialRecord
+from experiment.disk.records import (
+    EvaluationRecord,
+    ReferenceRecord,
+    RoundsRecord,
+    TextsRecord,
+    TrainLine,
+    TrialRecord,
+)
 from projheads.errors import ProjheadsError
 
 __all__ = ["Evaluation", "Experiment", "InconclusiveError", "Reference", "Trial", "all_evaluations"]
@@ -59,8 +68,19 @@ class Trial:
 
     @property
     def label(self) -> str:
-        """The variant, as the configuration writes it."""
-        return self.record.label
+        """The variant, as the configuration writes it, and its place on the axes: ``linear @ max_pairs=400``."""
+        return f"{self.record.label} @ {self.point}" if self.axes else self.record.label
+
+    @property
+    def axes(self) -> Mapping[str, Any]:
+        """The values of the settings that the experiment compares, by the last part of their keys."""
+        values: Mapping[str, Any] = getattr(self.record, "axes", {})
+        return {key.rpartition(".")[2]: _plain(value) for key, value in values.items()}
+
+    @property
+    def point(self) -> str:
+        """The values of the axes as text; empty without axes."""
+        return ", ".join(f"{name}={value}" for name, value in self.axes.items())
 
     @property
     def seed(self) -> int:
@@ -73,6 +93,10 @@ class Trial:
         if self.record.status == "finished":
             return None
         return self.record.error or "no reason was recorded"
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 @dataclass(frozen=True)
@@ -104,6 +128,11 @@ class Experiment:
         command: The command that reproduces it.
         remarks: What was left out and why.
         lengths: Maximum number of tokens of a query and of a document, by side; empty if unknown.
+        question: The configuration's section ``question``; empty without one.
+        rounds: The looks at the verdicts so far; None if none was recorded.
+        grids: The grids of variants, as the configuration writes them.
+        shared: The evaluated trials at ``shared_rate``, if a sweep chose each variant's own.
+        shared_rate: The configured learning rate, which all variants have in common.
     """
 
     path: Path
@@ -117,6 +146,11 @@ class Experiment:
     command: str
     remarks: tuple[str, ...] = ()
     lengths: Mapping[str, int] = field(default_factory=dict)
+    question: Mapping[str, Any] = field(default_factory=dict)
+    rounds: RoundsRecord | None = None
+    grids: tuple[str, ...] = ()
+    shared: tuple[Trial, ...] = ()
+    shared_rate: float | None = None
 
     def evaluations(self) -> list[Mapping[str, Evaluation]]:
         """Return the evaluations of every trial and reference, each by data set."""

@@ -2,15 +2,17 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from eval.report.chosen import Chosen, SweepShares, chosen_point, sweep_shares
+from eval.report.factors import GridEffects, grid_effects
+from eval.report.judged import judge_all, judge_without, resolution_of
 from eval.report.results import Evaluation, Experiment, Reference, Trial
 from eval.report.storage import StoredForm, stored_forms
-from eval.verdicts import Design, Scores, Verdict, judge, judge_datasets
+from eval.verdicts import Astray, Design, Scores, Verdict, Winner, astray_trials, judge, winner
 from eval.verdicts.pairs import Pairs, Shares, compare_all, group_letters, variance_shares
 from eval.verdicts.variance import differences
 from experiment.disk.records import DatasetFacts
@@ -104,6 +106,12 @@ class Leaderboard:
         shares: What moves a score; None if there are too few trials to say.
         sweep: What the learning rate and the seed move in the sweep's own scores; None without a sweep.
         design: What larger experiments would detect of the variant that needs the largest; None likewise.
+        resolution: Differences below this do not matter, from 0 to 1; None if the experiment asks for none.
+        astray: Trials whose score is far from those of the other seeds.
+        without: The verdicts without them; empty if there are none.
+        winner: The variant with the largest difference, and what it is without luck; None without verdicts.
+        factors: What the factors of each grid do.
+        at_shared_rate: The verdicts with every variant at the configured learning rate; empty without a sweep.
     """
 
     experiment: Experiment
@@ -118,11 +126,22 @@ class Leaderboard:
     shares: Shares | None
     sweep: SweepShares | None
     design: Design | None
+    resolution: float | None = None
+    astray: tuple[Astray, ...] = ()
+    without: Mapping[str, Verdict] = field(default_factory=dict)
+    winner: Winner | None = None
+    factors: tuple[GridEffects, ...] = ()
+    at_shared_rate: Mapping[str, Verdict] = field(default_factory=dict)
 
     @property
     def baseline_row(self) -> Row:
         """The baseline's row."""
-        return next(row for row in self.rows if row.kind == "baseline")
+        return next(row for row in self.rows if row.label == self.baseline)
+
+    @property
+    def query_count(self) -> int:
+        """Number of judged queries, all datasets together."""
+        return sum(map(len, self.queries.values()))
 
 
 def build_leaderboard(experiment: Experiment) -> Leaderboard:
@@ -142,12 +161,14 @@ def build_leaderboard(experiment: Experiment) -> Leaderboard:
     queries = {name: query_ids(experiment, name) for name in experiment.datasets}
     measure = experiment.measures[0]
     scores = {label: scores_of(trials, measure, queries) for label, trials in complete.items() if trials}
-    verdicts, by_dataset = _verdicts(scores, baseline, experiment.datasets)
+    baselines = _baselines(experiment)
+    verdicts, by_dataset = judge_all(experiment, scores, baselines)
+    astray = astray_trials(scores)
     pairs = compare_all(scores)
     rows = [
         Row(
             label=label,
-            kind="baseline" if label == baseline else "variant",
+            kind="baseline" if label in baselines.values() else "variant",
             about="",
             seeds=tuple(trial.seed for trial in complete[label]),
             scores=_means(experiment, complete[label], queries),
@@ -172,6 +193,12 @@ def build_leaderboard(experiment: Experiment) -> Leaderboard:
         shares=_shares(experiment, scores, pairs),
         sweep=sweep_shares(experiment.trials),
         design=_design(scores, baseline),
+        resolution=resolution_of(experiment),
+        astray=tuple(astray),
+        without=judge_without(experiment, scores, astray, baselines) if astray else {},
+        winner=winner(verdicts),
+        factors=grid_effects(experiment, scores),
+        at_shared_rate=_at_shared_rate(experiment, measure, queries, baseline),
     )
 
 
@@ -189,17 +216,25 @@ def scores_of(trials: Sequence[Trial], measure: str, queries: Mapping[str, Seque
         np.array([[trial.evaluations[name].record.measures[measure][query] for query in ids] for trial in trials])
         for name, ids in queries.items()
     ]
-    return Scores(tuple(trial.seed for trial in trials), tuple(tables))
+    start: str | None = getattr(trials[0].record, "start_group", None)
+    return Scores(tuple(trial.seed for trial in trials), tuple(tables), start)
 
 
 def _baseline(experiment: Experiment) -> str:
-    labels = sorted({trial.label for trial in experiment.trials if trial.record.is_baseline})
+    """Return the baseline's label, at the first point of the axes."""
+    labels = sorted({trial.record.label for trial in experiment.trials if trial.record.is_baseline})
     if len(labels) != 1:
         found = ", ".join(labels) if labels else "none"
         raise ProjheadsError(
             f"{experiment.path}: a report needs exactly one baseline, found {found}; set heads.baseline and train again"
         )
-    return labels[0]
+    return next(trial.label for trial in experiment.trials if trial.record.is_baseline)
+
+
+def _baselines(experiment: Experiment) -> dict[str, str]:
+    """Return each row's baseline: the baseline variant at the same point of the axes."""
+    at = {trial.point: trial.label for trial in experiment.trials if trial.record.is_baseline}
+    return {trial.label: at[trial.point] for trial in experiment.trials if trial.point in at}
 
 
 def _datasets(experiment: Experiment) -> dict[str, DatasetFacts]:
@@ -236,16 +271,19 @@ def _missing(trial: Trial, experiment: Experiment) -> str | None:
     return f"not evaluated on {', '.join(lacking)}" if lacking else None
 
 
-def _verdicts(
-    scores: Mapping[str, Scores], baseline: str, datasets: Sequence[str]
-) -> tuple[dict[str, Verdict], dict[str, dict[str, Verdict]]]:
-    """Judge over all datasets and on each."""
-    if baseline not in scores:
-        return {}, {}
-    suite = judge(scores, baseline)
-    if len(datasets) == 1:
-        return suite, {datasets[0]: suite}
-    return suite, judge_datasets(scores, baseline, datasets)
+def _at_shared_rate(
+    experiment: Experiment, measure: str, queries: Mapping[str, Sequence[str]], baseline: str
+) -> dict[str, Verdict]:
+    """Judge the variants at the configured learning rate, if a sweep chose each one's own."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in experiment.shared:
+        if not _missing(trial, experiment):
+            groups.setdefault(trial.label, []).append(trial)
+    found = {label: scores_of(trials, measure, queries) for label, trials in groups.items()}
+    own = {trial.learning_rate for trial in (one.record for one in experiment.trials)}
+    if baseline not in found or len(found) < 2 or own <= {experiment.shared_rate}:
+        return {}
+    return judge(found, baseline, resolution=resolution_of(experiment))
 
 
 def _shares(experiment: Experiment, scores: Mapping[str, Scores], pairs: Pairs) -> Shares | None:

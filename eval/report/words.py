@@ -2,15 +2,15 @@
 
 from typing import Literal
 
-from eval.report.format import rough
-from eval.report.table import Row
-from eval.verdicts import Verdict
+from eval.report import format as fmt
+from eval.report.table import Leaderboard, Row
+from eval.verdicts import Scope, Verdict, Word
 
-__all__ = ["TONES", "Tone", "tone", "verdict_cell"]
+__all__ = ["TONES", "Tone", "scope_tone", "tone", "verdict_cell", "verdict_text", "word_text"]
 
 Tone = Literal["better", "worse", "equal", "open", "refused"]
 
-TONES: dict[str, Tone] = {
+TONES: dict[Word, Tone] = {
     "better": "better",
     "worse": "worse",
     "equivalent": "equal",
@@ -21,25 +21,38 @@ TONES: dict[str, Tone] = {
 """Tone of each verdict: colours and styles are chosen by it. ``open``: the data decide nothing."""
 
 
+def scope_tone(scope: Scope) -> Tone:
+    """Return the tone in which a verdict in one scope is shown."""
+    return TONES[scope.word]
+
+
 def tone(verdict: Verdict) -> Tone:
-    """Return the tone in which a verdict is shown."""
-    return TONES[verdict.word]
+    """Return the tone of a row: that of these queries; of new ones for two fixed models."""
+    return scope_tone(verdict.new_queries if verdict.fixed else verdict.these_queries)
 
 
-def verdict_cell(row: Row, *, power: bool = False) -> str:
-    """Write the entry of a row in the verdict column, with what could have been detected if ``power`` is set."""
+def word_text(word: Word, resolution: float | None) -> str:
+    """Write a verdict: ``better``, ``equivalent within 1.0 point``."""
+    if word != "equivalent" or resolution is None:
+        return word
+    return f"equivalent within {fmt.rough(resolution)} point{'' if resolution <= 0.01 else 's'}"
+
+
+def verdict_text(verdict: Verdict, resolution: float | None) -> str:
+    """Write a verdict in both scopes: ``better on these queries; no difference shown for new ones``."""
+    here, new = (word_text(one.word, resolution) for one in (verdict.these_queries, verdict.new_queries))
+    if verdict.fixed:
+        return f"{new}, for these two models"
+    if here == new:
+        return f"{here}, also for new queries" if tone(verdict) in ("better", "worse", "equal") else here
+    return f"{here} on these queries; {new} for new ones"
+
+
+def verdict_cell(board: Leaderboard, row: Row) -> str:
+    """Write the entry of a row in the verdict column."""
     if row.verdict is not None:
-        main = f"{row.verdict.word}{_power(row.verdict) if power else ''}"
-    elif row.kind == "variant":
-        main = ""
+        main = verdict_text(row.verdict, board.resolution)
     else:
-        main = row.kind
+        main = "" if row.kind == "variant" else row.kind
     failed = f"{len(row.failures)} missing" if row.failures and row.kind != "reference" else ""
     return "; ".join(part for part in (main, failed) if part)
-
-
-def _power(verdict: Verdict) -> str:
-    """Say what the experiment could have detected, if a verdict leaves the question open."""
-    if tone(verdict) != "open" or verdict.smallest_shown is None:
-        return ""
-    return f" (could have detected {rough(verdict.smallest_shown)})"

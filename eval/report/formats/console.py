@@ -10,7 +10,9 @@ from rich.text import Text
 
 from eval.report import format as fmt
 from eval.report.answer import answer, notes
+from eval.report.certainty import luck
 from eval.report.columns import board_columns
+from eval.report.rates import rate_note
 from eval.report.table import Leaderboard
 from eval.report.words import Tone, tone
 
@@ -37,11 +39,14 @@ def print_board(board: Leaderboard, page: Path, console: Console) -> None:
     console.print(_table(board, console.width))
     console.print(
         Text(
-            f"{board.measure} in points (times 100), mean ± standard deviation over seeds; differences from "
-            f"{fmt.visible(board.baseline)}, paired by query and seed, with a 95% interval.",
+            f"{board.measure} in points (times 100), mean ± standard deviation over seeds. Differences from "
+            f"{fmt.visible(board.baseline)} with 95% intervals, and verdicts: first for these {board.query_count:,} "
+            "queries, below for new queries of this kind.",
             style="dim",
         )
     )
+    for remark in filter(None, [luck(board), rate_note(board)]):
+        console.print(Text(fmt.visible(remark)))
     for remark in notes(board):
         console.print(Text(fmt.visible(f"Note: {remark}")))
     console.print()
@@ -55,7 +60,9 @@ def _table(board: Leaderboard, width: int) -> Table:
     rows = (*board.rows, *board.references)
     cells = {column: [fmt.visible(column.text(row)) for row in rows] for column in columns}
     widths = {
-        column: TEXT_WIDTH if column.column.kind == "text" else max(map(len, [column.title, *cells[column]]))
+        column: TEXT_WIDTH
+        if column.column.kind == "text"
+        else max(len(line) for text in [column.title, *cells[column]] for line in text.split("\n"))
         for column in columns
     }
     labels = [fmt.visible(first.text(row)) for row in rows]

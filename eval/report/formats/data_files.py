@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from eval.report.answer import answer, notes
+from eval.report.certainty import confirmation
 from eval.report.columns import board_columns
 from eval.report.linearised import if_linearised
 from eval.report.table import Leaderboard, Row
@@ -34,6 +35,14 @@ def json_text(board: Leaderboard) -> str:
         "datasets": [dataset.model_dump() for dataset in board.datasets.values()],
         "columns": {column.name: column.column.explanation for column in columns},
         "rows": [_row_value(board, row) for row in board.rows],
+        "resolution": board.resolution,
+        "winner": dataclasses.asdict(board.winner) if board.winner else None,
+        "confirm": confirmation(board) or None,
+        "astray": [dataclasses.asdict(one) for one in board.astray],
+        "without_astray": {label: _verdict_value(verdict) for label, verdict in board.without.items()},
+        "factors": [dataclasses.asdict(one) for one in board.factors],
+        "at_shared_rate": {label: _verdict_value(verdict) for label, verdict in board.at_shared_rate.items()},
+        "shared_rate": board.experiment.shared_rate,
         "shares": dataclasses.asdict(board.shares) if board.shares else None,
         "sweep_shares": dataclasses.asdict(board.sweep) if board.sweep else None,
         "references": [_row_value(board, row) for row in board.references],

@@ -10,12 +10,15 @@ from markupsafe import Markup
 
 from eval.report import format as fmt
 from eval.report.answer import answer, notes
+from eval.report.certainty import confirmation, luck
 from eval.report.columns import BoardColumn, board_columns
 from eval.report.drawing import inline_svg
+from eval.report.factors import effect_title, warnings
 from eval.report.figures import FIGURES
 from eval.report.queries import changed_queries, shown_variant
+from eval.report.rates import rate_lines, rate_note
 from eval.report.table import Leaderboard, Row
-from eval.report.words import tone, verdict_cell
+from eval.report.words import scope_tone, tone, verdict_cell, word_text
 
 __all__ = ["html_text"]
 
@@ -39,7 +42,15 @@ def html_text(board: Leaderboard, drawn: Mapping[str, bytes]) -> str:
     )
     environment.globals["fmt"] = fmt
     environment.filters["breakable"] = _breakable
-    environment.filters["tone"] = tone
+    environment.filters["tone"] = scope_tone
+    environment.filters["effect_title"] = effect_title
+    environment.filters["warnings"] = warnings
+    environment.filters["word"] = lambda word: word_text(word, board.resolution)
+    drawings = {
+        # matplotlib has escaped every label in a figure, and the two assets are our own files.
+        name: (FIGURES[name], Markup(inline_svg(svg, name, FIGURES[name].title)))
+        for name, svg in drawn.items()
+    }
     row = shown_variant(board)
     columns = board_columns(board, "html")
     return environment.get_template("leaderboard.html.j2").render(
@@ -48,16 +59,17 @@ def html_text(board: Leaderboard, drawn: Mapping[str, bytes]) -> str:
         answer=answer(board),
         notes=notes(board),
         columns=columns,
-        rows=[_row(row, columns[1:]) for row in (*board.rows, *board.references)],
-        # matplotlib has escaped every label in a figure, and the two assets are our own files.
-        figures={
-            name: (FIGURES[name], Markup(inline_svg(svg, name, FIGURES[name].title))) for name, svg in drawn.items()
-        },
+        rows=[_row(board, row, columns[1:]) for row in (*board.rows, *board.references)],
+        figures=drawings,
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
         script=Markup((TEMPLATES / "table.js").read_text(encoding="utf-8")),
         shown=row,
         changed=changed_queries(board, row) if row else [],
         wanted=fmt.WANTED,
+        luck=luck(board),
+        confirmation=confirmation(board),
+        rates=rate_lines(board),
+        rate_note=rate_note(board),
         stored=[(row.label, one) for row in board.rows for one in row.stored],
         indexes={name: _index(board, name) for name in board.datasets},
         versions=_versions(board),
@@ -65,17 +77,27 @@ def html_text(board: Leaderboard, drawn: Mapping[str, bytes]) -> str:
     )
 
 
-def _row(row: Row, columns: Sequence[BoardColumn]) -> dict[str, Any]:
+def _row(board: Leaderboard, row: Row, columns: Sequence[BoardColumn]) -> dict[str, Any]:
     """Return a row's cells, each with the value by which its column sorts; one without a value sorts last."""
-    cells = [(one.column, one.text(row), "" if (value := one.sort(row)) is None else value) for one in columns]
+    cells = [
+        (one.column, one.text(row), "" if (value := one.sort(row)) is None else value, _tone(row, one.column.toned))
+        for one in columns
+    ]
     return {
         "label": row.label,
         "about": row.about,
         "kind": row.kind,
         "tone": tone(row.verdict) if row.verdict else "",
-        "verdict": verdict_cell(row, power=True),
+        "verdict": verdict_cell(board, row),
         "cells": cells,
     }
+
+
+def _tone(row: Row, scope: str) -> str:
+    """Return the tone of a cell: that of the row's verdict for new queries, or for these."""
+    if row.verdict is None or not scope:
+        return ""
+    return scope_tone(row.verdict.new_queries) if scope == "new" else tone(row.verdict)
 
 
 def _breakable(label: str) -> Markup:

@@ -6,7 +6,10 @@ from collections.abc import Iterable, Sequence
 
 from eval.report import format as fmt
 from eval.report.answer import answer, notes
+from eval.report.certainty import luck
 from eval.report.columns import board_columns
+from eval.report.factors import effect_title
+from eval.report.rates import rate_note
 from eval.report.storage import StoredForm
 from eval.report.table import Leaderboard, Row
 
@@ -29,7 +32,8 @@ def markdown_text(board: Leaderboard) -> str:
         ),
         "",
         "Scores and differences are in points (times 100): the mean over datasets and seeds ± the standard deviation",
-        f"over seeds. Differences from {escape(board.baseline)} are paired by query and seed and have a 95% interval.",
+        f"over seeds. Differences from {escape(board.baseline)} have two 95% intervals: for these",
+        f"{board.query_count:,} queries and new seeds, and for new queries of this kind.",
         "",
     ]
     if len(board.datasets) > 1:
@@ -40,7 +44,9 @@ def markdown_text(board: Leaderboard) -> str:
         header = ["variant", "stored as", "bytes per vector", "index", escape(board.measure), "change [95%]"]
         rows = [_stored_cells(row.label, one) for row in board.rows for one in row.stored]
         lines += ["## Storage against quality", "", *markdown_table(header, rows), ""]
-    remarks = notes(board)
+    lines += _factor_lines(board)
+    said = [luck(board), rate_note(board)]
+    remarks = [*filter(None, said), *notes(board)]
     if remarks:
         lines += ["## Notes", "", *(f"- {escape(remark)}" for remark in remarks), ""]
     return "\n".join(lines)
@@ -49,6 +55,29 @@ def markdown_text(board: Leaderboard) -> str:
 def escape(text: str) -> str:
     """Write any text so that Markdown shows it literally: no markup, no HTML, one line."""
     return re.sub(r"([\\`*_\[\]#|~$])", r"\\\1", html.escape(fmt.one_line(text), quote=False))
+
+
+def _factor_lines(board: Leaderboard) -> list[str]:
+    lines: list[str] = []
+    for grid in board.factors:
+        if grid.effects is not None:
+            header = ["effect", "these queries [95%]", "new queries [95%]", "verdicts"]
+            rows = [
+                [
+                    escape(effect_title(one)),
+                    escape(fmt.change(one.these_queries)),
+                    escape(fmt.span(one.new_queries)),
+                    f"{one.these_queries.word}; {one.new_queries.word}",
+                ]
+                for one in (*grid.effects.main, *grid.effects.interactions)
+            ]
+            lines += [
+                f"## Factors of {escape(grid.grid)}",
+                "",
+                *markdown_table([escape(one) for one in header], rows),
+                "",
+            ]
+    return lines
 
 
 def _label(row: Row) -> str:

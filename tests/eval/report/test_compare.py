@@ -88,7 +88,8 @@ def test_a_plan_says_what_other_sizes_could_show(tmp_path):
     assert max(map(len, lines)) <= 80
     design = build_leaderboard(load_experiment(folder)).design
     row = next(line.split() for line in lines if line.split()[:1] == ["4"])
-    assert float(row[2]) == pytest.approx(100 * design.smallest_shown(4), abs=0.005)
+    assert float(row[1]) == pytest.approx(100 * design.smallest_shown(4, new_queries=False), abs=0.005)
+    assert float(row[3]) == pytest.approx(100 * design.smallest_shown(4), abs=0.005)
     assert sum(line.startswith("To detect") for line in lines) == 3
     (found,) = [one for one in plan_value(folder)["detectable"] if (one["seeds"], one["queries"]) == (4, 50)]
     assert found["difference"] == design.smallest_shown(4)

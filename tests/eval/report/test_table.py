@@ -45,8 +45,8 @@ def test_a_clear_winner_is_named_in_the_answer_with_its_cost(tmp_path):
     assert verdict.word == "better"
     text = answer(board)
     assert text.startswith("wide gains ")
-    assert "points of nDCG@10 over linear on pydocs with 3 seeds" in text
-    assert "at 3.0x the multiply-adds of linear" in text
+    assert "points of nDCG@10 over linear on these 200 queries (pydocs), with 3 seeds; it also holds for new" in text
+    assert text.endswith("It takes 3.0x the multiply-adds of linear.")
 
 
 def test_without_any_difference_the_answer_says_what_could_have_been_shown(tmp_path):
@@ -54,18 +54,19 @@ def test_without_any_difference_the_answer_says_what_could_have_been_shown(tmp_p
     assert [row.verdict.word for row in board.rows if row.verdict] == ["no difference shown"] * 2
     least, largest = sorted(row.verdict.smallest_shown for row in board.rows if row.verdict)
     assert f"{100 * least:.1f}" != f"{100 * largest:.1f}"
+    here = sorted(row.verdict.smallest_shown_here for row in board.rows if row.verdict)
     assert answer(board) == (
-        f"No variant is distinguishable from linear on pydocs with 3 seeds; "
-        f"the experiment could have detected differences of {100 * least:.1f} to {100 * largest:.1f} points."
+        "No variant is distinguishable from linear on these 100 queries (pydocs) with 3 seeds; the experiment could "
+        f"have detected {100 * here[0]:.1f} to {100 * here[1]:.1f} points on these queries, "
+        f"{100 * least:.1f} to {100 * largest:.1f} on new ones."
     )
 
 
 def test_one_seed_gives_no_verdict_and_says_why(tmp_path):
     board = board_of(tmp_path / "x", Plan(seeds=(0,), effects={"linear": 0.0, "a": 0.3}))
     assert next(row.verdict.word for row in board.rows if row.verdict) == "too few seeds"
-    assert answer(board).startswith(
-        "No verdict with 1 seed (3 are needed): the best of the other variants, a, differs from linear by +"
-    )
+    assert answer(board).startswith("These models, one seed each: a scores higher than linear, +")
+    assert "Whether its head is the reason takes 3 seeds of each" in answer(board)
     assert any(note.startswith("One seed: the intervals cover the choice of queries") for note in notes(board))
     assert board.rows[0].spread("nDCG@10") is None
 

@@ -1,0 +1,152 @@
+"""How far the verdicts can be trusted, and what would make them firmer."""
+
+import shlex
+
+from eval.report import format as fmt
+from eval.report.factors import warnings
+from eval.report.table import Leaderboard, Row
+from eval.report.words import word_text
+from eval.verdicts import Scope, Verdict, smallest_equivalence
+
+__all__ = ["certainty_notes", "confirmation", "luck", "would_take"]
+
+SHOWN = 5
+"""At most so many undecided variants are listed one by one."""
+
+CONFIRMING_SEEDS = 5
+"""Fewest new seeds of a confirming experiment."""
+
+
+def certainty_notes(board: Leaderboard) -> list[str]:
+    """List what the verdicts rest on: looks, trials that went astray, undecided variants, misleading factors."""
+    return [*_astray_notes(board), *_look_notes(board), *_undecided_notes(board), *_factor_notes(board)]
+
+
+def luck(board: Leaderboard) -> str:
+    """Say how much of the winner's difference may be luck; empty if nothing is gained."""
+    best = board.winner
+    if best is None or best.difference <= 0 or best.compared < 2:
+        return ""
+    return (
+        f"{best.name} has the largest of {best.compared} differences, so luck has probably helped it: "
+        f"{fmt.difference(best.difference)} was found, {fmt.difference(best.shrunk)} is the better guess for new "
+        "seeds and queries."
+    )
+
+
+def confirmation(board: Leaderboard) -> str:
+    """Return the commands that compare the winner with the baseline on new seeds; empty if nothing is gained."""
+    best, experiment = board.winner, board.experiment
+    if not luck(board) or best is None or "\n" not in experiment.command or any(one.axes for one in experiment.trials):
+        return ""
+    used = {trial.seed for trial in experiment.trials}
+    count = max(CONFIRMING_SEEDS, len(board.baseline_row.seeds))
+    seeds = list(range(max(used) + 1, max(used) + 1 + count))
+    variants = ", ".join(f"'{label}'" for label in (board.baseline, best.name))
+    settings = [
+        f"name={experiment.name}-confirm",
+        f"output={experiment.path.as_posix()}-confirm",
+        f"seeds={seeds}",
+        f"heads.variants=[{variants}]",
+        *(["heads.grids=[]"] if experiment.grids else []),
+        *(["question=null"] if experiment.question else []),
+    ]
+    options = " ".join(shlex.quote(setting) for setting in settings)
+    return "\n".join(f"{line} {options}" for line in experiment.command.splitlines())
+
+
+def would_take(verdict: Verdict, resolution: float | None) -> str:
+    """Say what would decide an open verdict for new queries; empty if it is decided or nothing can be said."""
+    design = verdict.design
+    if design is None or verdict.new_queries.word not in ("no difference shown", "undecided"):
+        return ""
+    wanted = max(abs(verdict.difference), resolution or 0.0)
+    needed = design.queries_needed(wanted)
+    if needed is not None:
+        return f"about {fmt.count(_round(needed))} queries would show it"
+    seeds = design.seeds_needed(wanted)
+    return f"about {seeds} seeds would show it" if seeds is not None else "more seeds and more queries would show it"
+
+
+def _astray_notes(board: Leaderboard) -> list[str]:
+    if not board.astray:
+        return []
+    found = [
+        f"{one.variant}: seed {one.seed} went astray. It scores {fmt.points(one.score)}; the median of the variant's "
+        f"other seeds is {fmt.points(one.median)}. It counts in every number."
+        for one in board.astray
+    ]
+    which = "that trial" if len(found) == 1 else "those trials"
+    changes = [
+        f"{row.label} would be {word_text(after.word, board.resolution)} {where} {fmt.change(after)} instead of "
+        f"{word_text(before.word, board.resolution)}"
+        for row, before, after, where in _changed(board)
+    ]
+    said = "; ".join(changes) if changes else "every verdict would be the same"
+    return [*found, f"Without {which}, {said}."]
+
+
+def _changed(board: Leaderboard) -> list[tuple[Row, Scope, Scope, str]]:
+    found = []
+    for row in board.rows:
+        after = board.without.get(row.label)
+        if row.verdict is None or after is None:
+            continue
+        found += [
+            (row, old, new, where)
+            for old, new, where in (
+                (row.verdict.these_queries, after.these_queries, "on these queries"),
+                (row.verdict.new_queries, after.new_queries, "for new queries"),
+            )
+            if old.word != new.word
+        ]
+    return found
+
+
+def _look_notes(board: Leaderboard) -> list[str]:
+    looks = len(board.experiment.rounds.looks) if board.experiment.rounds else 0
+    if looks < 2:
+        return []
+    return [
+        f"The verdicts were read {looks} times while seeds were added. Words and intervals account for that: each "
+        "variant keeps the verdict, the difference and the interval of the look that decided it."
+    ]
+
+
+def _undecided_notes(board: Leaderboard) -> list[str]:
+    if board.resolution is None:
+        return []
+    judged = [(row, row.verdict, row.verdict.design) for row in board.rows if row.verdict is not None]
+    found = []
+    for row, verdict, design in judged[:SHOWN]:
+        if design is None or verdict.these_queries.word != "undecided":
+            continue
+        seeds = fmt.seeds_needed(design, board.resolution, new_queries=False)
+        found.append(
+            f"{row.label}: undecided on these queries after {verdict.seeds} seeds; detecting a difference of "
+            f"{fmt.rough(board.resolution)} points takes about {seeds} seeds."
+        )
+    designs = [design for _, _, design in judged if design is not None]
+    floor = max((smallest_equivalence(one.difference.query_part, len(judged)) for one in designs), default=0.0)
+    if floor > board.resolution:
+        found.append(
+            f"On new queries, {board.query_count} queries cannot show equivalence within {fmt.rough(board.resolution)} "
+            f"points, whatever the number of seeds; {fmt.rough(floor)} is the limit."
+        )
+    return found
+
+
+def _factor_notes(board: Leaderboard) -> list[str]:
+    found = []
+    for one in board.factors:
+        if one.effects is None:
+            found.append(f"The factors of {one.grid} have no effects here: {one.refusal}.")
+        else:
+            found += warnings(one.effects)
+    return found
+
+
+def _round(number: int) -> int:
+    """Round to two digits."""
+    step = 10 ** max(0, len(str(number)) - 2)
+    return -(-number // step) * step

@@ -1,0 +1,132 @@
+"""The verdicts of a leaderboard, with the question that was asked and the looks that came before."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from eval.report.results import Experiment
+from eval.verdicts import MINIMUM_SEEDS, Astray, Decision, Scope, Scores, Verdict, decide, judge, judge_datasets
+
+__all__ = ["all_looks", "judge_all", "judge_rows", "judge_without", "resolution_of"]
+
+
+def resolution_of(experiment: Experiment) -> float | None:
+    """Return the resolution that the experiment asks for, from 0 to 1; None without a question."""
+    asked = experiment.question.get("resolution")
+    return None if asked is None else float(asked) / 100
+
+
+def judge_all(
+    experiment: Experiment, scores: Mapping[str, Scores], baselines: Mapping[str, str]
+) -> tuple[dict[str, Verdict], dict[str, dict[str, Verdict]]]:
+    """Judge over all datasets and on each, every row against its own baseline."""
+    suite: dict[str, Verdict] = {}
+    single: dict[str, dict[str, Verdict]] = {}
+    points = _points(scores, baselines)
+    for baseline, group in points.items():
+        judged = judge_rows(experiment, group, baseline, families=len(points))
+        names = experiment.datasets
+        by_dataset = judge_datasets(group, baseline, names) if len(names) > 1 else {names[0]: judged}
+        suite |= judged
+        for name, verdicts in by_dataset.items():
+            single.setdefault(name, {}).update(verdicts)
+    return suite, single
+
+
+def _points(scores: Mapping[str, Scores], baselines: Mapping[str, str]) -> dict[str, dict[str, Scores]]:
+    """Return the scores of each baseline and of the rows that are compared with it."""
+    found = {
+        baseline: {label: one for label, one in scores.items() if baselines.get(label) == baseline}
+        for baseline in dict.fromkeys(baselines.values())
+        if baseline in scores
+    }
+    return {baseline: group for baseline, group in found.items() if len(group) > 1}
+
+
+def judge_without(
+    experiment: Experiment, scores: Mapping[str, Scores], astray: Sequence[Astray], baselines: Mapping[str, str]
+) -> dict[str, Verdict]:
+    """Judge without the trials that went astray."""
+    kept = {
+        label: one.without([trial.seed for trial in astray if trial.variant == label]) for label, one in scores.items()
+    }
+    verdicts, _ = judge_all(experiment, kept, baselines)
+    return verdicts
+
+
+def judge_rows(
+    experiment: Experiment, scores: Mapping[str, Scores], baseline: str, *, families: int = 1
+) -> dict[str, Verdict]:
+    """Judge every variant over all datasets; after several looks, as all of them together allow.
+
+    Args:
+        experiment: The experiment, for its question and its earlier looks.
+        scores: The variants' scores.
+        baseline: The baseline's label.
+        families: Number of baselines, one at each point of the axes, whose verdicts are read together.
+    """
+    resolution = resolution_of(experiment)
+    verdicts = judge(scores, baseline, resolution=resolution, families=families)
+    ordered, looks = all_looks(experiment, scores, baseline)
+    if not looks or families > 1 or (len(looks) == 1 and not experiment.question):
+        return verdicts
+    here, new = (
+        decide(ordered, baseline, looks, most=_most(experiment), resolution=resolution, new_queries=new_queries)
+        for new_queries in (False, True)
+    )
+    return {
+        label: replace(
+            verdict,
+            these_queries=_scope(verdict.these_queries, here[label], resolution),
+            new_queries=_scope(verdict.new_queries, new[label], resolution),
+        )
+        if label in here and not verdict.fixed
+        else verdict
+        for label, verdict in verdicts.items()
+    }
+
+
+def all_looks(
+    experiment: Experiment, scores: Mapping[str, Scores], baseline: str
+) -> tuple[dict[str, Scores], list[dict[str, int]]]:
+    """Return the scores, seeds in the order in which looks first saw them, and the looks, the present one last."""
+    record = experiment.rounds
+    trained = record.trained if record else {}
+    ordered = {label: _in_order(one, trained.get(label, [])) for label, one in scores.items()}
+    looks = [
+        {
+            label: sum(seed in scores[label].seeds for seed in trained.get(label, range(count))[:count])
+            for label, count in look.seeds.items()
+            if label in scores
+        }
+        for look in (record.looks if record else [])
+    ]
+    present = {label: len(one.seeds) for label, one in ordered.items()}
+    enough = [label for label, count in present.items() if count >= MINIMUM_SEEDS]
+    if baseline in enough and len(enough) > 1 and present not in looks[-1:]:
+        looks.append(present)
+    return ordered, [look for look in looks if look.get(baseline, 0) > 0]
+
+
+def _most(experiment: Experiment) -> int | None:
+    """Return the most seeds of a variant, if they were fixed before the first look."""
+    seeds = experiment.question.get("seeds")
+    return int(seeds[1]) if isinstance(seeds, Sequence) and len(seeds) == 2 else None
+
+
+def _in_order(scores: Scores, trained: Sequence[int]) -> Scores:
+    order = [seed for seed in trained if seed in scores.seeds]
+    order += [seed for seed in scores.seeds if seed not in order]
+    return replace(scores, seeds=tuple(order), tables=scores.at(order))
+
+
+def _scope(scope: Scope, decision: Decision, resolution: float | None) -> Scope:
+    undecided = decision.word == "undecided" and resolution is None
+    return replace(
+        scope,
+        difference=decision.difference,
+        low=decision.low,
+        high=decision.high,
+        adjusted_p=decision.adjusted_p,
+        equivalent_p=decision.equivalent_p,
+        word="no difference shown" if undecided else decision.word,
+    )

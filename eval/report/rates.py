@@ -1,0 +1,109 @@
+"""Each head's own learning rate: the curve that chose it, and the verdict beside the one at a shared rate."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from eval.report import format as fmt
+from eval.report.chosen import chosen_by_all, is_rate
+from eval.report.results import Experiment
+from eval.report.table import Costs, Leaderboard
+from eval.report.words import word_text
+from eval.verdicts import Scope
+
+__all__ = ["RateCurve", "RateLine", "rate_curve", "rate_lines", "rate_note"]
+
+
+@dataclass(frozen=True)
+class RateCurve:
+    """How a variant's held-out score depends on the learning rate.
+
+    Attributes:
+        points: Each rate with the mean score over seeds, the best one over the other keys of the grid.
+        chosen: The chosen rate and its score; None if no point of the grid worked.
+        measure: What was scored.
+    """
+
+    points: tuple[tuple[float, float], ...]
+    chosen: tuple[float, float] | None
+    measure: str
+
+
+@dataclass(frozen=True)
+class RateLine:
+    """One variant in the section on learning rates, as text.
+
+    Attributes:
+        label: The variant.
+        rate: Its own rate, or rates if the seeds chose different ones.
+        shared: Its difference from the baseline with all variants at one rate; empty if that was not evaluated.
+        own: The same with each variant at its own rate.
+        tones: The verdicts' words for these queries, at one rate and at its own; empty without a verdict.
+    """
+
+    label: str
+    rate: str
+    shared: str
+    own: str
+    tones: tuple[str, str]
+
+
+def rate_curve(experiment: Experiment, label: str) -> RateCurve | None:
+    """Return a variant's curve; None without a sweep of a learning rate."""
+    sweeps = [trial.record.sweep for trial in experiment.trials if trial.label == label and trial.record.sweep]
+    if not sweeps:
+        return None
+    sweep = sweeps[0]
+    key = next((name for name in sweep.grid if is_rate(name)), None)
+    if key is None:
+        return None
+    best: dict[float, float] = {}
+    for point in sweep.points:
+        scores = [score for score in point.seeds.values() if score is not None]
+        if scores and len(scores) == len(point.seeds):
+            rate = float(point.values[key])
+            best[rate] = max(best.get(rate, -np.inf), float(np.mean(scores)))
+    values = chosen_by_all(sweep)
+    chosen = None if values is None else float(values[key])
+    if not best:
+        return None
+    at = None if chosen is None or chosen not in best else (chosen, best[chosen])
+    return RateCurve(tuple(sorted(best.items())), at, sweep.measure)
+
+
+def rate_lines(board: Leaderboard) -> list[RateLine]:
+    """Return a line for each variant of a sweep of learning rates, the best first; none without a sweep."""
+    found = []
+    for row in board.rows:
+        if rate_curve(board.experiment, row.label) is None or row.costs is None:
+            continue
+        shared = board.at_shared_rate.get(row.label)
+        own = row.verdict
+        scopes = [None if one is None else one.these_queries for one in (shared, own)]
+        texts = [_text(scope, board.resolution) for scope in scopes]
+        words = ["" if scope is None else scope.word for scope in scopes]
+        found.append(RateLine(row.label, _rates(row.costs), texts[0], texts[1], (words[0], words[1])))
+    return found
+
+
+def rate_note(board: Leaderboard) -> str:
+    """Say for the best variant what its own rate changes; empty unless both were evaluated."""
+    for row in board.rows:
+        shared = board.at_shared_rate.get(row.label)
+        if shared is not None and row.verdict is not None:
+            return (
+                f"{row.label} differs from {board.baseline} by {fmt.change(shared.these_queries)} at one learning rate "
+                f"({board.experiment.shared_rate:g}) and by {fmt.change(row.verdict.these_queries)} with each at its "
+                "own, on these queries."
+            )
+    return ""
+
+
+def _rates(costs: Costs) -> str:
+    return (
+        fmt.rates(costs) if len(costs.learning_rates) < 2 else ", ".join(f"{rate:g}" for rate in costs.learning_rates)
+    )
+
+
+def _text(scope: Scope | None, resolution: float | None) -> str:
+    return "" if scope is None else f"{fmt.change(scope)} {word_text(scope.word, resolution)}"
