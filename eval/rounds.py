@@ -6,7 +6,7 @@ ends with the same file as one that was not.
 
 from collections.abc import Mapping
 
-from eval.look_history import add_look, question_values, write_rounds
+from eval.look_history import add_look, write_rounds
 from eval.report.reading import load_experiment
 from eval.report.results import Experiment
 from experiment.config import ExperimentConfig
@@ -32,15 +32,15 @@ def update_rounds(config: ExperimentConfig) -> RoundsRecord | None:
     Raises:
         ProjheadsError: If there is nothing to compare, or a file is damaged.
     """
-    folder, question = ExperimentFolder(config.output), config.question
+    folder = ExperimentFolder(config.output)
     experiment = load_experiment(config.output)
     planned = {label: len(seeds) for label, seeds in planned_seeds(config, folder).items()}
-    record = RoundsRecord.find(folder.rounds_json)
+    record = experiment.rounds
     if record is None or not record.looks:
-        record = RoundsRecord(question=question_values(question), next=planned, done=False)
+        record = RoundsRecord(question=dict(experiment.question), next=planned, done=False)
     if not _settled(experiment, planned):
         return None
-    record = add_look(record, experiment, question)
+    record = add_look(record, experiment)
     asked = _next(config, record, planned)
     record = record.replace(next=asked, done=asked == planned)
     write_rounds(folder, record)
