@@ -17,8 +17,7 @@ PROJHEADS_PEERS ?= peers
 .PHONY: quickstart test test-pylate test-sentence-transformers peers check format lint types imports wheel docs clean
 
 quickstart: $(VENV)/.quickstart
-	$(BIN)/python -m train configs/quickstart.yaml
-	$(BIN)/python -m eval configs/quickstart.yaml
+	$(BIN)/python -m answer configs/quickstart.yaml
 
 test: test-pylate test-sentence-transformers
 

@@ -12,7 +12,7 @@ from experiment.console.command import prepare_process, run_command
 from experiment.executors.options import add_executor_options, open_executor
 from projheads.errors import ProjheadsError
 
-__all__ = ["command_parser", "main"]
+__all__ = ["command_parser", "main", "write_experiment_report"]
 
 DESCRIPTION = """Evaluate models and compare them.
 
@@ -72,6 +72,7 @@ def _add_experiment(command: argparse.ArgumentParser) -> None:
 def _experiment(options: argparse.Namespace) -> None:
     from eval.dry_run import print_dry_run
     from eval.evaluate import evaluate_experiment
+    from eval.rounds import update_rounds
     from experiment.config.load import load_config, override_heads, read_resolved
     from experiment.console.progress import Progress
 
@@ -86,7 +87,9 @@ def _experiment(options: argparse.Namespace) -> None:
         return
     with open_executor(options) as executor, Progress() as progress:
         evaluate_experiment(config, progress, executor)
-    _write_report(config.output)
+    if config.question is not None:
+        update_rounds(config)
+    write_experiment_report(config.output)
 
 
 def _add_models(command: argparse.ArgumentParser) -> None:
@@ -166,7 +169,15 @@ def _add_json(command: argparse.ArgumentParser) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    _write_report(options.folder, as_json=options.json)
+    write_experiment_report(options.folder, as_json=options.json)
+
+
+def write_experiment_report(folder: Path, *, as_json: bool = False) -> None:
+    """Write the report of an experiment with trained trials and print it; reading its verdicts is a look."""
+    from eval.look_history import note_look
+
+    note_look(folder)
+    _write_report(folder, as_json=as_json)
 
 
 def _write_report(folder: Path, *, as_json: bool = False) -> None:

@@ -5,6 +5,7 @@ from eval.search.compressed import check_forms
 from experiment.collections import check_source, suite_notes
 from experiment.config import ExperimentConfig
 from experiment.disk.layout import ExperimentFolder
+from experiment.rounds import planned_seeds
 
 __all__ = ["print_dry_run"]
 
@@ -19,7 +20,8 @@ def print_dry_run(config: ExperimentConfig) -> None:
     check_search(search_settings(settings), config.heads.out_features)
     check_forms(settings.storage, config.heads.out_features)
     folder = ExperimentFolder(config.output)
-    files = [folder.trial(spec.slug, seed) for spec in config.heads.variants for seed in config.seeds]
+    seeds = planned_seeds(config, folder)
+    files = [folder.trial(spec.slug, seed) for spec in config.heads.variants for seed in seeds[str(spec)]]
     trials = [(file, file.read_trial()) for file in files]
     finished = [file for file, trial in trials if trial and trial.status == "finished"]
     failed = sum(trial is not None for _, trial in trials) - len(finished)

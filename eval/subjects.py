@@ -12,6 +12,7 @@ from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.lock import locked
 from experiment.disk.models import is_intact, save_model, saved_backbone_hash, weights_hash
 from experiment.disk.records import ReferenceRecord
+from experiment.rounds import planned_seeds
 from projheads.build import build_head
 from projheads.hosts import load_host
 from projheads.registry import head_files
@@ -62,9 +63,10 @@ class Subject:
 def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Subject]:
     """List the finished trials in the order of the configuration, and report which are skipped and why."""
     folder = ExperimentFolder(config.output)
+    seeds = planned_seeds(config, folder)
     subjects, missing = [], []
     for spec in config.heads.variants:
-        for seed in config.seeds:
+        for seed in seeds[str(spec)]:
             files, name = folder.trial(spec.slug, seed), f"{spec} seed {seed}"
             trial = files.read_trial()
             if trial is None:
@@ -118,7 +120,7 @@ def list_references(config: ExperimentConfig, trials: Sequence[Subject], say: Ca
 
 def _untrained(config: ExperimentConfig, host: str) -> Iterator[Subject]:
     """Find the models from which the training of the baseline started; train writes them."""
-    for seed in config.seeds:
+    for seed in config.untrained_seeds:
         files = ExperimentFolder(config.output).reference("untrained", seed)
         record = ReferenceRecord.find(files.reference_json)
         if record is not None and record.weights_hash is not None:

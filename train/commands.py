@@ -7,16 +7,18 @@ from typing import Any
 
 from experiment.collections import check_source, open_collection
 from experiment.collections.same_ids import ExcludeOwnId
-from experiment.config import grid_points
+from experiment.config import ExperimentConfig, grid_points
 from experiment.config.load import dump_config, load_config, override_heads
 from experiment.console.progress import Progress
+from experiment.disk.layout import ExperimentFolder
 from experiment.executors.options import open_executor
+from experiment.rounds import planned_seeds
 from projheads.errors import ProjheadsError
 from train.data.mine import Mining, mine
 from train.data.tuples_file import read_about, read_tuples
 from train.trackers import check_trackers
 
-__all__ = ["mine_command", "teach_command", "train_command"]
+__all__ = ["mine_command", "print_plan", "teach_command", "train_command"]
 
 
 def train_command(options: argparse.Namespace) -> int:
@@ -35,18 +37,33 @@ def train_command(options: argparse.Namespace) -> int:
 
         with open_executor(options) as executor:
             return int(bool(train_experiment(config, executor)))
+    print_plan(config, options.config)
+    return 0
+
+
+def print_plan(config: ExperimentConfig, path: Path) -> None:
+    """Print the resolved YAML, and on the error stream what would be trained.
+
+    Args:
+        config: The experiment.
+        path: Its file.
+
+    Raises:
+        ProjheadsError: If a collection cannot be used.
+    """
     print(dump_config(config), end="")
     evaluated = [check_source(dataset.source, cache=config.cache) for dataset in config.eval.datasets]
     for warning in dict.fromkeys([*config.train.data.warnings(config.cache), *filter(None, evaluated)]):
         print(f"warning: {warning}", file=sys.stderr)
     points = len(grid_points(config.sweep, config.train))
     swept = f" x {points} points of the sweep" if config.sweep else ""
+    counts = sorted({len(seeds) for seeds in planned_seeds(config, ExperimentFolder(config.output)).values()})
+    seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    more = f", then up to {len(config.seeds)} in rounds" if config.question else ""
     print(
-        f"{options.config}: {len(config.heads.variants)} variants{swept} x {len(config.seeds)} seeds "
-        f"into {config.output}",
+        f"{path}: {len(config.heads.variants)} variants{swept} x {seeds} seeds{more} into {config.output}",
         file=sys.stderr,
     )
-    return 0
 
 
 def mine_command(options: argparse.Namespace) -> None:

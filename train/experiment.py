@@ -142,8 +142,10 @@ def _describe_work(
     points = f" x {len(sweeps[0].points)} points of the sweep" if sweeps else ""
     steps = _range([trial.steps for trial in trials])
     sizes = _range([trial.config.batch_size for trial in trials])
+    counts = Counter(trial.spec for trial in trials)
+    seeds = _range([count // len(sweeps[0].points) if sweeps else count for count in counts.values()])
     return (
-        f"{len(trials)} trials ({len(config.heads.variants)} variants x {len(config.seeds)} seeds{points}) of "
+        f"{len(trials)} trials ({len(config.heads.variants)} variants x {seeds} seeds{points}) of "
         f"{steps} steps with {sizes} examples in {config.train.precision} on "
         f"{describe_device(prepared.model.device)}; {len(trials) - len(pending)} already finished"
     )

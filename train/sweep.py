@@ -17,6 +17,7 @@ from experiment.disk.files import write_folder, write_text
 from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.models import is_intact
 from experiment.disk.records import SweepPoint, SweepRecord, TrialRecord
+from experiment.rounds import planned_seeds
 from projheads import HeadSpec
 from projheads.errors import ProjheadsError
 from train.optimization import count_steps
@@ -129,7 +130,7 @@ def plan_sweeps(prepared: Preparation, folder: ExperimentFolder) -> list[Sweep]:
         ProjheadsError: If there are too few examples for a single step at some point.
     """
     config = prepared.config
-    points = grid_points(config.sweep, config.train)
+    points, seeds = grid_points(config.sweep, config.train), planned_seeds(config, folder)
     for point in points:
         if not count_steps(point.settings, len(prepared.data.examples)):
             raise ProjheadsError(
@@ -143,7 +144,7 @@ def plan_sweeps(prepared: Preparation, folder: ExperimentFolder) -> list[Sweep]:
             [
                 plan_trial(prepared, spec, seed, folder.candidate(spec.slug, point.slug, seed), point.settings, point)
                 for point in points
-                for seed in config.seeds
+                for seed in seeds[str(spec)]
             ],
         )
         for spec in config.heads.variants

@@ -144,7 +144,7 @@ def write_failed(prepared: Preparation, trial: Trial, reason: str) -> None:
 def write_untrained(prepared: Preparation, folder: ExperimentFolder) -> None:
     """Write the baseline's untrained models, a reference row of the leaderboard."""
     baseline = prepared.config.heads.baseline
-    for seed in prepared.config.seeds:
+    for seed in prepared.config.untrained_seeds:
         reference = folder.reference("untrained", seed)
         key = sha256_json(start_key(prepared, baseline, seed))
         record = ReferenceRecord.find(reference.reference_json)

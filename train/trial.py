@@ -7,6 +7,7 @@ from experiment.config import Point, TrainConfig
 from experiment.disk.files import sha256_json
 from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.models import is_intact
+from experiment.rounds import planned_seeds
 from projheads import HeadSpec
 from train.optimization import count_steps
 from train.preparation import Preparation, start_key
@@ -58,11 +59,11 @@ class Trial:
 
 def plan_trials(prepared: Preparation, folder: ExperimentFolder) -> list[Trial]:
     """List the trials of an experiment without a sweep."""
-    config = prepared.config
+    config, seeds = prepared.config, planned_seeds(prepared.config, folder)
     return [
         plan_trial(prepared, spec, seed, folder.trial(spec.slug, seed), config.train)
         for spec in config.heads.variants
-        for seed in config.seeds
+        for seed in seeds[str(spec)]
     ]
 
 

@@ -8,7 +8,7 @@ from functools import partial
 
 __all__ = ["command_page"]
 
-_MODULES = ("projheads", "train", "eval")
+_MODULES = ("projheads", "answer", "train", "eval")
 
 
 def command_page() -> str:

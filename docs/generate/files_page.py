@@ -4,12 +4,19 @@ from config_page import field_rows
 from pydantic import BaseModel
 from text import described, prose, table
 
-from experiment.disk.records import EvaluationRecord, ReferenceRecord, TextsRecord, TrainLine, TrialRecord
+from experiment.disk.records import (
+    EvaluationRecord,
+    ReferenceRecord,
+    RoundsRecord,
+    TextsRecord,
+    TrainLine,
+    TrialRecord,
+)
 from experiment.fields import sections_in
 
 __all__ = ["files_page"]
 
-_FILES = (TrialRecord, TrainLine, ReferenceRecord, EvaluationRecord, TextsRecord)
+_FILES = (TrialRecord, TrainLine, ReferenceRecord, EvaluationRecord, RoundsRecord, TextsRecord)
 
 
 def files_page() -> str:

@@ -5,8 +5,18 @@ from dataclasses import replace
 
 from eval.report.results import Experiment
 from eval.verdicts import MINIMUM_SEEDS, Astray, Decision, Scope, Scores, Verdict, decide, judge, judge_datasets
+from experiment.disk.records import RoundsRecord
 
-__all__ = ["all_looks", "judge_all", "judge_rows", "judge_without", "resolution_of"]
+__all__ = [
+    "all_looks",
+    "earlier_looks",
+    "judge_all",
+    "judge_rows",
+    "judge_without",
+    "most_seeds",
+    "points_of",
+    "resolution_of",
+]
 
 
 def resolution_of(experiment: Experiment) -> float | None:
@@ -21,7 +31,7 @@ def judge_all(
     """Judge over all datasets and on each, every row against its own baseline."""
     suite: dict[str, Verdict] = {}
     single: dict[str, dict[str, Verdict]] = {}
-    points = _points(scores, baselines)
+    points = points_of(scores, baselines)
     for baseline, group in points.items():
         judged = judge_rows(experiment, group, baseline, families=len(points))
         names = experiment.datasets
@@ -32,7 +42,7 @@ def judge_all(
     return suite, single
 
 
-def _points(scores: Mapping[str, Scores], baselines: Mapping[str, str]) -> dict[str, dict[str, Scores]]:
+def points_of(scores: Mapping[str, Scores], baselines: Mapping[str, str]) -> dict[str, dict[str, Scores]]:
     """Return the scores of each baseline and of the rows that are compared with it."""
     found = {
         baseline: {label: one for label, one in scores.items() if baselines.get(label) == baseline}
@@ -67,10 +77,18 @@ def judge_rows(
     resolution = resolution_of(experiment)
     verdicts = judge(scores, baseline, resolution=resolution, families=families)
     ordered, looks = all_looks(experiment, scores, baseline)
-    if not looks or families > 1 or (len(looks) == 1 and not experiment.question):
+    if not looks or (len(looks) == 1 and not experiment.question):
         return verdicts
     here, new = (
-        decide(ordered, baseline, looks, most=_most(experiment), resolution=resolution, new_queries=new_queries)
+        decide(
+            ordered,
+            baseline,
+            looks,
+            most=most_seeds(experiment),
+            resolution=resolution,
+            new_queries=new_queries,
+            families=families,
+        )
         for new_queries in (False, True)
     )
     return {
@@ -92,14 +110,7 @@ def all_looks(
     record = experiment.rounds
     trained = record.trained if record else {}
     ordered = {label: _in_order(one, trained.get(label, [])) for label, one in scores.items()}
-    looks = [
-        {
-            label: sum(seed in scores[label].seeds for seed in trained.get(label, range(count))[:count])
-            for label, count in look.seeds.items()
-            if label in scores
-        }
-        for look in (record.looks if record else [])
-    ]
+    looks = earlier_looks(record, scores)
     present = {label: len(one.seeds) for label, one in ordered.items()}
     enough = [label for label, count in present.items() if count >= MINIMUM_SEEDS]
     if baseline in enough and len(enough) > 1 and present not in looks[-1:]:
@@ -107,9 +118,23 @@ def all_looks(
     return ordered, [look for look in looks if look.get(baseline, 0) > 0]
 
 
-def _most(experiment: Experiment) -> int | None:
+def earlier_looks(record: RoundsRecord | None, scores: Mapping[str, Scores]) -> list[dict[str, int]]:
+    """Return how many seeds of each row the recorded looks saw, without trials that were deleted since."""
+    return [
+        {
+            label: sum(seed in scores[label].seeds for seed in record.trained.get(label, range(count))[:count])
+            for label, count in look.seeds.items()
+            if label in scores
+        }
+        for look in (record.looks if record else [])
+    ]
+
+
+def most_seeds(experiment: Experiment) -> int | None:
     """Return the most seeds of a variant, if they were fixed before the first look."""
-    seeds = experiment.question.get("seeds")
+    record, seeds = experiment.rounds, experiment.question.get("seeds")
+    if record is not None and record.looks and record.question != experiment.question:
+        return None
     return int(seeds[1]) if isinstance(seeds, Sequence) and len(seeds) == 2 else None
 
 

@@ -18,7 +18,7 @@ from eval.verdicts.variance import differences
 from experiment.disk.records import DatasetFacts
 from projheads.errors import ProjheadsError, unknown_name
 
-__all__ = ["Costs", "Leaderboard", "Row", "build_leaderboard", "query_ids", "scores_of"]
+__all__ = ["Costs", "Leaderboard", "Row", "baselines_of", "build_leaderboard", "query_ids", "scores_of"]
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def build_leaderboard(experiment: Experiment) -> Leaderboard:
     queries = {name: query_ids(experiment, name) for name in experiment.datasets}
     measure = experiment.measures[0]
     scores = {label: scores_of(trials, measure, queries) for label, trials in complete.items() if trials}
-    baselines = _baselines(experiment)
+    baselines = baselines_of(experiment)
     verdicts, by_dataset = judge_all(experiment, scores, baselines)
     astray = astray_trials(scores)
     pairs = compare_all(scores)
@@ -235,7 +235,7 @@ def _baseline(experiment: Experiment) -> str:
     return next(trial.label for trial in experiment.trials if trial.record.is_baseline)
 
 
-def _baselines(experiment: Experiment) -> dict[str, str]:
+def baselines_of(experiment: Experiment) -> dict[str, str]:
     """Return each row's baseline: the baseline variant at the same point of the axes."""
     at = {trial.point: trial.label for trial in experiment.trials if trial.record.is_baseline}
     return {trial.label: at[trial.point] for trial in experiment.trials if trial.point in at}

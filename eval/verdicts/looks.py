@@ -90,6 +90,7 @@ def decide(
     most: int | None = None,
     resolution: float | None = None,
     new_queries: bool = True,
+    families: int = 1,
 ) -> dict[str, Decision]:
     """Decide each variant at the first look that allows it.
 
@@ -102,6 +103,7 @@ def decide(
             look: the first then counts as any single look, and later ones ask for more.
         resolution: As for ``judge``.
         new_queries: Whether verdicts are about new queries, or about these.
+        families: As for ``judge``.
 
     Returns:
         A decision for each variant but the baseline. Give undecided ones and the baseline further seeds.
@@ -113,7 +115,7 @@ def decide(
         for name, one in found.items():
             if name not in decisions or not decisions[name].decided:
                 strictness = _strictness(one, place, most, new_queries=new_queries)
-                decisions[name] = _decision(one, place, count, strictness, resolution, new_queries=new_queries)
+                decisions[name] = _decision(one, place, count, families, strictness, resolution, new_queries)
     return decisions
 
 
@@ -173,19 +175,25 @@ def _strictness(one: Difference, place: int, most: int | None, *, new_queries: b
 
 
 def _decision(
-    one: Difference, place: int, count: int, strictness: float, resolution: float | None, *, new_queries: bool
+    one: Difference,
+    place: int,
+    count: int,
+    families: int,
+    strictness: float,
+    resolution: float | None,
+    new_queries: bool,
 ) -> Decision:
     if min(one.seeds, one.baseline_seeds) < MINIMUM_SEEDS:
         return Decision(
             "too few seeds", place, one.seeds, one.baseline_seeds, one.mean, None, None, 1.0, None, design=None
         )
     estimate = one.estimate(new_queries=new_queries)
-    half = estimate.half_width(strictness * critical(estimate.correlation, count, ALPHA))
-    adjusted = adjust(_relaxed(estimate.p_value(), strictness), estimate.correlation, count)
+    half = estimate.half_width(strictness * critical(estimate.correlation, count, ALPHA / families))
+    adjusted = min(1.0, families * adjust(_relaxed(estimate.p_value(), strictness), estimate.correlation, count))
     equivalent = None
     if resolution is not None:
         tail = equivalence_p(estimate, resolution)
-        equivalent = min(1.0, count * _relaxed(2 * tail, strictness) / 2) if tail < 0.5 else 1.0
+        equivalent = min(1.0, families * count * _relaxed(2 * tail, strictness) / 2) if tail < 0.5 else 1.0
     word = words_of(one.mean, adjusted, equivalent)
     return Decision(
         word="undecided" if word == "no difference shown" else word,
@@ -197,7 +205,7 @@ def _decision(
         high=one.mean + half,
         adjusted_p=adjusted,
         equivalent_p=equivalent,
-        design=Design(one, count),
+        design=Design(one, count * families),
     )
 
 

@@ -8,6 +8,7 @@ from scipy import special
 from eval.verdicts.multiple import critical
 from eval.verdicts.scores import FloatArray
 from eval.verdicts.variance import Difference, Part, degrees_of_freedom, lent
+from experiment.allocation import baseline_seeds
 
 __all__ = ["ALPHA", "POWER", "Design", "baseline_seeds", "smallest_equivalence"]
 
@@ -34,14 +35,6 @@ def _lattice() -> FloatArray:
 
 
 LATTICE = _lattice()
-
-
-def baseline_seeds(seeds: int, variants: int) -> int:
-    """Return how many seeds of the baseline suit so many of each variant: ceil(seeds sqrt(variants)).
-
-    For variants that are paired with the baseline, its further seeds are of no use.
-    """
-    return int(np.ceil(seeds * np.sqrt(max(1, variants)) - 1e-9))
 
 
 def smallest_equivalence(query_part: float, variants: int) -> float:

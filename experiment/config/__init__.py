@@ -10,6 +10,7 @@ from experiment.config.grid import Grid, Point, grid_points
 from experiment.config.heads_section import HeadsConfig
 from experiment.config.model_list import GivenModelsConfig
 from experiment.config.model_section import ModelConfig
+from experiment.config.question_section import QuestionConfig
 from experiment.config.schema import ExperimentConfig
 from experiment.config.train_section import OptimizerConfig, TrainConfig
 
@@ -24,6 +25,7 @@ __all__ = [
     "ModelConfig",
     "OptimizerConfig",
     "Point",
+    "QuestionConfig",
     "TrainConfig",
     "grid_points",
 ]

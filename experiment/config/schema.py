@@ -1,7 +1,7 @@
 """The top level of an experiment's YAML."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, ValidationInfo, field_validator
 
@@ -9,10 +9,16 @@ from experiment.config.eval_section import EvalConfig
 from experiment.config.grid import Grid, check_grid, flat_grid
 from experiment.config.heads_section import HeadsConfig
 from experiment.config.model_section import ModelConfig
+from experiment.config.question_section import QuestionConfig
 from experiment.config.train_section import TrainConfig
 from experiment.fields import Count, Section, safe_name
 
 __all__ = ["ExperimentConfig"]
+
+
+def _default_seeds(values: dict[str, Any]) -> tuple[int, ...]:
+    question = values.get("question")
+    return (0, 1, 2) if question is None else tuple(range(question.seeds[1]))
 
 
 class ExperimentConfig(Section):
@@ -23,7 +29,9 @@ class ExperimentConfig(Section):
         description: One sentence for the report.
         output: Folder of the results; by default ``outputs/<name>``.
         cache: Folder that experiments share, for collections and token states.
-        seeds: One trial is trained for each variant and seed.
+        question: The resolution to answer at, with seeds that are added in rounds; None for a fixed list of seeds.
+        seeds: One trial is trained for each variant and seed; by default 0, 1 and 2. With a ``question``, these are
+            all seeds that its rounds may ask for.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:<n>`` or ``mps``.
         threads: CPU threads; None leaves the number to torch. The number may change the last bits of a result.
         model: The backbone.
@@ -39,7 +47,10 @@ class ExperimentConfig(Section):
     description: str = ""
     output: Path
     cache: Path = Path("outputs/.cache")
-    seeds: Annotated[tuple[Annotated[StrictInt, Field(ge=0)], ...], Field(min_length=1)] = (0, 1, 2)
+    question: QuestionConfig | None = None
+    seeds: Annotated[
+        tuple[Annotated[StrictInt, Field(ge=0)], ...], Field(min_length=1, default_factory=tuple, validate_default=True)
+    ]
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     threads: Count | None = None
     model: ModelConfig = ModelConfig()
@@ -48,12 +59,24 @@ class ExperimentConfig(Section):
     sweep: Annotated[Grid, BeforeValidator(flat_grid), Field(default_factory=dict)]
     eval: EvalConfig
 
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _derived(cls, seeds: Any, info: ValidationInfo) -> Any:
+        return _default_seeds(info.data) if seeds in ((), None) else seeds
+
     @field_validator("seeds")
     @classmethod
-    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+    def _distinct(cls, seeds: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        if info.data.get("question") is not None and seeds != _default_seeds(info.data):
+            raise ValueError("a `question` adds the seeds itself; remove `seeds`, or remove `question`")
         if len(set(seeds)) < len(seeds):
             raise ValueError("a seed is listed twice; remove one")
         return seeds
+
+    @property
+    def untrained_seeds(self) -> tuple[int, ...]:
+        """The seeds of the untrained reference row."""
+        return self.seeds if self.question is None else self.seeds[: self.question.seeds[0]]
 
     @field_validator("sweep")
     @classmethod

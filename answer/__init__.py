@@ -1,0 +1,1 @@
+"""Answers the question of an experiment: trains and evaluates until it is decided, then reports."""

@@ -1,0 +1,78 @@
+"""Alternates training and evaluation until an experiment's question is answered."""
+
+import argparse
+import os
+
+from eval.__main__ import write_experiment_report
+from eval.dry_run import print_dry_run
+from eval.evaluate import evaluate_experiment
+from eval.rounds import update_rounds
+from experiment.config import ExperimentConfig
+from experiment.config.load import load_config, override_heads
+from experiment.console.progress import Progress
+from experiment.disk.records import RoundsRecord
+from experiment.executors.options import open_executor
+from experiment.executors.protocol import Executor
+from projheads.errors import ProjheadsError
+from train.commands import print_plan
+from train.experiment import train_experiment
+from train.trackers import check_trackers
+
+__all__ = ["answer_command", "answer_experiment"]
+
+
+def answer_command(options: argparse.Namespace) -> int:
+    """Answer an experiment's question, once its configuration is checked.
+
+    Returns:
+        The exit code: 1 if a trial failed.
+
+    Raises:
+        ProjheadsError: If the configuration, the data or the output folder cannot be used.
+    """
+    config = load_config(options.config, [*override_heads(options.heads), *options.overrides])
+    check_trackers(config.train.trackers)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ProjheadsError("python -m answer is one process; under a launcher use python -m train, then eval")
+    if options.dry_run:
+        print_plan(config, options.config)
+        print_dry_run(config)
+        return 0
+    with open_executor(options) as executor:
+        failed = answer_experiment(config, executor)
+    write_experiment_report(config.output)
+    return int(bool(failed))
+
+
+def answer_experiment(config: ExperimentConfig, executor: Executor) -> list[str]:
+    """Train and evaluate, with a question until each variant is decided.
+
+    Returns:
+        The names of the trials that failed.
+
+    Raises:
+        ProjheadsError: If the data, the backbone or the output folder cannot be used.
+    """
+    while True:
+        failed = train_experiment(config, executor)
+        with Progress() as progress:
+            evaluate_experiment(config, progress, executor)
+            if config.question is None:
+                return failed
+            rounds = update_rounds(config)
+            if rounds is None:
+                raise ProjheadsError(f"{config.output}: trials of this round are missing; rerun the same command")
+            progress.say(_describe(rounds))
+        if rounds.done:
+            return failed
+
+
+def _describe(rounds: RoundsRecord) -> str:
+    """Say in one line what a look decided and what is next."""
+    states = rounds.looks[-1].states if rounds.looks else {}
+    counts: dict[str, int] = {}
+    for state in states.values():
+        counts[state.state] = counts.get(state.state, 0) + 1
+    decided = ", ".join(f"{count} {word}" for word, count in counts.items()) or "no verdict yet"
+    seeds = f"up to {max(rounds.next.values())} seeds"
+    return f"look {len(rounds.looks)}: {decided}; {'done with ' if rounds.done else 'next: '}{seeds}"

@@ -1,0 +1,204 @@
+"""Questions answered from start to end: a tiny backbone, a tiny collection, the real host."""
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from answer.__main__ import main
+from experiment.collections import Document, write_beir_folder
+from experiment.console.command import run_command
+from experiment.disk.layout import ExperimentFolder
+from experiment.disk.records import RoundsRecord
+from projheads.hosts import available_hosts
+
+pytestmark = pytest.mark.skipif(not available_hosts(), reason="no host is installed")
+
+ROOT = Path(__file__).parents[2]
+NOUNS = ["cat", "dog", "bird", "paris", "france", "rain", "sun", "mat"]
+VERBS = ["sat", "run", "walk", "is"]
+YAML = """\
+output: out
+cache: cache
+device: cpu
+question: {{resolution: 2.0, seeds: 3..5}}
+model: {{backbone: {backbone}, query_length: 12, document_length: 16}}
+heads: {{out_features: 8, variants: [linear, ffn(depth=2), broken]}}
+train: {{data: set, batch_size: 4, validation_pairs: 4, epochs: 2, optimizer: {{head_lr: 1e-2}}}}
+eval: {{datasets: [set], references: [untrained]}}
+sweep: {{}}
+"""
+BROKEN = '''"""broken: a constant, whatever the token."""
+
+import torch
+
+from projheads import Head, register_head
+
+
+@register_head("broken")
+class Broken(Head):
+    """The first axis."""
+
+    def __init__(self, in_features, out_features):
+        super().__init__(in_features, out_features)
+        self.weight = torch.nn.Parameter(torch.ones(out_features))
+
+    def reset_parameters(self):
+        torch.nn.init.ones_(self.weight)
+
+    def forward(self, x):
+        return (x[..., :1] * 0 + 1) * self.weight
+
+    def nonlinear_part(self):
+        return None
+'''
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory, backbone):
+    """A folder with an experiment in which one variant is hopeless."""
+    folder = tmp_path_factory.mktemp("answer")
+    words = [(noun, verb) for noun in NOUNS for verb in VERBS]
+    corpus = [Document(f"d{i}", noun, f"the {noun} {verb} on a mat") for i, (noun, verb) in enumerate(words)]
+    queries = {f"q{i}": f"what {verb} the {noun}" for i, (noun, verb) in enumerate(words)}
+    qrels = {f"q{i}": {f"d{i}": 1} for i in range(len(words))}
+    write_beir_folder(folder / "set", corpus, queries, {"train": qrels, "test": qrels})
+    (folder / "try.yaml").write_text(YAML.format(backbone=backbone))
+    (folder / "broken.py").write_text(BROKEN)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def answered(work):
+    """The folder of a command that was never stopped, and what it printed."""
+    with contextlib.chdir(work), contextlib.redirect_stdout(io.StringIO()) as told:
+        assert run_command(main, ["try.yaml", "output=whole", "--heads", "broken.py"]) == 0
+    return ExperimentFolder(work / "whole"), told.getvalue()
+
+
+def content(folder):
+    """Everything that must not depend on when a command was stopped: scores, models, rounds."""
+    scores = {
+        path.relative_to(folder).as_posix(): json.loads(path.read_text())["measures"]
+        for path in sorted(folder.glob("trials/*/seed-*/eval/set.json"))
+    }
+    weights = {
+        path.relative_to(folder).as_posix(): json.loads(path.read_text())["weights_hash"]
+        for path in sorted(folder.glob("trials/*/seed-*/trial.json"))
+    }
+    return scores, weights, hashlib.sha256((folder / "rounds.json").read_bytes()).hexdigest()
+
+
+def test_seeds_are_added_until_each_variant_is_decided_or_has_the_most(answered):
+    answered, told = answered
+    record = RoundsRecord.read(answered.rounds_json)
+    assert record.done
+    assert record.looks[0].seeds == {"linear": 5, "ffn(depth=2)": 3, "broken": 3}
+    last = record.looks[-1]
+    assert last.states["broken"].state == "worse"
+    assert last.seeds == record.next
+    # A decided variant is frozen at the look that decided it, an undecided one ends with the most seeds.
+    for label, state in last.states.items():
+        looked = record.looks[state.look].seeds[label]
+        assert last.seeds[label] == (looked if state.state != "undecided" else 5)
+    counts = Counter(trial.read_trial().label for trial in answered.trials())
+    assert counts == last.seeds
+    assert len(answered.references()) == 3
+    assert (answered.report / "leaderboard.html").exists()
+    assert f"look {len(record.looks)}: " in told
+
+
+def test_killed_in_its_second_round_it_ends_with_the_same_bytes(work, answered, monkeypatch):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "answer", "try.yaml", "--heads", "broken.py"]
+    process = subprocess.Popen(command, cwd=work, env=environment, stderr=subprocess.PIPE, text=True)
+    while not (work / "out" / "rounds.json").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not RoundsRecord.read(work / "out" / "rounds.json").done
+    monkeypatch.chdir(work)
+    assert run_command(main, command[3:]) == 0
+    assert content(work / "out") == content(answered[0].path)
+
+
+def test_a_finished_one_is_answered_again_without_training_or_a_further_look(work, answered, monkeypatch, capsys):
+    answered, _ = answered
+    monkeypatch.chdir(work)
+    before = content(answered.path)
+    assert run_command(main, ["try.yaml", "output=whole", "--heads", "broken.py"]) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert content(answered.path) == before
+
+
+def test_more_seeds_than_were_asked_for_first_make_every_look_stricter(work, answered, monkeypatch, capsys):
+    answered, _ = answered
+    monkeypatch.chdir(work)
+    before = RoundsRecord.read(answered.rounds_json)
+    options = ["try.yaml", "output=whole", "--heads", "broken.py", "question.seeds=3..6", "question.resolution=0.01"]
+    assert run_command(main, options) == 0
+    after = RoundsRecord.read(answered.rounds_json)
+    assert after.question == before.question
+    assert after.next["ffn(depth=2)"] == 6
+    assert after.looks[: len(before.looks)][:-1] == before.looks[:-1]
+
+
+def test_without_a_question_it_is_train_then_eval(work, monkeypatch, capsys):
+    monkeypatch.chdir(work)
+    options = [
+        "try.yaml",
+        "output=list",
+        "question=null",
+        "seeds=[0, 1, 2]",
+        "train.max_steps=1",
+        "--heads",
+        "broken.py",
+    ]
+    assert run_command(main, options) == 0
+    folder = ExperimentFolder(work / "list")
+    assert len(folder.trials()) == 9
+    record = RoundsRecord.read(folder.rounds_json)
+    assert (len(record.looks), record.done, record.next) == (1, True, {})
+    assert (folder.report / "leaderboard.md").exists()
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(work, monkeypatch, capsys):
+    monkeypatch.chdir(work)
+    assert run_command(main, ["try.yaml", "output=dry", "--heads", "broken.py", "--dry-run"]) == 0
+    told = capsys.readouterr()
+    assert "resolution: 2.0" in told.out
+    assert "3 variants x 3 to 5 seeds, then up to 5 in rounds into dry" in told.err
+    assert "dry: 11 trials, 0 finished" in told.out
+    assert not (work / "dry").exists()
+
+
+def test_a_mistake_is_one_line_and_exit_code_2(work, monkeypatch, capsys):
+    monkeypatch.chdir(work)
+    assert run_command(main, ["try.yaml", "--heads", "broken.py", "question.resolution=0"]) == 2
+    assert capsys.readouterr().err.startswith("error: command line, question.resolution=0: question.resolution: ")
+
+
+def test_a_trial_that_fails_is_exit_code_1(work, monkeypatch, capsys):
+    monkeypatch.chdir(work)
+    options = ["try.yaml", "--heads", "broken.py", "output=failed", "question=null", "seeds=[0]", "train.max_steps=1"]
+
+    def fail(*arguments, **named):
+        monkeypatch.undo()
+        monkeypatch.chdir(work)
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr("train.trainer.train_trial", fail)
+    assert run_command(main, options) == 1
+    assert "1 of 3 trials failed" in capsys.readouterr().out
