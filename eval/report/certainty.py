@@ -150,5 +150,5 @@ def _factor_notes(board: Leaderboard) -> list[str]:
 
 def _round(number: int) -> int:
     """Round to two digits."""
-    step = 10 ** max(0, len(str(number)) - 2)
+    step: int = 10 ** max(0, len(str(number)) - 2)
     return -(-number // step) * step

@@ -1,7 +1,7 @@
 """The factors of an experiment: the options that its grids of variants vary, and its axes."""
 
 import re
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 
@@ -37,7 +37,9 @@ def grid_effects(experiment: Experiment, scores: Mapping[str, Scores]) -> tuple[
     for template in experiment.grids or (("variants and axes",) if varied else ()):
         cells = _cells(template) if experiment.grids else {head: {"head": head} for head in heads.values()}
         # A factor's first level in the grid is the one that the others are compared with.
-        levels = {label: cell | axes[label] for head, cell in cells.items() for label in heads if heads[label] == head}
+        levels = {
+            label: {**cell, **axes[label]} for head, cell in cells.items() for label in heads if heads[label] == head
+        }
         try:
             if len(levels) < 2:
                 raise ProjheadsError("fewer than two of its variants were evaluated")
@@ -47,7 +49,7 @@ def grid_effects(experiment: Experiment, scores: Mapping[str, Scores]) -> tuple[
     return tuple(found)
 
 
-def _cells(template: str) -> dict[str, dict[str, Hashable]]:
+def _cells(template: str) -> dict[str, dict[str, str]]:
     """Return the variants of a template such as ``ffn(depth={2,3})``, each with its level of every factor."""
     parts = re.split(r"(\w+)(\s*=\s*)\{((?:[^{}])*)\}", template)
     names = parts[1::4]
@@ -58,7 +60,8 @@ def _cells(template: str) -> dict[str, dict[str, Hashable]]:
             f"{name}{equals}{level}{rest}"
             for name, equals, level, rest in zip(names, parts[2::4], cell, parts[4::4], strict=True)
         )
-        found[str(HeadSpec.parse(text))] = dict(zip(names, (level.strip("\"'") for level in cell), strict=True))
+        levels = [str(level).strip("\"'") for level in cell]
+        found[str(HeadSpec.parse(text))] = dict(zip(map(str, names), levels, strict=True))
     return found
 
 
