@@ -11,7 +11,7 @@ from experiment.disk.files import sha256_json
 from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.lock import locked
 from experiment.disk.models import is_intact, save_model, saved_backbone_hash, weights_hash
-from experiment.disk.records import ReferenceRecord
+from experiment.disk.records import ReferenceRecord, row_label
 from experiment.rounds import planned_seeds
 from projheads.build import build_head
 from projheads.hosts import load_host
@@ -63,11 +63,12 @@ class Subject:
 def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Subject]:
     """List the finished trials in the order of the configuration, and report which are skipped and why."""
     folder = ExperimentFolder(config.output)
-    seeds = planned_seeds(config, folder)
     subjects, missing = [], []
-    for spec in config.heads.variants:
-        for seed in seeds[str(spec)]:
-            files, name = folder.trial(spec.slug, seed), f"{spec} seed {seed}"
+    for point, derived in config.points():
+        seeds = planned_seeds(derived, folder, point.values)
+        labels = {spec: row_label(str(spec), point.values) for spec in derived.heads.variants}
+        for spec, seed in ((spec, seed) for spec, label in labels.items() for seed in seeds[label]):
+            files, name = folder.trial(spec.slug + point.suffix, seed), f"{labels[spec]} seed {seed}"
             trial = files.read_trial()
             if trial is None:
                 missing.append(name)
@@ -84,7 +85,7 @@ def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Su
                         kind="model",
                         model=files.model,
                         host=trial.host,
-                        frozen=config.train.trainable == "head",
+                        frozen=derived.train.trainable == "head",
                         multiply_adds=trial.multiply_adds,
                         out_features=trial.out_features,
                         folds=trial.folds,
@@ -98,7 +99,7 @@ def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Su
 
 def list_references(config: ExperimentConfig, trials: Sequence[Subject], say: Callable[[str], None]) -> list[Subject]:
     """List the configured reference rows, and write the record of each."""
-    host = trials[0].host if trials else config.model.host
+    host, config = trials[0].host if trials else config.model.host, config.points()[0][1]
     untrained = list(_untrained(config, host))
     found: list[Subject] = []
     for name in dict.fromkeys(config.eval.references):

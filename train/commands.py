@@ -55,13 +55,15 @@ def print_plan(config: ExperimentConfig, path: Path) -> None:
     evaluated = [check_source(dataset.source, cache=config.cache) for dataset in config.eval.datasets]
     for warning in dict.fromkeys([*config.train.data.warnings(config.cache), *filter(None, evaluated)]):
         print(f"warning: {warning}", file=sys.stderr)
-    points = len(grid_points(config.sweep, config.train))
-    swept = f" x {points} points of the sweep" if config.sweep else ""
-    counts = sorted({len(seeds) for seeds in planned_seeds(config, ExperimentFolder(config.output)).values()})
+    swept = f" x {len(grid_points(config.sweep, config.train))} points of the sweep" if config.sweep else ""
+    folder, points = ExperimentFolder(config.output), config.points()
+    planned = [planned_seeds(derived, folder, point.values) for point, derived in points]
+    counts = sorted({len(seeds) for rows in planned for seeds in rows.values()})
     seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    compared = f" x {len(points)} points of the axes" if config.axes else ""
     more = f", then up to {len(config.seeds)} in rounds" if config.question else ""
     print(
-        f"{path}: {len(config.heads.variants)} variants{swept} x {seeds} seeds{more} into {config.output}",
+        f"{path}: {len(config.heads.variants)} variants{compared}{swept} x {seeds} seeds{more} into {config.output}",
         file=sys.stderr,
     )
 

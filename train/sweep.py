@@ -16,7 +16,7 @@ from experiment.config import Point, grid_points
 from experiment.disk.files import write_folder, write_text
 from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.models import is_intact
-from experiment.disk.records import SweepPoint, SweepRecord, TrialRecord
+from experiment.disk.records import SweepPoint, SweepRecord, TrialRecord, row_label
 from experiment.rounds import planned_seeds
 from projheads import HeadSpec
 from projheads.errors import ProjheadsError
@@ -115,7 +115,11 @@ class Sweep:
                 reasons = [reason for one in choice.record.points for reason in one.reasons.values()]
                 error = f"training failed at every point of the sweep; {reasons[0]}"
                 record = record.replace(status="failed", error=error, weights_hash=None, train=None)
-            _publish(trial, record.replace(sweep=choice.record), folder.trial(self.spec.slug, trial.seed))
+            _publish(
+                trial,
+                record.replace(sweep=choice.record),
+                folder.trial(self.spec.slug + self.prepared.point.suffix, trial.seed),
+            )
         if choice.point is None:
             return "FAILED at every point of the sweep"
         edge = choice.record.at_edge
@@ -130,7 +134,7 @@ def plan_sweeps(prepared: Preparation, folder: ExperimentFolder) -> list[Sweep]:
         ProjheadsError: If there are too few examples for a single step at some point.
     """
     config = prepared.config
-    points, seeds = grid_points(config.sweep, config.train), planned_seeds(config, folder)
+    points, seeds = grid_points(config.sweep, config.train), planned_seeds(config, folder, prepared.point.values)
     for point in points:
         if not count_steps(point.settings, len(prepared.data.examples)):
             raise ProjheadsError(
@@ -142,9 +146,16 @@ def plan_sweeps(prepared: Preparation, folder: ExperimentFolder) -> list[Sweep]:
             prepared,
             spec,
             [
-                plan_trial(prepared, spec, seed, folder.candidate(spec.slug, point.slug, seed), point.settings, point)
+                plan_trial(
+                    prepared,
+                    spec,
+                    seed,
+                    folder.candidate(spec.slug + prepared.point.suffix, point.slug, seed),
+                    point.settings,
+                    point,
+                )
                 for point in points
-                for seed in seeds[str(spec)]
+                for seed in seeds[row_label(str(spec), prepared.point.values)]
             ],
         )
         for spec in config.heads.variants

@@ -120,13 +120,15 @@ def all_looks(
 
 def earlier_looks(record: RoundsRecord | None, scores: Mapping[str, Scores]) -> list[dict[str, int]]:
     """Return how many seeds of each row the recorded looks saw, without trials that were deleted since."""
+    if record is None:
+        return []
     return [
         {
             label: sum(seed in scores[label].seeds for seed in record.trained.get(label, range(count))[:count])
             for label, count in look.seeds.items()
             if label in scores
         }
-        for look in (record.looks if record else [])
+        for look in record.looks
     ]
 
 
