@@ -110,15 +110,15 @@ def _add_models(command: argparse.ArgumentParser) -> None:
     command.add_argument("--index", help="auto, exact or a FAISS factory string")
     command.add_argument("--split", help="split of all datasets (default: the one on which models are compared)")
     command.add_argument("--host", help="the host that opens the models (default: the one that wrote each)")
-    command.add_argument("--output", help="folder of the results (default: outputs/checkpoints)")
+    command.add_argument("--output", help="folder of the results (default: outputs/models)")
     _add_shared(command)
 
 
 def _models(options: argparse.Namespace) -> None:
-    from eval.given_models import evaluate_checkpoints
+    from eval.given_models import evaluate_given_models
     from eval.report.model_table import print_models
     from eval.report.results import InconclusiveError
-    from experiment.config.load import checkpoints_config
+    from experiment.config.load import given_models_config
     from experiment.console.progress import Progress
     from projheads.registry import import_head_file
 
@@ -130,9 +130,9 @@ def _models(options: argparse.Namespace) -> None:
     sources = [{"source": name, "split": options.split} if options.split else name for name in options.datasets]
     evaluation = {"datasets": sources, "references": [], "measures": options.measures, "index": options.index}
     values = {"models": options.model, "output": options.output, "host": options.host, "eval": _given(evaluation)}
-    config = checkpoints_config(_given(values), options.settings)
+    config = given_models_config(_given(values), options.settings)
     with Progress() as progress:
-        evaluate_checkpoints(config, progress)
+        evaluate_given_models(config, progress)
     try:
         print_models(config.output)
     except InconclusiveError as error:

@@ -1,4 +1,4 @@
-"""Evaluation of trials, reference rows and checkpoints on every data set, each written once."""
+"""Evaluation of trials, reference rows and given models on every data set, each written once."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -38,7 +38,7 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress, executor: 
         executor: Where models are evaluated; None for this process.
 
     Raises:
-        ProjheadsError: If nothing is trained, the folder holds a different experiment, a data set or index cannot be
+        ProjheadsError: If nothing is trained, the folder contains a different experiment, a data set or index cannot be
             used, or an evaluation failed; the others are finished before that is raised.
     """
     if config.threads:
@@ -98,10 +98,10 @@ def evaluate_subjects(
 
 
 def _open_folder(config: ExperimentConfig) -> ExperimentFolder:
-    """Check that the folder holds this experiment, and bring its experiment.yaml up to date.
+    """Check that the folder contains this experiment, and update its experiment.yaml.
 
     Raises:
-        ProjheadsError: If it holds no experiment, or one that was trained differently.
+        ProjheadsError: If it does not contain an experiment, or one that was trained differently.
     """
     there = read_resolved(config.output, config.heads.files)
     refuse_another(config, there)

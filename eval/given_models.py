@@ -1,7 +1,7 @@
-"""Evaluation of any multi-vector checkpoint of a host, without an experiment.
+"""Evaluation of any multi-vector model of a host, without an experiment.
 
-Each checkpoint has a folder in the layout of a trial, so that the leaderboard and ``compare`` read it as one; its seed
-is 0, whatever it was trained with. ``evaluation.yaml`` lists the checkpoints and data sets of the last command.
+Each model has a folder in the layout of a trial, so that the leaderboard and ``compare`` read it as one; its seed
+is 0, whatever it was trained with. ``evaluation.yaml`` lists the models and data sets of the last command.
 """
 
 import re
@@ -16,7 +16,7 @@ from eval.embed import Encoding
 from eval.evaluate import evaluate_subjects
 from eval.search.choice import check_search, search_settings
 from eval.subjects import Subject
-from experiment.config import CheckpointsConfig
+from experiment.config import GivenModelsConfig
 from experiment.config.load import dump_config
 from experiment.console.progress import Progress
 from experiment.disk.files import sha256_json, write_text
@@ -33,21 +33,21 @@ from projheads.hosts.base import HostModel, OpenOptions
 from projheads.hosts.common import TokenView
 from projheads.hosts.dense_chain import from_dense_chain
 
-__all__ = ["evaluate_checkpoints", "list_checkpoints"]
+__all__ = ["evaluate_given_models", "list_given_models"]
 
 
-def evaluate_checkpoints(config: CheckpointsConfig, progress: Progress) -> None:
-    """Evaluate checkpoints on every data set; finished evaluations are not repeated.
+def evaluate_given_models(config: GivenModelsConfig, progress: Progress) -> None:
+    """Evaluate models on every data set; finished evaluations are not repeated.
 
     Raises:
-        ProjheadsError: If a checkpoint, a data set or the index cannot be used, the folder holds an experiment, or an
+        ProjheadsError: If a model, a data set or the index cannot be used, the folder holds an experiment, or an
             evaluation failed; the others are done before that is raised.
     """
     if config.threads:
         torch.set_num_threads(config.threads)
     folder = ExperimentFolder(config.output)
     if folder.experiment_yaml.exists():
-        raise ProjheadsError(f"{config.output}: holds an experiment; choose a different --output for checkpoints")
+        raise ProjheadsError(f"{config.output}: holds an experiment; choose a different --output for models")
     device = pick_device(config.device)
     searching = search_settings(config.eval)
     encoding = Encoding(
@@ -57,7 +57,7 @@ def evaluate_checkpoints(config: CheckpointsConfig, progress: Progress) -> None:
         cache=config.cache,
         trust_remote_code=config.trust_remote_code,
     )
-    subjects = list_checkpoints(config, progress.say)
+    subjects = list_given_models(config, progress.say)
     for width in {subject.out_features for subject in subjects}:
         check_search(searching, width)
     text = dump_config(config)
@@ -66,14 +66,14 @@ def evaluate_checkpoints(config: CheckpointsConfig, progress: Progress) -> None:
     evaluate_subjects(subjects, config.eval, encoding, folder, progress)
 
 
-def list_checkpoints(config: CheckpointsConfig, say: Callable[[str], None]) -> list[Subject]:
-    """Find the checkpoints, and write the record of each into its folder.
+def list_given_models(config: GivenModelsConfig, say: Callable[[str], None]) -> list[Subject]:
+    """Find the models, and write the record of each into its folder.
 
     The saved model of a trial with a frozen backbone is evaluated as in its experiment, from token states that other
     heads on the backbone share, so its numbers are the same to the last digit.
 
     Raises:
-        ProjheadsError: If one does not exist, is not a multi-vector checkpoint, or cannot be opened.
+        ProjheadsError: If one does not exist, is not a multi-vector model, or cannot be opened.
     """
     subjects = []
     options = OpenOptions(trust_remote_code=config.trust_remote_code)
@@ -88,7 +88,7 @@ def list_checkpoints(config: CheckpointsConfig, say: Callable[[str], None]) -> l
             opened = load_host(host).load(str(model), options)
             record = _record(name, label, host, weights, opened)
             record.write(files.trial_json)
-        say(f"{label}: a {host} checkpoint, {record.in_features} -> {record.out_features} features")
+        say(f"{label}: a {host} model, {record.in_features} -> {record.out_features} features")
         trial = TrialFolder(model.parent).read_trial()
         if trial is not None and trial.weights_hash != weights:
             raise ProjheadsError(
@@ -115,13 +115,13 @@ def list_checkpoints(config: CheckpointsConfig, say: Callable[[str], None]) -> l
 
 
 def _slug(name: str) -> str:
-    """Return the name of a checkpoint's folder: the readable end of the checkpoint's name, and a hash of all of it."""
+    """Return the name of a model's folder: the readable end of the model's name, and a hash of all of it."""
     readable = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[-60:]
     return f"{readable}-{sha256_json(name)[:8]}".lstrip("-.")
 
 
 def _labels(models: Mapping[str, Path]) -> dict[str, str]:
-    """Return what tables call each checkpoint: its name, or the trial if it is the model of one."""
+    """Return what tables call each model: its name, or the trial if it is the model of one."""
     labels = {}
     for name, model in models.items():
         trial = TrialFolder(model.parent).read_trial()
@@ -132,7 +132,7 @@ def _labels(models: Mapping[str, Path]) -> dict[str, str]:
 
 
 def _record(name: str, label: str, host: str, weights: str, opened: HostModel) -> TrialRecord:
-    """Make the record of a checkpoint; the facts of its training stay empty."""
+    """Make the record of a given model; the facts of its training stay empty."""
     head = _head(opened.head)
     cost = _matrix_cost(opened.head) if head is None else head_cost(head)
     return TrialRecord(

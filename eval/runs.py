@@ -1,8 +1,8 @@
-"""Runs: what was found for each query, and the TREC files that they are kept in.
+"""Runs: what was found for each query, and the TREC files that store them.
 
-A line of a run file is ``query_id Q0 document_id rank score tag``. White space parts the columns, so an id that holds
-some is written with each white-space character as its UTF-8 bytes in the form ``%20``; a ``%`` that could be taken for
-the beginning of such a code becomes ``%25``. Every other id stands as it is. Reading undoes it.
+A line of a run file is ``query_id Q0 document_id rank score tag``. Columns are separated by white space, so white space
+within an id is percent-encoded as UTF-8 (``%20``), as is a ``%`` that could be mistaken for the start of such a code
+(``%25``). Every other id is written unchanged. Reading decodes it.
 """
 
 import csv
@@ -40,16 +40,16 @@ TO_ENCODE = re.compile(f"[{WHITE_SPACE}]|(?={CODES})%")
 TO_DECODE = re.compile(CODES)
 
 COLUMN = re.compile(r"[^ \t\v\f\r\n]+")
-"""Between columns trec_eval takes these characters; other white space may be a part of an id."""
+"""A column, as trec_eval splits lines; other white space may be part of an id."""
 
 
 def encode_id(name: str) -> str:
-    """Write an id so that it holds no white space; ``decode_id`` undoes it."""
+    """Encode an id so that it contains no white space; ``decode_id`` reverses it."""
     return TO_ENCODE.sub(lambda found: quote(found.group()), name) if TO_ENCODE.search(name) else name
 
 
 def decode_id(name: str) -> str:
-    """Read an id that ``encode_id`` wrote."""
+    """Decode an id that ``encode_id`` encoded."""
     return TO_DECODE.sub(lambda found: unquote(found.group()), name) if "%" in name else name
 
 
@@ -62,9 +62,9 @@ def make_run(rankings: "Iterable[Ranking]", query_ids: Iterable[str], document_i
 
 
 def write_run(path: Path, run: Run) -> None:
-    """Write a TREC run file, whole or not at all.
+    """Write a TREC run file atomically.
 
-    Scores are float32 values written with all their digits. The lines are in the order in which trec_eval puts them.
+    Scores are float32 values with all their digits. The lines are in trec_eval's order.
     """
     lines = [
         f"{encode_id(query)} Q0 {encode_id(document)} {rank} {score!r} {TAG}\n"
@@ -75,40 +75,40 @@ def write_run(path: Path, run: Run) -> None:
 
 
 def read_run(path: Path) -> Run:
-    """Read anybody's TREC run file, in the order of trec_eval: by score as float32, equal ones by id, both falling.
+    """Read any TREC run file, in trec_eval's order: by score as float32, then by id, both descending.
 
-    Ids are decoded where the last column says that this program wrote the line.
+    Ids are decoded if the last column says that this program wrote the line.
 
     Raises:
-        ProjheadsError: If a line has not six columns, its score is no number, or it names a document again.
+        ProjheadsError: If a line does not have six columns, its score is not a number, or it repeats a document.
     """
     found: dict[str, dict[str, float]] = {}
     for number, line in _lines(path):
         columns = COLUMN.findall(line)
         if len(columns) != 6:
-            raise ProjheadsError(f"{path} line {number}: a line of a run has 6 columns, this one has {len(columns)}")
+            raise ProjheadsError(f"{path} line {number}: a line of a run has 6 columns, not {len(columns)}")
         query, _, document, _, text, tag = columns
         if tag == TAG:
             query, document = decode_id(query), decode_id(document)
         documents = found.setdefault(query, {})
         if document in documents:
-            raise ProjheadsError(f'{path} line {number}: query "{query}" has document "{document}" twice')
+            raise ProjheadsError(f'{path} line {number}: query "{query}" lists document "{document}" twice')
         documents[document] = _number(text, f"{path} line {number}: the score")
     return {query: in_trec_order(documents) for query, documents in found.items()}
 
 
 def in_trec_order(scores: Mapping[str, float]) -> list[tuple[str, float]]:
-    """Put documents into the order in which trec_eval ranks them, whatever the ranks that a file states."""
+    """Sort documents as trec_eval does, whatever ranks a file states."""
     as_float32 = np.array(list(scores.values()), np.float32).tolist()
     keys = sorted(zip(as_float32, map(encode_id, scores), scores, strict=True), reverse=True)
     return [(name, scores[name]) for _, _, name in keys]
 
 
 def read_qrels(path: Path) -> Qrels:
-    """Read judgements: TREC's four columns, or BEIR's three with or without their header. The last of equals holds.
+    """Read judgements: TREC's four columns, or BEIR's three with or without a header. The last of duplicates counts.
 
     Raises:
-        ProjheadsError: If a line is neither, a grade is no whole number, or there is no line.
+        ProjheadsError: If a line is neither, a grade is not an integer, or the file is empty.
     """
     qrels: dict[str, dict[str, int]] = {}
     for number, line in _lines(path):
@@ -118,18 +118,18 @@ def read_qrels(path: Path) -> Qrels:
             raise ProjheadsError(f"{path} line {number}: a judgement has 3 columns (BEIR) or 4 (TREC), not {found}")
         query, document, grade = columns[0], columns[-2], columns[-1]
         if number == 1 and len(columns) == 3 and not any(character.isdigit() for character in grade):
-            continue  # a header; what its columns are called differs
+            continue  # a header; its column names vary
         value = _number(grade, f"{path} line {number}: the grade")
         if value != int(value):
-            raise ProjheadsError(f'{path} line {number}: the grade "{grade}" is not a whole number')
+            raise ProjheadsError(f'{path} line {number}: the grade "{grade}" is not an integer')
         qrels.setdefault(query, {})[document] = int(value)
     if not qrels:
-        raise ProjheadsError(f"{path}: holds no judgement")
+        raise ProjheadsError(f"{path}: contains no judgements")
     return qrels
 
 
 def _judgement(line: str) -> list[str]:
-    """Part a line as BEIR's writer does, with tabs and its quotes, or as TREC's, with white space."""
+    """Split a line as BEIR does, at tabs and with quotes, or as TREC does, at white space."""
     if "\t" in line:
         columns = next(csv.reader([line], delimiter="\t")) if '"' in line else line.split("\t")
         if len(columns) == 3:
@@ -153,5 +153,5 @@ def _number(text: str, what: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ProjheadsError(f'{what} "{text}" is no number')
+        raise ProjheadsError(f'{what} "{text}" is not a number')
     return value

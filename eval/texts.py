@@ -1,4 +1,4 @@
-"""Texts that the report shows beside the queries that gained and lost most."""
+"""Texts that the report shows for the queries that gained and lost most."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path

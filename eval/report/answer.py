@@ -234,9 +234,8 @@ def _sweep_notes(board: Leaderboard) -> list[str]:
             where = f"the chosen {key}={one.values[key]:g} is at the edge of the grid ({least:g} to {most:g})"
             edges.setdefault(where, []).append(label)
     for where, labels in edges.items():
-        found.append(
-            f"{_joined(labels)}: {where}; a value outside it may be better. Widen the grid before relying on this."
-        )
+        who = "every variant" if len(labels) == len(chosen) > 1 else _joined(labels)
+        found.append(f"{who}: {where}; a value outside it may be better. Widen the grid before relying on this.")
     for label, one in chosen:
         if one.failed:
             found.append(f"{label}: training failed at {one.failed} of the {one.points} points of the sweep.")

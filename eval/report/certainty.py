@@ -1,9 +1,10 @@
 """How far the verdicts can be trusted, and what would make them firmer."""
 
+import json
 import shlex
 
 from eval.report import format as fmt
-from eval.report.factors import warnings
+from eval.report.effect_text import warnings
 from eval.report.table import Leaderboard, Row
 from eval.report.words import word_text
 from eval.verdicts import Scope, Verdict, smallest_equivalence
@@ -27,10 +28,12 @@ def luck(board: Leaderboard) -> str:
     best = board.winner
     if best is None or best.difference <= 0 or best.compared < 2:
         return ""
+    here = board.winner_here
+    guesses = [f"{fmt.difference(here.shrunk)} on these queries"] if here is not None else []
     return (
         f"{best.name} has the largest of {best.compared} differences, so luck has probably helped it: "
-        f"{fmt.difference(best.difference)} was found, {fmt.difference(best.shrunk)} is the better guess for new "
-        "seeds and queries."
+        f"{fmt.difference(best.difference)} was found. With that luck taken off, the estimate is "
+        f"{' and '.join([*guesses, f'{fmt.difference(best.shrunk)} for new ones'])}."
     )
 
 
@@ -42,12 +45,11 @@ def confirmation(board: Leaderboard) -> str:
     used = {trial.seed for trial in experiment.trials}
     count = max(CONFIRMING_SEEDS, len(board.baseline_row.seeds))
     seeds = list(range(max(used) + 1, max(used) + 1 + count))
-    variants = ", ".join(f"'{label}'" for label in (board.baseline, best.name))
     settings = [
         f"name={experiment.name}-confirm",
         f"output={experiment.path.as_posix()}-confirm",
         f"seeds={seeds}",
-        f"heads.variants=[{variants}]",
+        f"heads.variants={json.dumps([board.baseline, best.name], ensure_ascii=False)}",
         *(["heads.grids=[]"] if experiment.grids else []),
         *(["question=null"] if experiment.question else []),
     ]
@@ -124,14 +126,14 @@ def _undecided_notes(board: Leaderboard) -> list[str]:
         seeds = fmt.seeds_needed(design, board.resolution, new_queries=False)
         found.append(
             f"{row.label}: undecided on these queries after {verdict.seeds} seeds; detecting a difference of "
-            f"{fmt.rough(board.resolution)} points takes about {seeds} seeds."
+            f"{fmt.amount(board.resolution)} takes {seeds} seeds."
         )
     designs = [design for _, _, design in judged if design is not None]
     floor = max((smallest_equivalence(one.difference.query_part, len(judged)) for one in designs), default=0.0)
     if floor > board.resolution:
         found.append(
-            f"On new queries, {board.query_count} queries cannot show equivalence within {fmt.rough(board.resolution)} "
-            f"points, whatever the number of seeds; {fmt.rough(floor)} is the limit."
+            f"On new queries, {board.query_count} queries cannot show equivalence within "
+            f"{fmt.amount(board.resolution)}, whatever the number of seeds; {fmt.amount(floor)} is the limit."
         )
     return found
 
@@ -148,5 +150,5 @@ def _factor_notes(board: Leaderboard) -> list[str]:
 
 def _round(number: int) -> int:
     """Round to two digits."""
-    step = 10 ** max(0, len(str(number)) - 2)
+    step: int = 10 ** max(0, len(str(number)) - 2)
     return -(-number // step) * step

@@ -1,4 +1,4 @@
-"""Several experiments or folders of checkpoints, possibly from different machines, as one."""
+"""Several experiments or folders of given models, possibly from different machines, as one."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -102,7 +102,7 @@ def _distinct_names(experiments: Sequence[Experiment]) -> list[str]:
 
 
 def _shared_seed(experiments: Sequence[Experiment]) -> int:
-    """Return the seed that pairs checkpoints, which have none, with trials: the first seed of the trials."""
+    """Return the seed that pairs given models, which have none, with trials: the first seed of the trials."""
     seeds = [trial.seed for one in experiments for trial in one.trials if trial.record.checkpoint is None]
     return seeds[0] if seeds else 0
 

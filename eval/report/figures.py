@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from eval.report import format as fmt
 from eval.report.canvas import WIDTH, both_scopes, new_figure, rows_figure, short
 from eval.report.drawing import ACCENT, BETTER, INK, NEUTRAL, WORSE
-from eval.report.factors import effect_title
+from eval.report.effect_text import effect_title
 from eval.report.rates import rate_curve
 from eval.report.table import Leaderboard
 from eval.report.words import Tone, scope_tone

@@ -10,6 +10,7 @@ from eval.verdicts import Design, Scope, Verdict
 __all__ = [
     "WANTED",
     "ahead",
+    "amount",
     "bytes_text",
     "chance",
     "change",
@@ -48,6 +49,11 @@ def points(value: float) -> str:
 def rough(value: float) -> str:
     """Write the size of a difference that is only roughly known: 0.0083 is ``0.8``."""
     return f"{100 * value:.2f}" if 100 * value < 0.095 else f"{100 * value:.1f}"
+
+
+def amount(value: float) -> str:
+    """Write the size of a difference with its unit: ``1.0 point``, ``0.5 points``."""
+    return f"{rough(value)} point{'' if rough(value) == '1.0' else 's'}"
 
 
 def difference(value: float) -> str:

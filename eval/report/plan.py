@@ -75,10 +75,10 @@ def print_plan(folder: Path, console: Console | None = None) -> None:
     console.print(table)
     console.print()
     for wanted in fmt.WANTED:
-        here, new = (fmt.seeds_needed(design, wanted, new_queries=scope) for scope in (False, True))
+        on_these, on_new = (fmt.seeds_needed(design, wanted, new_queries=scope) for scope in (False, True))
         console.print(Text(f"To detect {fmt.points(wanted)} points:"))
-        console.print(Text(f"    on these {total:,} queries: {here} seeds"))
-        console.print(Text(f"    for new queries, with as many: {new} seeds"))
+        console.print(Text(f"    on these {total:,} queries: {on_these} seeds"))
+        console.print(Text(f"    for new queries, with as many: {on_new} seeds"))
         console.print(Text(f"    for new queries, with {design.seeds} seeds: {fmt.queries_needed(design, wanted)}"))
 
 

@@ -37,7 +37,7 @@ def load_experiment(path: Path) -> Experiment:
     heads, wanted = _section(config, "heads"), _section(config, "eval")
     asked = [dataset for dataset in wanted.get("datasets", []) if isinstance(dataset, dict)]
     if "models" in config:
-        trials = _checkpoints(trials, config["models"], {dataset["name"] for dataset in asked})
+        trials = _given_models(trials, config["models"], {dataset["name"] for dataset in asked})
     _distinct(trials, path)
     order = [str(variant) for variant in heads.get("variants", [trial.label for trial in trials])]
     axes = _section(config, "axes")
@@ -106,8 +106,8 @@ def _lengths(model: Mapping[str, Any]) -> dict[str, int]:
     return {side: int(model[name]) for side, name in names.items() if model.get(name) is not None}
 
 
-def _checkpoints(trials: Sequence[Trial], models: Sequence[str], datasets: Collection[str]) -> list[Trial]:
-    """Return the checkpoints and data sets of the last command; the first checkpoint is the baseline."""
+def _given_models(trials: Sequence[Trial], models: Sequence[str], datasets: Collection[str]) -> list[Trial]:
+    """Return the models and data sets of the last command; the first model is the baseline."""
     chosen = []
     for trial in sorted(trials, key=lambda trial: _place(models, str(trial.record.checkpoint))):
         name = trial.record.checkpoint

@@ -109,7 +109,9 @@ class Leaderboard:
         resolution: Differences below this do not matter, from 0 to 1; None if the experiment asks for none.
         astray: Trials whose score is far from those of the other seeds.
         without: The verdicts without them; empty if there are none.
-        winner: The variant with the largest difference, and what it is without luck; None without verdicts.
+        winner: The variant with the largest difference, and what it is without luck for new queries; None without
+            verdicts.
+        winner_here: The same on these queries.
         factors: What the factors of each grid do.
         at_shared_rate: The verdicts with every variant at the configured learning rate; empty without a sweep.
     """
@@ -130,6 +132,7 @@ class Leaderboard:
     astray: tuple[Astray, ...] = ()
     without: Mapping[str, Verdict] = field(default_factory=dict)
     winner: Winner | None = None
+    winner_here: Winner | None = None
     factors: tuple[GridEffects, ...] = ()
     at_shared_rate: Mapping[str, Verdict] = field(default_factory=dict)
 
@@ -197,6 +200,7 @@ def build_leaderboard(experiment: Experiment) -> Leaderboard:
         astray=tuple(astray),
         without=judge_without(experiment, scores, astray, baselines) if astray else {},
         winner=winner(verdicts),
+        winner_here=winner(verdicts, new_queries=False),
         factors=grid_effects(experiment, scores),
         at_shared_rate=_at_shared_rate(experiment, measure, queries, baseline),
     )

@@ -35,7 +35,7 @@ def word_text(word: Word, resolution: float | None) -> str:
     """Write a verdict: ``better``, ``equivalent within 1.0 point``."""
     if word != "equivalent" or resolution is None:
         return word
-    return f"equivalent within {fmt.rough(resolution)} point{'' if resolution <= 0.01 else 's'}"
+    return f"equivalent within {fmt.amount(resolution)}"
 
 
 def verdict_text(verdict: Verdict, resolution: float | None) -> str:

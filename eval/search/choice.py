@@ -25,17 +25,17 @@ __all__ = [
 ]
 
 EXACT_MULTIPLY_ADDS = 10**13
-"""``auto`` searches exactly up to this many multiply-adds (query tokens x document tokens x width), two minutes on two
-CPU cores; so many are also spent at most to measure the candidate recall of an approximate search."""
+"""``auto`` searches exactly up to this many multiply-adds (query tokens x document tokens x width): two minutes on two
+CPU cores. It also limits what is spent on measuring the candidate recall of an approximate search."""
 
 CANDIDATES_TIMES_DEPTH = 4
-"""Documents of a query that are scored by default: enough to find 96% of the exact search's 100 on SciFact."""
+"""Documents scored per query by default: enough to find 96% of the exact search's top 100 on SciFact."""
 
 KMEANS_ROUNDS = 10
-"""In which FAISS trains inverted lists."""
+"""Rounds of k-means with which FAISS trains inverted lists."""
 
 LEAST_SAMPLE = 20
-"""Queries that the candidate recall is measured on, however large the corpus."""
+"""Queries that the candidate recall is measured on at least, however large the corpus."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class SearchSettings:
 
 
 def search_settings(config: EvalConfig) -> SearchSettings:
-    """Take what a search asks for out of the configuration."""
+    """Return the search settings of a configuration."""
     most = config.max_candidates or CANDIDATES_TIMES_DEPTH * config.depth
     return SearchSettings(config.index, config.nprobe, config.candidates_per_token, most)
 
@@ -59,11 +59,11 @@ class Answer:
     """What a search found, and what it took.
 
     Attributes:
-        rankings: One for each query.
+        rankings: One per query.
         index: How it was searched.
         index_s: Seconds to build the index.
         search_s: Seconds to search.
-        index_bytes: Size of the index; 0 where there is none.
+        index_bytes: Size of the index; 0 without one.
     """
 
     rankings: list[Ranking]
@@ -90,11 +90,11 @@ def check_search(settings: SearchSettings, width: int) -> None:
 
 
 def choose_index(index: str, problem: Problem) -> str:
-    """Resolve ``auto``: inverted lists of half-precision vectors where they save work, exact search elsewhere.
+    """Resolve ``auto``: inverted lists of half-precision vectors if they save work, otherwise exact search.
 
-    There are about four times the square root of the token vectors lists, a power of two of them. Exact are all
-    searches of up to ``EXACT_MULTIPLY_ADDS``, and all that multiply no more than the building of such an index alone
-    does: so for the few queries of most test collections, however large the corpus.
+    The number of lists is a power of two near four times the square root of the number of token vectors. A search is
+    exact if it takes at most ``EXACT_MULTIPLY_ADDS``, or no more than building such an index would: the few queries of
+    most test collections are searched exactly, however large the corpus.
     """
     if index != "auto":
         return index
@@ -110,7 +110,7 @@ def search(
     device: torch.device,
     progress: Callable[[float], None] | None = None,
 ) -> Answer:
-    """Answer the queries as the settings say.
+    """Answer the queries with the search that the settings name.
 
     Raises:
         ProjheadsError: If the index cannot be built.
@@ -143,7 +143,7 @@ def search(
 
 
 def _candidate_recall(problem: Problem, rankings: list[Ranking], device: torch.device) -> CandidateRecall:
-    """Measure which share of the exact search's documents was found: on all queries, or on evenly spaced ones."""
+    """Measure the share of the exact search's documents that was found, on all queries or on evenly spaced ones."""
     total = len(problem.queries)
     affordable = total * EXACT_MULTIPLY_ADDS // max(1, problem.multiply_adds)
     size = min(total, max(LEAST_SAMPLE, affordable))

@@ -1,13 +1,13 @@
-"""Exact MaxSim search: every query against every document, near the speed of the bare matrix products.
+"""Exact MaxSim search: every query against every document, at nearly the speed of the bare matrix products.
 
-The corpus is walked in windows that lie one after another on the disk. In a window, documents of like length share a
-tile, in which shorter ones repeat their last token vector (that changes no maximum); queries are padded with zero
-vectors (that add 0 to the sum). So the similarities of a tile are one matrix product, and its maxima one reduction over
-an axis while the product is still in the cache. The scores of this pass only propose documents: every one that the
-rounding error can hide among the wanted ones is scored again by ``eval.search.ranking.rank``.
+The corpus is read in windows, in the order of the disk. In a window, documents of similar length share a tile, in which
+shorter ones repeat their last token vector (which changes no maximum); queries are padded with zero vectors (which add
+0 to the sum). So the similarities of a tile are one matrix product, and its maxima one reduction over an axis while the
+product is still in the CPU cache. The scores of this pass only propose documents: every document that could be among
+the best ones within the rounding error is scored again by ``eval.search.ranking.rank``.
 
-The first pass multiplies in bf16 on a CPU that does so natively, by the fused kernel of ``projheads.scoring`` on a CUDA
-device that has it, and in float32 elsewhere. The results are the same: the error of each is bounded and looked behind.
+The first pass multiplies in bf16 on a CPU that supports it natively, with the fused kernel of ``projheads.scoring`` on
+a CUDA device that has it, and otherwise in float32. The results are the same, because the error of each is bounded.
 """
 
 import threading
@@ -26,26 +26,26 @@ from experiment.encoding.threads import over_threads
 from projheads.errors import ProjheadsError
 from projheads.scoring import maxsim
 
-__all__ = ["FirstPass", "choose_first_pass", "exact_search"]
+__all__ = ["FirstPass", "choose_first_pass", "exact_search", "score_all"]
 
 FirstPass = Literal["fp32", "bf16", "fused"]
 """How the first pass multiplies."""
 
 WINDOW_BYTES = 2**28
-"""Document vectors, in float32, that are on the device at once."""
+"""Bytes of document vectors, in float32, that are on the device at once."""
 
 BF16_ROUNDOFF = 2.0**-8
 
 TILE_ON_CPU = (512, 2048)
-"""Query tokens and document tokens of one matrix product: 4 MiB of similarities, which the caches take."""
+"""Query tokens and document tokens of one matrix product: 4 MiB of similarities, which fit in the CPU caches."""
 
 TILE_ELSEWHERE = (8192, 16384)
 
 SPARE = 28
-"""Documents kept beyond the depth in the first pass; a query whose border is more crowded is searched again."""
+"""Documents kept beyond the depth in the first pass; a query with more scores too close to call is searched again."""
 
 TIMES_DEPTH_IN_BF16 = 8
-"""Documents kept in a first pass in bf16, in multiples of the depth; what that leaves open is searched in fp32."""
+"""Documents kept in a first pass in bf16, in multiples of the depth; undecided queries are searched in fp32."""
 
 
 def choose_first_pass(device: torch.device, documents: TokenStore) -> FirstPass:
@@ -73,24 +73,24 @@ def exact_search(
     Args:
         problem: Queries, corpus and depth.
         device: Where the first pass is computed.
-        queries: (n,) int64, the queries that are answered; None for all.
-        progress: Called with the share of the corpus that has been walked since its last call.
+        queries: (n,) int64, the queries to answer; None for all.
+        progress: Called with the share of the corpus that was searched since the last call.
         first_pass: How the first pass multiplies; None for ``choose_first_pass``.
 
     Returns:
-        One ranking for each of ``queries``, in their order; empty for a query without token vectors.
+        One ranking per query, in the order of ``queries``; empty for a query without token vectors.
     """
     wanted = np.arange(len(problem.queries)) if queries is None else queries
     findable = int((problem.documents.lengths > 0).sum())
     rankings = {int(query): NOTHING for query in wanted}
     lengths = problem.queries.lengths[wanted]
-    # Longest first, so that the chunks of queries that are padded together differ little in length.
+    # Longest first, so that queries that are padded together differ little in length.
     pending = wanted[np.argsort(-lengths, kind="stable")][: int((lengths > 0).sum())]
     how = first_pass or choose_first_pass(device, problem.documents)
     kept = TIMES_DEPTH_IN_BF16 * problem.depth if how == "bf16" else problem.depth + SPARE
     while len(pending) and findable:
         kept = min(kept, findable)
-        scores, documents, errors, largest_norm = _first_pass(
+        scores, documents, errors, largest_norm = score_all(
             problem, pending, kept, device, how, progress or (lambda share: None)
         )
         undecided: list[int] = []
@@ -111,7 +111,7 @@ def exact_search(
 
 
 def _shortened(problem: Problem, shortlists: dict[int, np.ndarray], largest_norm: float) -> dict[int, np.ndarray]:
-    """Leave out of each query's documents those that float32 tells cannot be among the wanted ones."""
+    """Drop the documents of each query that, by their float32 scores, cannot be among the wanted ones."""
     errors = rounding_errors(problem, np.array(list(shortlists), np.int64), largest_norm)
 
     def shorten(query: int, documents: np.ndarray, error: float) -> np.ndarray:
@@ -123,7 +123,7 @@ def _shortened(problem: Problem, shortlists: dict[int, np.ndarray], largest_norm
     return dict(zip(shortlists, over_threads(lambda item: shorten(*item), items), strict=True))
 
 
-def _first_pass(
+def score_all(
     problem: Problem,
     queries: np.ndarray,
     kept: int,
@@ -134,9 +134,8 @@ def _first_pass(
     """Score all documents.
 
     Returns:
-        The ``kept`` best scores of each query (n, kept) in no particular order, minus infinity where there are fewer;
-        their documents (n, kept); how far a score can be from the true one (n,); and the largest norm of a document
-        token vector.
+        The ``kept`` best scores of each query (n, kept) in no particular order, minus infinity if there are fewer;
+        their documents (n, kept); the largest error of a score (n,); and the largest norm of a document token vector.
     """
     query_rows, document_rows = TILE_ON_CPU if device.type == "cpu" else TILE_ELSEWHERE
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fused": torch.float16}[how]
@@ -163,10 +162,10 @@ def _first_pass(
 def _first_pass_errors(
     problem: Problem, queries: np.ndarray, how: FirstPass, largest_norm: float, largest_residual: float
 ) -> np.ndarray:
-    """Bound how far scores of the first pass are from the true ones, (n,) float64.
+    """Bound the error of scores of the first pass, (n,) float64.
 
-    Tensor cores do not round their sums but cut them, and not at every step: four times the bound of float32 holds
-    that. In bf16 the vectors are rounded, by residuals that are known, and then each similarity.
+    Tensor cores truncate their sums instead of rounding them, and not at every step: four times the bound of float32
+    covers that. In bf16 the vectors are rounded, by known residuals, and then each similarity.
     """
     errors = rounding_errors(problem, queries, largest_norm)
     if how == "fused":
@@ -199,7 +198,7 @@ def _score_window(chunks: list[Tensor], window: "_Window", tile_rows: int, how: 
                 scores[row : row + len(chunk), tile] = maxsim(chunk, texts, backend="fused")
                 row += len(chunk)
             return
-        # Kept by the thread, so that no block asks the system for memory anew.
+        # Kept per thread, so that blocks do not allocate memory.
         if len(getattr(own, "buffer", ())) < most * len(vectors):
             own.buffer = torch.empty(most * len(vectors), device=device, dtype=vectors.dtype)
         for chunk in chunks:
@@ -223,15 +222,15 @@ def _score_window(chunks: list[Tensor], window: "_Window", tile_rows: int, how: 
 
 @dataclass(frozen=True)
 class _Window:
-    """A stretch of the corpus on the device.
+    """A part of the corpus on the device.
 
     Attributes:
         documents: (n,) int64, those with a token vector, longest first.
-        starts: (n,) int64, where in ``rows`` each begins.
+        starts: (n,) int64, where each starts in ``rows``.
         lengths: (n,) int64, token vectors of each.
-        rows: (n_rows, width), the token vectors of the whole stretch in the precision of the products.
+        rows: (n_rows, width), their token vectors in the precision of the products.
         norm: Largest norm of a token vector.
-        residual: Largest norm of what a token vector lost to that precision.
+        residual: Largest norm of the rounding error of a token vector in that precision.
     """
 
     documents: np.ndarray
@@ -243,7 +242,7 @@ class _Window:
 
 
 def _windows(store: TokenStore, device: torch.device, dtype: torch.dtype) -> Iterator[_Window]:
-    """Walk a corpus from its first document to its last, at least one a window."""
+    """Read a corpus from its first document to its last, at least one per window."""
     first, offsets, size = 0, store.offsets, WINDOW_BYTES // (4 * store.width)
     while first < len(store):
         last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + size, side="right")) - 1)

@@ -1,10 +1,10 @@
-"""Approximate MaxSim search: FAISS proposes documents for each query token, exact MaxSim ranks what is proposed.
+"""Approximate MaxSim search: FAISS proposes documents for each query token, exact MaxSim ranks them.
 
-The index holds every token vector of the corpus and is searched by inner product. The documents of a query's candidates
-are the union over its tokens (as in ColBERT's first stage, Khattab and Zaharia, 2020, section 3.4); their scores come
-from the stored vectors, never from the index, and so equal those of the exact search.
+The index contains every token vector of the corpus and is searched by inner product. A query's candidates are the union
+over its tokens (as in ColBERT's first stage, Khattab and Zaharia, 2020, section 3.4); their scores come from the stored
+vectors, never from the index, and so equal those of the exact search.
 
-FAISS is imported inside the functions here and nowhere else.
+FAISS is imported only here, inside functions.
 """
 
 import re
@@ -33,18 +33,18 @@ __all__ = [
 ]
 
 ADD_ROWS = 2**16
-"""Token vectors that are handed to FAISS at once, in float32."""
+"""Token vectors passed to FAISS at once, in float32."""
 
 TRAINING_ROWS_PER_LIST = 64
 TRAINING_ROWS = 2**16
-"""An index is trained on this many token vectors per inverted list, and on no fewer than the second number."""
+"""An index is trained on this many token vectors per inverted list, and on at least the second number."""
 
 HITS = 2**22
-"""Hits that are held at once."""
+"""Hits kept in memory at once."""
 
 RANKED_AT_ONCE = 4
-"""Up to this many candidates, in multiples of the depth, get their final scores at once; of more, float32 first tells
-which can be among the wanted ones."""
+"""Up to this many candidates, in multiples of the depth, are scored in float64 directly; more are first narrowed down
+by their float32 scores."""
 
 GPU_MOST_HITS = 2048
 """Largest number of neighbours that FAISS finds on a GPU."""
@@ -56,8 +56,8 @@ class TokenIndex:
 
     Attributes:
         index: The ``faiss.Index``.
-        nprobe: Inverted lists that a search visits; None where the index has none.
-        on_gpu: Whether it lies on a GPU.
+        nprobe: Inverted lists that a search visits; None if the index has none.
+        on_gpu: Whether it is on a GPU.
         largest_norm: Largest norm of a token vector.
     """
 
@@ -89,7 +89,7 @@ def check_factory(factory: str, width: int, nprobe: int | None) -> None:
 
     Raises:
         ProjheadsError: If FAISS is not installed, does not know the description or cannot build it for vectors of this
-            width, or ``nprobe`` is given for an index without inverted lists.
+            width, or if ``nprobe`` is given for an index without inverted lists.
     """
     _empty_index(factory, width, nprobe)
 
@@ -98,16 +98,17 @@ def build_index(store: TokenStore, factory: str, nprobe: int | None, device: tor
     """Build an index over every token vector of a corpus.
 
     It is trained on a sample drawn with a fixed seed. The same vectors and the same number of threads give the same
-    index on the CPU; for that a graph (HNSW, NSG), whose links follow the order of insertion, is built by one thread.
+    index on the CPU; for this reason a graph (HNSW, NSG), whose links depend on the order of insertion, is built by one
+    thread.
 
     Args:
         store: The corpus.
         factory: FAISS's description, for example ``IVF1024,Flat``.
-        nprobe: Inverted lists that a search visits; None for a thirty-second part of them, at least 8.
-        device: The index goes to the GPU where this is one, FAISS has GPUs, and the index can be there.
+        nprobe: Inverted lists that a search visits; None for a thirty-second of them, but at least 8.
+        device: The index is put on this device if it is a GPU and FAISS supports both.
 
     Raises:
-        ProjheadsError: As ``check_factory``; or if the corpus is too small to train the index.
+        ProjheadsError: As in ``check_factory``, or if the corpus is too small to train the index.
     """
     index, nprobe = _empty_index(factory, store.width, nprobe)
     index, on_gpu = _to_gpu(index, device)
@@ -139,11 +140,11 @@ def faiss_search(
         problem: Queries, corpus and depth.
         index: The index over the corpus.
         candidates_per_token: Token vectors that the index returns for each query token.
-        max_candidates: Documents of a query that are scored, those of the best approximate scores; None for all.
-        progress: Called with the share of the queries that are answered since its last call.
+        max_candidates: Documents scored per query, those with the best approximate scores; None for all.
+        progress: Called with the share of the queries that were answered since the last call.
 
     Returns:
-        One ranking a query; empty for a query without token vectors.
+        One ranking per query; empty for a query without token vectors.
     """
     report = progress or (lambda share: None)
     lengths = problem.queries.lengths
@@ -172,7 +173,7 @@ def faiss_search(
 
 
 def _documents(problem: Problem, query: int, hits: np.ndarray) -> np.ndarray:
-    """Return the documents, each once, that token vectors (L, k) belong to; -1 stands for no hit."""
+    """Return the documents, each once, that token vectors (L, k) belong to; -1 means no hit."""
     rows = np.unique(hits[hits >= 0])
     documents = np.unique(np.searchsorted(problem.documents.offsets, rows, side="right") - 1)
     return np.asarray(documents[documents != problem.own[query]])
@@ -181,9 +182,9 @@ def _documents(problem: Problem, query: int, hits: np.ndarray) -> np.ndarray:
 def _approximate_scores(
     problem: Problem, documents: np.ndarray, similarities: np.ndarray, hits: np.ndarray
 ) -> np.ndarray:
-    """Guess MaxSim of documents (n,), ascending, from the hits (L, k) of a query's tokens alone, (n,).
+    """Approximate MaxSim of documents (n,), ascending, from only the hits (L, k) of a query's tokens, (n,).
 
-    A document without a hit for a token gets the similarity of that token's worst hit, the most that it can have (as
+    A document without a hit for a token gets the similarity of that token's worst hit, the highest that it can have (as
     in XTR, Lee et al., 2023).
     """
     owners = np.searchsorted(problem.documents.offsets, hits, side="right") - 1
@@ -224,14 +225,14 @@ def _empty_index(factory: str, width: int, nprobe: int | None) -> tuple[Any, int
     inverted = faiss.try_extract_index_ivf(index)
     if inverted is None:
         if nprobe is not None:
-            raise ProjheadsError(f'eval.nprobe: an index "{factory}" has no inverted lists to visit; leave nprobe out')
+            raise ProjheadsError(f'eval.nprobe: an index "{factory}" has no inverted lists to visit; remove nprobe')
         return index, None
     inverted.nprobe = min(inverted.nlist, nprobe or max(8, inverted.nlist // 32))
     return index, int(inverted.nprobe)
 
 
 def training_rows(lists: int) -> int:
-    """Return on how many token vectors an index with so many inverted lists is trained, if there are so many."""
+    """Return how many token vectors an index with that many inverted lists is trained on, if available."""
     return max(TRAINING_ROWS, TRAINING_ROWS_PER_LIST * lists)
 
 
@@ -259,7 +260,7 @@ def _to_gpu(index: Any, device: torch.device) -> tuple[Any, bool]:
 
 @contextmanager
 def faiss_threads(number: int) -> Iterator[None]:
-    """Let FAISS use this many threads while the block runs."""
+    """Let FAISS use this many threads inside the block."""
     faiss = faiss_library()
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(number)
@@ -279,12 +280,13 @@ def faiss_library() -> Any:
         import faiss
     except ImportError:
         raise ProjheadsError(
-            "FAISS is not installed; install faiss-cpu, or take eval.index: exact and of eval.storage only fp16 and dim"
+            "FAISS is not installed; install faiss-cpu, or set eval.index: exact and keep only fp16 and dim forms in "
+            "eval.storage"
         ) from None
     return faiss
 
 
 def _reason(error: RuntimeError) -> str:
-    """Take what a user can use out of FAISS's message."""
+    """Extract the useful part of FAISS's message."""
     text = " ".join(str(error).split())
     return re.sub(r"^Error in .*? at \S+:\d+: (Error: )?('.*?' failed: ?)?", "", text).rstrip(". ") or "cannot be built"

@@ -1,4 +1,4 @@
-"""BM25, the reference that every retrieval paper has."""
+"""BM25, the reference of every retrieval paper."""
 
 from collections.abc import Callable, Sequence
 

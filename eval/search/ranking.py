@@ -1,6 +1,6 @@
-"""What a search is asked and what it answers; the one routine that gives every final score and order.
+"""The problem that a search solves, its answer, and the one routine that computes every final score and order.
 
-A score that is reported is the MaxSim of the *stored* vectors: similarities, maxima and their sum in float64, rounded
+A reported score is the MaxSim of the *stored* vectors: similarities, maxima and their sum in float64, rounded
 once to float32. For float16 vectors of norm 1 the float64 arithmetic is exact: products are multiples of 2^-48, and 53
 bits hold every multiple of that below 32, so no similarity rounds and no sum over 32 query tokens does. Hence a score
 depends neither on block shapes, threads and libraries, nor on which search proposed the document, and equal documents
@@ -29,7 +29,7 @@ __all__ = [
 
 
 UNIT_ROUNDOFF = 2.0**-24
-"""Of float32."""
+"""Unit roundoff of float32."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Problem:
         queries: Embeddings of the queries.
         documents: Embeddings of the documents. A document without a token vector is never found.
         depth: Documents wanted for each query.
-        priority: (n_documents,) int64, all different: of two documents of equal score the one of higher priority
-            stands first.
+        priority: (n_documents,) int64, all different: of two documents of equal score, the one with the
+            higher priority comes first.
         own: (n_queries,) int64: the document that the query never finds because it has the query's id, or -1; see
             ``experiment.collections.same_ids``.
     """
@@ -76,10 +76,10 @@ NOTHING = Ranking(np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 
 def priorities(document_ids: Sequence[str]) -> np.ndarray:
-    """Return ``Problem.priority``: of two documents of equal score the one with the higher id stands first.
+    """Return ``Problem.priority``: of two documents of equal score, the one with the higher id comes first.
 
-    Ids are compared as strings by their UTF-8 bytes (which is the order of their code points). It is the order that
-    trec_eval gives documents of equal score, whatever the order of the lines in a run file.
+    Ids are compared as strings by their UTF-8 bytes (which is the order of their code points). This is
+    trec_eval's order, whatever the order of the lines in a run file.
     """
     priority = np.empty(len(document_ids), np.int64)
     priority[sorted(range(len(document_ids)), key=document_ids.__getitem__)] = np.arange(len(document_ids))
@@ -87,10 +87,10 @@ def priorities(document_ids: Sequence[str]) -> np.ndarray:
 
 
 def rounding_errors(problem: Problem, queries: np.ndarray, largest_norm: float) -> np.ndarray:
-    """Bound how far scores of queries (n,) that were computed in float32 are from the true ones, (n,) float64.
+    """Bound the error of scores of queries (n,) that were computed in float32, (n,) float64.
 
-    An inner product of n terms is off by at most n u |x| |y|, and a sum of L of them by L u of its size more, where u
-    is 2^-24 (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1).
+    An inner product of n terms is off by at most n u |x| |y|, and a sum of L of them by L u of its size more, where u =
+    2^-24 (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1).
 
     Args:
         problem: The search.
@@ -103,12 +103,12 @@ def rounding_errors(problem: Problem, queries: np.ndarray, largest_norm: float) 
 
 
 def shortlist(scores: np.ndarray, depth: int, error: float) -> np.ndarray:
-    """Return the places of all scores (n,) that can be among the ``depth`` best.
+    """Return the places of all scores (n,) that may be among the ``depth`` best.
 
     Args:
-        scores: Scores as computed; minus infinity for what must not be found.
+        scores: Scores as computed; minus infinity for documents that must not be found.
         depth: How many are wanted.
-        error: Largest distance of a computed score from the true one.
+        error: Largest error of a score.
     """
     finite = np.flatnonzero(scores > -np.inf)
     if len(finite) <= depth:
@@ -136,7 +136,7 @@ def maxsim_of(problem: Problem, query: int, documents: np.ndarray) -> np.ndarray
 def _reported_scores(problem: Problem, query: int, documents: np.ndarray) -> np.ndarray:
     """MaxSim in float64, rounded to float32, (n,).
 
-    Similarities in float32 tell which few token vectors can be a document's best for a query token; only those are
+    Similarities in float32 show which few token vectors can be a document's best for a query token; only those are
     multiplied in float64.
     """
     if not len(documents):
@@ -148,7 +148,7 @@ def _reported_scores(problem: Problem, query: int, documents: np.ndarray) -> np.
     least = np.repeat(best - 2 * errors[:, None].astype(np.float32), problem.documents.lengths[documents], axis=1)
     token, row = np.divmod(np.flatnonzero(similarities >= least), len(rows))
     products = np.einsum("ij,ij->i", tokens[token], rows.numpy()[row].astype(np.float64))
-    # Row-major order puts what competes for one maximum side by side.
+    # In row-major order, the products that compete for one maximum are adjacent.
     place = token * len(documents) + np.searchsorted(starts, row, side="right") - 1
     first = np.flatnonzero(np.diff(place, prepend=-1))
     exact = np.maximum.reduceat(products, first).reshape(len(tokens), len(documents))
@@ -158,7 +158,7 @@ def _reported_scores(problem: Problem, query: int, documents: np.ndarray) -> np.
 def _similarities(
     problem: Problem, query: int, rows: Tensor, documents: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return similarities (L, n_rows) in float32, their maxima (L, n), and where each document's rows begin (n,)."""
+    """Return similarities (L, n_rows) in float32, their maxima (L, n), and where each document's rows start (n,)."""
     similarities = torch.mm(torch.tensor(problem.queries[query]).float(), rows.T).numpy()
     lengths = problem.documents.lengths[documents]
     starts = np.cumsum(lengths) - lengths

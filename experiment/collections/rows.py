@@ -4,6 +4,7 @@ Readers pass their records with numbers, so that errors name the place: file and
 """
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -108,6 +109,8 @@ def _read_text(record: Mapping[str, Any], field: str, notes: Counter[str]) -> st
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(f'its "{field}" is {json.dumps(value)[:40]}; it must be a string')
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f'its "{field}" is {json.dumps(value)}; write a string, or null for no text')
     text = str(value)
     try:
         text.encode("utf-8")

@@ -8,18 +8,18 @@ from experiment.config.dataset_section import DatasetRef, EvalDatasetRef
 from experiment.config.eval_section import EvalConfig
 from experiment.config.grid import Grid, Point, grid_points
 from experiment.config.heads_section import HeadsConfig
-from experiment.config.model_list import CheckpointsConfig
+from experiment.config.model_list import GivenModelsConfig
 from experiment.config.model_section import ModelConfig
 from experiment.config.question_section import QuestionConfig
 from experiment.config.schema import ExperimentConfig
 from experiment.config.train_section import OptimizerConfig, TrainConfig
 
 __all__ = [
-    "CheckpointsConfig",
     "DatasetRef",
     "EvalConfig",
     "EvalDatasetRef",
     "ExperimentConfig",
+    "GivenModelsConfig",
     "Grid",
     "HeadsConfig",
     "ModelConfig",

@@ -141,7 +141,7 @@ class HeadsConfig(Section):
                 fold(build_head(self.baseline, 61, 31))
             except ProjheadsError as error:
                 raise ValueError(
-                    f"init: {self.init} starts every head from the baseline's map, and {error}; choose a linear baseline"
+                    f"init: {self.init} needs a linear baseline, whose map every head starts from ({error})"
                 ) from None
         return self
 

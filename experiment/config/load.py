@@ -11,12 +11,12 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from experiment.config import CheckpointsConfig, ExperimentConfig
+from experiment.config import ExperimentConfig, GivenModelsConfig
 from experiment.disk.yaml12 import Lines, read_scalar, read_yaml
 from experiment.fields import OneOf, sections_in
 from projheads.errors import ProjheadsError, did_you_mean
 
-__all__ = ["checkpoints_config", "dump_config", "load_config", "override_heads", "read_resolved"]
+__all__ = ["dump_config", "given_models_config", "load_config", "override_heads", "read_resolved"]
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -50,7 +50,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
     return _validate(ExperimentConfig, values, str(path), lines, origin)
 
 
-def checkpoints_config(values: dict[str, Any], overrides: Sequence[str] = ()) -> CheckpointsConfig:
+def given_models_config(values: dict[str, Any], overrides: Sequence[str] = ()) -> GivenModelsConfig:
     """Make the configuration of an evaluation of model folders.
 
     Args:
@@ -63,7 +63,7 @@ def checkpoints_config(values: dict[str, Any], overrides: Sequence[str] = ()) ->
     origin: dict[tuple[str | int, ...], str] = {}
     values = copy.deepcopy(values)
     _override(values, origin, overrides)
-    return _validate(CheckpointsConfig, values, "command line", {}, origin)
+    return _validate(GivenModelsConfig, values, "command line", {}, origin)
 
 
 def read_resolved(folder: Path, heads: Sequence[Path] = ()) -> ExperimentConfig:
@@ -89,7 +89,7 @@ def override_heads(files: Sequence[Path]) -> list[str]:
     return [f"heads.files={json.dumps([str(file) for file in files])}"] if files else []
 
 
-def dump_config(config: ExperimentConfig | CheckpointsConfig) -> str:
+def dump_config(config: ExperimentConfig | GivenModelsConfig) -> str:
     """Write a configuration as YAML with every default filled in; ``load_config`` reads back an equal one."""
     values = config.model_dump(mode="json")
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)

@@ -8,10 +8,10 @@ from pydantic import Field, StrictBool, field_validator
 from experiment.config.eval_section import EvalConfig
 from experiment.fields import Count, Section
 
-__all__ = ["CheckpointsConfig"]
+__all__ = ["GivenModelsConfig"]
 
 
-class CheckpointsConfig(Section):
+class GivenModelsConfig(Section):
     """The evaluation of models outside an experiment.
 
     Attributes:
@@ -26,7 +26,7 @@ class CheckpointsConfig(Section):
     """
 
     models: Annotated[tuple[str, ...], Field(min_length=1)]
-    output: Path = Path("outputs/checkpoints")
+    output: Path = Path("outputs/models")
     cache: Path = Path("outputs/.cache")
     host: Literal["auto", "pylate", "sentence-transformers"] = "auto"
     trust_remote_code: StrictBool = False

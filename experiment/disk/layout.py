@@ -88,7 +88,7 @@ class ExperimentFolder:
 
     @property
     def evaluation_yaml(self) -> Path:
-        """Which checkpoints were evaluated last, and how; only in a folder of checkpoints."""
+        """Which models were evaluated last, and how; only in a folder of given models."""
         return self.path / "evaluation.yaml"
 
     @property

@@ -1,4 +1,4 @@
-"""Any checkpoint through ``python -m eval --model``, against what its own host encodes."""
+"""Any model through ``python -m eval --model``, against what its own host encodes."""
 
 import json
 import shutil
@@ -115,7 +115,7 @@ def test_scores_are_maxsim_of_what_the_host_encodes(host, ours, backbone, data, 
         stock(host, backbone, path)
     assert evaluate(tmp_path, "--model", path, "--datasets", data, "--output", tmp_path / "out") == 0
     captured = capsys.readouterr()
-    assert f"a {host} checkpoint, 32 -> 16 features" in captured.out
+    assert f"a {host} model, 32 -> 16 features" in captured.out
     queries = encoded(host, path, list(QUERIES.values()), is_query=True)
     documents = encoded(host, path, TEXTS, is_query=False)
     files = only(tmp_path / "out")
@@ -236,7 +236,7 @@ def test_a_checkpoint_is_compared_with_an_experiment(two, data, tmp_path, capsys
         labels = {row["label"]: row for row in rows}
         assert labels.keys() == {f"bare: {two[0]}", "trained: linear"}
         (verdict,) = [row["verdict"] for row in rows if row["verdict"]]
-        assert verdict["seeds"] == 1
+        assert min(verdict["seeds"], verdict["baseline_seeds"]) == 1
 
 
 def test_a_trial_whose_model_is_not_what_was_saved_is_refused(two, data, tmp_path, capsys):

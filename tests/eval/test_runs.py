@@ -69,10 +69,10 @@ def test_a_run_of_another_program_keeps_its_ids(tmp_path):
 @pytest.mark.parametrize(
     "line, message",
     [
-        ("1 Q0 d 1 2.0", "line 2: a line of a run has 6 columns, this one has 5"),
-        ("1 Q0 d 1 high tag", 'line 2: the score "high" is no number'),
-        ("1 Q0 d 1 nan tag", 'line 2: the score "nan" is no number'),
-        ("1 Q0 a 1 2.0 tag", 'line 2: query "1" has document "a" twice'),
+        ("1 Q0 d 1 2.0", "line 2: a line of a run has 6 columns, not 5"),
+        ("1 Q0 d 1 high tag", 'line 2: the score "high" is not a number'),
+        ("1 Q0 d 1 nan tag", 'line 2: the score "nan" is not a number'),
+        ("1 Q0 a 1 2.0 tag", 'line 2: query "1" lists document "a" twice'),
     ],
 )
 def test_a_broken_run_is_told_with_its_line(tmp_path, line, message):
@@ -96,9 +96,9 @@ def test_judgements_of_trec_and_of_beir_are_the_same(tmp_path):
     "text, message",
     [
         ("q 0 d 1 x\n", "line 1: a judgement has 3 columns"),
-        ("q 0 d 1.5\n", 'line 1: the grade "1.5" is not a whole number'),
-        ("q 0 d yes\n", 'line 1: the grade "yes" is no number'),
-        ("query-id\tcorpus-id\tscore\n", "holds no judgement"),
+        ("q 0 d 1.5\n", 'line 1: the grade "1.5" is not an integer'),
+        ("q 0 d yes\n", 'line 1: the grade "yes" is not a number'),
+        ("query-id\tcorpus-id\tscore\n", "contains no judgements"),
     ],
 )
 def test_broken_judgements_are_told_with_their_line(tmp_path, text, message):
@@ -356,8 +356,8 @@ def test_odd_files_of_other_programs_are_read(tmp_path):
 @pytest.mark.parametrize(
     "name, text, line",
     [
-        ("a.run", "q Q0 a 1 2.0 x\nq Q0 b 2 1.0\n", "a.run line 2: a line of a run has 6 columns, this one has 5"),
-        ("a.run", "q Q0 a 1 high x\n", 'a.run line 1: the score "high" is no number'),
+        ("a.run", "q Q0 a 1 2.0 x\nq Q0 b 2 1.0\n", "a.run line 2: a line of a run has 6 columns, not 5"),
+        ("a.run", "q Q0 a 1 high x\n", 'a.run line 1: the score "high" is not a number'),
         (
             "qrels",
             "query-id\tcorpus-id\tscore\nq\td\n",

@@ -37,6 +37,7 @@ def json_text(board: Leaderboard) -> str:
         "rows": [_row_value(board, row) for row in board.rows],
         "resolution": board.resolution,
         "winner": dataclasses.asdict(board.winner) if board.winner else None,
+        "winner_on_these_queries": dataclasses.asdict(board.winner_here) if board.winner_here else None,
         "confirm": confirmation(board) or None,
         "astray": [dataclasses.asdict(one) for one in board.astray],
         "without_astray": {label: _verdict_value(verdict) for label, verdict in board.without.items()},

@@ -13,12 +13,12 @@ from eval.report.answer import answer, notes
 from eval.report.certainty import confirmation, luck
 from eval.report.columns import BoardColumn, board_columns
 from eval.report.drawing import inline_svg
-from eval.report.factors import effect_title, warnings
+from eval.report.effect_text import effect_title, effect_word, warnings
 from eval.report.figures import FIGURES
 from eval.report.queries import changed_queries, shown_variant
 from eval.report.rates import rate_lines, rate_note
 from eval.report.table import Leaderboard, Row
-from eval.report.words import scope_tone, tone, verdict_cell, word_text
+from eval.report.words import scope_tone, tone, verdict_cell
 
 __all__ = ["html_text"]
 
@@ -44,8 +44,8 @@ def html_text(board: Leaderboard, drawn: Mapping[str, bytes]) -> str:
     environment.filters["breakable"] = _breakable
     environment.filters["tone"] = scope_tone
     environment.filters["effect_title"] = effect_title
+    environment.filters["effect_word"] = effect_word
     environment.filters["warnings"] = warnings
-    environment.filters["word"] = lambda word: word_text(word, board.resolution)
     drawings = {
         # matplotlib has escaped every label in a figure, and the two assets are our own files.
         name: (FIGURES[name], Markup(inline_svg(svg, name, FIGURES[name].title)))

@@ -8,7 +8,7 @@ from eval.report import format as fmt
 from eval.report.answer import answer, notes
 from eval.report.certainty import luck
 from eval.report.columns import board_columns
-from eval.report.factors import effect_title
+from eval.report.effect_text import effect_title, effect_word
 from eval.report.rates import rate_note
 from eval.report.storage import StoredForm
 from eval.report.table import Leaderboard, Row
@@ -67,7 +67,7 @@ def _factor_lines(board: Leaderboard) -> list[str]:
                     escape(effect_title(one)),
                     escape(fmt.change(one.these_queries)),
                     escape(fmt.span(one.new_queries)),
-                    f"{one.these_queries.word}; {one.new_queries.word}",
+                    f"{effect_word(one, one.these_queries)}; {effect_word(one, one.new_queries)}",
                 ]
                 for one in (*grid.effects.main, *grid.effects.interactions)
             ]

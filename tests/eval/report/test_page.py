@@ -158,7 +158,7 @@ def test_the_page_is_as_wide_as_the_screen_and_its_figures_are_drawn(browser, pa
         "return [...document.querySelectorAll('figure svg')].map(svg => svg.getBoundingClientRect())"
         ".map(box => [box.width, box.height])"
     )
-    assert len(boxes) == 6
+    assert len(boxes) == 7
     assert all(width > 200 and height > 60 for width, height in boxes)
     height = browser.execute_script("return document.documentElement.scrollHeight")
     browser.execute_cdp_cmd(

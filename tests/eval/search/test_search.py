@@ -128,13 +128,13 @@ def test_how_the_first_pass_multiplies_changes_nothing(seed, depth, first_pass, 
 
 def test_what_bf16_leaves_open_is_decided_in_float32(monkeypatch):
     passes = []
-    real = exact_module._first_pass
+    real = exact_module.score_all
 
     def watched(problem, queries, kept, device, how, progress):
         passes.append((how, len(queries)))
         return real(problem, queries, kept, device, how, progress)
 
-    monkeypatch.setattr(exact_module, "_first_pass", watched)
+    monkeypatch.setattr(exact_module, "score_all", watched)
     generator = np.random.default_rng(0)
     rows = generator.standard_normal(8) + 0.02 * generator.standard_normal((400, 1, 8))
     rows /= np.linalg.norm(rows, axis=2, keepdims=True)
@@ -151,7 +151,7 @@ def test_errors_of_the_first_pass_are_bounded():
     queries = np.argsort(-lengths, kind="stable")[: int((lengths > 0).sum())]
     shares = []
     for how in ("fp32", "bf16"):
-        scores, documents, errors, _ = exact_module._first_pass(problem, queries, 190, CPU, how, lambda share: None)
+        scores, documents, errors, _ = exact_module.score_all(problem, queries, 190, CPU, how, lambda share: None)
         for row, query in enumerate(queries):
             off = max(abs(score - exact[query][name]) for score, name in zip(scores[row], documents[row], strict=True))
             shares.append(off / errors[row])

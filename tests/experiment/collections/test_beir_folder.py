@@ -160,6 +160,8 @@ def qrels(rows):
         ({"corpus": '{"_id": "", "text": "a"}\n'}, 'corpus.jsonl line 1: it has no "_id"'),
         ({"corpus": '{"_id": true, "text": "a"}\n'}, 'corpus.jsonl line 1: its "_id" is true'),
         ({"corpus": '{"_id": 1.5, "text": "a"}\n'}, 'corpus.jsonl line 1: its "_id" is 1.5'),
+        ({"corpus": '{"_id": "d1", "text": NaN}\n'}, 'corpus.jsonl line 1: its "text" is NaN; write a string, or null'),
+        ({"queries": '{"_id": "q1", "text": -Infinity}\n'}, 'queries.jsonl line 1: its "text" is -Infinity; write'),
         ({"corpus": '{"_id": "d1", "text": ["a"]}\n'}, 'corpus.jsonl line 1: its "text" is ["a"]; it must be a string'),
         ({"corpus": CORPUS + "\n" + CORPUS}, 'corpus.jsonl line 4: the id "d1" is already used on line 1'),
         ({"corpus": '{"_id": 1, "text": ""}\n{"_id": "1", "text": ""}'}, 'line 2: the id "1" is already used on'),

@@ -1,0 +1,151 @@
+"""Factors of grids and axes, and each head's own learning rate, as the report shows them."""
+
+from dataclasses import replace
+
+import pytest
+
+from eval.report import write_report
+from eval.report.answer import notes
+from eval.report.effect_text import effect_title, warnings
+from eval.report.factors import grid_effects
+from eval.report.rates import rate_curve, rate_lines, rate_note
+from eval.report.reading import load_experiment
+from eval.report.table import build_leaderboard
+from eval.verdicts import effects, judge
+from experiment.disk.layout import ExperimentFolder
+from experiment.disk.records import EvaluationRecord, TrialRecord
+from tests.eval.report.factory import Plan, make_experiment, sweep_record
+from tests.eval.report.test_scopes import edit
+
+GRID = "ffn(depth={2,3}, activation={identity,gelu})"
+CELLS = {
+    'ffn(depth=2, activation="identity")': ("2", "identity", 0.0),
+    'ffn(depth=2, activation="gelu")': ("2", "gelu", -0.03),
+    'ffn(depth=3, activation="identity")': ("3", "identity", -0.03),
+    'ffn(depth=3, activation="gelu")': ("3", "gelu", 0.05),
+}
+SWEEP = sweep_record({0.0003: [0.40, 0.42], 0.001: [0.50, 0.51], 0.003: [0.45, 0.46]})
+
+
+class OnAxes(TrialRecord):
+    axes: dict[str, int]
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory):
+    shifts = {"linear": 0.0} | {label: effect for label, (_, _, effect) in CELLS.items()}
+    plan = Plan(effects=shifts, query_sd=0.005, noise_sd=0.02, queries=100)
+    return edit(make_experiment(tmp_path_factory.mktemp("grid") / "x", plan), heads={"grids": [GRID]})
+
+
+def test_the_effects_are_those_of_the_grids_cells(grid):
+    board = build_leaderboard(load_experiment(grid))
+    (found,) = board.factors
+    levels = {label: {"depth": depth, "activation": kind} for label, (depth, kind, _) in CELLS.items()}
+    assert found.effects == effects(board.scores, levels)
+    assert [effect_title(one) for one in found.effects.main] == [
+        "depth: 3 instead of 2",
+        "activation: gelu instead of identity",
+    ]
+    (interaction,) = found.effects.interactions
+    assert effect_title(interaction) == "depth=3 with activation=gelu"
+    assert interaction.these_queries.difference == pytest.approx(0.11, abs=0.02)
+
+
+def test_a_main_effect_that_an_interaction_makes_misleading_is_said(grid):
+    board = build_leaderboard(load_experiment(grid))
+    said = warnings(board.factors[0].effects)
+    assert len(said) == 2
+    assert said[0].startswith("depth: 3 instead of 2: its effect depends on activation (\N{MINUS SIGN}")
+    assert set(said) <= set(notes(board))
+
+
+def test_the_page_has_a_section_and_a_figure_of_the_factors(grid):
+    page = write_report(grid)
+    text = page.read_text()
+    assert GRID in text
+    assert 'id="figure-factors"' in text
+    assert "depth=3 with activation=gelu" in page.with_suffix(".md").read_text()
+
+
+def test_a_grid_that_cannot_be_judged_says_why(grid):
+    experiment = load_experiment(grid)
+    few = replace(experiment, trials=tuple(one for one in experiment.trials if one.seed < 2))
+    board = build_leaderboard(few)
+    assert board.factors[0].effects is None
+    assert any(f"The factors of {GRID} have no effects here" in note for note in notes(board))
+
+
+def test_levels_that_are_heads_keep_their_commas(grid):
+    experiment = replace(load_experiment(grid), grids=("residual(inner={ffn(depth=2, bias=false),glu()})",))
+    (found,) = grid_effects(experiment, {})
+    assert found.refusal == "fewer than two of its variants were evaluated"
+
+
+def test_settings_that_are_compared_are_rows_of_their_own_with_the_baseline_at_the_same_point(tmp_path):
+    plan = Plan(effects={"linear": 0.0, "a": 0.03}, query_sd=0.005, noise_sd=0.02)
+    experiments = [load_experiment(make_experiment(tmp_path / str(n), plan, random=n)) for n in (0, 1)]
+    trials = [
+        replace(trial, record=OnAxes(**dict(trial.record), axes={"max_pairs": 400 * (1 + place)}))
+        for place, experiment in enumerate(experiments)
+        for trial in experiment.trials
+    ]
+    board = build_leaderboard(replace(experiments[0], trials=tuple(trials)))
+    assert {row.label for row in board.rows if row.kind == "baseline"} == {
+        "linear @ max_pairs=400",
+        "linear @ max_pairs=800",
+    }
+    pair = {label: board.scores[label] for label in ("linear @ max_pairs=800", "a @ max_pairs=800")}
+    expected = judge(pair, "linear @ max_pairs=800", families=2)["a @ max_pairs=800"]
+    assert next(row.verdict for row in board.rows if row.label == "a @ max_pairs=800") == expected
+    assert [one.factors for one in board.factors[0].effects.main] == [("head",), ("max_pairs",)]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """Each variant at its own rate, 0.003; at the shared one, 0.001, ``a`` is 4 points better and linear 4 worse."""
+    plan = Plan(effects={"linear": 0.0, "a": 0.0}, query_sd=0.005, noise_sd=0.02, sweep=SWEEP)
+    folder = edit(
+        make_experiment(tmp_path_factory.mktemp("swept") / "x", plan), train={"optimizer": {"head_lr": 0.001}}
+    )
+    for trial in ExperimentFolder(folder).trials():
+        record = trial.read_trial()
+        record.replace(learning_rate=0.003).write(trial.trial_json)
+        candidate = ExperimentFolder(folder).candidate(record.slug, "point", record.seed)
+        record.replace(learning_rate=0.001, sweep=None).write(candidate.trial_json)
+        shift = 0.04 if record.label == "a" else -0.04
+        own = EvaluationRecord.read(trial.eval_json("pydocs"))
+        moved = {name: {query: score + shift for query, score in one.items()} for name, one in own.measures.items()}
+        own.replace(measures=moved).write(candidate.eval_json("pydocs"))
+    return folder
+
+
+def test_the_verdict_at_one_rate_is_beside_the_one_at_each_heads_own(swept):
+    board = build_leaderboard(load_experiment(swept))
+    own = next(row.verdict for row in board.rows if row.label == "a")
+    shared = board.at_shared_rate["a"]
+    assert shared.difference == pytest.approx(own.difference + 0.08)
+    assert shared.these_queries.word == "better"
+    line = next(line for line in rate_lines(board) if line.label == "a")
+    assert line.shared.startswith(f"+{100 * shared.difference:.2f} [")
+    assert line.shared.endswith("] better")
+    assert line.own.endswith("] no difference shown")
+    assert rate_note(board).startswith(f"a differs from linear by +{100 * shared.difference:.2f} [")
+    assert "at one learning rate (0.001)" in rate_note(board)
+    page = write_report(swept).read_text()
+    assert 'id="figure-rates"' in page
+    assert "difference, all at 0.001 [95%]" in page
+
+
+def test_the_curve_is_the_mean_over_seeds_and_marks_the_choice(swept):
+    curve = rate_curve(load_experiment(swept), "a")
+    assert curve.points == ((0.0003, pytest.approx(0.41)), (0.001, pytest.approx(0.505)), (0.003, pytest.approx(0.455)))
+    assert curve.chosen == (0.001, pytest.approx(0.505))
+
+
+def test_without_trials_at_the_shared_rate_there_is_nothing_to_compare(tmp_path):
+    plan = Plan(effects={"linear": 0.0, "a": 0.0}, sweep=SWEEP, queries=10)
+    board = build_leaderboard(load_experiment(make_experiment(tmp_path / "x", plan)))
+    assert board.at_shared_rate == {}
+    assert rate_note(board) == ""
+    assert len(rate_lines(board)) == 2
