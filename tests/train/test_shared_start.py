@@ -61,7 +61,5 @@ def test_a_different_baseline_is_a_different_start_and_a_nonlinear_one_is_refuse
     for before, after in zip(first.trials(), second.trials(), strict=True):
         assert before.read_trial().key != after.read_trial().key
         assert after.read_trial().init == "shared"
-    with pytest.raises(
-        ProjheadsError, match=r"init: shared needs a linear baseline, whose map .* \(head glu"
-    ):
+    with pytest.raises(ProjheadsError, match=r"init: shared needs a linear baseline, whose map .* \(head glu"):
         load_config(Path("try.yaml"), ("heads.init=shared", "heads.variants=[glu]", "heads.baseline=glu"))
