@@ -12,7 +12,7 @@ from eval.evaluation_record import regroup
 from eval.evaluator import Evaluator, InProgressError, make_evaluator
 from eval.search.choice import check_search, search_settings
 from eval.search.compressed import check_forms
-from eval.subjects import Subject, list_references, list_trials
+from eval.subjects import Subject, list_references, list_shared, list_trials
 from eval.texts import write_texts
 from experiment.claim import refuse_another
 from experiment.collections import open_collection, suite_notes
@@ -58,7 +58,7 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress, executor: 
     trials = list_trials(config, progress.say)
     if not trials:
         raise ProjheadsError(f"{config.output}: has no finished trial; run python -m train on this experiment first")
-    subjects = [*trials, *list_references(config, trials, progress.say)]
+    subjects = [*trials, *list_shared(config), *list_references(config, trials, progress.say)]
     evaluate_subjects(subjects, config.eval, encoding, folder, progress, executor)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from experiment.collections import check_source, open_collection
 from experiment.collections.same_ids import ExcludeOwnId
-from experiment.config import ExperimentConfig, grid_points
+from experiment.config import ExperimentConfig
 from experiment.config.load import dump_config, load_config, override_heads
 from experiment.console.progress import Progress
 from experiment.disk.layout import ExperimentFolder
@@ -55,15 +55,17 @@ def print_plan(config: ExperimentConfig, path: Path) -> None:
     evaluated = [check_source(dataset.source, cache=config.cache) for dataset in config.eval.datasets]
     for warning in dict.fromkeys([*config.train.data.warnings(config.cache), *filter(None, evaluated)]):
         print(f"warning: {warning}", file=sys.stderr)
-    swept = f" x {len(grid_points(config.sweep, config.train))} points of the sweep" if config.sweep else ""
     folder, points = ExperimentFolder(config.output), config.points()
     planned = [planned_seeds(derived, folder, point.values) for point, derived in points]
-    counts = sorted({len(seeds) for rows in planned for seeds in rows.values()})
-    seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    counts = sorted(len(seeds) for rows in planned for seeds in rows.values())
+    seeds = str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
     compared = f" x {len(points)} points of the axes" if config.axes else ""
     more = f", then up to {len(config.seeds)} in rounds" if config.question else ""
+    swept = config.describe_sweep(counts[-1])
+    grows = ", and more for a variant whose choice is at the edge of its grid" * bool(swept and config.sweep.extend)
     print(
-        f"{path}: {len(config.heads.variants)} variants{compared}{swept} x {seeds} seeds{more} into {config.output}",
+        f"{path}: {len(config.heads.variants)} variants{compared}{swept} x {seeds} seeds{more} into {config.output}; "
+        f"{config.count_trials(counts)} trials{grows}",
         file=sys.stderr,
     )
 

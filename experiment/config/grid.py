@@ -1,4 +1,4 @@
-"""The section ``sweep`` of an experiment's YAML: values of training settings that every variant tries."""
+"""Grids: values of training settings that are tried in all combinations."""
 
 import hashlib
 import itertools
@@ -14,7 +14,7 @@ from pydantic_core import InitErrorDetails
 from experiment.config.train_section import TrainConfig
 from projheads.errors import unknown_name
 
-__all__ = ["Grid", "Point", "check_grid", "flat_grid", "grid_points"]
+__all__ = ["Grid", "Point", "at_edge", "check_grid", "flat_grid", "grid_points", "grow_grid", "leaves"]
 
 Grid = dict[str, tuple[Any, ...]]
 """The values to try, by the path of a setting in ``train``."""
@@ -95,7 +95,7 @@ def check_grid(grid: Grid, train: TrainConfig) -> Grid:
     """
     mistakes: list[InitErrorDetails] = []
     checked: Grid = {}
-    known = [key for key in _leaves(train.model_dump(mode="json")) if key.split(".")[0] not in SHARED]
+    known = [key for key in leaves(train.model_dump(mode="json")) if key.split(".")[0] not in SHARED]
     for key, values in grid.items():
         if key.split(".")[0] in SHARED:
             mistakes.append(_mistake((key,), values, f"train.{key} is the same for all trials; it cannot be swept"))
@@ -107,7 +107,7 @@ def check_grid(grid: Grid, train: TrainConfig) -> Grid:
             checked[key] = tuple(_read(train, key, values, mistakes))
     if not mistakes and grid and not (train.validation_pairs and train.validations):
         missing = "validations" if train.validation_pairs else "validation_pairs"
-        text = f"a sweep is decided on held-out pairs, but train.{missing} is 0; raise it"
+        text = f"a sweep is decided on held-out pairs, but train.{missing} is 0; raise it, or switch off: `sweep: {{}}`"
         mistakes.append(_mistake((), grid, text))
     if not mistakes:
         try:
@@ -119,12 +119,53 @@ def check_grid(grid: Grid, train: TrainConfig) -> Grid:
     return checked
 
 
+def at_edge(values: Mapping[str, Any], grid: Grid) -> list[str]:
+    """List the keys whose value is the smallest or the largest of several numbers."""
+    ordered = [
+        key for key, tried in grid.items() if len(tried) >= 2 and all(type(one) in (int, float) for one in tried)
+    ]
+    return [key for key in ordered if values[key] in (min(grid[key]), max(grid[key]))]
+
+
+def grow_grid(grid: Grid, values: Mapping[str, Any], train: TrainConfig) -> Grid:
+    """Add a value beyond each edge at which a point lies, by the ratio of the two values there.
+
+    Returns:
+        The grid, with smaller values before the others and larger ones after them; a value that the training section
+        does not allow is not added.
+    """
+    grown = dict(grid)
+    for key in at_edge(values, grid):
+        edge, tried = values[key], sorted(grid[key])
+        inner = tried[1] if edge == tried[0] else tried[-2]
+        if not edge or not inner:
+            continue
+        further = float(f"{edge * edge / inner:.6g}")
+        try:
+            checked = leaves(
+                _with(train, {key: round(further) if type(edge) is int else further}).model_dump(mode="json")
+            )
+        except ValidationError:
+            continue
+        if checked[key] not in grid[key]:
+            grown[key] = (checked[key], *grid[key]) if edge == tried[0] else (*grid[key], checked[key])
+    return grown
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten a section: its values by their path."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
 def _read(train: TrainConfig, key: str, values: tuple[Any, ...], mistakes: list[InitErrorDetails]) -> Iterator[Any]:
     """Yield a key's values as the training section reads them, and collect its mistakes."""
     seen = []
     for index, value in enumerate(values):
         try:
-            read = _leaves(_with(train, {key: value}).model_dump(mode="json"))[key]
+            read = leaves(_with(train, {key: value}).model_dump(mode="json"))[key]
         except ValidationError as error:
             mistakes.extend(_forward((key, index), inner) for inner in error.errors())
             continue
@@ -143,13 +184,6 @@ def _with(train: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
             at = at[parent]
         at[last] = value
     return TrainConfig.model_validate(section)
-
-
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for key, value in values.items():
-        leaves |= _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return leaves
 
 
 def _mistake(place: tuple[str | int, ...], given: Any, text: str) -> InitErrorDetails:
