@@ -220,8 +220,7 @@ def scores_of(trials: Sequence[Trial], measure: str, queries: Mapping[str, Seque
         np.array([[trial.evaluations[name].record.measures[measure][query] for query in ids] for trial in trials])
         for name, ids in queries.items()
     ]
-    start: str | None = getattr(trials[0].record, "start_group", None)
-    return Scores(tuple(trial.seed for trial in trials), tuple(tables), start)
+    return Scores(tuple(trial.seed for trial in trials), tuple(tables), trials[0].record.start_group)
 
 
 def _baseline(experiment: Experiment) -> str:
