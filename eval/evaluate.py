@@ -10,9 +10,10 @@ from eval.embed import Encoding
 from eval.estimate import estimate_seconds
 from eval.evaluation_record import regroup
 from eval.evaluator import Evaluator, InProgressError, make_evaluator
+from eval.runs import write_qrels
 from eval.search.choice import check_search, search_settings
 from eval.search.compressed import check_forms
-from eval.subjects import Subject, list_references, list_trials
+from eval.subjects import Subject, list_references, list_shared, list_trials
 from eval.texts import write_texts
 from experiment.claim import refuse_another
 from experiment.collections import open_collection, suite_notes
@@ -57,7 +58,7 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress, executor: 
     trials = list_trials(config, progress.say)
     if not trials:
         raise ProjheadsError(f"{config.output}: has no finished trial; run python -m train on this experiment first")
-    subjects = [*trials, *list_references(config, trials, progress.say)]
+    subjects = [*trials, *list_shared(config), *list_references(config, trials, progress.say)]
     evaluate_subjects(subjects, config.eval, encoding, folder, progress, executor)
 
 
@@ -90,6 +91,12 @@ def evaluate_subjects(
     for ref in settings.datasets:
         collection = open_collection(ref.source, split=ref.split, cache=encoding.cache)
         evaluator = make_evaluator(ref, collection, settings, encoding, progress)
+        write_qrels(folder.qrels(ref.name), collection.qrels)
+        if collection.notes.get("ids_with_spaces"):
+            progress.say(
+                f"{ref.name}: white space in ids is percent-encoded in run files; other scorers need "
+                f"{folder.qrels(ref.name)}, which spells ids the same way"
+            )
         failed += _evaluate_dataset(evaluator, subjects, executor or LocalExecutor())
         write_texts(folder.texts_json(ref.name), ref.name, collection, subjects)
     if failed:

@@ -1,7 +1,7 @@
 """What is evaluated: the trials of an experiment and its reference rows."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,13 +11,13 @@ from experiment.disk.files import sha256_json
 from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.lock import locked
 from experiment.disk.models import is_intact, save_model, saved_backbone_hash, weights_hash
-from experiment.disk.records import ReferenceRecord
+from experiment.disk.records import ReferenceRecord, TrialRecord
 from experiment.rounds import planned_seeds
 from projheads.build import build_head
 from projheads.hosts import load_host
 from projheads.registry import head_files
 
-__all__ = ["Subject", "list_references", "list_trials"]
+__all__ = ["Subject", "list_references", "list_shared", "list_trials"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Subject:
         kept: Whether its embeddings stay in the cache, for a different search or other measures.
         folds: Whether its head is linear; True if that is not known.
         saved_hash: ``weights_hash`` of the model when it was saved; None if the model cannot have changed since.
+        role: ``own`` for a trial or reference row, ``shared`` for a sweep's trial at the learning rate of all variants.
     """
 
     name: str
@@ -53,11 +54,12 @@ class Subject:
     kept: bool = False
     folds: bool = True
     saved_hash: str | None = None
+    role: Literal["own", "shared"] = "own"
 
     @property
     def has_stand_in(self) -> bool:
         """Whether a linear stand-in of its head is evaluated: the head is non-linear and its token states are kept."""
-        return self.kind == "model" and self.frozen and not self.folds
+        return self.kind == "model" and self.frozen and not self.folds and self.role == "own"
 
 
 def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Subject]:
@@ -76,24 +78,47 @@ def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Su
             elif trial.head_files != head_files(spec):
                 say(f"{name}: skipped, the file of its head has changed since; train this experiment again")
             else:
-                subjects.append(
-                    Subject(
-                        name=name,
-                        folder=files,
-                        identity=trial.weights_hash,
-                        kind="model",
-                        model=files.model,
-                        host=trial.host,
-                        frozen=config.train.trainable == "head",
-                        multiply_adds=trial.multiply_adds,
-                        out_features=trial.out_features,
-                        folds=trial.folds,
-                        saved_hash=trial.weights_hash,
-                    )
-                )
+                subjects.append(_trial(config, name, files, trial))
     if missing:
         say(f"skipped, not trained yet: {', '.join(missing)}")
     return subjects
+
+
+def list_shared(config: ExperimentConfig) -> list[Subject]:
+    """List the sweep's trials at the experiment's own training settings, in ``sweep/<variant>/<point>/seed-<n>``.
+
+    They are those of the swept seeds that use a different point, if theirs is in the grid and ``eval.shared_rate`` on.
+    """
+    point = config.sweep.shared_point(config.train) if config.eval.shared_rate else None
+    if point is None:
+        return []
+    folder, found = ExperimentFolder(config.output), []
+    for spec in config.heads.variants:
+        for seed in config.swept_seeds:
+            files = folder.candidate(spec.slug, point.slug, seed)
+            trial, own = files.read_trial(), folder.trial(spec.slug, seed).read_trial()
+            if own is not None and trial is not None and own.weights_hash == trial.weights_hash:
+                continue  # The seed uses this point, so it is evaluated as a trial.
+            if trial is not None and trial.status == "finished" and files.model.exists():
+                name = f"{spec} seed {seed} at {point}"
+                found.append(replace(_trial(config, name, files, trial), role="shared"))
+    return found
+
+
+def _trial(config: ExperimentConfig, name: str, files: TrialFolder, trial: TrialRecord) -> Subject:
+    return Subject(
+        name=name,
+        folder=files,
+        identity=str(trial.weights_hash),
+        kind="model",
+        model=files.model,
+        host=trial.host,
+        frozen=config.train.trainable == "head",
+        multiply_adds=trial.multiply_adds,
+        out_features=trial.out_features,
+        folds=trial.folds,
+        saved_hash=trial.weights_hash,
+    )
 
 
 def list_references(config: ExperimentConfig, trials: Sequence[Subject], say: Callable[[str], None]) -> list[Subject]:

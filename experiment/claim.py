@@ -24,6 +24,7 @@ MAY_CHANGE = (
     "threads",
     "heads.files",
     "heads.variants",
+    "heads.grids",
     "sweep",
     "eval",
     "train.log_every",

@@ -31,6 +31,7 @@ device: cpu
 model: {{backbone: {backbone}, query_length: 12, document_length: 16}}
 heads: {{out_features: 8, variants: [linear, doubled(factor=3.0)]}}
 train: {{data: set, batch_size: 4, validation_pairs: 4}}
+sweep: {{}}
 eval: {{datasets: [set]}}
 """
 HEAD = '''"""doubled: y = factor W x."""

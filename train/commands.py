@@ -7,7 +7,7 @@ from typing import Any
 
 from experiment.collections import check_source, open_collection
 from experiment.collections.same_ids import ExcludeOwnId
-from experiment.config import ExperimentConfig, grid_points
+from experiment.config import ExperimentConfig
 from experiment.config.load import dump_config, load_config, override_heads
 from experiment.console.progress import Progress
 from experiment.disk.layout import ExperimentFolder
@@ -55,13 +55,14 @@ def print_plan(config: ExperimentConfig, path: Path) -> None:
     evaluated = [check_source(dataset.source, cache=config.cache) for dataset in config.eval.datasets]
     for warning in dict.fromkeys([*config.train.data.warnings(config.cache), *filter(None, evaluated)]):
         print(f"warning: {warning}", file=sys.stderr)
-    points = len(grid_points(config.sweep, config.train))
-    swept = f" x {points} points of the sweep" if config.sweep else ""
-    counts = sorted({len(seeds) for seeds in planned_seeds(config, ExperimentFolder(config.output)).values()})
-    seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    counts = sorted(len(seeds) for seeds in planned_seeds(config, ExperimentFolder(config.output)).values())
+    seeds = str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
     more = f", then up to {len(config.seeds)} in rounds" if config.question else ""
+    swept = config.describe_sweep(counts[-1])
+    grows = ", and more for a variant whose choice is at the edge of its grid" * bool(swept and config.sweep.extend)
     print(
-        f"{path}: {len(config.heads.variants)} variants{swept} x {seeds} seeds{more} into {config.output}",
+        f"{path}: {len(config.heads.variants)} variants{swept} x {seeds} seeds{more} into {config.output}; "
+        f"{config.count_trials(counts)} trials{grows}",
         file=sys.stderr,
     )
 

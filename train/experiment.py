@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 
 import torch
 
@@ -13,6 +14,7 @@ from experiment.disk.layout import ExperimentFolder
 from experiment.encoding.device import describe_device
 from experiment.executors.local import LocalExecutor
 from experiment.executors.protocol import Executor
+from experiment.saturation import saturation_warning
 from projheads import head_warnings
 from projheads.errors import ProjheadsError
 from train.data.examples import load_training_data
@@ -76,8 +78,8 @@ def train_trials(
             progress.say(f"{spec}: does not share the start of the other heads: {reason}")
     if "untrained" in config.eval.references and processes.main:
         write_untrained(prepared, folder)
-    sweeps = plan_sweeps(prepared, folder) if config.sweep else []
-    trials = [trial for sweep in sweeps for trial in sweep.trials] or plan_trials(prepared, folder)
+    sweeps = plan_sweeps(prepared, folder) if config.sweep.grid else []
+    trials = [trial for sweep in sweeps for trial in sweep.expected()] or plan_trials(prepared, folder)
     smallest = min(trial.config.batch_size for trial in trials)
     if smallest < processes.count:
         raise ProjheadsError(
@@ -86,19 +88,13 @@ def train_trials(
         )
     pending = [trial for trial in trials if not trial.finished]
     processes.wait()
-    progress.say(_describe_work(prepared, trials, pending, sweeps))
+    progress.say(_describe_work(prepared, trials, pending))
     if pending:
         progress.say(estimate_line(prepared, pending, encoded=states_are_cached(prepared)))
+    if sweeps:
+        _train_sweeps(prepared, sweeps, folder, processes, executor, progress)
+    elif pending:
         _train(prepared, pending, sweeps, folder, processes, executor, progress)
-    for sweep in sweeps:
-        choice = sweep.choose()
-        deleted = sweep.without_model(choice)
-        processes.wait()
-        if deleted:
-            _train(prepared, deleted, [], folder, processes, executor, progress)
-        if processes.main:
-            sweep.delete_losers()
-            progress.say(f"{sweep.spec}: {sweep.publish(choice, folder)}")
     processes.wait()
     wanted = plan_trials(prepared, folder)
     failed = [trial.name for trial in wanted if not trial.folder.is_finished]
@@ -107,6 +103,39 @@ def train_trials(
             f"{len(failed)} of {len(wanted)} trials failed: {', '.join(failed)}; rerun the same command to retry them"
         )
     return failed
+
+
+def _train_sweeps(
+    prepared: Preparation,
+    sweeps: Sequence[Sweep],
+    folder: ExperimentFolder,
+    processes: Processes,
+    executor: Executor,
+    progress: Progress,
+) -> None:
+    """Train the trials of all sweeps: the grids, what they grow by, and then the seeds that wait for the choice."""
+    tried: set[Path] = set()
+    while True:
+        wanted = [trial for sweep in sweeps for trial in sweep.wanted()]
+        pending = [trial for trial in wanted if not trial.finished and trial.folder.path not in tried]
+        if not pending:
+            break
+        _train(prepared, pending, sweeps, folder, processes, executor, progress)
+        tried |= {trial.folder.path for trial in pending}
+        processes.wait()
+    records = []
+    for sweep in sweeps:
+        deleted = sweep.without_model()
+        processes.wait()
+        if deleted:
+            _train(prepared, deleted, [], folder, processes, executor, progress)
+        if processes.main:
+            sweep.delete_losers()
+            records.append(sweep.publish())
+            progress.say(f"{sweep.spec}: {sweep.summary()}")
+    warning = saturation_warning(records)
+    if warning:
+        progress.say(f"warning: {warning}")
 
 
 def _train(
@@ -135,15 +164,12 @@ def _train(
                     sweep.delete_losers()
 
 
-def _describe_work(
-    prepared: Preparation, trials: Sequence[Trial], pending: Sequence[Trial], sweeps: Sequence[Sweep]
-) -> str:
+def _describe_work(prepared: Preparation, trials: Sequence[Trial], pending: Sequence[Trial]) -> str:
     config = prepared.config
-    points = f" x {len(sweeps[0].points)} points of the sweep" if sweeps else ""
     steps = _range([trial.steps for trial in trials])
     sizes = _range([trial.config.batch_size for trial in trials])
-    counts = Counter(trial.spec for trial in trials)
-    seeds = _range([count // len(sweeps[0].points) if sweeps else count for count in counts.values()])
+    counts = Counter(spec for spec, _ in {(trial.spec, trial.seed) for trial in trials})
+    points, seeds = config.describe_sweep(max(counts.values())), _range(list(counts.values()))
     return (
         f"{len(trials)} trials ({len(config.heads.variants)} variants x {seeds} seeds{points}) of "
         f"{steps} steps with {sizes} examples in {config.train.precision} on "

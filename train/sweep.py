@@ -1,18 +1,18 @@
-"""The sweep: every variant is trained at every point of a grid and keeps the best one.
+"""The sweep: every variant is trained at every point of a grid, and each of its seeds uses the best one.
 
-At a fixed learning rate, a comparison may say more about which head suits it than about the heads. For each variant,
-the point with the highest nDCG@10 on the held-out training pairs, averaged over seeds, is chosen; test queries play no
-part. The trials of all points are in ``sweep/<variant>/<point>/seed-<n>``; those of the chosen point are shared with
-``trials/<variant>/seed-<n>``, where evaluation finds them.
+At a fixed learning rate, a comparison may say more about which head suits it than about the heads. The best point has
+the highest nDCG@10 on the held-out training pairs; test queries play no part. A seed uses the point that the other
+swept seeds choose, because the luck of the seed that chooses would otherwise be reported as a gain. The trials of all
+points are in ``sweep/<variant>/<point>/seed-<n>``; those of the chosen points are shared with
+``trials/<variant>/seed-<n>``, where evaluation finds them. All decisions follow from files, so a stopped sweep resumes.
 """
 
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
-from experiment.config import Point, grid_points
+from experiment.config import Grid, Point, at_edge, grid_points, grow_grid
 from experiment.disk.files import write_folder, write_text
 from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.models import is_intact
@@ -29,18 +29,33 @@ __all__ = ["Sweep", "plan_sweeps"]
 
 
 @dataclass(frozen=True)
-class Choice:
-    """The outcome of a variant's sweep.
+class Scores:
+    """What the swept seeds of a variant scored at the points of a grid.
 
     Attributes:
-        point: The chosen point; None if training failed at every point.
-        mean: Its mean over the seeds; None without a point.
-        record: The sweep as recorded in trial.json.
+        grid: The grid.
+        points: Its points, in grid order.
+        by_point: By the slug of a point, the score of each seed, None if its training failed; a seed that is not
+            trained yet is absent.
+        reasons: By the slug of a point, why the training of a seed failed.
     """
 
-    point: Point | None
-    mean: float | None
-    record: SweepRecord
+    grid: Grid
+    points: Sequence[Point]
+    by_point: Mapping[str, Mapping[int, float | None]]
+    reasons: Mapping[str, Mapping[int, str]]
+
+    def mean(self, point: Point, seeds: Sequence[int]) -> float | None:
+        """Return a point's mean over seeds; None if one of them has no score."""
+        scores = [self.by_point[point.slug].get(seed) for seed in seeds]
+        good = [score for score in scores if score is not None]
+        return sum(good) / len(good) if good and len(good) == len(scores) else None
+
+    def best(self, seeds: Sequence[int]) -> Point | None:
+        """Return the point with the highest mean, the first among equals; None if training failed at every point."""
+        means = {point.slug: mean for point in self.points if (mean := self.mean(point, seeds)) is not None}
+        chosen = max(means, key=lambda slug: means[slug], default=None)
+        return next((point for point in self.points if point.slug == chosen), None)
 
 
 @dataclass(frozen=True)
@@ -50,77 +65,156 @@ class Sweep:
     Attributes:
         prepared: What all trials share.
         spec: The variant.
-        trials: One trial for each point and seed.
+        folder: The experiment's folder.
+        seeds: The variant's seeds.
+        planned: The trials that were described before, by point and seed.
     """
 
     prepared: Preparation
     spec: HeadSpec
-    trials: Sequence[Trial]
+    folder: ExperimentFolder
+    seeds: Sequence[int]
+    planned: dict[tuple[str, int], Trial] = field(default_factory=dict, repr=False)
 
     @property
-    def points(self) -> list[Point]:
-        """The points, in grid order."""
-        return list({trial.point.slug: trial.point for trial in self.trials if trial.point}.values())
+    def swept(self) -> Sequence[int]:
+        """The seeds that are trained at every point."""
+        return self.prepared.config.swept_seeds
 
-    def at(self, point: Point) -> list[Trial]:
-        """Return the trials of a point, one per seed."""
-        return [trial for trial in self.trials if trial.point and trial.point.slug == point.slug]
+    def at(self, point: Point, seed: int) -> Trial:
+        """Describe the trial of a point and seed."""
+        if (point.slug, seed) not in self.planned:
+            files = self.folder.candidate(self.spec.slug, point.slug, seed)
+            trial = plan_trial(self.prepared, self.spec, seed, files, point.settings, point)
+            self.planned[point.slug, seed] = trial
+        return self.planned[point.slug, seed]
 
-    def choose(self) -> Choice:
-        """Choose the point with the highest mean over the seeds, the first among equals; failed points are skipped."""
-        points, means = [], {}
-        for point in self.points:
-            scores, reasons = {}, {}
-            for trial in self.at(point):
-                scores[str(trial.seed)], reason = _score(trial)
-                if reason is not None:
-                    reasons[str(trial.seed)] = reason
-            points.append(SweepPoint(values=dict(point.values), seeds=scores, reasons=reasons))
-            good = [score for score in scores.values() if score is not None]
-            if len(good) == len(scores):
-                means[point.slug] = sum(good) / len(good)
-        grid = self.prepared.config.sweep
-        chosen = max(self.points, key=lambda point: means.get(point.slug, -1.0)) if means else None
-        record = SweepRecord(
-            measure=f"{MEASURE} on {len(self.prepared.data.validation)} held-out pairs",
-            grid={key: list(values) for key, values in grid.items()},
-            chosen=dict(chosen.values) if chosen else None,
-            at_edge=_at_edge(chosen.values, grid) if chosen else [],
-            points=points,
-        )
-        return Choice(chosen, means[chosen.slug] if chosen else None, record)
+    def wanted(self) -> list[Trial]:
+        """List the trials that are needed, as far as the finished ones show: the swept seeds first, then the others."""
+        scores = self.scores()
+        wanted = [self.at(point, seed) for point in scores.points for seed in self.swept]
+        if all(len(seeds) == len(self.swept) for seeds in scores.by_point.values()):
+            wanted += [self.at(self._used(scores, seed), seed) for seed in self.seeds[len(self.swept) :]]
+        return wanted
 
-    def without_model(self, choice: Choice) -> list[Trial]:
-        """List the chosen trials whose models were deleted earlier, when a different point was the best."""
-        trials = self.at(choice.point) if choice.point else []
-        return [trial for trial in trials if not trial.folder.model.exists()]
+    def expected(self) -> list[Trial]:
+        """List the wanted trials, with those of the seeds that wait for the choice at the first point."""
+        wanted, first = self.wanted(), self.scores().points[0]
+        seeds = {trial.seed for trial in wanted}
+        return [*wanted, *(self.at(first, seed) for seed in self.seeds if seed not in seeds)]
+
+    def scores(self) -> Scores:
+        """Read the scores of the swept seeds; the grid grows while what they choose is at its edge."""
+        config = self.prepared.config
+        grid = config.sweep.grid
+        for _ in range(config.sweep.extend):
+            scores = self._read(grid)
+            chosen = scores.best(self.swept)
+            if chosen is None or any(len(seeds) < len(self.swept) for seeds in scores.by_point.values()):
+                return scores
+            grown = grow_grid(grid, chosen.values, config.train)
+            examples = len(self.prepared.data.examples)
+            if grown == grid or not all(
+                count_steps(one.settings, examples) for one in grid_points(grown, config.train)
+            ):
+                return scores
+            grid = grown
+        return self._read(grid)
+
+    def _read(self, grid: Grid) -> Scores:
+        points = grid_points(grid, self.prepared.config.train)
+        scores: dict[str, dict[int, float | None]] = {point.slug: {} for point in points}
+        reasons: dict[str, dict[int, str]] = {point.slug: {} for point in points}
+        for point in points:
+            for seed in self.swept:
+                trial = self.at(point, seed)
+                record = trial.folder.read_trial()
+                if record is not None and record.key == trial.key:
+                    scores[point.slug][seed], reason = _score(record)
+                    if reason is not None:
+                        reasons[point.slug][seed] = reason
+        return Scores(grid, points, scores, reasons)
+
+    def _choosers(self, seed: int) -> Sequence[int]:
+        """List the seeds that choose for a seed: the other swept ones; with one swept seed, that one."""
+        return [other for other in self.swept if other != seed] or self.swept
+
+    def _used(self, scores: Scores, seed: int) -> Point:
+        return scores.best(self._choosers(seed)) or scores.points[0]
+
+    def _kept(self) -> list[Trial]:
+        """List the trials whose models are evaluated: those of the chosen points and those at the shared rate."""
+        config, scores = self.prepared.config, self.scores()
+        kept = {
+            seed: self.at(self._used(scores, seed), seed) for seed in self.seeds if scores.best(self._choosers(seed))
+        }
+        shared = config.sweep.shared_point(config.train) if config.eval.shared_rate else None
+        at_shared = [self.at(shared, seed) for seed in self.swept] if shared else []
+        return list({trial.folder.path: trial for trial in [*kept.values(), *at_shared]}.values())
+
+    def without_model(self) -> list[Trial]:
+        """List the kept trials whose models were deleted earlier, when a different point was the best."""
+        return [trial for trial in self._kept() if trial.finished and not trial.folder.model.exists()]
 
     def delete_losers(self) -> None:
-        """Delete the models of the points that were not chosen, if each holds its own trained backbone."""
+        """Delete the models that are not kept, if each holds its own trained backbone."""
         if self.prepared.config.train.trainable == "head":
             return
-        point = self.choose().point
-        for trial in self.trials:
-            if point is None or (trial.point and trial.point.slug != point.slug):
+        kept = {trial.folder.path for trial in self._kept()}
+        for trial in self.planned.values():
+            if trial.folder.path not in kept:
                 shutil.rmtree(trial.folder.model, ignore_errors=True)
 
-    def publish(self, choice: Choice, folder: ExperimentFolder) -> str:
-        """Write the variant's trials, those of the chosen point or failed ones; return a one-line summary."""
-        point = choice.point or self.points[0]
-        for trial in self.at(point):
+    def publish(self) -> SweepRecord:
+        """Write the variant's trials, those of the chosen points or failed ones; return the choice of all seeds."""
+        scores = self.scores()
+        for seed in self.seeds:
+            chosen = scores.best(self._choosers(seed))
+            trial = self.at(self._used(scores, seed), seed)
             record = trial.folder.read_trial()
             if record is None:
                 raise ProjheadsError(f"{trial.folder.path}: trial.json is missing; rerun the same command")
-            if choice.point is None:
-                reasons = [reason for one in choice.record.points for reason in one.reasons.values()]
+            if chosen is None:
+                reasons = [reason for point in scores.reasons.values() for reason in point.values()]
                 error = f"training failed at every point of the sweep; {reasons[0]}"
                 record = record.replace(status="failed", error=error, weights_hash=None, train=None)
-            _publish(trial, record.replace(sweep=choice.record), folder.trial(self.spec.slug, trial.seed))
-        if choice.point is None:
+            record = record.replace(sweep=self._record(scores, chosen))
+            _publish(trial, record, self.folder.trial(self.spec.slug, seed))
+        return self._record(scores, scores.best(self.swept))
+
+    def _record(self, scores: Scores, chosen: Point | None) -> SweepRecord:
+        by_all = scores.best(self.swept)
+        return SweepRecord(
+            measure=f"{MEASURE} on {len(self.prepared.data.validation)} held-out pairs",
+            grid={key: list(values) for key, values in scores.grid.items()},
+            chosen=dict(chosen.values) if chosen else None,
+            chosen_by_all=dict(by_all.values) if by_all else None,
+            at_edge=at_edge(by_all.values, scores.grid) if by_all else [],
+            points=[
+                SweepPoint(
+                    values=dict(point.values),
+                    seeds={str(seed): scores.by_point[point.slug].get(seed) for seed in self.swept},
+                    reasons={str(seed): reason for seed, reason in scores.reasons[point.slug].items()},
+                )
+                for point in scores.points
+            ],
+        )
+
+    def summary(self) -> str:
+        """Say in a line what was chosen."""
+        scores = self.scores()
+        by_all = scores.best(self.swept)
+        if by_all is None:
             return "FAILED at every point of the sweep"
-        edge = choice.record.at_edge
-        warning = f"; warning: at the edge of its grid: {', '.join(edge)}" if edge else ""
-        return f"{choice.point} is best with {choice.record.measure} of {choice.mean:.4f}{warning}"
+        record = self._record(scores, by_all)
+        parts = [f"{by_all} is best with {record.measure} of {scores.mean(by_all, self.swept):.4f}"]
+        if len(self.swept) == 1:
+            parts.append(f"seed {self.swept[0]} chose for itself, so its score is flattered; sweep more seeds")
+        others = {seed: self._used(scores, seed) for seed in self.swept}
+        parts += [f"seed {seed} uses {point}" for seed, point in others.items() if point.slug != by_all.slug]
+        if record.at_edge:
+            parts.append(f"warning: at the edge of its grid: {', '.join(record.at_edge)}")
+        return "; ".join(parts)
 
 
 def plan_sweeps(prepared: Preparation, folder: ExperimentFolder) -> list[Sweep]:
@@ -130,46 +224,22 @@ def plan_sweeps(prepared: Preparation, folder: ExperimentFolder) -> list[Sweep]:
         ProjheadsError: If there are too few examples for a single step at some point.
     """
     config = prepared.config
-    points, seeds = grid_points(config.sweep, config.train), planned_seeds(config, folder)
-    for point in points:
+    for point in grid_points(config.sweep.grid, config.train):
         if not count_steps(point.settings, len(prepared.data.examples)):
             raise ProjheadsError(
                 f"sweep: the {len(prepared.data.examples)} examples of train.data are too few for one step at {point}; "
                 "lower it"
             )
-    return [
-        Sweep(
-            prepared,
-            spec,
-            [
-                plan_trial(prepared, spec, seed, folder.candidate(spec.slug, point.slug, seed), point.settings, point)
-                for point in points
-                for seed in seeds[str(spec)]
-            ],
-        )
-        for spec in config.heads.variants
-    ]
+    seeds = planned_seeds(config, folder)
+    return [Sweep(prepared, spec, folder, seeds[str(spec)]) for spec in config.heads.variants]
 
 
-def _score(trial: Trial) -> tuple[float | None, str | None]:
+def _score(record: TrialRecord) -> tuple[float | None, str | None]:
     """Return a trial's score on the held-out pairs, or the reason why there is none."""
-    record = trial.folder.read_trial()
-    if record is None:
-        return None, "not trained"
     if record.status != "finished":
         return None, str(record.error)
     score = (record.validation or {}).get(MEASURE)
     return score, f"its trial.json has no validation {MEASURE}" if score is None else None
-
-
-def _at_edge(chosen: Mapping[str, Any], grid: dict[str, tuple[Any, ...]]) -> list[str]:
-    """List the keys whose chosen value is the smallest or the largest of several numbers."""
-    ordered = [
-        key
-        for key, values in grid.items()
-        if len(values) >= 2 and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    ]
-    return [key for key in ordered if chosen[key] in (min(grid[key]), max(grid[key]))]
 
 
 def _publish(trial: Trial, record: TrialRecord, to: TrialFolder) -> None:

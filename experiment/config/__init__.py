@@ -6,12 +6,13 @@ every mistake with its line; ``dump_config`` writes the configuration with every
 
 from experiment.config.dataset_section import DatasetRef, EvalDatasetRef
 from experiment.config.eval_section import EvalConfig
-from experiment.config.grid import Grid, Point, grid_points
+from experiment.config.grid import Grid, Point, at_edge, grid_points, grow_grid
 from experiment.config.heads_section import HeadsConfig
 from experiment.config.model_list import GivenModelsConfig
 from experiment.config.model_section import ModelConfig
 from experiment.config.question_section import QuestionConfig
 from experiment.config.schema import ExperimentConfig
+from experiment.config.sweep_section import SweepConfig
 from experiment.config.train_section import OptimizerConfig, TrainConfig
 
 __all__ = [
@@ -26,6 +27,9 @@ __all__ = [
     "OptimizerConfig",
     "Point",
     "QuestionConfig",
+    "SweepConfig",
     "TrainConfig",
+    "at_edge",
     "grid_points",
+    "grow_grid",
 ]

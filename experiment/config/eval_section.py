@@ -32,6 +32,8 @@ class EvalConfig(Section):
         precision: Arithmetic of the backbone and the head; ``auto`` as in training.
         batch_tokens: Tokens of a batch that is encoded at once; None for 1 024 on the CPU, where every thread has such
             a batch, and 16 384 on a GPU.
+        shared_rate: Whether the sweep's trials at the experiment's own training settings are evaluated too, which
+            shows what the comparison would say at one learning rate for all.
         storage: Smaller forms in which every model's document vectors are also stored, read back and searched:
             ``fp16``, ``int8``, ``pq16`` or ``rq16`` (bytes a vector), ``dim64`` (the first 64 numbers), ``dim64-int8``.
     """
@@ -47,6 +49,7 @@ class EvalConfig(Section):
     linearise: StrictBool = True
     precision: Precision = "fp32"
     batch_tokens: Count | None = None
+    shared_rate: StrictBool = True
     storage: tuple[str, ...] = ()
 
     @field_validator("datasets")

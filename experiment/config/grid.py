@@ -1,4 +1,4 @@
-"""The section ``sweep`` of an experiment's YAML: values of training settings that every variant tries."""
+"""Grids: values of training settings that are tried in all combinations."""
 
 import hashlib
 import itertools
@@ -14,7 +14,18 @@ from pydantic_core import InitErrorDetails
 from experiment.config.train_section import TrainConfig
 from projheads.errors import unknown_name
 
-__all__ = ["Grid", "Point", "check_grid", "flat_grid", "grid_points"]
+__all__ = [
+    "Grid",
+    "Point",
+    "at_edge",
+    "check_grid",
+    "flat_grid",
+    "forward",
+    "grid_points",
+    "grow_grid",
+    "leaves",
+    "value_error",
+]
 
 Grid = dict[str, tuple[Any, ...]]
 """The values to try, by the path of a setting in ``train``."""
@@ -90,28 +101,69 @@ def check_grid(grid: Grid, train: TrainConfig) -> Grid:
     """
     mistakes: list[InitErrorDetails] = []
     checked: Grid = {}
-    known = [key for key in _leaves(train.model_dump(mode="json")) if key.split(".")[0] not in SHARED]
+    known = [key for key in leaves(train.model_dump(mode="json")) if key.split(".")[0] not in SHARED]
     for key, values in grid.items():
         if key.split(".")[0] in SHARED:
-            mistakes.append(_mistake((key,), values, f"train.{key} is the same for all trials; it cannot be swept"))
+            mistakes.append(value_error((key,), values, f"train.{key} is the same for all trials; it cannot be swept"))
         elif key not in known:
-            mistakes.append(_mistake((key,), values, str(unknown_name("setting of train", key, known))))
+            mistakes.append(value_error((key,), values, str(unknown_name("setting of train", key, known))))
         elif not values:
-            mistakes.append(_mistake((key,), values, "lists no values; give at least one"))
+            mistakes.append(value_error((key,), values, "lists no values; give at least one"))
         else:
             checked[key] = tuple(_read(train, key, values, mistakes))
     if not mistakes and grid and not (train.validation_pairs and train.validations):
         missing = "validations" if train.validation_pairs else "validation_pairs"
-        text = f"a sweep is decided on held-out pairs, but train.{missing} is 0; raise it"
-        mistakes.append(_mistake((), grid, text))
+        text = f"a sweep is decided on held-out pairs, but train.{missing} is 0; raise it, or switch off: `sweep: {{}}`"
+        mistakes.append(value_error((), grid, text))
     if not mistakes:
         try:
             grid_points(checked, train)
         except ValidationError as error:
-            mistakes = [_forward((), inner) for inner in error.errors()]
+            mistakes = [forward((), inner) for inner in error.errors()]
     if mistakes:
         raise ValidationError.from_exception_data("sweep", mistakes)
     return checked
+
+
+def at_edge(values: Mapping[str, Any], grid: Grid) -> list[str]:
+    """List the keys whose value is the smallest or the largest of several numbers."""
+    ordered = [
+        key for key, tried in grid.items() if len(tried) >= 2 and all(type(one) in (int, float) for one in tried)
+    ]
+    return [key for key in ordered if values[key] in (min(grid[key]), max(grid[key]))]
+
+
+def grow_grid(grid: Grid, values: Mapping[str, Any], train: TrainConfig) -> Grid:
+    """Add a value beyond each edge at which a point lies, by the ratio of the two values there.
+
+    Returns:
+        The grid, with smaller values before the others and larger ones after them; a value that the training section
+        does not allow is not added.
+    """
+    grown = dict(grid)
+    for key in at_edge(values, grid):
+        edge, tried = values[key], sorted(grid[key])
+        inner = tried[1] if edge == tried[0] else tried[-2]
+        if not edge or not inner:
+            continue
+        further = float(f"{edge * edge / inner:.6g}")
+        try:
+            checked = leaves(
+                _with(train, {key: round(further) if type(edge) is int else further}).model_dump(mode="json")
+            )
+        except ValidationError:
+            continue
+        if checked[key] not in grid[key]:
+            grown[key] = (checked[key], *grid[key]) if edge == tried[0] else (*grid[key], checked[key])
+    return grown
+
+
+def leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten a section: its values by their path."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
 
 
 def _read(train: TrainConfig, key: str, values: tuple[Any, ...], mistakes: list[InitErrorDetails]) -> Iterator[Any]:
@@ -119,12 +171,12 @@ def _read(train: TrainConfig, key: str, values: tuple[Any, ...], mistakes: list[
     seen = []
     for index, value in enumerate(values):
         try:
-            read = _leaves(_with(train, {key: value}).model_dump(mode="json"))[key]
+            read = leaves(_with(train, {key: value}).model_dump(mode="json"))[key]
         except ValidationError as error:
-            mistakes.extend(_forward((key, index), inner) for inner in error.errors())
+            mistakes.extend(forward((key, index), inner) for inner in error.errors())
             continue
         if read in seen:
-            mistakes.append(_mistake((key, index), value, f"the value {value!r} is listed twice; remove one"))
+            mistakes.append(value_error((key, index), value, f"the value {value!r} is listed twice; remove one"))
         seen.append(read)
         yield read
 
@@ -140,18 +192,12 @@ def _with(train: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
     return TrainConfig.model_validate(section)
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    leaves: dict[str, Any] = {}
-    for key, value in values.items():
-        leaves |= _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return leaves
-
-
-def _mistake(place: tuple[str | int, ...], given: Any, text: str) -> InitErrorDetails:
+def value_error(place: tuple[str | int, ...], given: Any, text: str) -> InitErrorDetails:
+    """Describe a mistake at a place of the YAML."""
     # The text of a custom error is a template, in which {names} are replaced; a ValueError's text is not.
     return InitErrorDetails(type="value_error", loc=place, input=given, ctx={"error": ValueError(text)})
 
 
-def _forward(place: tuple[str | int, ...], error: Any) -> InitErrorDetails:
-    """Move a mistake of the training section to the place in the grid of the value that caused it."""
+def forward(place: tuple[str | int, ...], error: Any) -> InitErrorDetails:
+    """Move a mistake of a part of the YAML to the place of what caused it."""
     return InitErrorDetails(type=error["type"], loc=place, input=error["input"], ctx=error.get("ctx", {}))

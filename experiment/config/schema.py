@@ -1,15 +1,24 @@
 """The top level of an experiment's YAML."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictInt, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    StrictInt,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+)
 
 from experiment.config.eval_section import EvalConfig
-from experiment.config.grid import Grid, check_grid, flat_grid
+from experiment.config.grid import grid_points
 from experiment.config.heads_section import HeadsConfig
 from experiment.config.model_section import ModelConfig
 from experiment.config.question_section import QuestionConfig
+from experiment.config.sweep_section import SweepConfig, read_sweep
 from experiment.config.train_section import TrainConfig
 from experiment.fields import Count, Section, safe_name
 
@@ -37,9 +46,7 @@ class ExperimentConfig(Section):
         model: The backbone.
         heads: The heads.
         train: The training.
-        sweep: Settings of ``train`` by their path, each with the values that every variant tries, for example
-            ``{optimizer.head_lr: [3e-4, 1e-3]}``; each variant keeps the combination with the best nDCG@10 on held-out
-            pairs.
+        sweep: Settings of ``train`` that every variant tries, the head's learning rate by default.
         eval: The evaluation.
     """
 
@@ -56,7 +63,7 @@ class ExperimentConfig(Section):
     model: ModelConfig = ModelConfig()
     heads: HeadsConfig
     train: TrainConfig
-    sweep: Annotated[Grid, BeforeValidator(flat_grid), Field(default_factory=dict)]
+    sweep: Annotated[SweepConfig, Field(validate_default=True)] = SweepConfig()
     eval: EvalConfig
 
     @field_validator("seeds", mode="before")
@@ -78,7 +85,24 @@ class ExperimentConfig(Section):
         """The seeds of the untrained reference row."""
         return self.seeds if self.question is None else self.seeds[: self.question.seeds[0]]
 
-    @field_validator("sweep")
+    @property
+    def swept_seeds(self) -> tuple[int, ...]:
+        """The seeds that are trained at every point of the sweep; with a question, seeds of its first round."""
+        return self.untrained_seeds[: self.sweep.seeds]
+
+    def count_trials(self, seeds: Sequence[int]) -> int:
+        """Return how many trials are trained before any grid grows, for the number of seeds of each variant."""
+        points, swept = len(grid_points(self.sweep.grid, self.train)), len(self.swept_seeds)
+        return sum(min(number, swept) * (points - 1) + number for number in seeds)
+
+    def describe_sweep(self, seeds: int) -> str:
+        """Write what a sweep multiplies the trials of a variant with so many seeds by; empty without one."""
+        if not self.sweep.grid:
+            return ""
+        some = f" for {len(self.swept_seeds)} of the seeds" if seeds > len(self.swept_seeds) else ""
+        return f" x {len(grid_points(self.sweep.grid, self.train))} points of the sweep{some}"
+
+    @field_validator("sweep", mode="wrap")
     @classmethod
-    def _sweepable(cls, sweep: Grid, info: ValidationInfo) -> Grid:
-        return check_grid(sweep, info.data["train"]) if "train" in info.data else sweep
+    def _sweepable(cls, value: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> SweepConfig:
+        return read_sweep(value, read, info.data.get("train"))

@@ -67,7 +67,7 @@ class SweepPoint(Part):
 
     Attributes:
         values: The value of each key.
-        seeds: The score of each seed on the held-out pairs; null if its training failed.
+        seeds: The score of each swept seed on the held-out pairs; null if its training failed.
         reasons: Why the training of a seed failed.
     """
 
@@ -81,15 +81,18 @@ class SweepRecord(Part):
 
     Attributes:
         measure: What the points were chosen by.
-        grid: The values of each key, in the order of the configuration.
-        chosen: The chosen value of each key; null if training failed at every point.
-        at_edge: The keys whose chosen value is the smallest or largest of their values.
+        grid: The values of each key, with those by which the grid has grown.
+        chosen: The value of each key that this trial's seed uses: what the other swept seeds choose, or all of them if
+            it is not one of them; null if training failed at every point.
+        chosen_by_all: What all swept seeds choose together; null if training failed at every point, and in older files.
+        at_edge: The keys whose value, in what all swept seeds choose, is the smallest or largest of the grid.
         points: Every point that was tried.
     """
 
     measure: str
     grid: dict[str, list[Any]]
     chosen: dict[str, Any] | None
+    chosen_by_all: dict[str, Any] | None = None
     at_edge: list[str] = []
     points: list[SweepPoint]
 

@@ -220,6 +220,7 @@ heads:
   variants: [linear, 'ffn(activation="gelu")']
 train:
   data: {tmp_path / "odd"}
+sweep: {{}}
 eval:
   datasets: [{tmp_path / "odd"}]
   depth: 20

@@ -116,7 +116,7 @@ def load_training_data(config: ExperimentConfig) -> TrainingData:
     pairs = tuples.rows[:, :2]
     held_out = _held_out(pairs, train.validation_pairs, generator)
     left, step = int((~held_out).sum()), train.batch_size * train.gradient_accumulation
-    if left < step and not {"batch_size", "gradient_accumulation"} & config.sweep.keys():
+    if left < step and not {"batch_size", "gradient_accumulation"} & config.sweep.grid.keys():
         accumulated = f" x train.gradient_accumulation={train.gradient_accumulation}" * (
             train.gradient_accumulation > 1
         )

@@ -67,7 +67,7 @@ def config(collection, tmp_path):
         data = f"{{source: {tmp_path}/set, exclude_own_id: {value}}}"
         path.write_text(
             f"heads: {{variants: [linear]}}\neval: {{datasets: [{data}]}}\n"
-            f"train: {{data: {data}, batch_size: 2, validation_pairs: 0}}\n"
+            f"train: {{data: {data}, batch_size: 2, validation_pairs: 0}}\nsweep: {{}}\n"
         )
         return load_config(path)
 

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from experiment.collections import Document, write_beir_folder
-from experiment.config import grid_points
+from experiment.config import SweepConfig, grid_points, grow_grid
+from experiment.config.factors import cells, expand, factors_of, level_of
 from experiment.config.load import dump_config, load_config, read_resolved
 from experiment.losses import KL, Contrastive
 from projheads.errors import ProjheadsError
@@ -171,15 +172,62 @@ def test_a_loss_is_its_name_or_its_options(load):
 
 def test_a_sweep_is_read_as_the_training_section_reads_it(load):
     config = load(GOOD + "sweep:\n  optimizer.head_weight_decay: [0, 1e-2]\n  max_grad_norm: [null, 1]\n")
-    assert config.sweep == {"optimizer.head_weight_decay": (0.0, 0.01), "max_grad_norm": (None, 1.0)}
-    points = grid_points(config.sweep, config.train)
+    assert config.sweep.grid == {"optimizer.head_weight_decay": (0.0, 0.01), "max_grad_norm": (None, 1.0)}
+    points = grid_points(config.sweep.grid, config.train)
     assert [(point.settings.optimizer.head_weight_decay, point.settings.max_grad_norm) for point in points] == [
         (0.0, None), (0.0, 1.0), (0.01, None), (0.01, 1.0)
     ]  # fmt: skip
     assert len({point.slug for point in points}) == 4
     assert points[2].slug == "optimizer.head_weight_decay=0.01-max_grad_norm=null"
-    assert load(GOOD, "sweep.optimizer.head_lr=[1e-5]").sweep == {"optimizer.head_lr": (1e-5,)}
-    assert load(GOOD).sweep == {}
+    assert load(GOOD, "sweep.optimizer.head_lr=[1e-5]").sweep.grid == {"optimizer.head_lr": (1e-5,)}
+
+
+def test_every_head_has_its_own_learning_rate_unless_the_sweep_is_off(load, tmp_path):
+    default = SweepConfig()
+    assert load(GOOD).sweep == default == load(GOOD, "sweep.seeds=3").sweep
+    assert default.grid == {"optimizer.head_lr": (3e-4, 1e-3, 3e-3)}
+    for off in ("sweep={}", "sweep=null", "sweep.grid={}"):
+        assert load(GOOD, off).sweep == SweepConfig(grid={})
+    mixed = load(GOOD + "sweep:\n  seeds: 2\n  schedule: [linear]\n  grid: {optimizer: {head_lr: [1]}}\n")
+    assert mixed.sweep == SweepConfig(grid={"optimizer.head_lr": (1.0,), "schedule": ("linear",)}, seeds=2)
+    for config in (load(GOOD), load(GOOD, "sweep={}"), mixed):
+        (tmp_path / "experiment.yaml").write_text(dump_config(config))
+        assert read_resolved(tmp_path) == config
+
+
+def test_mistakes_of_the_sections_keys_and_of_its_grid_have_their_lines(load):
+    lines = problems(load, GOOD + "sweep:\n  grid:\n    optimizer.head_lr: [1e-3]\n    scedule: [linear]\n  seeds: 2\n")
+    assert len(lines) == 1
+    assert lines[0].startswith("try.yaml:10: sweep.grid.scedule: ")
+    (line,) = problems(load, GOOD + "sweep:\n  seeds: 0\n")
+    assert line.startswith("try.yaml:8: sweep.seeds: ")
+
+
+@pytest.mark.parametrize(
+    "grid, chosen, grown",
+    [
+        ({"optimizer.head_lr": (3e-4, 1e-3, 3e-3)}, 3e-3, (3e-4, 1e-3, 3e-3, 9e-3)),
+        ({"optimizer.head_lr": (3e-4, 1e-3, 3e-3)}, 3e-4, (9e-5, 3e-4, 1e-3, 3e-3)),
+        ({"optimizer.head_lr": (3e-4, 1e-3, 3e-3)}, 1e-3, (3e-4, 1e-3, 3e-3)),
+        ({"optimizer.head_lr": (1e-3,)}, 1e-3, (1e-3,)),
+        ({"batch_size": (4, 8)}, 8, (4, 8, 16)),
+        ({"batch_size": (2, 4)}, 2, (2, 4)),  # a batch of 1 is not allowed
+        ({"optimizer.head_weight_decay": (0.0, 0.01)}, 0.0, (0.0, 0.01)),
+        ({"optimizer.head_weight_decay": (0.0, 0.01)}, 0.01, (0.0, 0.01)),
+        ({"warmup_ratio": (0.1, 0.5)}, 0.5, (0.1, 0.5)),  # 2.5 is not a fraction
+        ({"schedule": ("linear", "cosine")}, "linear", ("linear", "cosine")),
+    ],
+)
+def test_a_grid_grows_beyond_the_edge_that_was_chosen(load, grid, chosen, grown):
+    (key,) = grid
+    assert grow_grid(grid, {key: chosen}, load(GOOD).train) == {key: grown}
+
+
+def test_the_shared_point_has_the_experiments_own_settings(load):
+    config = load(GOOD)
+    assert config.sweep.shared_point(config.train).values == {"optimizer.head_lr": 1e-3}
+    for elsewhere in (load(GOOD, "train.optimizer.head_lr=2e-3"), load(GOOD, "sweep={}")):
+        assert elsewhere.sweep.shared_point(elsewhere.train) is None
 
 
 def test_every_mistake_of_a_sweep_has_its_line(load):
@@ -241,3 +289,60 @@ def test_a_renamed_key_is_refused_with_its_new_name(tmp_path):
     )
     with pytest.raises(ProjheadsError, match=r"x\.yaml:2: train: checkpoint_every is now called resume_every"):
         load_config(file)
+
+
+GRID = """\
+heads:
+  variants:
+    - linear
+    - ffn(depth={2,3}, activation={identity, gelu})
+train: {data: pydocs}
+eval: {datasets: [pydocs]}
+"""
+
+
+def test_a_grid_of_variants_is_its_heads_and_round_trips(load, tmp_path):
+    config = load(GRID)
+    assert [str(spec) for spec in config.heads.variants] == [
+        "linear",
+        'ffn(depth=2, activation="identity")',
+        'ffn(depth=2, activation="gelu")',
+        'ffn(depth=3, activation="identity")',
+        'ffn(depth=3, activation="gelu")',
+    ]
+    (grid,) = config.heads.grids
+    assert factors_of(grid) == {"depth": ["2", "3"], "activation": ["identity", "gelu"]}
+    assert cells(grid)['ffn(depth=3, activation="gelu")'] == {"depth": "3", "activation": "gelu"}
+    assert level_of(HeadSpec.parse("residual(inner=ffn(depth=3))"), "depth") == 3
+    (tmp_path / "experiment.yaml").write_text(dump_config(config))
+    assert read_resolved(tmp_path) == config
+    assert load(GOOD).heads.grids == ()
+    (line,) = problems(load, dump_config(config), "heads.variants=[linear]")
+    assert "which heads.variants lacks; remove the grid" in line
+
+
+def test_grids_of_heads_within_heads_and_of_widths(load):
+    text = GRID.replace("ffn(depth={2,3}, activation={identity, gelu})", "residual(inner=glu(activation={silu,gelu}))")
+    assert len(load(text).heads.variants) == 3
+    assert expand("ffn(hidden={(64, 32), 128})") == ["ffn(hidden=(64, 32))", "ffn(hidden=128)"]
+
+
+@pytest.mark.parametrize(
+    "grid, words",
+    [
+        ("ffn(depth={2,3)", "character 11: this brace is not closed"),
+        ("ffn(depth=2,3})", "character 14: this brace closes nothing"),
+        ("ffn(depth={2,{3,4}})", "character 11: this brace is not closed"),
+        ("{ffn,glu}", "character 1: braces hold the values of an option"),
+        ("ffn(depth={2})", "depth needs at least two values"),
+        ("ffn(depth={2,,3})", "depth needs at least two values"),
+        ("ffn(depth={2,2})", "depth lists a value twice"),
+        ("residual(scale={0.5,1.0}, inner=ffn(scale={1,2}))", "scale is varied twice"),
+        ("ffn(depht={2,3})", 'did you mean "depth"'),
+    ],
+)
+def test_a_mistake_in_a_grid_has_its_line(load, grid, words):
+    lines = problems(load, GRID.replace("ffn(depth={2,3}, activation={identity, gelu})", f"'{grid}'"))
+    assert len(lines) == 1
+    assert lines[0].startswith("try.yaml:4: heads.variants.1: ")
+    assert words in lines[0]

@@ -17,7 +17,7 @@ def config(tmp_path):
     qrels = {f"q{i}": {f"d{i // 2}": 1} for i in range(60)}
     write_beir_folder(tmp_path / "set", corpus, queries, {"train": qrels})
     train = f"{{data: {tmp_path / 'set'}, batch_size: 8, validation_pairs: 10}}"
-    text = f"heads: {{variants: [linear]}}\ntrain: {train}\neval: {{datasets: [pydocs]}}\n"
+    text = f"heads: {{variants: [linear]}}\ntrain: {train}\nsweep: {{}}\neval: {{datasets: [pydocs]}}\n"
     (tmp_path / "c.yaml").write_text(text)
     return lambda *overrides: load_config(Path(tmp_path / "c.yaml"), overrides)
 

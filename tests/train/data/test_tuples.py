@@ -216,7 +216,7 @@ def test_a_bad_row_of_the_hub(tmp_path, changed, n_ways, line):
 def config(tmp_path, collection):
     def config(data, *overrides):
         text = "heads: {variants: [linear]}\ntrain: {batch_size: 2, validation_pairs: 0, data: pydocs}\n"
-        (tmp_path / "c.yaml").write_text(text + "eval: {datasets: [pydocs]}\n")
+        (tmp_path / "c.yaml").write_text(text + "sweep: {}\neval: {datasets: [pydocs]}\n")
         return load_config(Path(tmp_path / "c.yaml"), [f"train.data={json.dumps(data)}", *overrides])
 
     return config
