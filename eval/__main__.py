@@ -65,6 +65,9 @@ def command_parser() -> argparse.ArgumentParser:
 def _add_experiment(command: argparse.ArgumentParser) -> None:
     command.add_argument("config", type=Path, metavar="CONFIG", help="the experiment's YAML, or its folder")
     command.add_argument("--dry-run", action="store_true", help="check everything and print what would be done")
+    command.add_argument(
+        "--verify", action="store_true", help="check that models, cache and results are undamaged, and do nothing else"
+    )
     add_executor_options(command)
     _add_shared(command)
 
@@ -73,6 +76,7 @@ def _experiment(options: argparse.Namespace) -> None:
     from eval.dry_run import print_dry_run
     from eval.evaluate import evaluate_experiment
     from eval.rounds import update_rounds
+    from eval.verify import verify_experiment
     from experiment.config.load import load_config, override_heads, read_resolved
     from experiment.console.progress import Progress
 
@@ -84,6 +88,10 @@ def _experiment(options: argparse.Namespace) -> None:
     config = load_config(path, settings)
     if options.dry_run:
         print_dry_run(config)
+        return
+    if options.verify:
+        with Progress() as progress:
+            verify_experiment(config, progress)
         return
     with open_executor(options) as executor, Progress() as progress:
         evaluate_experiment(config, progress, executor)

@@ -16,7 +16,7 @@ from eval.subjects import Subject
 from experiment.console.progress import Progress
 from experiment.disk.files import sha256_json
 from experiment.disk.layout import ExperimentFolder
-from experiment.disk.models import is_intact, saved_backbone_hash
+from experiment.disk.models import check_intact, saved_backbone_hash
 from experiment.encoding.device import autocast
 from experiment.encoding.speed import sample_texts
 from experiment.encoding.store import TokenStore, remove_store, unnamed_file
@@ -180,12 +180,9 @@ def _check_intact(subject: Subject) -> None:
     Raises:
         ProjheadsError: If it is not.
     """
-    if subject.saved_hash is not None and not is_intact(subject.model, subject.saved_hash):
+    if subject.saved_hash is not None:
         experiment = ExperimentFolder(subject.folder.path.parents[2])
-        raise ProjheadsError(
-            f"{subject.model}: damaged (its files are not those that were saved); run python -m train "
-            f"{experiment.experiment_yaml}, which makes it again"
-        )
+        check_intact(subject.model, subject.saved_hash, experiment.experiment_yaml)
 
 
 def project_tokens(

@@ -10,6 +10,7 @@ from eval.embed import Encoding
 from eval.estimate import estimate_seconds
 from eval.evaluation_record import regroup
 from eval.evaluator import Evaluator, InProgressError, make_evaluator
+from eval.runs import write_qrels
 from eval.search.choice import check_search, search_settings
 from eval.search.compressed import check_forms
 from eval.subjects import Subject, list_references, list_shared, list_trials
@@ -91,6 +92,12 @@ def evaluate_subjects(
     for ref in settings.datasets:
         collection = open_collection(ref.source, split=ref.split, cache=encoding.cache)
         evaluator = make_evaluator(ref, collection, settings, encoding, progress)
+        write_qrels(folder.qrels(ref.name), collection.qrels)
+        if collection.notes.get("ids_with_spaces"):
+            progress.say(
+                f"{ref.name}: white space in ids is percent-encoded in run files; other scorers need "
+                f"{folder.qrels(ref.name)}, which spells ids the same way"
+            )
         failed += _evaluate_dataset(evaluator, subjects, executor or LocalExecutor())
         write_texts(folder.texts_json(ref.name), ref.name, collection, subjects)
     if failed:

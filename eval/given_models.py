@@ -36,6 +36,10 @@ from projheads.hosts.dense_chain import from_dense_chain
 __all__ = ["evaluate_given_models", "list_given_models"]
 
 
+SLUG_LENGTH = 60
+"""Characters of a folder's name that are the model's name."""
+
+
 def evaluate_given_models(config: GivenModelsConfig, progress: Progress) -> None:
     """Evaluate models on every data set; finished evaluations are not repeated.
 
@@ -115,8 +119,14 @@ def list_given_models(config: GivenModelsConfig, say: Callable[[str], None]) -> 
 
 
 def _slug(name: str) -> str:
-    """Return the name of a model's folder: the readable end of the model's name, and a hash of all of it."""
-    readable = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[-60:]
+    """Return the name of a model's folder: the last parts of the model's name that fit, and a hash of all of it."""
+    parts = [re.sub(r"[^A-Za-z0-9._-]+", "-", part).strip("-.")[:SLUG_LENGTH] for part in re.split(r"[/\\]", name)]
+    readable = ""
+    for part in reversed([part for part in parts if part]):
+        longer = f"{part}-{readable}" if readable else part
+        if len(longer) > SLUG_LENGTH:
+            break
+        readable = longer
     return f"{readable}-{sha256_json(name)[:8]}".lstrip("-.")
 
 

@@ -21,7 +21,18 @@ from projheads.errors import ProjheadsError
 if TYPE_CHECKING:  # Scoring a file needs no torch.
     from eval.search.ranking import Ranking
 
-__all__ = ["Qrels", "Run", "decode_id", "encode_id", "in_trec_order", "make_run", "read_qrels", "read_run", "write_run"]
+__all__ = [
+    "Qrels",
+    "Run",
+    "decode_id",
+    "encode_id",
+    "in_trec_order",
+    "make_run",
+    "read_qrels",
+    "read_run",
+    "write_qrels",
+    "write_run",
+]
 
 Run = Mapping[str, Sequence[tuple[str, float]]]
 """Document ids and scores by query id, best first."""
@@ -74,6 +85,21 @@ def write_run(path: Path, run: Run) -> None:
     write_bytes(path, "".join(lines).encode("utf-8"))
 
 
+def write_qrels(path: Path, qrels: Qrels) -> None:
+    """Write judgements as a TREC file with ids spelled as in run files, unless it is there already.
+
+    The second column, which scorers ignore, says that this program wrote the line.
+    """
+    lines = [
+        f"{encode_id(query)} {TAG} {encode_id(document)} {grade}\n"
+        for query, judged in qrels.items()
+        for document, grade in judged.items()
+    ]
+    data = "".join(lines).encode("utf-8")
+    if not path.is_file() or path.read_bytes() != data:
+        write_bytes(path, data)
+
+
 def read_run(path: Path) -> Run:
     """Read any TREC run file, in trec_eval's order: by score as float32, then by id, both descending.
 
@@ -107,6 +133,8 @@ def in_trec_order(scores: Mapping[str, float]) -> list[tuple[str, float]]:
 def read_qrels(path: Path) -> Qrels:
     """Read judgements: TREC's four columns, or BEIR's three with or without a header. The last of duplicates counts.
 
+    Ids are decoded if the second of four columns says that this program wrote the line.
+
     Raises:
         ProjheadsError: If a line is neither, a grade is not an integer, or the file is empty.
     """
@@ -122,6 +150,8 @@ def read_qrels(path: Path) -> Qrels:
         value = _number(grade, f"{path} line {number}: the grade")
         if value != int(value):
             raise ProjheadsError(f'{path} line {number}: the grade "{grade}" is not an integer')
+        if len(columns) == 4 and columns[1] == TAG:
+            query, document = decode_id(query), decode_id(document)
         qrels.setdefault(query, {})[document] = int(value)
     if not qrels:
         raise ProjheadsError(f"{path}: contains no judgements")

@@ -89,7 +89,7 @@ def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Su
 def list_shared(config: ExperimentConfig) -> list[Subject]:
     """List the sweep's trials at the experiment's own training settings, in ``sweep/<variant>/<point>/seed-<n>``.
 
-    They are those of the swept seeds, if their point is in the grid and ``eval.shared_rate`` is on.
+    They are those of the swept seeds that use a different point, if theirs is in the grid and ``eval.shared_rate`` on.
     """
     folder, found = ExperimentFolder(config.output), []
     for place, derived in config.points():
@@ -98,7 +98,9 @@ def list_shared(config: ExperimentConfig) -> list[Subject]:
             continue
         for spec, seed in itertools.product(derived.heads.variants, derived.swept_seeds):
             files = folder.candidate(spec.slug + place.suffix, point.slug, seed)
-            trial = files.read_trial()
+            trial, own = files.read_trial(), folder.trial(spec.slug + place.suffix, seed).read_trial()
+            if own is not None and trial is not None and own.weights_hash == trial.weights_hash:
+                continue  # The seed uses this point, so it is evaluated as a trial.
             if trial is not None and trial.status == "finished" and files.model.exists():
                 name = f"{row_label(str(spec), place.values)} seed {seed} at {point}"
                 found.append(replace(_trial(derived, name, files, trial), role="shared"))

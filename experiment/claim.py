@@ -25,6 +25,7 @@ MAY_CHANGE = (
     "threads",
     "heads.files",
     "heads.variants",
+    "heads.grids",
     "sweep",
     "eval",
     "train.log_every",

@@ -2,8 +2,13 @@
 
 import string
 
+import hypothesis
 import pytest
 import torch
+
+# A loaded machine is no failure.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 WORDS = [
     "a",

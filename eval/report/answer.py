@@ -226,7 +226,7 @@ def _sweep_notes(board: Leaderboard) -> list[str]:
     first = chosen[0][1]
     found = [
         f"Each variant was trained at {_counted(first.points, 'point')} of the sweep, and the best by "
-        f"{first.measure} was kept; the queries of this report had no part in the choice."
+        f"{first.measure} was kept{first.by_whom}; the queries of this report had no part in the choice."
     ]
     edges: dict[str, list[str]] = {}
     for label, one in chosen:

@@ -119,15 +119,22 @@ def _undecided_notes(board: Leaderboard) -> list[str]:
     if board.resolution is None:
         return []
     judged = [(row, row.verdict, row.verdict.design) for row in board.rows if row.verdict is not None]
+    asked_new = board.experiment.question.get("queries") == "new"
+    where = "for new queries" if asked_new else "on these queries"
+    undecided = [
+        (row, verdict, design)
+        for row, verdict, design in judged
+        if design is not None and (verdict.new_queries if asked_new else verdict.these_queries).word == "undecided"
+    ]
     found = []
-    for row, verdict, design in judged[:SHOWN]:
-        if design is None or verdict.these_queries.word != "undecided":
-            continue
-        seeds = fmt.seeds_needed(design, board.resolution, new_queries=False)
+    for row, verdict, design in undecided[:SHOWN]:
+        seeds = fmt.seeds_needed(design, board.resolution, new_queries=asked_new)
         found.append(
-            f"{row.label}: undecided on these queries after {verdict.seeds} seeds; detecting a difference of "
+            f"{row.label}: undecided {where} after {verdict.seeds} seeds; detecting a difference of "
             f"{fmt.amount(board.resolution)} takes {seeds} seeds."
         )
+    if len(undecided) > SHOWN:
+        found.append(f"{len(undecided) - SHOWN} more variants are undecided {where}.")
     designs = [design for _, _, design in judged if design is not None]
     floor = max((smallest_equivalence(one.difference.query_part, len(judged)) for one in designs), default=0.0)
     if floor > board.resolution:

@@ -23,6 +23,7 @@ class Chosen:
         points: Number of points that were tried.
         failed: Number of points at which a trial failed.
         measure: What the point was chosen by.
+        others: Whether each seed was trained at the point that the other seeds choose.
     """
 
     values: Mapping[str, Any]
@@ -30,6 +31,12 @@ class Chosen:
     points: int
     failed: int
     measure: str
+    others: bool = False
+
+    @property
+    def by_whom(self) -> str:
+        """Say which seeds chose, to be appended to a sentence."""
+        return " (for each seed, the best of the other seeds)" if self.others else ""
 
     def text(self) -> str:
         """Return the chosen values as text, the learning rate without its name: ``0.001 (edge of the grid)``."""
@@ -68,6 +75,8 @@ def chosen_point(trials: Sequence[Trial]) -> Chosen | None:
         points=len(sweep.points),
         failed=sum(None in point.seeds.values() for point in sweep.points),
         measure=sweep.measure,
+        others=getattr(sweep, "chosen_by_all", None) is not None
+        and any(len(point.seeds) > 1 for point in sweep.points),
     )
 
 

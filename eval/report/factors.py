@@ -1,14 +1,12 @@
 """The factors of an experiment: the options that its grids of variants vary, and its axes."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
 
 from eval.report.results import Experiment
 from eval.verdicts import Effects, Scores, effects
+from experiment.config.factors import cells
 from projheads.errors import ProjheadsError
-from projheads.spec import HeadSpec
 
 __all__ = ["GridEffects", "grid_effects"]
 
@@ -35,10 +33,10 @@ def grid_effects(experiment: Experiment, scores: Mapping[str, Scores]) -> tuple[
     varied = any(axes.values())
     found = []
     for template in experiment.grids or (("variants and axes",) if varied else ()):
-        cells = _cells(template) if experiment.grids else {head: {"head": head} for head in heads.values()}
+        by_head = cells(template) if experiment.grids else {head: {"head": head} for head in heads.values()}
         # A factor's first level in the grid is the one that the others are compared with.
         levels = {
-            label: {**cell, **axes[label]} for head, cell in cells.items() for label in heads if heads[label] == head
+            label: {**cell, **axes[label]} for head, cell in by_head.items() for label in heads if heads[label] == head
         }
         try:
             if len(levels) < 2:
@@ -47,31 +45,3 @@ def grid_effects(experiment: Experiment, scores: Mapping[str, Scores]) -> tuple[
         except ProjheadsError as error:
             found.append(GridEffects(template, None, str(error)))
     return tuple(found)
-
-
-def _cells(template: str) -> dict[str, dict[str, str]]:
-    """Return the variants of a template such as ``ffn(depth={2,3})``, each with its level of every factor."""
-    parts = re.split(r"(\w+)(\s*=\s*)\{((?:[^{}])*)\}", template)
-    names = parts[1::4]
-    choices = [_split(levels) for levels in parts[3::4]]
-    found = {}
-    for cell in product(*choices):
-        text = parts[0] + "".join(
-            f"{name}{equals}{level}{rest}"
-            for name, equals, level, rest in zip(names, parts[2::4], cell, parts[4::4], strict=True)
-        )
-        levels = [str(level).strip("\"'") for level in cell]
-        found[str(HeadSpec.parse(text))] = dict(zip(map(str, names), levels, strict=True))
-    return found
-
-
-def _split(levels: str) -> list[str]:
-    """Split at the commas outside brackets."""
-    found, depth = [""], 0
-    for letter in levels:
-        depth += (letter in "([") - (letter in ")]")
-        if letter == "," and depth == 0:
-            found.append("")
-        else:
-            found[-1] += letter
-    return [one.strip() for one in found]

@@ -14,7 +14,18 @@ from pydantic_core import InitErrorDetails
 from experiment.config.train_section import TrainConfig
 from projheads.errors import unknown_name
 
-__all__ = ["Grid", "Point", "at_edge", "check_grid", "flat_grid", "grid_points", "grow_grid", "leaves"]
+__all__ = [
+    "Grid",
+    "Point",
+    "at_edge",
+    "check_grid",
+    "flat_grid",
+    "forward",
+    "grid_points",
+    "grow_grid",
+    "leaves",
+    "value_error",
+]
 
 Grid = dict[str, tuple[Any, ...]]
 """The values to try, by the path of a setting in ``train``."""
@@ -98,22 +109,22 @@ def check_grid(grid: Grid, train: TrainConfig) -> Grid:
     known = [key for key in leaves(train.model_dump(mode="json")) if key.split(".")[0] not in SHARED]
     for key, values in grid.items():
         if key.split(".")[0] in SHARED:
-            mistakes.append(_mistake((key,), values, f"train.{key} is the same for all trials; it cannot be swept"))
+            mistakes.append(value_error((key,), values, f"train.{key} is the same for all trials; it cannot be swept"))
         elif key not in known:
-            mistakes.append(_mistake((key,), values, str(unknown_name("setting of train", key, known))))
+            mistakes.append(value_error((key,), values, str(unknown_name("setting of train", key, known))))
         elif not values:
-            mistakes.append(_mistake((key,), values, "lists no values; give at least one"))
+            mistakes.append(value_error((key,), values, "lists no values; give at least one"))
         else:
             checked[key] = tuple(_read(train, key, values, mistakes))
     if not mistakes and grid and not (train.validation_pairs and train.validations):
         missing = "validations" if train.validation_pairs else "validation_pairs"
         text = f"a sweep is decided on held-out pairs, but train.{missing} is 0; raise it, or switch off: `sweep: {{}}`"
-        mistakes.append(_mistake((), grid, text))
+        mistakes.append(value_error((), grid, text))
     if not mistakes:
         try:
             grid_points(checked, train)
         except ValidationError as error:
-            mistakes = [_forward((), inner) for inner in error.errors()]
+            mistakes = [forward((), inner) for inner in error.errors()]
     if mistakes:
         raise ValidationError.from_exception_data("sweep", mistakes)
     return checked
@@ -167,10 +178,10 @@ def _read(train: TrainConfig, key: str, values: tuple[Any, ...], mistakes: list[
         try:
             read = leaves(_with(train, {key: value}).model_dump(mode="json"))[key]
         except ValidationError as error:
-            mistakes.extend(_forward((key, index), inner) for inner in error.errors())
+            mistakes.extend(forward((key, index), inner) for inner in error.errors())
             continue
         if read in seen:
-            mistakes.append(_mistake((key, index), value, f"the value {value!r} is listed twice; remove one"))
+            mistakes.append(value_error((key, index), value, f"the value {value!r} is listed twice; remove one"))
         seen.append(read)
         yield read
 
@@ -186,11 +197,12 @@ def _with(train: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
     return TrainConfig.model_validate(section)
 
 
-def _mistake(place: tuple[str | int, ...], given: Any, text: str) -> InitErrorDetails:
+def value_error(place: tuple[str | int, ...], given: Any, text: str) -> InitErrorDetails:
+    """Describe a mistake at a place of the YAML."""
     # The text of a custom error is a template, in which {names} are replaced; a ValueError's text is not.
     return InitErrorDetails(type="value_error", loc=place, input=given, ctx={"error": ValueError(text)})
 
 
-def _forward(place: tuple[str | int, ...], error: Any) -> InitErrorDetails:
-    """Move a mistake of the training section to the place in the grid of the value that caused it."""
+def forward(place: tuple[str | int, ...], error: Any) -> InitErrorDetails:
+    """Move a mistake of a part of the YAML to the place of what caused it."""
     return InitErrorDetails(type=error["type"], loc=place, input=error["input"], ctx=error.get("ctx", {}))

@@ -9,12 +9,16 @@ from pydantic import (
     BeforeValidator,
     Field,
     GetCoreSchemaHandler,
+    ValidationError,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
 from pydantic_core import core_schema
 
+from experiment.config.factors import cells, expand, is_grid
+from experiment.config.grid import forward, value_error
 from experiment.fields import Count, Section
 from projheads.build import build_head
 from projheads.errors import ProjheadsError
@@ -76,7 +80,9 @@ class HeadsConfig(Section):
         files: Your own Python files that register heads; ``--heads FILE`` on the command line replaces them.
         init: The initialisation of every head, one of ``projheads.init.list_inits()``.
         baseline: The variant that the others are compared with; it is one of ``variants``.
-        variants: The heads, each as a spec such as ``ffn(depth=2, activation="gelu")`` or the name of a preset.
+        variants: The heads, each as a spec such as ``ffn(depth=2, activation="gelu")`` or the name of a preset. Braces
+            make a grid: ``ffn(depth={2,3}, activation={identity,gelu})`` is four variants and two factors.
+        grids: The grids among the variants, of whose factors the report gives the effects; filled in from ``variants``.
     """
 
     files: tuple[Path, ...] = ()
@@ -85,6 +91,7 @@ class HeadsConfig(Section):
     init: str = "torch"
     baseline: Spec = HeadSpec("linear")
     variants: Annotated[tuple[Spec, ...], Field(min_length=1)]
+    grids: tuple[str, ...] = ()
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -98,6 +105,52 @@ class HeadsConfig(Section):
         if isinstance(widths, list) and "matryoshka" not in section and _is_falling(widths):
             return {**section, "out_features": widths[0], "matryoshka": widths[1:]}
         return section
+
+    @model_validator(mode="before")
+    @classmethod
+    def _collect_grids(cls, section: Any) -> Any:
+        variants = section.get("variants") if isinstance(section, dict) else None
+        grids = [variant for variant in variants if is_grid(variant)] if isinstance(variants, list) else []
+        return {**section, "grids": grids} if grids else section
+
+    @field_validator("variants", mode="wrap")
+    @classmethod
+    def _expanded(cls, variants: Any, read: ValidatorFunctionWrapHandler) -> tuple[HeadSpec, ...]:
+        """Read grids as their variants; a mistake in one of these has the place of the grid."""
+        if not isinstance(variants, list):
+            specs: tuple[HeadSpec, ...] = read(variants)
+            return specs
+        texts: list[Any] = []
+        places: list[int] = []
+        mistakes = []
+        for place, variant in enumerate(variants):
+            try:
+                expanded = expand(variant) if is_grid(variant) else [variant]
+            except ProjheadsError as error:
+                mistakes.append(value_error((place,), variant, str(error)))
+                continue
+            texts += expanded
+            places += [place] * len(expanded)
+        if mistakes:
+            raise ValidationError.from_exception_data("variants", mistakes)
+        try:
+            specs = read(texts)
+        except ValidationError as error:
+            for inner in error.errors():
+                place, *rest = inner["loc"] or ("",)
+                mistakes.append(forward((places[place], *rest) if isinstance(place, int) else (), inner))
+            raise ValidationError.from_exception_data("variants", mistakes) from None
+        return specs
+
+    @field_validator("grids")
+    @classmethod
+    def _among_the_variants(cls, grids: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        labels = [str(spec) for spec in info.data.get("variants", ())]
+        for grid in grids if labels else ():
+            missing = [label for label in cells(grid) if label not in labels]
+            if missing:
+                raise ValueError(f"{grid} has the variant {missing[0]}, which heads.variants lacks; remove the grid")
+        return grids
 
     @field_validator("matryoshka")
     @classmethod

@@ -3,9 +3,8 @@
 from typing import Annotated, Any
 
 from pydantic import Field, StrictInt, ValidationError, ValidatorFunctionWrapHandler
-from pydantic_core import InitErrorDetails
 
-from experiment.config.grid import Grid, Point, check_grid, flat_grid, grid_points, leaves
+from experiment.config.grid import Grid, Point, check_grid, flat_grid, forward, grid_points, leaves
 from experiment.config.train_section import TrainConfig
 from experiment.fields import Count, Section
 
@@ -78,6 +77,5 @@ def _moved(error: ValidationError, into: tuple[str, ...], direct: tuple[str, ...
         place = into + inner["loc"]
         if len(place) > 1 and place[0] == "grid" and place[1] in direct:
             place = place[1:]
-        details = InitErrorDetails(type=inner["type"], loc=place, input=inner["input"], ctx=inner.get("ctx", {}))
-        moved.append(details)
+        moved.append(forward(place, inner))
     return ValidationError.from_exception_data("sweep", moved)

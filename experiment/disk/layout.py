@@ -105,6 +105,10 @@ class ExperimentFolder:
         """Texts of a data set's queries and of the documents that stand high in some run."""
         return self.path / "texts" / f"{dataset}.json"
 
+    def qrels(self, dataset: str) -> Path:
+        """Judgements of a data set as a TREC file, with ids spelled as in the run files."""
+        return self.path / "qrels" / f"{dataset}.qrels"
+
     def trial(self, slug: str, seed: int) -> TrialFolder:
         """Return the folder of one trial."""
         return TrialFolder(self.path / "trials" / slug / f"seed-{seed}")
@@ -124,7 +128,7 @@ class ExperimentFolder:
     def remove_leftovers(self) -> None:
         """Delete what killed commands left half-written, only in the folders that belong to an experiment."""
         remove_leftovers(self.path, recursive=False)
-        for name in ("trials", "sweep", "references", "report", "texts"):
+        for name in ("trials", "sweep", "references", "report", "texts", "qrels"):
             remove_leftovers(self.path / name)
 
     def trials(self) -> list[TrialFolder]:

@@ -8,10 +8,11 @@ import torch
 
 from experiment.disk.files import sha256_file, sha256_json, sha256_parts, write_folder
 from experiment.disk.os_errors import safetensors_errors
+from projheads.errors import ProjheadsError
 from projheads.hosts.base import HostModel
 from projheads.hosts.model_folder import projections
 
-__all__ = ["backbone_fingerprint", "is_intact", "save_model", "saved_backbone_hash", "weights_hash"]
+__all__ = ["backbone_fingerprint", "check_intact", "is_intact", "save_model", "saved_backbone_hash", "weights_hash"]
 
 SETTLED_NS = 2 * 10**9
 """A younger modification time may be too coarse to distinguish two states of a file, so its hash is not kept."""
@@ -64,6 +65,19 @@ def saved_backbone_hash(model_folder: Path) -> str:
 def is_intact(model_folder: Path, saved: str | None) -> bool:
     """Return whether a model's folder holds exactly what was saved, by its ``weights_hash`` of then."""
     return weights_hash(model_folder) == saved
+
+
+def check_intact(model_folder: Path, saved: str, experiment_yaml: Path) -> None:
+    """Check that a model of an experiment is what was saved.
+
+    Raises:
+        ProjheadsError: If it is not; ``experiment_yaml`` is the file to train again with.
+    """
+    if not is_intact(model_folder, saved):
+        raise ProjheadsError(
+            f"{model_folder}: damaged (its files are not those that were saved); run python -m train "
+            f"{experiment_yaml}, which makes it again"
+        )
 
 
 def _hash_files(folder: Path, wanted: Callable[[Path], bool]) -> str:

@@ -21,7 +21,16 @@ from experiment.disk.files import SCHEMA_VERSION, read_json, write_json
 from experiment.disk.lock import is_file_at, locked, open_in
 from projheads.errors import ProjheadsError
 
-__all__ = ["LENGTH", "Filled", "StoreFolder", "TokenStore", "offsets_of", "remove_store", "unnamed_file"]
+__all__ = [
+    "LENGTH",
+    "Filled",
+    "StoreFolder",
+    "TokenStore",
+    "offsets_of",
+    "remove_store",
+    "unnamed_file",
+    "verify_store",
+]
 
 LENGTH = np.dtype("<i8")
 """Type of the numbers in ``lengths.bin``."""
@@ -216,6 +225,19 @@ class StoreFolder:
             f"{self.path}: deleted or changed while in use; run the same command again, and leave the cache alone "
             "while it runs"
         )
+
+
+def verify_store(path: Path) -> None:
+    """Check what is in a store's folder against its checksums.
+
+    Raises:
+        ProjheadsError: If it is damaged.
+    """
+    with locked(path / ".lock"):
+        state = read_json(path / "store.json")
+        if not isinstance(state, dict) or not {"key", "width", "dtype", "texts", "vectors_crc"} <= state.keys():
+            return  # Of an older version: it counts as absent.
+        StoreFolder(path, state["key"], state["width"], state["dtype"]).open(state["texts"])
 
 
 def remove_store(path: Path) -> None:

@@ -19,7 +19,8 @@ import eval.evaluator as evaluator_module
 import eval.search_task as task_module
 from eval.__main__ import main
 from eval.evaluate import evaluate_experiment
-from eval.runs import encode_id, read_run
+from eval.runs import encode_id, read_qrels, read_run
+from eval.score import score_run
 from experiment.collections import open_collection
 from experiment.collections.beir_hub import CQADUPSTACK
 from experiment.config.load import load_config
@@ -642,6 +643,26 @@ def test_grades_that_cannot_be_measured_are_refused_before_anything_is_encoded(m
     with pytest.raises(ProjheadsError, match=r'odd: query "5": the grade of document "filler-7" is 1000000'):
         evaluate(miniature.config())
     assert fake_host.calls == 0
+
+
+def test_judgements_lie_beside_the_runs_in_the_same_ids(miniature, capsys):
+    evaluate(miniature.config())
+    path = miniature.folder.qrels("odd")
+    assert f"other scorers need {path}, which spells ids the same way" in " ".join(capsys.readouterr().out.split())
+    collection = open_collection(str(miniature.collection), split="test")
+    assert read_qrels(path) == collection.qrels
+    with path.open(encoding="utf-8") as file:
+        evaluator = pytrec_eval.RelevanceEvaluator(pytrec_eval.parse_qrel(file), {"ndcg_cut_10"})
+    files = miniature.folder.trial("linear", 0)
+    with files.eval_run("odd").open(encoding="utf-8") as file:
+        theirs = evaluator.evaluate(pytrec_eval.parse_run(file))
+    ours = json.loads(files.eval_json("odd").read_text())["measures"]["nDCG@10"]
+    assert {encode_id(query): score for query, score in ours.items()} == pytest.approx(
+        {query: scores["ndcg_cut_10"] for query, scores in theirs.items()}, abs=1e-12
+    )
+    assert max(ours.values()) > 0
+    lines = score_run(files.eval_run("odd"), path, ["nDCG@10"])
+    assert float(lines[0].split("\t")[1]) == pytest.approx(sum(ours.values()) / len(ours), abs=1e-12)
 
 
 def test_ctrl_c_is_one_line_and_leaves_a_state_that_goes_on(miniature, monkeypatch, capsys):

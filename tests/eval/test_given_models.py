@@ -239,6 +239,14 @@ def test_a_checkpoint_is_compared_with_an_experiment(two, data, tmp_path, capsys
         assert min(verdict["seeds"], verdict["baseline_seeds"]) == 1
 
 
+def test_a_models_folder_is_named_by_the_parts_of_its_path_that_fit(two, data, tmp_path):
+    path = tmp_path / ("outer" * 9) / "inner folder" / "model"
+    shutil.copytree(two[0], path)
+    assert evaluate(tmp_path, "--model", path, "--datasets", data, "--output", tmp_path / "out") == 0
+    name, _, code = only(tmp_path / "out").path.parent.name.rpartition("-")
+    assert (name, len(code)) == ("inner-folder-model", 8)
+
+
 def test_a_trial_whose_model_is_not_what_was_saved_is_refused(two, data, tmp_path, capsys):
     trial_record("linear", 0, 0, None).write(two[0].parent / "trial.json")
     assert evaluate(tmp_path, "--model", two[0], "--datasets", data, "--output", tmp_path / "out") == 2

@@ -10,7 +10,7 @@ from eval.report.plan import plan_value, print_plan
 from eval.report.queries import changed_queries, shown_variant
 from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
-from experiment.disk.records import EvaluationRecord
+from experiment.disk.records import EvaluationRecord, TrialRecord
 from projheads.errors import ProjheadsError
 from tests.eval.report.factory import Plan, make_experiment, without
 
@@ -78,6 +78,15 @@ def test_experiments_of_one_name_are_told_apart_by_their_folders(tmp_path):
     labels = {trial.label for trial in merge_experiments(folders).trials}
     assert f"{folders[0].as_posix()}: linear" in labels
     assert len(labels) == 4
+
+
+def test_starts_of_one_name_are_not_paired_between_experiments(tmp_path):
+    folders = [make_experiment(tmp_path / name, ONE) for name in "ab"]
+    for folder in folders:
+        for file in folder.glob("trials/*/*/trial.json"):
+            TrialRecord.read(file).replace(start_group="shared").write(file)
+    groups = {trial.record.start_group for trial in merge_experiments(folders).trials}
+    assert groups == {"a: shared", "b: shared"}
 
 
 def test_a_plan_says_what_other_sizes_could_show(tmp_path):

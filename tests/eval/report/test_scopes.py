@@ -20,14 +20,10 @@ from eval.report.words import verdict_text
 from eval.verdicts import decide, judge
 from experiment.config.load import load_config
 from experiment.disk.layout import ExperimentFolder
-from experiment.disk.records import EvaluationRecord, LookRecord, RoundsRecord, TrialRecord
+from experiment.disk.records import EvaluationRecord, LookRecord, RoundsRecord
 from tests.eval.report.factory import Plan, make_experiment
 
 CERTAIN_HERE = Plan(effects={"linear": 0.0, "a": 0.025, "b": 0.0}, seeds=tuple(range(8)), query_sd=0.14, noise_sd=0.02)
-
-
-class Started(TrialRecord):
-    start_group: str | None = "shared"
 
 
 def edit(folder, **sections):
@@ -39,7 +35,7 @@ def edit(folder, **sections):
 
 def board_of(folder, group="shared"):
     experiment = load_experiment(folder)
-    trials = [replace(one, record=Started(**dict(one.record), start_group=group)) for one in experiment.trials]
+    trials = [replace(one, record=one.record.replace(start_group=group)) for one in experiment.trials]
     return build_leaderboard(replace(experiment, trials=tuple(trials)))
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from experiment.collections import Document, write_beir_folder
 from experiment.config import SweepConfig, grid_points, grow_grid
+from experiment.config.factors import cells, expand, factors_of, level_of
 from experiment.config.load import dump_config, load_config, read_resolved
 from experiment.losses import KL, Contrastive
 from projheads.errors import ProjheadsError
@@ -288,3 +289,60 @@ def test_a_renamed_key_is_refused_with_its_new_name(tmp_path):
     )
     with pytest.raises(ProjheadsError, match=r"x\.yaml:2: train: checkpoint_every is now called resume_every"):
         load_config(file)
+
+
+GRID = """\
+heads:
+  variants:
+    - linear
+    - ffn(depth={2,3}, activation={identity, gelu})
+train: {data: pydocs}
+eval: {datasets: [pydocs]}
+"""
+
+
+def test_a_grid_of_variants_is_its_heads_and_round_trips(load, tmp_path):
+    config = load(GRID)
+    assert [str(spec) for spec in config.heads.variants] == [
+        "linear",
+        'ffn(depth=2, activation="identity")',
+        'ffn(depth=2, activation="gelu")',
+        'ffn(depth=3, activation="identity")',
+        'ffn(depth=3, activation="gelu")',
+    ]
+    (grid,) = config.heads.grids
+    assert factors_of(grid) == {"depth": ["2", "3"], "activation": ["identity", "gelu"]}
+    assert cells(grid)['ffn(depth=3, activation="gelu")'] == {"depth": "3", "activation": "gelu"}
+    assert level_of(HeadSpec.parse("residual(inner=ffn(depth=3))"), "depth") == 3
+    (tmp_path / "experiment.yaml").write_text(dump_config(config))
+    assert read_resolved(tmp_path) == config
+    assert load(GOOD).heads.grids == ()
+    (line,) = problems(load, dump_config(config), "heads.variants=[linear]")
+    assert "which heads.variants lacks; remove the grid" in line
+
+
+def test_grids_of_heads_within_heads_and_of_widths(load):
+    text = GRID.replace("ffn(depth={2,3}, activation={identity, gelu})", "residual(inner=glu(activation={silu,gelu}))")
+    assert len(load(text).heads.variants) == 3
+    assert expand("ffn(hidden={(64, 32), 128})") == ["ffn(hidden=(64, 32))", "ffn(hidden=128)"]
+
+
+@pytest.mark.parametrize(
+    "grid, words",
+    [
+        ("ffn(depth={2,3)", "character 11: this brace is not closed"),
+        ("ffn(depth=2,3})", "character 14: this brace closes nothing"),
+        ("ffn(depth={2,{3,4}})", "character 11: this brace is not closed"),
+        ("{ffn,glu}", "character 1: braces hold the values of an option"),
+        ("ffn(depth={2})", "depth needs at least two values"),
+        ("ffn(depth={2,,3})", "depth needs at least two values"),
+        ("ffn(depth={2,2})", "depth lists a value twice"),
+        ("residual(scale={0.5,1.0}, inner=ffn(scale={1,2}))", "scale is varied twice"),
+        ("ffn(depht={2,3})", 'did you mean "depth"'),
+    ],
+)
+def test_a_mistake_in_a_grid_has_its_line(load, grid, words):
+    lines = problems(load, GRID.replace("ffn(depth={2,3}, activation={identity, gelu})", f"'{grid}'"))
+    assert len(lines) == 1
+    assert lines[0].startswith("try.yaml:4: heads.variants.1: ")
+    assert words in lines[0]
