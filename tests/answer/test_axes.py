@@ -83,3 +83,16 @@ def test_a_question_is_answered_at_each_point(folder):
     for pairs in (8, 16):
         variant = record.looks[-1].states[f"upscaled(residual=true) @ max_pairs={pairs}, init=pca"]
         assert record.next[f"linear @ max_pairs={pairs}, init=pca"] == variant.seeds
+
+
+def test_points_keep_their_sweeps_and_backbones_apart(folder):
+    shared = ["question=null", "seeds=[0]", "heads.variants=[linear]", "eval.references=[]", "heads.init=torch"]
+    rates = "sweep={grid: {optimizer.head_lr: [1e-3, 1e-2]}, extend: 0}"
+    train_experiment(load_config(Path("try.yaml"), [*shared, rates, "axes={trainable: [all, head]}"]))
+    train_experiment(load_config(Path("try.yaml"), [*shared, rates, "axes={}", "output=one"]))
+    (alone,) = ExperimentFolder(Path("one")).trials()
+    points = {trial.path.parent.name: trial.read_trial() for trial in ExperimentFolder(Path("out")).trials()}
+    assert points.keys() == {"linear@trainable=all", "linear@trainable=head"}
+    assert points["linear@trainable=head"].weights_hash == alone.read_trial().weights_hash
+    assert points["linear@trainable=all"].weights_hash != alone.read_trial().weights_hash
+    assert {path.name for path in Path("out/sweep").iterdir()} == points.keys()
