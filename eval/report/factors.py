@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from eval.report.results import Experiment
 from eval.verdicts import Effects, Scores, effects
-from experiment.config.factors import cells
+from experiment.factors import cells, head_key
 from projheads.errors import ProjheadsError
 
 __all__ = ["GridEffects", "grid_effects"]
@@ -29,11 +29,12 @@ class GridEffects:
 def grid_effects(experiment: Experiment, scores: Mapping[str, Scores]) -> tuple[GridEffects, ...]:
     """Estimate the effects of every grid of variants; without a grid, those of the head and the axes."""
     axes = {trial.label: trial.axes for trial in experiment.trials}
-    heads = {trial.label: trial.record.label for trial in experiment.trials}
+    heads = {trial.label: _key(trial.record.label) for trial in experiment.trials}
+    names = {_key(trial.record.label): trial.record.label for trial in experiment.trials}
     varied = any(axes.values())
     found = []
     for template in experiment.grids or (("variants and axes",) if varied else ()):
-        by_head = cells(template) if experiment.grids else {head: {"head": head} for head in heads.values()}
+        by_head = cells(template) if experiment.grids else {head: {"head": name} for head, name in names.items()}
         # A factor's first level in the grid is the one that the others are compared with.
         levels = {
             label: {**cell, **axes[label]} for head, cell in by_head.items() for label in heads if heads[label] == head
@@ -45,3 +46,10 @@ def grid_effects(experiment: Experiment, scores: Mapping[str, Scores]) -> tuple[
         except ProjheadsError as error:
             found.append(GridEffects(template, None, str(error)))
     return tuple(found)
+
+
+def _key(label: str) -> str:
+    try:
+        return head_key(label)
+    except ProjheadsError:  # a given model, or a trial of an experiment that compare renamed
+        return label

@@ -17,8 +17,8 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from experiment.config.factors import cells, expand, is_grid
 from experiment.config.grid import forward, value_error
+from experiment.factors import expand, head_key, is_grid
 from experiment.fields import Count, Section
 from projheads.build import build_head
 from projheads.errors import ProjheadsError
@@ -137,17 +137,17 @@ class HeadsConfig(Section):
             specs = read(texts)
         except ValidationError as error:
             for inner in error.errors():
-                place, *rest = inner["loc"] or ("",)
-                mistakes.append(forward((places[place], *rest) if isinstance(place, int) else (), inner))
+                at, *rest = inner["loc"] or ("",)
+                mistakes.append(forward((places[at], *rest) if isinstance(at, int) else (), inner))
             raise ValidationError.from_exception_data("variants", mistakes) from None
         return specs
 
     @field_validator("grids")
     @classmethod
     def _among_the_variants(cls, grids: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        labels = [str(spec) for spec in info.data.get("variants", ())]
-        for grid in grids if labels else ():
-            missing = [label for label in cells(grid) if label not in labels]
+        known = {head_key(str(spec)) for spec in info.data.get("variants", ())}
+        for grid in grids if known else ():
+            missing = [text for text in expand(grid) if head_key(text) not in known]
             if missing:
                 raise ValueError(f"{grid} has the variant {missing[0]}, which heads.variants lacks; remove the grid")
         return grids

@@ -5,8 +5,8 @@ import pytest
 
 from experiment.collections import Document, write_beir_folder
 from experiment.config import SweepConfig, grid_points, grow_grid
-from experiment.config.factors import cells, expand, factors_of, level_of
 from experiment.config.load import dump_config, load_config, read_resolved
+from experiment.factors import cells, expand, factors_of, head_key, level_of
 from experiment.losses import KL, Contrastive
 from projheads.errors import ProjheadsError
 from projheads.spec import HeadSpec
@@ -312,7 +312,7 @@ def test_a_grid_of_variants_is_its_heads_and_round_trips(load, tmp_path):
     ]
     (grid,) = config.heads.grids
     assert factors_of(grid) == {"depth": ["2", "3"], "activation": ["identity", "gelu"]}
-    assert cells(grid)['ffn(depth=3, activation="gelu")'] == {"depth": "3", "activation": "gelu"}
+    assert cells(grid)[head_key('ffn(depth=3, activation="gelu")')] == {"depth": "3", "activation": "gelu"}
     assert level_of(HeadSpec.parse("residual(inner=ffn(depth=3))"), "depth") == 3
     (tmp_path / "experiment.yaml").write_text(dump_config(config))
     assert read_resolved(tmp_path) == config

@@ -1,13 +1,14 @@
 """Variants written as a grid: ``ffn(depth={2,3}, activation={identity,gelu})`` is four heads and two factors."""
 
 import itertools
+import json
 import re
+from typing import Any
 
 from projheads.errors import ProjheadsError
-from projheads.registry import check_spec
 from projheads.spec import HeadSpec, OptionValue
 
-__all__ = ["cells", "expand", "factors_of", "is_grid", "level_of"]
+__all__ = ["cells", "expand", "factors_of", "head_key", "is_grid", "level_of"]
 
 _OPTION = re.compile(r"([a-z][a-z0-9_]*)\s*=\s*$")
 
@@ -41,15 +42,32 @@ def factors_of(template: str) -> dict[str, list[str]]:
 
 
 def cells(template: str) -> dict[str, dict[str, str]]:
-    """Return the heads of a grid by their label, each with its level of every factor.
+    """Return the heads of a grid by their key, each with its level of every factor.
 
     Raises:
-        ProjheadsError: If the braces are malformed, or a head is unknown.
+        ProjheadsError: If the braces or a head are malformed.
     """
     factors = factors_of(template)
     levels = itertools.product(*factors.values())
-    labels = [str(check_spec(text)) for text in expand(template)]
-    return {label: dict(zip(factors, cell, strict=True)) for label, cell in zip(labels, levels, strict=True)}
+    keys = [head_key(text) for text in expand(template)]
+    return {key: dict(zip(factors, cell, strict=True)) for key, cell in zip(keys, levels, strict=True)}
+
+
+def head_key(text: str) -> str:
+    """Return a key that is the same for every way to write a head, such as ``factor=2`` and ``factor=2.0``.
+
+    Raises:
+        ProjheadsError: If the text is malformed.
+    """
+    return json.dumps(_with_floats(HeadSpec.parse(text).to_dict()), sort_keys=True)
+
+
+def _with_floats(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_floats(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_floats(inner) for inner in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def level_of(spec: HeadSpec, option: str) -> OptionValue:
