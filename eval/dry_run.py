@@ -5,6 +5,7 @@ from eval.search.compressed import check_forms
 from experiment.collections import check_source, suite_notes
 from experiment.config import ExperimentConfig
 from experiment.disk.layout import ExperimentFolder
+from experiment.disk.records import row_label
 from experiment.rounds import planned_seeds
 
 __all__ = ["print_dry_run"]
@@ -17,11 +18,14 @@ def print_dry_run(config: ExperimentConfig) -> None:
         ProjheadsError: If the index or a dataset cannot be used.
     """
     settings = config.eval
-    check_search(search_settings(settings), config.heads.out_features)
-    check_forms(settings.storage, config.heads.out_features)
-    folder = ExperimentFolder(config.output)
-    seeds = planned_seeds(config, folder)
-    files = [folder.trial(spec.slug, seed) for spec in config.heads.variants for seed in seeds[str(spec)]]
+    folder, files = ExperimentFolder(config.output), []
+    for point, derived in config.points():
+        check_search(search_settings(settings), derived.heads.out_features)
+        check_forms(settings.storage, derived.heads.out_features)
+        seeds = planned_seeds(derived, folder, point.values)
+        for spec in derived.heads.variants:
+            slug, row = spec.slug + point.suffix, row_label(str(spec), point.values)
+            files += [folder.trial(slug, seed) for seed in seeds[row]]
     trials = [(file, file.read_trial()) for file in files]
     finished = [file for file, trial in trials if trial and trial.status == "finished"]
     failed = sum(trial is not None for _, trial in trials) - len(finished)

@@ -45,8 +45,9 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress, executor: 
     if config.threads:
         torch.set_num_threads(config.threads)
     device = pick_device(config.device)
-    check_search(search_settings(config.eval), config.heads.out_features)
-    check_forms(config.eval.storage, config.heads.out_features)
+    for _, derived in config.points():
+        check_search(search_settings(config.eval), derived.heads.out_features)
+        check_forms(config.eval.storage, derived.heads.out_features)
     encoding = Encoding(
         device=device,
         precision=resolve_precision(config.eval.precision, device),

@@ -11,7 +11,7 @@ from eval.report.reading import load_experiment
 from eval.report.results import Experiment
 from experiment.config import ExperimentConfig
 from experiment.disk.layout import ExperimentFolder
-from experiment.disk.records import RoundsRecord
+from experiment.disk.records import RoundsRecord, row_label
 from experiment.rounds import baseline_share, planned_seeds
 
 __all__ = ["update_rounds"]
@@ -34,7 +34,11 @@ def update_rounds(config: ExperimentConfig) -> RoundsRecord | None:
     """
     folder = ExperimentFolder(config.output)
     experiment = load_experiment(config.output)
-    planned = {label: len(seeds) for label, seeds in planned_seeds(config, folder).items()}
+    planned = {
+        row: len(seeds)
+        for point, derived in config.points()
+        for row, seeds in planned_seeds(derived, folder, point.values).items()
+    }
     record = experiment.rounds
     if record is None or not record.looks:
         record = RoundsRecord(question=dict(experiment.question), next=planned, done=False)
@@ -58,16 +62,15 @@ def _settled(experiment: Experiment, planned: Mapping[str, int]) -> bool:
 
 
 def _next(config: ExperimentConfig, record: RoundsRecord, planned: Mapping[str, int]) -> dict[str, int]:
-    """Return how many seeds each variant needs: more for undecided ones and the baseline, up to the most."""
-    baseline, most = str(config.heads.baseline), config.seeds[-1] + 1
-    states = record.looks[-1].states if record.looks else {}
-    asked = {
-        label: count
-        if label in states and states[label].state in DECIDED
-        else min(most, count + max(1, count // GROWTH))
-        for label, count in planned.items()
-        if label != baseline
-    }
-    grown = [asked[label] for label in asked if asked[label] > planned[label]]
-    share = baseline_share(config, max(grown), len(asked)) if grown else 0
-    return {label: asked.get(label, max(planned[baseline], share)) for label in planned}
+    """Return how many seeds each row needs: more for undecided ones and their baseline, up to the most."""
+    states, most = record.looks[-1].states if record.looks else {}, len(config.seeds)
+    asked = dict(planned)
+    for point, derived in config.points():
+        rows = [row_label(str(spec), point.values) for spec in derived.heads.variants]
+        baseline = row_label(str(derived.heads.baseline), point.values)
+        undecided = [row for row in rows if row != baseline and not (row in states and states[row].state in DECIDED)]
+        grown = {row: min(most, planned[row] + max(1, planned[row] // GROWTH)) for row in undecided}
+        if grown and any(grown[row] > planned[row] for row in grown):
+            share = baseline_share(derived, max(grown.values()), len(rows) - 1)
+            asked |= grown | {baseline: max(planned[baseline], share)}
+    return asked

@@ -1,5 +1,6 @@
 """What is evaluated: the trials of an experiment and its reference rows."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from experiment.disk.files import sha256_json
 from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.lock import locked
 from experiment.disk.models import is_intact, save_model, saved_backbone_hash, weights_hash
-from experiment.disk.records import ReferenceRecord, TrialRecord
+from experiment.disk.records import ReferenceRecord, TrialRecord, row_label
 from experiment.rounds import planned_seeds
 from projheads.build import build_head
 from projheads.hosts import load_host
@@ -65,11 +66,12 @@ class Subject:
 def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Subject]:
     """List the finished trials in the order of the configuration, and report which are skipped and why."""
     folder = ExperimentFolder(config.output)
-    seeds = planned_seeds(config, folder)
     subjects, missing = [], []
-    for spec in config.heads.variants:
-        for seed in seeds[str(spec)]:
-            files, name = folder.trial(spec.slug, seed), f"{spec} seed {seed}"
+    for point, derived in config.points():
+        seeds = planned_seeds(derived, folder, point.values)
+        labels = {spec: row_label(str(spec), point.values) for spec in derived.heads.variants}
+        for spec, seed in ((spec, seed) for spec, label in labels.items() for seed in seeds[label]):
+            files, name = folder.trial(spec.slug + point.suffix, seed), f"{labels[spec]} seed {seed}"
             trial = files.read_trial()
             if trial is None:
                 missing.append(name)
@@ -78,7 +80,7 @@ def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Su
             elif trial.head_files != head_files(spec):
                 say(f"{name}: skipped, the file of its head has changed since; train this experiment again")
             else:
-                subjects.append(_trial(config, name, files, trial))
+                subjects.append(_trial(derived, name, files, trial))
     if missing:
         say(f"skipped, not trained yet: {', '.join(missing)}")
     return subjects
@@ -89,19 +91,20 @@ def list_shared(config: ExperimentConfig) -> list[Subject]:
 
     They are those of the swept seeds that use a different point, if theirs is in the grid and ``eval.shared_rate`` on.
     """
-    point = config.sweep.shared_point(config.train) if config.eval.shared_rate else None
-    if point is None:
-        return []
     folder, found = ExperimentFolder(config.output), []
-    for spec in config.heads.variants:
-        for seed in config.swept_seeds:
-            files = folder.candidate(spec.slug, point.slug, seed)
-            trial, own = files.read_trial(), folder.trial(spec.slug, seed).read_trial()
+    for place, derived in config.points():
+        point = derived.sweep.shared_point(derived.train) if derived.eval.shared_rate else None
+        if point is None:
+            continue
+        for spec, seed in itertools.product(derived.heads.variants, derived.swept_seeds):
+            slug = spec.slug + place.suffix
+            files = folder.candidate(slug, point.slug, seed)
+            trial, own = files.read_trial(), folder.trial(slug, seed).read_trial()
             if own is not None and trial is not None and own.weights_hash == trial.weights_hash:
                 continue  # The seed uses this point, so it is evaluated as a trial.
             if trial is not None and trial.status == "finished" and files.model.exists():
-                name = f"{spec} seed {seed} at {point}"
-                found.append(replace(_trial(config, name, files, trial), role="shared"))
+                name = f"{row_label(str(spec), place.values)} seed {seed} at {point}"
+                found.append(replace(_trial(derived, name, files, trial), role="shared"))
     return found
 
 
@@ -123,7 +126,7 @@ def _trial(config: ExperimentConfig, name: str, files: TrialFolder, trial: Trial
 
 def list_references(config: ExperimentConfig, trials: Sequence[Subject], say: Callable[[str], None]) -> list[Subject]:
     """List the configured reference rows, and write the record of each."""
-    host = trials[0].host if trials else config.model.host
+    host, config = trials[0].host if trials else config.model.host, config.points()[0][1]
     untrained = list(_untrained(config, host))
     found: list[Subject] = []
     for name in dict.fromkeys(config.eval.references):

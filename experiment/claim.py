@@ -18,6 +18,7 @@ MAY_CHANGE = (
     "description",
     "output",
     "cache",
+    "axes",
     "question",
     "seeds",
     "device",

@@ -1,28 +1,38 @@
 """Which seeds of each variant are trained: the configured ones, or those that the rounds of a question ask for."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from experiment.allocation import baseline_seeds
 from experiment.config import ExperimentConfig
 from experiment.disk.layout import ExperimentFolder
-from experiment.disk.records import RoundsRecord
+from experiment.disk.records import RoundsRecord, row_label
 from projheads.init import find_init
 
 __all__ = ["baseline_share", "planned_seeds"]
 
 
-def planned_seeds(config: ExperimentConfig, folder: ExperimentFolder) -> dict[str, tuple[int, ...]]:
-    """Return the seeds of each variant, by its label.
+def planned_seeds(
+    config: ExperimentConfig, folder: ExperimentFolder, axes: Mapping[str, Any] | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Return the seeds of each row of the leaderboard, by its label.
+
+    Args:
+        config: The experiment, at one point of its axes.
+        folder: Its folder.
+        axes: The values at that point; None without axes.
 
     Raises:
         ProjheadsError: If rounds.json is damaged.
     """
-    labels = [str(spec) for spec in config.heads.variants]
+    labels = {str(spec): row_label(str(spec), axes or {}) for spec in config.heads.variants}
     if config.question is None:
-        return dict.fromkeys(labels, config.seeds)
+        return dict.fromkeys(labels.values(), config.seeds)
     least, most = config.question.seeds
     record = RoundsRecord.find(folder.rounds_json)
     asked = record.next if record else {}
     first = dict.fromkeys(labels, least) | {str(config.heads.baseline): baseline_share(config, least, len(labels) - 1)}
-    return {label: tuple(range(min(most, asked.get(label, first[label])))) for label in labels}
+    return {row: tuple(range(min(most, asked.get(row, first[label])))) for label, row in labels.items()}
 
 
 def baseline_share(config: ExperimentConfig, seeds: int, variants: int) -> int:

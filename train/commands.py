@@ -55,13 +55,16 @@ def print_plan(config: ExperimentConfig, path: Path) -> None:
     evaluated = [check_source(dataset.source, cache=config.cache) for dataset in config.eval.datasets]
     for warning in dict.fromkeys([*config.train.data.warnings(config.cache), *filter(None, evaluated)]):
         print(f"warning: {warning}", file=sys.stderr)
-    counts = sorted(len(seeds) for seeds in planned_seeds(config, ExperimentFolder(config.output)).values())
+    folder, points = ExperimentFolder(config.output), config.points()
+    planned = [planned_seeds(derived, folder, point.values) for point, derived in points]
+    counts = sorted(len(seeds) for rows in planned for seeds in rows.values())
     seeds = str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
+    compared = f" x {len(points)} points of the axes" if config.axes else ""
     more = f", then up to {len(config.seeds)} in rounds" if config.question else ""
     swept = config.describe_sweep(counts[-1])
     grows = ", and more for a variant whose choice is at the edge of its grid" * bool(swept and config.sweep.extend)
     print(
-        f"{path}: {len(config.heads.variants)} variants{swept} x {seeds} seeds{more} into {config.output}; "
+        f"{path}: {len(config.heads.variants)} variants{compared}{swept} x {seeds} seeds{more} into {config.output}; "
         f"{config.count_trials(counts)} trials{grows}",
         file=sys.stderr,
     )

@@ -51,12 +51,19 @@ def train_experiment(config: ExperimentConfig, executor: Executor | None = None)
     ):
         if processes.count > 1 and executor is not None and not isinstance(executor, LocalExecutor):
             raise ProjheadsError("--executor ray starts its own processes; run the command without a launcher")
-        with processes.main_first():
-            data = load_training_data(config)
-        for line in data.describe(config.train.data):
-            progress.say(line)
-        prepared = prepare(config.model_copy(update={"device": device}), data)
-        return train_trials(prepared, folder, processes, executor or LocalExecutor(), progress)
+        failed = []
+        for place, (point, derived) in enumerate(config.points()):
+            if point.values:
+                progress.say(f"axes: {point}")
+            with processes.main_first():
+                data = load_training_data(derived)
+            for line in data.describe(derived.train.data):
+                progress.say(line)
+            prepared = prepare(derived.model_copy(update={"device": device}), data, point)
+            if place == 0 and "untrained" in config.eval.references and processes.main:
+                write_untrained(prepared, folder)
+            failed += train_trials(prepared, folder, processes, executor or LocalExecutor(), progress)
+        return failed
 
 
 def train_trials(
@@ -76,8 +83,6 @@ def train_trials(
             progress.say(f"warning: {spec}: {warning}")
         if reason := own_start(prepared, spec, config.seeds[0]):
             progress.say(f"{spec}: does not share the start of the other heads: {reason}")
-    if "untrained" in config.eval.references and processes.main:
-        write_untrained(prepared, folder)
     sweeps = plan_sweeps(prepared, folder) if config.sweep.grid else []
     trials = [trial for sweep in sweeps for trial in sweep.expected()] or plan_trials(prepared, folder)
     smallest = min(trial.config.batch_size for trial in trials)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiment.config import ExperimentConfig
+from experiment.config import ExperimentConfig, Point
 from experiment.disk.models import backbone_fingerprint
 from experiment.encoding.device import pick_device, resolve_precision
 from experiment.encoding.tokens import encode_tokens
@@ -38,10 +38,12 @@ class Preparation:
         model: The pretrained backbone in its host, with an untrained head; trials with a frozen backbone replace it.
         backbone_hash: Content hash of the pretrained backbone.
         sample: (n, in_features) token states for initialisations that depend on data; None for the others.
+        point: The point of the experiment's axes; without values if it has none.
         old: The backbone's own head, folded, for the initialisation ``preserve``; None for the others.
     """
 
     config: ExperimentConfig
+    point: Point
     data: TrainingData
     host: Host
     model: HostModel
@@ -50,8 +52,13 @@ class Preparation:
     old: nn.Linear | None
 
 
-def prepare(config: ExperimentConfig, data: TrainingData) -> Preparation:
+def prepare(config: ExperimentConfig, data: TrainingData, point: Point | None = None) -> Preparation:
     """Load the backbone and whatever the initialisation needs.
+
+    Args:
+        config: The experiment, at one point of its axes.
+        data: Its training data.
+        point: That point; None without axes.
 
     Raises:
         ProjheadsError: If the backbone cannot be opened, or the initialisation cannot start from it.
@@ -68,7 +75,9 @@ def prepare(config: ExperimentConfig, data: TrainingData) -> Preparation:
     if find_init(config.heads.init).needs_sample:
         texts = data.documents[:SAMPLE_TEXTS]
         sample = torch.tensor(encode_tokens(model, texts, is_query=False, project=False, dtype="float32").vectors)
-    return Preparation(config, data, host, model, backbone_fingerprint(model), sample, old)
+    return Preparation(
+        config, point or Point({}, config.train), data, host, model, backbone_fingerprint(model), sample, old
+    )
 
 
 def new_head(prepared: Preparation, spec: HeadSpec, seed: int) -> Head:

@@ -16,7 +16,7 @@ from experiment.config import Grid, Point, at_edge, grid_points, grow_grid
 from experiment.disk.files import write_folder, write_text
 from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.models import is_intact
-from experiment.disk.records import SweepPoint, SweepRecord, TrialRecord
+from experiment.disk.records import SweepPoint, SweepRecord, TrialRecord, row_label
 from experiment.rounds import planned_seeds
 from projheads import HeadSpec
 from projheads.errors import ProjheadsError
@@ -84,7 +84,7 @@ class Sweep:
     def at(self, point: Point, seed: int) -> Trial:
         """Describe the trial of a point and seed."""
         if (point.slug, seed) not in self.planned:
-            files = self.folder.candidate(self.spec.slug, point.slug, seed)
+            files = self.folder.candidate(self.spec.slug + self.prepared.point.suffix, point.slug, seed)
             trial = plan_trial(self.prepared, self.spec, seed, files, point.settings, point)
             self.planned[point.slug, seed] = trial
         return self.planned[point.slug, seed]
@@ -179,7 +179,7 @@ class Sweep:
                 error = f"training failed at every point of the sweep; {reasons[0]}"
                 record = record.replace(status="failed", error=error, weights_hash=None, train=None)
             record = record.replace(sweep=self._record(scores, chosen))
-            _publish(trial, record, self.folder.trial(self.spec.slug, seed))
+            _publish(trial, record, self.folder.trial(self.spec.slug + self.prepared.point.suffix, seed))
         return self._record(scores, scores.best(self.swept))
 
     def _record(self, scores: Scores, chosen: Point | None) -> SweepRecord:
@@ -230,8 +230,9 @@ def plan_sweeps(prepared: Preparation, folder: ExperimentFolder) -> list[Sweep]:
                 f"sweep: the {len(prepared.data.examples)} examples of train.data are too few for one step at {point}; "
                 "lower it"
             )
-    seeds = planned_seeds(config, folder)
-    return [Sweep(prepared, spec, folder, seeds[str(spec)]) for spec in config.heads.variants]
+    seeds = planned_seeds(config, folder, prepared.point.values)
+    rows = {spec: row_label(str(spec), prepared.point.values) for spec in config.heads.variants}
+    return [Sweep(prepared, spec, folder, seeds[row]) for spec, row in rows.items()]
 
 
 def _score(record: TrialRecord) -> tuple[float | None, str | None]:

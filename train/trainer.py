@@ -5,10 +5,11 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import torch
 
-from experiment.config import ExperimentConfig
+from experiment.config import ExperimentConfig, Point
 from experiment.console.progress import Advance, Progress
 from experiment.disk.files import sha256_json, versions, write_text
 from experiment.disk.layout import ExperimentFolder, TrialFolder
@@ -111,16 +112,18 @@ class Trainer:
     def recipe(self) -> "Callable[[], Trainer]":
         """Return a picklable function that makes the same trainer in another process."""
         prepared = self.prepared
-        return partial(_trainer, prepared.config, self.device.type, prepared.backbone_hash, prepared.data.hash)
+        return partial(
+            _trainer, prepared.config, prepared.point, self.device.type, prepared.backbone_hash, prepared.data.hash
+        )
 
 
-def _trainer(config: ExperimentConfig, device: str, backbone_hash: str, data_hash: str) -> Trainer:
+def _trainer(config: ExperimentConfig, point: Point, device: str, backbone_hash: str, data_hash: str) -> Trainer:
     """Make a trainer in another process from the same files.
 
     Raises:
         ProjheadsError: If the backbone or the data differ on this machine.
     """
-    prepared = prepare(config.model_copy(update={"device": device}), load_training_data(config))
+    prepared = prepare(config.model_copy(update={"device": device}), load_training_data(config), point)
     for what, ours, theirs in (
         ("model.backbone", prepared.backbone_hash, backbone_hash),
         ("train.data", prepared.data.hash, data_hash),
@@ -163,8 +166,15 @@ def write_untrained(prepared: Preparation, folder: ExperimentFolder) -> None:
 
 def _save(model: HostModel, to: TrialFolder, prepared: Preparation, folder: ExperimentFolder) -> None:
     """Save a model; if the backbone is frozen, all models of the experiment share one weight file."""
-    saved = folder.models() if prepared.config.train.trainable == "head" else []
-    save_model(model, to.model, backbone_from=saved[0] if saved else None)
+    frozen = prepared.config.train.trainable == "head"
+    saved = next((path for path in folder.models() if _is_pretrained(path)), None) if frozen else None
+    save_model(model, to.model, backbone_from=saved)
+
+
+def _is_pretrained(model: Path) -> bool:
+    """Return whether a saved model has the backbone as it was: an untrained one, or one whose backbone was frozen."""
+    record = TrialFolder(model.parent).read_trial()
+    return model.parents[2].name == "references" if record is None else record.trainable == "head"
 
 
 def _describe(prepared: Preparation, trial: Trial, head: Head, log: TrainingLog, failure: str | None) -> TrialRecord:
@@ -174,7 +184,8 @@ def _describe(prepared: Preparation, trial: Trial, head: Head, log: TrainingLog,
         status="finished" if failure is None else "failed",
         error=failure,
         label=str(trial.spec),
-        slug=trial.spec.slug,
+        slug=trial.spec.slug + prepared.point.suffix,
+        axes=dict(trial.axes),
         head=trial.spec.to_dict(),
         head_files=head_files(trial.spec),
         is_baseline=trial.spec == config.heads.baseline,

@@ -1,5 +1,6 @@
 """The trials of an experiment."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,6 +8,7 @@ from experiment.config import Point, TrainConfig
 from experiment.disk.files import sha256_json
 from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.models import is_intact
+from experiment.disk.records import row_label
 from experiment.rounds import planned_seeds
 from projheads import HeadSpec
 from train.optimization import count_steps
@@ -26,6 +28,7 @@ class Trial:
         key: Hash of everything that its result depends on.
         config: The training section, with the values of its point of a sweep.
         steps: Number of optimiser steps.
+        axes: The values at its point of the axes; empty without axes.
         point: Its point of the sweep; None without a sweep.
     """
 
@@ -35,12 +38,13 @@ class Trial:
     key: str
     config: TrainConfig
     steps: int
+    axes: Mapping[str, Any]
     point: Point | None = None
 
     @property
     def name(self) -> str:
         """Name of the trial, for progress and errors."""
-        return f"{self.spec} seed {self.seed}" + (f" at {self.point}" if self.point else "")
+        return f"{row_label(str(self.spec), self.axes)} seed {self.seed}" + (f" at {self.point}" if self.point else "")
 
     @property
     def finished(self) -> bool:
@@ -59,11 +63,12 @@ class Trial:
 
 def plan_trials(prepared: Preparation, folder: ExperimentFolder) -> list[Trial]:
     """List the trials of an experiment without a sweep."""
-    config, seeds = prepared.config, planned_seeds(prepared.config, folder)
+    config, point = prepared.config, prepared.point
+    seeds = planned_seeds(config, folder, point.values)
     return [
-        plan_trial(prepared, spec, seed, folder.trial(spec.slug, seed), config.train)
+        plan_trial(prepared, spec, seed, folder.trial(spec.slug + point.suffix, seed), config.train)
         for spec in config.heads.variants
-        for seed in seeds[str(spec)]
+        for seed in seeds[row_label(str(spec), point.values)]
     ]
 
 
@@ -83,4 +88,5 @@ def plan_trial(
     if prepared.config.heads.matryoshka:
         training["matryoshka"] = list(prepared.config.heads.matryoshka)
     key = sha256_json(start_key(prepared, spec, seed) | training)
-    return Trial(spec, seed, folder, key, config, count_steps(config, len(prepared.data.examples)), point)
+    steps = count_steps(config, len(prepared.data.examples))
+    return Trial(spec, seed, folder, key, config, steps, prepared.point.values, point)

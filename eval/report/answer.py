@@ -189,7 +189,7 @@ def _sanity_notes(board: Leaderboard) -> list[str]:
     facts = {
         "devices": {record.device for record in records},
         "precisions": {record.precision for record in records},
-        "initialisations": {record.init for record in records},
+        "initialisations": {record.init for record in records if "heads.init" not in record.axes},
     }
     for what, found_values in facts.items():
         values = sorted(value for value in found_values if value)

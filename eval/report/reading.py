@@ -40,7 +40,10 @@ def load_experiment(path: Path) -> Experiment:
         trials = _given_models(trials, config["models"], {dataset["name"] for dataset in asked})
     _distinct(trials, path)
     order = [str(variant) for variant in heads.get("variants", [trial.label for trial in trials])]
-    trials.sort(key=lambda trial: (_place(order, trial.record.label), trial.label, trial.seed))
+    axes = _section(config, "axes")
+    trials.sort(
+        key=lambda trial: (_place(order, trial.record.label), _axis_places(axes, trial), trial.label, trial.seed)
+    )
     rate = _shared_rate(config)
     shared = _shared_trials(folder, trials, rate)
     everyone = all_evaluations(trials, references)
@@ -165,7 +168,11 @@ def _ordered(wanted: Sequence[str], found: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(distinct, key=lambda name: _place(wanted, name)))
 
 
-def _place(order: Sequence[str], name: str) -> int:
+def _axis_places(axes: Mapping[str, Any], trial: Trial) -> list[int]:
+    return [_place(axes[key], value) for key, value in trial.record.axes.items() if key in axes]
+
+
+def _place(order: Sequence[Any], name: Any) -> int:
     return order.index(name) if name in order else len(order)
 
 

@@ -1,6 +1,5 @@
 """What a report is made of: the records of an experiment's trials, reference rows and evaluations."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,8 @@ from experiment.disk.records import (
     TextsRecord,
     TrainLine,
     TrialRecord,
+    axis_text,
+    row_label,
 )
 from projheads.errors import ProjheadsError
 
@@ -69,13 +70,12 @@ class Trial:
     @property
     def label(self) -> str:
         """The variant, as the configuration writes it, and its place on the axes: ``linear @ max_pairs=400``."""
-        return f"{self.record.label} @ {self.point}" if self.axes else self.record.label
+        return row_label(self.record.label, self.record.axes)
 
     @property
     def axes(self) -> Mapping[str, Any]:
         """The values of the settings that the experiment compares, by the last part of their keys."""
-        values: Mapping[str, Any] = getattr(self.record, "axes", {})
-        return {key.rpartition(".")[2]: _plain(value) for key, value in values.items()}
+        return {key.rpartition(".")[2]: axis_text(value) for key, value in self.record.axes.items()}
 
     @property
     def point(self) -> str:
@@ -93,10 +93,6 @@ class Trial:
         if self.record.status == "finished":
             return None
         return self.record.error or "no reason was recorded"
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 @dataclass(frozen=True)

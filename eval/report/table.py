@@ -220,7 +220,9 @@ def scores_of(trials: Sequence[Trial], measure: str, queries: Mapping[str, Seque
         np.array([[trial.evaluations[name].record.measures[measure][query] for query in ids] for trial in trials])
         for name, ids in queries.items()
     ]
-    start: str | None = getattr(trials[0].record, "start_group", None)
+    record = trials[0].record
+    # A group named by the variant's own label is shared with no other variant.
+    start = record.start_group if record.start_group != record.label else None
     return Scores(tuple(trial.seed for trial in trials), tuple(tables), start)
 
 

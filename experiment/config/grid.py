@@ -68,6 +68,11 @@ class Point:
         digest = hashlib.sha256(text.encode()).hexdigest()[:10]
         return f"{readable[: SLUG_LENGTH - 11].rstrip('-')}-{digest}"
 
+    @property
+    def suffix(self) -> str:
+        """What a point of the axes adds to a variant's folder name: ``@`` and the slug, or nothing without axes."""
+        return f"@{self.slug}" if self.values else ""
+
     def __str__(self) -> str:
         """Write the point as on the command line, without ``train.``."""
         return ", ".join(f"{key}={json.dumps(value)}" for key, value in self.values.items())

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     StrictInt,
     ValidationInfo,
@@ -13,8 +14,9 @@ from pydantic import (
     field_validator,
 )
 
+from experiment.config.axes import check_axes, combinations, with_values
 from experiment.config.eval_section import EvalConfig
-from experiment.config.grid import grid_points
+from experiment.config.grid import Grid, Point, flat_grid, grid_points
 from experiment.config.heads_section import HeadsConfig
 from experiment.config.model_section import ModelConfig
 from experiment.config.question_section import QuestionConfig
@@ -48,6 +50,9 @@ class ExperimentConfig(Section):
         train: The training.
         sweep: Settings of ``train`` that every variant tries, the head's learning rate by default.
         eval: The evaluation.
+        axes: Settings that are compared rather than chosen, each with its values: paths inside ``train``, such as
+            ``max_pairs`` or ``optimizer.head_weight_decay``, ``heads.init`` and ``heads.out_features``. Every variant
+            is trained at every combination, and compared with the baseline there.
     """
 
     name: Annotated[str, AfterValidator(safe_name)]
@@ -65,6 +70,7 @@ class ExperimentConfig(Section):
     train: TrainConfig
     sweep: Annotated[SweepConfig, Field(validate_default=True)] = SweepConfig()
     eval: EvalConfig
+    axes: Annotated[Grid, BeforeValidator(flat_grid), Field(default_factory=dict)]
 
     @field_validator("seeds", mode="before")
     @classmethod
@@ -106,3 +112,19 @@ class ExperimentConfig(Section):
     @classmethod
     def _sweepable(cls, value: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> SweepConfig:
         return read_sweep(value, read, info.data.get("train"))
+
+    @field_validator("axes")
+    @classmethod
+    def _comparable(cls, axes: Grid, info: ValidationInfo) -> Grid:
+        missing = cls.model_fields.keys() - info.data.keys() - {"axes"}
+        return axes if missing or not axes else check_axes(axes, cls.model_construct(**info.data, axes={}))
+
+    def points(self) -> "list[tuple[Point, ExperimentConfig]]":
+        """Return each combination of the axes' values with the experiment there; without axes this experiment."""
+        if not self.axes:
+            return [(Point({}, self.train), self)]
+        values = self.model_dump(mode="json")
+        derived = [
+            (point, ExperimentConfig.model_validate(with_values(values, point))) for point in combinations(self.axes)
+        ]
+        return [(Point(point, config.train), config) for point, config in derived]

@@ -3,6 +3,8 @@
 Every field is written, null if it does not apply. A field added later has a default, so older files can be read.
 """
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -33,7 +35,9 @@ __all__ = [
     "TrainLine",
     "TrainTimings",
     "TrialRecord",
+    "axis_text",
     "read_train_lines",
+    "row_label",
 ]
 
 Count = Annotated[int, Field(ge=0)]
@@ -108,6 +112,7 @@ class TrialRecord(Record):
         error: Why it failed, in one line.
         label: The variant, as the configuration writes it.
         slug: The variant's folder.
+        axes: The value of each setting that the experiment compares, at this trial's point; empty without axes.
         checkpoint: The model as it was given to ``python -m eval --model``; null for a trial.
         head: The head's registry name and options; null if the model's head is not a registered one.
         head_files: Hash of each file outside projheads that defines the head.
@@ -146,6 +151,7 @@ class TrialRecord(Record):
     error: str | None = None
     label: str
     slug: str
+    axes: dict[str, Any] = {}
     checkpoint: str | None = None
     head: dict[str, Any] | None = None
     head_files: dict[str, str] = {}
@@ -182,6 +188,17 @@ class TrialRecord(Record):
         if (self.status == "finished") != (self.weights_hash is not None):
             raise ValueError(f"weights_hash: does not agree with the status {self.status}")
         return self
+
+
+def row_label(variant: str, axes: Mapping[str, Any]) -> str:
+    """Name a row of the leaderboard: the variant, and its point of the axes: ``linear @ max_pairs=400``."""
+    values = [f"{key.rpartition('.')[2]}={axis_text(value)}" for key, value in axes.items()]
+    return f"{variant} @ {', '.join(values)}" if values else variant
+
+
+def axis_text(value: Any) -> str:
+    """Write a value of an axis."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 class TrainLine(Part):

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,28 +17,15 @@ import pytest
 import torch
 
 from answer.__main__ import main
-from experiment.collections import Document, write_beir_folder
 from experiment.console.command import run_command
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.records import RoundsRecord
 from projheads.hosts import available_hosts
+from tests.answer.conftest import YAML
 
 pytestmark = pytest.mark.skipif(not available_hosts(), reason="no host is installed")
 
 ROOT = Path(__file__).parents[2]
-NOUNS = ["cat", "dog", "bird", "paris", "france", "rain", "sun", "mat"]
-VERBS = ["sat", "run", "walk", "is"]
-YAML = """\
-output: out
-cache: cache
-device: cpu
-question: {{resolution: 2.0, seeds: 3..5}}
-model: {{backbone: {backbone}, query_length: 12, document_length: 16}}
-heads: {{out_features: 8, variants: [linear, ffn(depth=2), broken]}}
-train: {{data: set, batch_size: 4, validation_pairs: 4, epochs: 2, optimizer: {{head_lr: 1e-2}}}}
-eval: {{datasets: [set], references: [untrained]}}
-sweep: {{}}
-"""
 BROKEN = '''"""broken: a constant, whatever the token."""
 
 import torch
@@ -65,14 +53,10 @@ class Broken(Head):
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory, backbone):
+def work(tmp_path_factory, collection, backbone):
     """A folder with an experiment in which one variant is hopeless."""
     folder = tmp_path_factory.mktemp("answer")
-    words = [(noun, verb) for noun in NOUNS for verb in VERBS]
-    corpus = [Document(f"d{i}", noun, f"the {noun} {verb} on a mat") for i, (noun, verb) in enumerate(words)]
-    queries = {f"q{i}": f"what {verb} the {noun}" for i, (noun, verb) in enumerate(words)}
-    qrels = {f"q{i}": {f"d{i}": 1} for i in range(len(words))}
-    write_beir_folder(folder / "set", corpus, queries, {"train": qrels, "test": qrels})
+    shutil.copytree(collection, folder, dirs_exist_ok=True)
     (folder / "try.yaml").write_text(YAML.format(backbone=backbone))
     (folder / "broken.py").write_text(BROKEN)
     return folder

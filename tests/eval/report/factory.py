@@ -130,6 +130,7 @@ def trial_record(label: str, seed: int, place: int, error: str | None, sweep: Sw
         in_features=384,
         out_features=128,
         init="torch",
+        start_group=label,
         trainable="head",
         key=_hash(f"key {label} {seed}"),
         config_hash=_hash("config"),
@@ -244,6 +245,7 @@ def sweep_record(
         measure=measure,
         grid={"optimizer.head_lr": list(scores)},
         chosen={"optimizer.head_lr": chosen},
+        chosen_by_all={"optimizer.head_lr": chosen},
         at_edge=["optimizer.head_lr"] if chosen in (min(scores), max(scores)) else [],
         points=[
             SweepPoint(values={"optimizer.head_lr": rate}, seeds={str(seed): score for seed, score in enumerate(one)})
