@@ -64,6 +64,8 @@ def head_key(text: str) -> str:
 
 def _with_floats(value: Any) -> Any:
     if isinstance(value, dict):
+        if value.keys() == {"name", "options"} and not value["options"]:
+            return value["name"]  # a head without options may be written with or without brackets
         return {name: _with_floats(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_with_floats(inner) for inner in value]

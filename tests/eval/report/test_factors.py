@@ -7,7 +7,6 @@ import pytest
 from eval.report import write_report
 from eval.report.answer import notes
 from eval.report.effect_text import effect_title, warnings
-from eval.report.factors import grid_effects
 from eval.report.rates import rate_curve, rate_lines, rate_note
 from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
@@ -72,10 +71,13 @@ def test_a_grid_that_cannot_be_judged_says_why(grid):
     assert any(f"The factors of {GRID} have no effects here" in note for note in notes(board))
 
 
-def test_levels_that_are_heads_keep_their_commas(grid):
-    experiment = replace(load_experiment(grid), grids=("residual(inner={ffn(depth=2, bias=false),glu()})",))
-    (found,) = grid_effects(experiment, {})
-    assert found.refusal == "fewer than two of its variants were evaluated"
+def test_levels_match_however_the_configuration_spells_a_head(tmp_path):
+    """Labels are complete, such as ``glu()`` and 1.0; a grid may say ``glu`` and 1."""
+    labels = ["residual(inner=ffn(depth=2), scale=1.0)", "residual(inner=glu(), scale=1.0)"]
+    folder = make_experiment(tmp_path / "x", Plan(effects={"linear": 0.0} | dict.fromkeys(labels, 0.01), queries=20))
+    edit(folder, heads={"grids": ["residual(inner={ffn(depth=2),glu}, scale=1)"]})
+    (found,) = build_leaderboard(load_experiment(folder)).factors
+    assert [effect_title(one) for one in found.effects.main] == ["inner: glu instead of ffn(depth=2)"]
 
 
 def test_settings_that_are_compared_are_rows_of_their_own_with_the_baseline_at_the_same_point(tmp_path):
