@@ -97,8 +97,9 @@ def list_shared(config: ExperimentConfig) -> list[Subject]:
         if point is None:
             continue
         for spec, seed in itertools.product(derived.heads.variants, derived.swept_seeds):
-            files = folder.candidate(spec.slug + place.suffix, point.slug, seed)
-            trial, own = files.read_trial(), folder.trial(spec.slug + place.suffix, seed).read_trial()
+            slug = spec.slug + place.suffix
+            files = folder.candidate(slug, point.slug, seed)
+            trial, own = files.read_trial(), folder.trial(slug, seed).read_trial()
             if own is not None and trial is not None and own.weights_hash == trial.weights_hash:
                 continue  # The seed uses this point, so it is evaluated as a trial.
             if trial is not None and trial.status == "finished" and files.model.exists():
