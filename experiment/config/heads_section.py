@@ -137,8 +137,8 @@ class HeadsConfig(Section):
             specs = read(texts)
         except ValidationError as error:
             for inner in error.errors():
-                place, *rest = inner["loc"] or ("",)
-                mistakes.append(forward((places[place], *rest) if isinstance(place, int) else (), inner))
+                at, *rest = inner["loc"] or ("",)
+                mistakes.append(forward((places[at], *rest) if isinstance(at, int) else (), inner))
             raise ValidationError.from_exception_data("variants", mistakes) from None
         return specs
 
