@@ -79,7 +79,7 @@ class SubjectEncoder:
         """
         _check_intact(subject)
         if not subject.frozen:
-            key = sha256_json([subject.host, subject.identity])
+            key = sha256_json([subject.host, subject.fingerprint])
             folder = self._encoding.cache / "embeddings" / key[:32]
             yield self._encode(self._open(subject), folder, key, project=True)
             if not subject.kept:

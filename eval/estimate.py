@@ -24,8 +24,8 @@ def estimate_seconds(evaluator: Evaluator, pending: Sequence[Subject]) -> float:
     stand_ins = [subject for subject in models if settings.linearise and subject.has_stand_in]
     forms = 1 + len(settings.storage)
     seconds, products = 0.0, 0.0
-    for family in dict.fromkeys(subject.family for subject in models):
-        members = [subject for subject in models if subject.family == family]
+    for backbone in dict.fromkeys(subject.backbone for subject in models):
+        members = [subject for subject in models if subject.backbone == backbone]
         try:
             encode, queries, documents = evaluator.encoder.estimate(members[0])
         except ProjheadsError:  # A model that cannot be opened is reported when its turn comes.

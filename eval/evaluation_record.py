@@ -56,7 +56,7 @@ def evaluation_key(subject: Subject, task: SearchTask, precision: str) -> str:
     settings = task.settings
     shared = {
         "version": EVALUATION_VERSION,
-        "subject": [subject.kind, subject.identity],
+        "subject": [subject.kind, subject.fingerprint],
         "data": task.collection.hash,
         "excluded": sorted(task.excluded),
         "depth": settings.depth,

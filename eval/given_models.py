@@ -104,14 +104,14 @@ def list_given_models(config: GivenModelsConfig, say: Callable[[str], None]) -> 
             Subject(
                 name=label,
                 folder=files,
-                identity=sha256_json([weights, host]),
+                fingerprint=sha256_json([weights, host]),
                 kind="model",
                 model=model,
                 host=host,
                 frozen=frozen,
                 multiply_adds=record.multiply_adds,
                 out_features=record.out_features,
-                family=weights,
+                backbone=weights,
                 kept=True,
             )
         )

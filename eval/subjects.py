@@ -28,14 +28,14 @@ class Subject:
     Attributes:
         name: What messages call it.
         folder: Where its files are.
-        identity: Content hash of what it is; a subject whose identity has changed is evaluated again.
+        fingerprint: Content hash of what it is; a subject whose fingerprint has changed is evaluated again.
         kind: ``model``, ``backbone`` for a model without its head, or ``bm25``.
         model: The folder of the saved model; for BM25 it does not exist.
         host: The host that opens it.
         frozen: Whether other subjects share its backbone, so that its token states are worth keeping.
         multiply_adds: Multiply-adds of its head for one token; for the estimate of the duration.
         out_features: Width of its token embeddings; for the estimate.
-        family: Subjects of one family take equally long to encode; for the estimate.
+        backbone: Subjects of one backbone take equally long to encode; for the estimate.
         kept: Whether its embeddings stay in the cache, for a different search or other measures.
         folds: Whether its head is linear; True if that is not known.
         saved_hash: ``weights_hash`` of the model when it was saved; None if the model cannot have changed since.
@@ -44,14 +44,14 @@ class Subject:
 
     name: str
     folder: TrialFolder
-    identity: str
+    fingerprint: str
     kind: Literal["model", "backbone", "bm25"]
     model: Path
     host: str
     frozen: bool
     multiply_adds: int = 0
     out_features: int = 128
-    family: str = ""
+    backbone: str = ""
     kept: bool = False
     folds: bool = True
     saved_hash: str | None = None
@@ -112,7 +112,7 @@ def _trial(config: ExperimentConfig, name: str, files: TrialFolder, trial: Trial
     return Subject(
         name=name,
         folder=files,
-        identity=str(trial.weights_hash),
+        fingerprint=str(trial.weights_hash),
         kind="model",
         model=files.model,
         host=trial.host,

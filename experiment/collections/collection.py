@@ -113,7 +113,7 @@ def make_collection(
         corpus=corpus,
         queries=judged,
         qrels=qrels,
-        hash=_content_hash(corpus, judged, qrels),
+        hash=_fingerprint(corpus, judged, qrels),
         notes={key: count for key, count in sorted(counts.items()) if count},
     )
 
@@ -148,7 +148,7 @@ def _oddities(
     )
 
 
-def _content_hash(
+def _fingerprint(
     corpus: Mapping[str, Document], queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
 ) -> str:
     """Hash the fields of all records in the order of their ids, each field after its length in bytes."""

@@ -9,7 +9,7 @@ import numpy as np
 from experiment.collections import Collection, training_pairs
 from experiment.disk.files import sha256_parts
 
-__all__ = ["Picked", "Tuples", "content_hash", "pairs_of", "same_id_pairs"]
+__all__ = ["Picked", "Tuples", "fingerprint", "pairs_of", "same_id_pairs"]
 
 
 CHUNK = 4096
@@ -120,7 +120,7 @@ def same_id_pairs(names: Iterable[str], queries: Mapping[str, int], documents: M
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 
-def content_hash(
+def fingerprint(
     queries: Sequence[str], documents: Sequence[str], rows: np.ndarray, scores: np.ndarray | None, judged: np.ndarray
 ) -> str:
     """Hash tuples by their texts, rows and scores."""

@@ -22,7 +22,7 @@ import numpy as np
 
 from experiment.collections import Collection
 from projheads.errors import ProjheadsError
-from train.data.tuples import Tuples, content_hash, same_id_pairs
+from train.data.tuples import Tuples, fingerprint, same_id_pairs
 
 __all__ = ["TupleRow", "make_tuples", "parse_row", "read_about", "read_rows", "read_tuples"]
 
@@ -161,7 +161,7 @@ def make_tuples(
         same_ids = same_id_pairs(excluded, queries, documents)
         query_texts = [collection.queries[name] for name in queries]
         document_texts = [collection.corpus[name].passage for name in documents]
-    key = content_hash(query_texts, document_texts, array, taught, judged)
+    key = fingerprint(query_texts, document_texts, array, taught, judged)
     return Tuples(query_texts, document_texts, array, taught, judged, key, same_ids)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from experiment.collections.hub import hub_errors
 from projheads.errors import ProjheadsError
-from train.data.tuples import Picked, Tuples, content_hash
+from train.data.tuples import Picked, Tuples, fingerprint
 from train.data.tuples_file import TupleRow, make_tuples, parse_row
 
 __all__ = ["read_hub_tuples"]
@@ -89,7 +89,7 @@ def _resolve(repo: str, table: Any, queries: Any, documents: Any, n_ways: int | 
     rows = np.concatenate([query_places[:, None], document_places.reshape(-1, wanted)], axis=1).astype(np.int64)
     texts = (Picked(_reader(queries), used_queries), Picked(_reader(documents), used_documents))
     judged = rows[:0, :2]
-    return Tuples(*texts, rows, scores, judged, content_hash(*texts, rows, scores, judged))
+    return Tuples(*texts, rows, scores, judged, fingerprint(*texts, rows, scores, judged))
 
 
 def _taught(repo: str, lists: Any, counts: np.ndarray) -> np.ndarray:
