@@ -175,6 +175,8 @@ def _table(scene: Scene, generator: np.random.Generator, shifts: FloatArray) -> 
         # A seed's effect is in part peculiar to the data set.
         own = generator.standard_normal(shifts.shape) * np.abs(shifts).mean() if scene.datasets > 1 else 0.0
         return np.asarray(gains + scatter.seed * (shifts + 0.5 * own)[:, :, None] + moved)
+    if scene.scatter is not None and scene.scatter.seed == 0:
+        shifts = np.zeros_like(shifts)  # Two trials that differ by their seeds' luck do differ.
     shape = (heads, seeds, queries, latent.documents)
     margins = latent.mean + latent.spread * generator.standard_normal((1, 1, *shape[2:]))
     margins = margins + peculiar * latent.query * generator.standard_normal((heads, 1, queries, 1))
