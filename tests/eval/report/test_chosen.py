@@ -36,7 +36,8 @@ def test_a_choice_at_the_edge_is_a_warning(tmp_path):
 
 def test_other_keys_of_the_grid_are_named_and_failed_points_counted():
     sweep = sweep_record({0.001: [0.4, None], 0.003: [0.5, 0.5]})
-    chosen = chosen_point([trial(sweep.replace(chosen=sweep.chosen | {"temperature": 0.5}))])
+    values = sweep.chosen | {"temperature": 0.5}
+    chosen = chosen_point([trial(sweep.replace(chosen=values, chosen_by_all=values))])
     assert chosen.text() == "0.003 (edge of the grid), temperature=0.5"
     assert (chosen.points, chosen.failed) == (2, 1)
 

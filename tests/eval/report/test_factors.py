@@ -12,7 +12,7 @@ from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from eval.verdicts import effects, judge
 from experiment.disk.layout import ExperimentFolder
-from experiment.disk.records import EvaluationRecord, TrialRecord
+from experiment.disk.records import EvaluationRecord
 from tests.eval.report.factory import Plan, make_experiment, sweep_record
 from tests.eval.report.test_scopes import edit
 
@@ -24,10 +24,6 @@ CELLS = {
     'ffn(depth=3, activation="gelu")': ("3", "gelu", 0.05),
 }
 SWEEP = sweep_record({0.0003: [0.40, 0.42], 0.001: [0.50, 0.51], 0.003: [0.45, 0.46]})
-
-
-class OnAxes(TrialRecord):
-    axes: dict[str, int]
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +84,7 @@ def test_settings_that_are_compared_are_rows_of_their_own_with_the_baseline_at_t
     plan = Plan(effects={"linear": 0.0, "a": 0.03}, query_sd=0.005, noise_sd=0.02)
     experiments = [load_experiment(make_experiment(tmp_path / str(n), plan, random=n)) for n in (0, 1)]
     trials = [
-        replace(trial, record=OnAxes(**dict(trial.record), axes={"max_pairs": 400 * (1 + place)}))
+        replace(trial, record=trial.record.replace(axes={"max_pairs": 400 * (1 + place)}))
         for place, experiment in enumerate(experiments)
         for trial in experiment.trials
     ]
