@@ -139,12 +139,12 @@ def two(backbone, tmp_path):
     return [stock(available_hosts()[0], backbone, tmp_path / name, seed) for seed, name in enumerate("ab")]
 
 
-def test_two_models_are_compared_and_one_seed_is_said_to_conclude_nothing(two, data, tmp_path, capsys):
+def test_two_models_are_compared_and_the_answer_is_about_these_two(two, data, tmp_path, capsys):
     arguments = ["--model", two[0], "--model", two[1], "--datasets", data, "--output", tmp_path / "out"]
     assert evaluate(tmp_path, *arguments) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "about" in out
-    assert "No verdict with 1 seed (3 are needed)" in out
+    assert "These models, one seed each: " in out
     board = json.loads((tmp_path / "out/report/leaderboard.json").read_text())
     rows = {row["label"]: row for row in board["rows"]}
     assert board["baseline"] == str(two[0])
