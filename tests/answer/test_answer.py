@@ -20,6 +20,7 @@ from answer.__main__ import main
 from experiment.console.command import run_command
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.records import RoundsRecord
+from projheads import registry
 from projheads.hosts import available_hosts
 from tests.answer.conftest import YAML
 
@@ -50,6 +51,14 @@ class Broken(Head):
     def nonlinear_part(self):
         return None
 '''
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_registry():
+    """Forget the head that these tests register."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_HEADS", dict(registry._HEADS))
+        yield
 
 
 @pytest.fixture(scope="module")
