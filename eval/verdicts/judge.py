@@ -11,9 +11,9 @@ from scipy import special
 from eval.verdicts.multiple import adjust, critical
 from eval.verdicts.power import ALPHA, Design
 from eval.verdicts.scores import Scores
-from eval.verdicts.variance import Difference, Estimate, borrow, differences
+from eval.verdicts.variance import Difference, borrow, differences
 
-__all__ = ["MINIMUM_SEEDS", "Scope", "Verdict", "Word", "equivalence_p", "judge", "judge_datasets", "words_of"]
+__all__ = ["MINIMUM_SEEDS", "Scope", "Verdict", "Word", "judge", "judge_datasets", "words_of"]
 
 Word = Literal["better", "worse", "equivalent", "no difference shown", "undecided", "too few seeds"]
 
@@ -162,14 +162,6 @@ def judge_datasets(
     }
 
 
-def equivalence_p(one: Estimate, resolution: float) -> float:
-    """Return the p-value of a difference of ``resolution`` or more, either way (two one-sided tests)."""
-    if one.standard_error == 0:
-        return float(abs(one.mean) >= resolution)
-    below, above = (one.mean - resolution) / one.standard_error, -(one.mean + resolution) / one.standard_error
-    return float(special.stdtr(one.df, max(below, above)))
-
-
 def words_of(mean: float, adjusted: float, equivalent: float | None) -> Word:
     """Return the verdict that corrected p-values give; a difference that is shown comes before an equivalence."""
     if adjusted < ALPHA:
@@ -192,7 +184,7 @@ def _scope(one: Difference, count: int, families: int, resolution: float | None,
     half = estimate.half_width(critical(estimate.correlation, count, ALPHA / families))
     equivalent = None
     if resolution is not None:
-        equivalent = min(1.0, families * count * equivalence_p(estimate, resolution))
+        equivalent = min(1.0, families * count * estimate.equivalence_p(resolution))
     return Scope(
         difference=one.mean,
         low=one.mean - half,

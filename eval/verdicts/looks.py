@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from eval.verdicts.judge import MINIMUM_SEEDS, Word, equivalence_p, words_of
+from eval.verdicts.judge import MINIMUM_SEEDS, Word, words_of
 from eval.verdicts.multiple import adjust, critical
 from eval.verdicts.power import ALPHA, Design
 from eval.verdicts.scores import Scores
@@ -188,12 +188,11 @@ def _decision(
             "too few seeds", place, one.seeds, one.baseline_seeds, one.mean, None, None, 1.0, None, design=None
         )
     estimate = one.estimate(new_queries=new_queries)
-    half = estimate.half_width(strictness * critical(estimate.correlation, count, ALPHA / families))
-    adjusted = min(1.0, families * adjust(_relaxed(estimate.p_value(), strictness), estimate.correlation, count))
+    half = estimate.half_width(critical(estimate.correlation, count, ALPHA / families), strictness)
+    adjusted = min(1.0, families * adjust(estimate.p_value(strictness), estimate.correlation, count))
     equivalent = None
     if resolution is not None:
-        tail = equivalence_p(estimate, resolution)
-        equivalent = min(1.0, families * count * _relaxed(2 * tail, strictness) / 2) if tail < 0.5 else 1.0
+        equivalent = min(1.0, families * count * estimate.equivalence_p(resolution, strictness))
     word = words_of(one.mean, adjusted, equivalent)
     return Decision(
         word="undecided" if word == "no difference shown" else word,
@@ -207,11 +206,6 @@ def _decision(
         equivalent_p=equivalent,
         design=Design(one, count * families),
     )
-
-
-def _relaxed(p_value: float, strictness: float) -> float:
-    """Return the p-value of a normal value that is smaller by this factor."""
-    return float(2 * special.ndtr(special.ndtri(p_value / 2) / strictness)) if p_value > 0 else 0.0
 
 
 def _beaten(one: Difference, count: int, new_queries: bool) -> bool:

@@ -93,22 +93,47 @@ class Part:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean, its standard error, the latter's degrees of freedom, and the correlation with the other differences."""
+    """What is known about a mean.
+
+    Attributes:
+        mean: The mean.
+        standard_error: Its standard error.
+        df: Degrees of freedom of the standard error.
+        correlation: Correlation with the other differences.
+        narrower: An estimate of the same mean with fewer sources of chance. Nothing is surer here than it is there,
+            although one more source may come with so many degrees of freedom that Student's t would say so.
+    """
 
     mean: float
     standard_error: float
     df: float
     correlation: float = 0.0
+    narrower: "Estimate | None" = None
 
-    def p_value(self) -> float:
-        """Return the two-sided p-value of a true mean of 0."""
+    def p_value(self, strictness: float = 1.0) -> float:
+        """Return the two-sided p-value of a true mean of 0.
+
+        Args:
+            strictness: Factor by which the critical value on the normal scale is larger than that of a single test. It
+                does not apply to ``narrower``.
+        """
         if self.standard_error == 0:
             return 1.0 if self.mean == 0 else 0.0
-        return float(2 * special.stdtr(self.df, -abs(self.mean) / self.standard_error))
+        own = 2 * _relaxed(special.stdtr(self.df, -abs(self.mean) / self.standard_error), strictness)
+        return max(own, self.narrower.p_value()) if self.narrower else own
 
-    def half_width(self, z: float) -> float:
+    def equivalence_p(self, resolution: float, strictness: float = 1.0) -> float:
+        """Return the p-value of a true mean of ``resolution`` or more, either way (two one-sided tests)."""
+        if self.standard_error == 0:
+            return float(abs(self.mean) >= resolution)
+        nearest = max(self.mean - resolution, -self.mean - resolution)
+        own = _relaxed(special.stdtr(self.df, nearest / self.standard_error), strictness)
+        return max(own, self.narrower.equivalence_p(resolution)) if self.narrower else own
+
+    def half_width(self, z: float, strictness: float = 1.0) -> float:
         """Return half the width of the interval whose critical value is z on the normal scale."""
-        return float(special.stdtrit(self.df, special.ndtr(z))) * self.standard_error
+        own = float(special.stdtrit(self.df, special.ndtr(strictness * z))) * self.standard_error
+        return max(own, self.narrower.half_width(z)) if self.narrower else own
 
 
 @dataclass(frozen=True)
@@ -170,7 +195,8 @@ class Difference:
         if variance == 0:
             return Estimate(self.mean, 0.0, 1.0)
         correlation = self.shared.variance / self.shared.seeds / seeds if seeds else 0.0
-        return Estimate(self.mean, float(np.sqrt(variance)), float(degrees_of_freedom(terms)), correlation)
+        narrower = self.estimate(new_queries=False) if new_queries and seeds else None
+        return Estimate(self.mean, float(np.sqrt(variance)), float(degrees_of_freedom(terms)), correlation, narrower)
 
 
 @dataclass(frozen=True)
@@ -387,6 +413,11 @@ def _difference(one: Series, base: Series | None, own: Part, shared: Part, start
         paired=base is None,
         ahead=int((one.means > 0).sum()) if base is None else None,
     )
+
+
+def _relaxed(tail: float, strictness: float) -> float:
+    """Return the one-sided p-value of a normal value that is smaller by a factor; p-values from 0.5 on stay."""
+    return float(special.ndtr(special.ndtri(tail) / strictness)) if strictness != 1 and tail < 0.5 else float(tail)
 
 
 def query_variance(

@@ -6,6 +6,7 @@ import pytest
 from scipy import stats
 
 from eval.verdicts import Scores, baseline_seeds, judge, judge_datasets, smallest_equivalence, winner
+from eval.verdicts.variance import differences
 from tests.eval.verdicts.made import constant, experiment
 
 
@@ -85,10 +86,12 @@ def test_fewer_than_three_seeds_give_no_verdict(mine, theirs):
 def test_equivalence_is_two_one_sided_tests_at_five_percent_over_the_variants():
     scores = experiment(1, {"b": 0.0, "u": 0.0, "v": 0.0}, seeds=8, seed_sd=0.02, noise_sd=0.3)
     for name, verdict in judge(scores, "b", resolution=0.2).items():
-        scope = verdict.new_queries
-        t = [(scope.difference - 0.2) / scope.standard_error, -(scope.difference + 0.2) / scope.standard_error]
-        assert scope.equivalent_p == pytest.approx(2 * max(stats.t.cdf(t, scope.df)))
-        assert scope.word == "equivalent", name
+        tails = []
+        for scope in (verdict.these_queries, verdict.new_queries):
+            t = [(scope.difference - 0.2) / scope.standard_error, -(scope.difference + 0.2) / scope.standard_error]
+            tails.append(2 * max(stats.t.cdf(t, scope.df)))
+            assert scope.equivalent_p == pytest.approx(max(tails))
+            assert scope.word == "equivalent", name
     assert judge(scores, "b", resolution=0.01)["v"].word == "undecided"
 
 
@@ -165,3 +168,18 @@ def test_a_single_variants_difference_is_shrunk_by_its_own_error():
     verdicts = judge(experiment(1, {"b": 0.0, "v": 1.0}), "b")
     d, error = verdicts["v"].difference, verdicts["v"].new_queries.standard_error
     assert winner(verdicts).shrunk == pytest.approx(d * (1 - error**2 / d**2))
+
+
+@pytest.mark.parametrize("seeds", [3, 4])
+def test_nothing_is_surer_for_new_queries_than_for_these(seeds):
+    """Many queries bring many degrees of freedom, which once made the wider question's interval the narrower one."""
+    narrower = 0
+    for random in range(30):
+        scores = experiment(random, {"b": 0.0, "v": 0.3, "w": 0.0}, seeds=seeds, queries=400, query_sd=0.4)
+        for name, verdict in judge(scores, "b", resolution=0.5).items():
+            here, new = verdict.these_queries, verdict.new_queries
+            assert new.high - new.low >= here.high - here.low
+            assert (new.p_value >= here.p_value) and (new.equivalent_p >= here.equivalent_p)
+            own = differences(scores, "b")[name].estimate(new_queries=True)
+            narrower += dataclasses.replace(own, narrower=None).p_value() < here.p_value
+    assert narrower > 0
