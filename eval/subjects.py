@@ -147,11 +147,16 @@ def list_references(config: ExperimentConfig, trials: Sequence[Subject], say: Ca
 
 
 def _untrained(config: ExperimentConfig, host: str) -> Iterator[Subject]:
-    """Find the models from which the training of the baseline started; train writes them."""
+    """Find the models from which the training of the baseline started; train writes them.
+
+    Starts that draw nothing from the seed give every seed one model, which is listed once.
+    """
+    listed = set[str]()
     for seed in config.untrained_seeds:
         files = ExperimentFolder(config.output).reference("untrained", seed)
         record = ReferenceRecord.find(files.reference_json)
-        if record is not None and record.weights_hash is not None:
+        if record is not None and record.weights_hash is not None and record.weights_hash not in listed:
+            listed.add(record.weights_hash)
             saved, name = record.weights_hash, f"untrained seed {seed}"
             yield Subject(name, files, saved, "model", files.model, host, True, saved_hash=saved)
 

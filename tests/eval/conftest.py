@@ -179,9 +179,8 @@ def train_fake(config, backbone_seed=7):
             ).write(files.trial_json)
     for seed in config.seeds:
         files = folder.reference("untrained", seed)
-        save_fake(
-            files.model, backbone_seed, build_head("linear", WIDTH, OUT, generator=torch.Generator().manual_seed(50))
-        )
+        drawn = torch.Generator().manual_seed(50 + seed)
+        save_fake(files.model, backbone_seed, build_head("linear", WIDTH, OUT, generator=drawn))
         ReferenceRecord(
             name="untrained", description="linear, untrained", seed=seed, weights_hash=weights_hash(files.model)
         ).write(files.reference_json)

@@ -29,6 +29,7 @@ from experiment.console.progress import Progress
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.lock import locked
 from experiment.disk.models import weights_hash
+from experiment.disk.records import ReferenceRecord
 from projheads.errors import ProjheadsError
 from projheads.hosts.head_files import load_head, save_head
 
@@ -547,6 +548,18 @@ def test_untrained_rows_that_training_did_not_write_are_passed_over_and_said(min
     evaluate(miniature.config())
     assert "untrained: skipped" in capsys.readouterr().out
     assert len(results(miniature.folder)) == 6
+
+
+def test_a_start_that_every_seed_shares_is_evaluated_once(miniature, capsys):
+    one, other = (miniature.folder.reference("untrained", seed) for seed in (0, 1))
+    shutil.rmtree(other.model)
+    shutil.copytree(one.model, other.model)
+    same = ReferenceRecord.read(one.reference_json).model_copy(update={"seed": 1})
+    same.write(other.reference_json)
+    evaluate(miniature.config())
+    assert "untrained seed 0: nDCG@10" in capsys.readouterr().out
+    assert one.eval_json("odd").exists()
+    assert not other.eval_json("odd").exists()
 
 
 def evaluate_until_killed(yaml, evaluations):
