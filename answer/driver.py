@@ -1,12 +1,15 @@
 """Alternates training and evaluation until an experiment's question is answered."""
 
 import argparse
+import math
 import os
 
 from eval.__main__ import write_experiment_report
 from eval.dry_run import print_dry_run
 from eval.evaluate import evaluate_experiment
 from eval.rounds import update_rounds
+from eval.verdicts import smallest_equivalence
+from experiment.collections import open_collection
 from experiment.config import ExperimentConfig
 from experiment.config.load import load_config, override_heads
 from experiment.console.progress import Progress
@@ -19,6 +22,9 @@ from train.experiment import train_experiment
 from train.trackers import check_trackers
 
 __all__ = ["answer_command", "answer_experiment"]
+
+HEAD_BY_QUERY = 0.0468
+"""Standard deviation of what is peculiar to a head and a query in nDCG@10, fitted to trials of the quickstart."""
 
 
 def answer_command(options: argparse.Namespace) -> int:
@@ -53,6 +59,9 @@ def answer_experiment(config: ExperimentConfig, executor: Executor) -> list[str]
     Raises:
         ProjheadsError: If the data, the backbone or the output folder cannot be used.
     """
+    if config.question is not None and config.question.queries == "new":
+        with Progress() as progress:
+            _warn_of_few_queries(config, config.question.resolution, progress)
     while True:
         failed = train_experiment(config, executor)
         with Progress() as progress:
@@ -65,6 +74,20 @@ def answer_experiment(config: ExperimentConfig, executor: Executor) -> list[str]
             progress.say(_describe(rounds))
         if rounds.done:
             return failed
+
+
+def _warn_of_few_queries(config: ExperimentConfig, resolution: float, progress: Progress) -> None:
+    """Say before the first trial if the queries are too few to show equivalence at the resolution."""
+    datasets = config.eval.datasets
+    judged = [len(open_collection(one.source, split=one.split, cache=config.cache).qrels) for one in datasets]
+    query_part = sum(2 * HEAD_BY_QUERY**2 / count for count in judged) / len(judged) ** 2
+    floor = 100 * smallest_equivalence(query_part, max(1, len(config.heads.variants) - 1))
+    if floor > resolution:
+        progress.say(
+            f"question: {sum(judged)} judged queries can show equivalence for new queries within about {floor:.1f} "
+            f"points at best, whatever the number of seeds; question.resolution={resolution:g} needs about "
+            f"{math.ceil(sum(judged) * (floor / resolution) ** 2)} queries, or use question.queries=these"
+        )
 
 
 def _describe(rounds: RoundsRecord) -> str:

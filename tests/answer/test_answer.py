@@ -16,11 +16,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from answer import driver
 from answer.__main__ import main
 from experiment.console.command import run_command
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.records import RoundsRecord
 from projheads import registry
+from projheads.errors import ProjheadsError
 from projheads.hosts import available_hosts
 from tests.answer.conftest import YAML
 
@@ -175,6 +177,31 @@ def test_dry_run_prints_the_plan_and_writes_nothing(work, monkeypatch, capsys):
     assert "3 variants x 3 to 5 seeds, then up to 5 in rounds into dry" in told.err
     assert "dry: 11 trials, 0 finished" in told.out
     assert not (work / "dry").exists()
+
+
+@pytest.mark.parametrize(
+    ("question", "warned"),
+    [
+        # (z(1 - .05 / 2) + z(.9)) sqrt(2 .0468^2 / 32) = (1.960 + 1.282) .0117 = 3.79 points; 32 (3.79 / 2)^2 = 115.1
+        ({"queries": "new"}, "within about 3.8 points at best, whatever the number of seeds; question.resolution=2 "),
+        ({"queries": "new", "resolution": "4"}, None),
+        ({"queries": "these"}, None),
+    ],
+)
+def test_too_few_queries_are_announced_before_the_first_trial(work, monkeypatch, capsys, question, warned):
+    monkeypatch.chdir(work)
+
+    def train_experiment(config, executor):
+        raise ProjheadsError("the first trial would start here")
+
+    monkeypatch.setattr(driver, "train_experiment", train_experiment)
+    options = ["try.yaml", "output=few", "--heads", "broken.py"]
+    assert run_command(main, [*options, *(f"question.{key}={value}" for key, value in question.items())]) == 2
+    told = " ".join(capsys.readouterr().out.split())
+    if warned:
+        assert f"32 judged queries can show equivalence for new queries {warned}needs about 116 queries" in told
+    else:
+        assert "queries can show" not in told
 
 
 def test_a_mistake_is_one_line_and_exit_code_2(work, monkeypatch, capsys):
