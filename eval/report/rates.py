@@ -7,7 +7,7 @@ import numpy as np
 from eval.report import format as fmt
 from eval.report.chosen import chosen_by_all, is_rate
 from eval.report.results import Experiment
-from eval.report.table import Costs, Leaderboard
+from eval.report.table import Costs, Leaderboard, baselines_of
 from eval.report.words import word_text
 from eval.verdicts import Scope
 
@@ -88,13 +88,14 @@ def rate_lines(board: Leaderboard) -> list[RateLine]:
 
 def rate_note(board: Leaderboard) -> str:
     """Say for the best variant what its own rate changes; empty unless both were evaluated."""
+    baselines = baselines_of(board.experiment)
     for row in board.rows:
         shared = board.at_shared_rate.get(row.label)
         if shared is not None and row.verdict is not None:
+            changes = [fmt.change(one.these_queries) for one in (shared, row.verdict)]
             return (
-                f"{row.label} differs from {board.baseline} by {fmt.change(shared.these_queries)} at one learning rate "
-                f"({board.experiment.shared_rate:g}) and by {fmt.change(row.verdict.these_queries)} with each at its "
-                "own, on these queries."
+                f"{row.label} differs from {baselines[row.label]} by {changes[0]} at one learning rate "
+                f"({board.experiment.shared_rate:g}) and by {changes[1]} with each at its own, on these queries."
             )
     return ""
 

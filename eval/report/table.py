@@ -9,7 +9,7 @@ import numpy as np
 
 from eval.report.chosen import Chosen, SweepShares, chosen_point, sweep_shares
 from eval.report.factors import GridEffects, grid_effects
-from eval.report.judged import judge_all, judge_without, resolution_of
+from eval.report.judged import judge_all, judge_without, points_of, resolution_of
 from eval.report.results import Evaluation, Experiment, Reference, Trial
 from eval.report.storage import StoredForm, stored_forms
 from eval.verdicts import Astray, Design, Scores, Verdict, Winner, astray_trials, judge, winner
@@ -195,14 +195,14 @@ def build_leaderboard(experiment: Experiment) -> Leaderboard:
         letters=group_letters(pairs, verdicts, baseline),
         shares=_shares(experiment, scores, pairs),
         sweep=sweep_shares(experiment.trials),
-        design=_design(scores, baseline),
+        design=_design(scores, baselines),
         resolution=resolution_of(experiment),
         astray=tuple(astray),
         without=judge_without(experiment, scores, astray, baselines) if astray else {},
         winner=winner(verdicts),
         winner_here=winner(verdicts, new_queries=False),
         factors=grid_effects(experiment, scores),
-        at_shared_rate=_at_shared_rate(experiment, measure, queries, baseline),
+        at_shared_rate=_at_shared_rate(experiment, measure, queries, baselines),
     )
 
 
@@ -278,18 +278,20 @@ def _missing(trial: Trial, experiment: Experiment) -> str | None:
 
 
 def _at_shared_rate(
-    experiment: Experiment, measure: str, queries: Mapping[str, Sequence[str]], baseline: str
+    experiment: Experiment, measure: str, queries: Mapping[str, Sequence[str]], baselines: Mapping[str, str]
 ) -> dict[str, Verdict]:
-    """Judge the variants at the configured learning rate, if a sweep chose each one's own."""
+    """Judge the variants at the configured learning rate, each against its baseline, if a sweep chose their own."""
     groups: dict[str, list[Trial]] = {}
     for trial in experiment.shared:
         if not _missing(trial, experiment):
             groups.setdefault(trial.label, []).append(trial)
     found = {label: scores_of(trials, measure, queries) for label, trials in groups.items()}
     own = {trial.learning_rate for trial in (one.record for one in experiment.trials)}
-    if baseline not in found or len(found) < 2 or own <= {experiment.shared_rate}:
+    if own <= {experiment.shared_rate}:
         return {}
-    return judge(found, baseline, resolution=resolution_of(experiment))
+    points, resolution = points_of(found, baselines), resolution_of(experiment)
+    judged = [judge(group, one, resolution=resolution, families=len(points)) for one, group in points.items()]
+    return {label: verdict for verdicts in judged for label, verdict in verdicts.items()}
 
 
 def _shares(experiment: Experiment, scores: Mapping[str, Scores], pairs: Pairs) -> Shares | None:
@@ -298,12 +300,12 @@ def _shares(experiment: Experiment, scores: Mapping[str, Scores], pairs: Pairs) 
     return variance_shares(scores, pairs, heads, {label: first[label].learning_rate for label in scores})
 
 
-def _design(scores: Mapping[str, Scores], baseline: str) -> Design | None:
-    if baseline not in scores:
-        return None
-    found = [one for one in differences(scores, baseline).values() if min(one.seeds, one.baseline_seeds) > 1]
-    designs = [Design(one, len(found)) for one in found]
-    return max(designs, key=lambda design: design.smallest_shown(), default=None)
+def _design(scores: Mapping[str, Scores], baselines: Mapping[str, str]) -> Design | None:
+    points, found = points_of(scores, baselines), list[Design]()
+    for baseline, group in points.items():
+        several = [one for one in differences(group, baseline).values() if min(one.seeds, one.baseline_seeds) > 1]
+        found += [Design(one, len(several) * len(points)) for one in several]
+    return max(found, key=lambda design: design.smallest_shown(), default=None)
 
 
 def _means(

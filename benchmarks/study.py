@@ -1,0 +1,96 @@
+"""Runs the study: each experiment of ``configs/study/`` on two backbones, and keeps its leaderboard.
+
+``python -m benchmarks.study [NAME ...] [--backbone minilm] [--only-report]`` resumes what was stopped.
+``results/study/<name>-<backbone>/`` receives the leaderboard as JSON, Markdown and HTML, with its figures.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
+    "start": ("start", []),
+    "heads": ("heads", []),
+    "scale": ("scale", []),
+    "decay": ("decay", []),
+    "width": ("width", []),
+    "domain": ("domain", []),
+    "distill": ("distill", []),
+    "negatives": ("distill", ["train.loss=contrastive"]),
+    "layers": ("layers", []),
+}
+"""The file of each experiment in ``configs/study/``, and what it overrides."""
+
+TEACHERS = {"minilm": "sentence-transformers/all-MiniLM-L6-v2", "e5": ".data/e5-small-en"}
+
+BACKBONES: dict[str, list[str]] = {
+    "minilm": [],
+    "e5": [
+        "model.backbone=.data/e5-small-en",
+        "model.query_prefix=query: ",
+        "model.document_prefix=passage: ",
+    ],
+}
+
+KEPT = ("leaderboard.json", "leaderboard.md", "leaderboard.html", "figures")
+
+
+def main() -> int:
+    """Run the experiments that are named, or all of them.
+
+    Returns:
+        The number of experiments that failed.
+    """
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(EXPERIMENTS)}; all by default")
+    parser.add_argument("--backbone", choices=BACKBONES, action="append", help="minilm or e5; both by default")
+    parser.add_argument("--only-report", action="store_true", help="write the leaderboards of what is there")
+    options = parser.parse_args()
+    failed = 0
+    for name in options.names or EXPERIMENTS:
+        for backbone in options.backbone or BACKBONES:
+            failed += not _run(name, backbone, only_report=options.only_report)
+    return failed
+
+
+def _run(name: str, backbone: str, *, only_report: bool) -> bool:
+    output = Path("outputs/study") / f"{name}-{backbone}"
+    file, changed = EXPERIMENTS[name]
+    if only_report:
+        done = _call("eval", "report", str(output))
+    else:
+        overrides = [f"output={output}", *changed, *BACKBONES[backbone]]
+        if file == "distill":
+            taught = _taught(backbone)
+            if taught is None:
+                return False
+            overrides.append(f"train.data.tuples={taught}")
+        done = _call("answer", f"configs/study/{file}.yaml", *overrides)
+    report, results = output / "report", Path("results/study") / f"{name}-{backbone}"
+    if report.is_dir():
+        results.mkdir(parents=True, exist_ok=True)
+        for kept in KEPT:
+            if (report / kept).is_dir():
+                shutil.copytree(report / kept, results / kept, dirs_exist_ok=True)
+            elif (report / kept).exists():
+                shutil.copy2(report / kept, results / kept)
+    return done
+
+
+def _taught(backbone: str) -> Path | None:
+    """Return the hard negatives of SQuAD with the scores of a backbone's own similarities; None if that failed."""
+    mined, taught = Path("outputs/study/mined.jsonl"), Path(f"outputs/study/taught-{backbone}.jsonl")
+    done = _call("train", "mine", "--source", ".data/squad", "--split", "train", "--out", str(mined))
+    done = done and _call("train", "teach", str(mined), "--model", TEACHERS[backbone], "--out", str(taught))
+    return taught if done else None
+
+
+def _call(*arguments: str) -> bool:
+    print("python -m", *arguments, flush=True)
+    return subprocess.run([sys.executable, "-m", *arguments], check=False).returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
