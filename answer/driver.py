@@ -7,12 +7,15 @@ import os
 from eval.__main__ import write_experiment_report
 from eval.dry_run import print_dry_run
 from eval.evaluate import evaluate_experiment
+from eval.look_history import survivors
+from eval.report.reading import load_experiment
 from eval.rounds import update_rounds
 from eval.verdicts import smallest_equivalence
 from experiment.collections import open_collection
 from experiment.config import ExperimentConfig
 from experiment.config.load import load_config, override_heads
 from experiment.console.progress import Progress
+from experiment.disk.layout import ExperimentFolder
 from experiment.disk.records import RoundsRecord
 from experiment.executors.options import open_executor
 from experiment.executors.protocol import Executor
@@ -21,7 +24,7 @@ from train.commands import print_plan
 from train.experiment import train_experiment
 from train.trackers import check_trackers
 
-__all__ = ["answer_command", "answer_experiment"]
+__all__ = ["answer_command", "answer_experiment", "confirming_experiment"]
 
 HEAD_BY_QUERY = 0.0468
 """Standard deviation of what is peculiar to a head and a query in nDCG@10, fitted to trials of the quickstart."""
@@ -46,7 +49,11 @@ def answer_command(options: argparse.Namespace) -> int:
         return 0
     with open_executor(options) as executor:
         failed = answer_experiment(config, executor)
-    write_experiment_report(config.output)
+        write_experiment_report(config.output)
+        confirming = confirming_experiment(config)
+        if confirming is not None:
+            failed += answer_experiment(confirming, executor)
+            write_experiment_report(confirming.output)
     return int(bool(failed))
 
 
@@ -74,6 +81,26 @@ def answer_experiment(config: ExperimentConfig, executor: Executor) -> list[str]
             progress.say(_describe(rounds))
         if rounds.done:
             return failed
+
+
+def confirming_experiment(config: ExperimentConfig) -> ExperimentConfig | None:
+    """Return the experiment that compares the winner of a race with the baseline on seeds that did not choose it.
+
+    Returns:
+        None without a race, or if the baseline won it.
+    """
+    rounds = RoundsRecord.find(ExperimentFolder(config.output).rounds_json)
+    if config.question is None or not config.question.race or rounds is None or not rounds.looks:
+        return None
+    winner, baseline = survivors(rounds, load_experiment(config.output))[0], str(config.heads.baseline)
+    if winner == baseline:
+        return None
+    values = config.model_dump(mode="json")
+    values["heads"] |= {"variants": [baseline, winner], "grids": []}
+    most = config.question.seeds[1]
+    output = config.output.with_name(f"{config.output.name}-confirm")
+    confirming = {**values, "output": str(output), "question": None, "seeds": list(range(most, 2 * most))}
+    return ExperimentConfig.model_validate(confirming)
 
 
 def _warn_of_few_queries(config: ExperimentConfig, resolution: float, progress: Progress) -> None:

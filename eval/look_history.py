@@ -11,11 +11,11 @@ from eval.report.judged import all_looks, earlier_looks, most_seeds, points_of, 
 from eval.report.reading import load_experiment
 from eval.report.results import Experiment, InconclusiveError
 from eval.report.table import baselines_of, query_ids, scores_of
-from eval.verdicts import Decision, Scores, decide
+from eval.verdicts import Decision, Scores, decide, race
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.records import LookRecord, LookState, RoundsRecord
 
-__all__ = ["add_look", "note_look", "write_rounds"]
+__all__ = ["add_look", "note_look", "survivors", "write_rounds"]
 
 
 def note_look(path: Path) -> None:
@@ -64,6 +64,14 @@ def add_look(record: RoundsRecord, experiment: Experiment) -> RoundsRecord:
     same = earlier_looks(record, scores)[-1:] == [counts]
     look = LookRecord(seeds=counts, states=states)
     return record.replace(trained=trained, looks=[*(record.looks[:-1] if same else record.looks), look])
+
+
+def survivors(record: RoundsRecord, experiment: Experiment) -> tuple[str, ...]:
+    """Return the rows that no other one is shown to beat, the best first, after all looks."""
+    scores = _row_scores(experiment)
+    (baseline,) = dict.fromkeys(baselines_of(experiment).values())
+    ordered, looks = all_looks(replace(experiment, rounds=record), scores, baseline)
+    return race(ordered, looks, new_queries=experiment.question.get("queries", "new") == "new").survivors
 
 
 def write_rounds(folder: ExperimentFolder, record: RoundsRecord) -> None:

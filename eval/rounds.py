@@ -4,9 +4,9 @@
 ends with the same file as one that was not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from eval.look_history import add_look, write_rounds
+from eval.look_history import add_look, survivors, write_rounds
 from eval.report.reading import load_experiment
 from eval.report.results import Experiment
 from experiment.config import ExperimentConfig
@@ -45,7 +45,8 @@ def update_rounds(config: ExperimentConfig) -> RoundsRecord | None:
     if not _settled(experiment, planned):
         return None
     record = add_look(record, experiment)
-    asked = _next(config, record, planned)
+    alive = survivors(record, experiment) if config.question and config.question.race else None
+    asked = _next(config, record, planned, alive)
     record = record.replace(next=asked, done=asked == planned)
     write_rounds(folder, record)
     return record
@@ -61,15 +62,26 @@ def _settled(experiment: Experiment, planned: Mapping[str, int]) -> bool:
     return all((label, seed) in ended for label, count in planned.items() for seed in range(count))
 
 
-def _next(config: ExperimentConfig, record: RoundsRecord, planned: Mapping[str, int]) -> dict[str, int]:
-    """Return how many seeds each row needs: more for undecided ones and their baseline, up to the most."""
+def _next(
+    config: ExperimentConfig, record: RoundsRecord, planned: Mapping[str, int], alive: Sequence[str] | None
+) -> dict[str, int]:
+    """Return how many seeds each row needs: more for undecided ones and their baseline, up to the most.
+
+    Args:
+        config: The experiment.
+        record: What is known after all looks.
+        planned: How many seeds each row has.
+        alive: In a race, the rows that are left in it, which get more seeds whatever was decided about them.
+    """
     states, most = record.looks[-1].states if record.looks else {}, len(config.seeds)
     asked = dict(planned)
     for point, derived in config.points():
         rows = [row_label(str(spec), point.values) for spec in derived.heads.variants]
         baseline = row_label(str(derived.heads.baseline), point.values)
-        undecided = [row for row in rows if row != baseline and not (row in states and states[row].state in DECIDED)]
-        grown = {row: min(most, planned[row] + max(1, planned[row] // GROWTH)) for row in undecided}
+        chosen = [row for row in rows if row != baseline and not (row in states and states[row].state in DECIDED)]
+        if alive is not None:
+            chosen = [row for row in rows if row in alive] if len(alive) > 1 else []
+        grown = {row: min(most, planned[row] + max(1, planned[row] // GROWTH)) for row in chosen}
         if grown and any(grown[row] > planned[row] for row in grown):
             share = baseline_share(derived, max(grown.values()), len(rows) - 1)
             asked |= grown | {baseline: max(planned[baseline], share)}

@@ -25,9 +25,9 @@ KAPPA = 1.15
 BY_HAND = 1.4
 """The same at every look but the first of an experiment to which seeds are added by hand, without end."""
 
-LOST = 0.02
-"""A variant leaves a race where a one-sided test at this level, corrected for their number, says that another one is
-better."""
+LOST = 0.05
+"""A variant leaves a race if a one-sided test at this level says that the leader is better. It is not corrected for the
+number of variants or looks, because a race claims nothing: that would double the trials and find no better winner."""
 
 Look = int | Mapping[str, int]
 """How many seeds each variant had, its first ones: one number for all, or one for each name."""
@@ -138,7 +138,7 @@ def race(scores: Mapping[str, Scores], looks: Sequence[Look], *, new_queries: bo
         beaten = [
             name
             for name, one in differences(seen, alive[0]).items()
-            if min(one.seeds, one.baseline_seeds) >= MINIMUM_SEEDS and _beaten(one, len(alive) - 1, new_queries)
+            if min(one.seeds, one.baseline_seeds) >= MINIMUM_SEEDS and _beaten(one, new_queries)
         ]
         if beaten:
             lost |= dict.fromkeys(beaten, place)
@@ -208,8 +208,8 @@ def _decision(
     )
 
 
-def _beaten(one: Difference, count: int, new_queries: bool) -> bool:
+def _beaten(one: Difference, new_queries: bool) -> bool:
     estimate = one.estimate(new_queries=new_queries)
     if estimate.standard_error == 0:
         return False
-    return bool(special.stdtr(estimate.df, np.minimum(one.mean, 0.0) / estimate.standard_error) < LOST / max(1, count))
+    return bool(special.stdtr(estimate.df, np.minimum(one.mean, 0.0) / estimate.standard_error) < LOST)

@@ -59,7 +59,8 @@ def winner(verdicts: Mapping[str, Verdict], *, new_queries: bool = True) -> Winn
     real = max(0.0, 1 - max(count - 2, 1) / (count - 1) * own / spread) if spread else 0.0
     truth = real * spread
     together = mean * truth / (truth + own + count * baseline) if truth else 0.0
-    return Winner(name, best, together + real * (best - mean), count)
+    # Shrinking the common mean towards 0 raises a winner over variants that are worse than the baseline.
+    return Winner(name, best, min(together + real * (best - mean), max(best, 0.0)), count)
 
 
 def _own_and_baseline(one: Difference, *, new_queries: bool) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, StrictInt, field_validator
+from pydantic import BeforeValidator, StrictBool, StrictInt, field_validator
 
 from experiment.fields import Positive, Section
 
@@ -31,11 +31,15 @@ class QuestionConfig(Section):
             first trial; changing it later makes every further verdict stricter.
         queries: What the decisions are about: ``these`` queries, where seeds are the only chance, or ``new`` queries
             of this kind, where only more queries can resolve a small difference. The report gives both.
+        race: Whether to look for the best of many variants instead of deciding each: further seeds go to the variants
+            that no other one is shown to beat, until one is left or has the most seeds. ``python -m answer`` then
+            compares that one with the baseline on new seeds, in a second experiment next to this one.
     """
 
     resolution: Positive
     seeds: Annotated[tuple[StrictInt, StrictInt], BeforeValidator(_range)]
     queries: Literal["these", "new"] = "these"
+    race: StrictBool = False
 
     @field_validator("seeds")
     @classmethod

@@ -116,6 +116,9 @@ class ExperimentConfig(Section):
     @field_validator("axes")
     @classmethod
     def _comparable(cls, axes: Grid, info: ValidationInfo) -> Grid:
+        question = info.data.get("question")
+        if axes and question is not None and question.race:
+            raise ValueError("a race is between heads at one setting; remove `axes`, or set question.race=false")
         missing = cls.model_fields.keys() - info.data.keys() - {"axes"}
         return axes if missing or not axes else check_axes(axes, cls.model_construct(**info.data, axes={}))
 

@@ -18,6 +18,9 @@ import torch
 
 from answer import driver
 from answer.__main__ import main
+from eval.look_history import survivors
+from eval.report.reading import load_experiment
+from experiment.config.load import load_config
 from experiment.console.command import run_command
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.records import RoundsRecord
@@ -148,6 +151,42 @@ def test_more_seeds_than_were_asked_for_first_make_every_look_stricter(work, ans
     assert after.question == before.question
     assert after.next["ffn(depth=2)"] == 6
     assert after.looks[: len(before.looks)][:-1] == before.looks[:-1]
+
+
+def test_a_race_drops_losers_and_confirms_its_winner_on_new_seeds(work, monkeypatch, capsys):
+    monkeypatch.chdir(work)
+    assert run_command(main, ["try.yaml", "output=race", "question.race=true", "--heads", "broken.py"]) == 0
+    folder, confirming = ExperimentFolder(work / "race"), ExperimentFolder(work / "race-confirm")
+    record = RoundsRecord.read(folder.rounds_json)
+    assert record.done
+    counts = Counter(trial.read_trial().label for trial in folder.trials())
+    assert counts["broken"] == 3
+    best = max(counts.keys() - {"linear"}, key=lambda label: counts[label])
+    assert best == "ffn(depth=2)"
+    assert counts[best] > 3
+    if survivors(record, load_experiment(folder.path))[0] == "linear":
+        assert not confirming.path.exists()
+    else:
+        seeds = {(trial.read_trial().label, trial.read_trial().seed) for trial in confirming.trials()}
+        assert seeds == {(label, seed) for label in ("linear", best) for seed in range(5, 10)}
+        assert (confirming.report / "leaderboard.html").exists()
+
+
+@pytest.mark.parametrize("question", ["{resolution: 2.0, seeds: 3..5}", "{resolution: 2.0, seeds: 3..5, race: true}"])
+def test_only_a_race_is_confirmed(work, answered, monkeypatch, question):
+    """The seeds of the confirming experiment are none of those that chose the winner."""
+    monkeypatch.chdir(work)
+    config = load_config(Path("try.yaml"), ["output=whole", f"question={question}"])
+    monkeypatch.setattr(driver, "survivors", lambda rounds, experiment: ("ffn(depth=2)", "linear"))
+    confirming = driver.confirming_experiment(config)
+    if "race" not in question:
+        assert confirming is None
+        return
+    assert (str(confirming.output), confirming.question) == ("whole-confirm", None)
+    assert confirming.seeds == (5, 6, 7, 8, 9)
+    assert [str(one) for one in confirming.heads.variants] == ["linear", "ffn(depth=2)"]
+    monkeypatch.setattr(driver, "survivors", lambda rounds, experiment: ("linear", "ffn(depth=2)"))
+    assert driver.confirming_experiment(config) is None
 
 
 def test_without_a_question_it_is_train_then_eval(work, monkeypatch, capsys):

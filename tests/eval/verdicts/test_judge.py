@@ -179,7 +179,8 @@ def test_nothing_is_surer_for_new_queries_than_for_these(seeds):
         for name, verdict in judge(scores, "b", resolution=0.5).items():
             here, new = verdict.these_queries, verdict.new_queries
             assert new.high - new.low >= here.high - here.low
-            assert (new.p_value >= here.p_value) and (new.equivalent_p >= here.equivalent_p)
+            assert new.p_value >= here.p_value
+            assert new.equivalent_p >= here.equivalent_p
             own = differences(scores, "b")[name].estimate(new_queries=True)
             narrower += dataclasses.replace(own, narrower=None).p_value() < here.p_value
     assert narrower > 0

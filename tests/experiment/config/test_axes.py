@@ -86,3 +86,9 @@ def test_a_combination_that_is_impossible_is_named(load):
 def test_a_setting_is_either_compared_or_swept(load):
     with pytest.raises(ProjheadsError, match=r"axes\.optimizer\.head_lr: is swept too"):
         load("optimizer.head_lr: [1e-3]", overrides=["sweep={optimizer.head_lr: [1e-3, 1e-2]}"])
+
+
+def test_a_race_is_at_one_setting(load):
+    assert load("max_pairs: [400, 1600]", overrides=["question={resolution: 1, seeds: 3..5}"]).question.race is False
+    with pytest.raises(ProjheadsError, match="a race is between heads at one setting; remove `axes`"):
+        load("max_pairs: [400, 1600]", overrides=["question={resolution: 1, seeds: 3..5, race: true}"])
