@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from eval.report import format as fmt
+from eval.report.axis_figure import axis_curves
 from eval.report.canvas import WIDTH, both_scopes, new_figure, rows_figure, short
 from eval.report.drawing import ACCENT, BETTER, INK, NEUTRAL, WORSE
 from eval.report.effect_text import effect_title
@@ -253,6 +254,13 @@ FIGURES: dict[str, Drawing] = {
         "Every trial",
         "If the points of two variants overlap, a different seed may reverse their order.",
         seeds,
+    ),
+    "axis": Drawing(
+        "Difference over a setting",
+        "Each variant's difference from the baseline at the same setting, with its 95% interval for these queries. An "
+        "interval that includes 0 shows no difference.",
+        axis_curves,
+        wide=True,
     ),
     "heat-map": Drawing(
         "By dataset",

@@ -6,11 +6,12 @@ import pytest
 
 from eval.report import write_report
 from eval.report.answer import notes
+from eval.report.axis_figure import axis_curves
 from eval.report.effect_text import effect_title, warnings
 from eval.report.rates import rate_curve, rate_lines, rate_note
 from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
-from eval.verdicts import effects, judge
+from eval.verdicts import Design, effects, judge
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.records import EvaluationRecord
 from tests.eval.report.factory import Plan, make_experiment, sweep_record
@@ -97,6 +98,13 @@ def test_settings_that_are_compared_are_rows_of_their_own_with_the_baseline_at_t
     expected = judge(pair, "linear @ max_pairs=800", families=2)["a @ max_pairs=800"]
     assert next(row.verdict for row in board.rows if row.label == "a @ max_pairs=800") == expected
     assert [one.factors for one in board.factors[0].effects.main] == [("head",), ("max_pairs",)]
+    assert isinstance(board.design, Design)
+    assert board.design.comparisons == 2  # one variant at each of two points, not three rows against the first baseline
+    (line,) = [one for one in axis_curves(board).axes[0].get_lines() if one.get_label() == "a"]
+    verdicts = {row.label: row.verdict for row in board.rows}
+    differences = [100 * verdicts[f"a @ max_pairs={pairs}"].difference for pairs in (400, 800)]
+    assert line.get_xdata().tolist() == [400, 800]
+    assert line.get_ydata().tolist() == pytest.approx(differences)
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +141,23 @@ def test_the_verdict_at_one_rate_is_beside_the_one_at_each_heads_own(swept):
     page = write_report(swept).read_text()
     assert 'id="figure-rates"' in page
     assert "difference, all at 0.001 [95%]" in page
+
+
+def test_each_point_of_the_axes_has_its_verdict_at_the_shared_rate(swept):
+    experiment = load_experiment(swept)
+
+    def at(trial, pairs):
+        return replace(trial, record=trial.record.replace(axes={"max_pairs": pairs}))
+
+    both = {
+        name: tuple(at(trial, pairs) for pairs in (400, 800) for trial in trials)
+        for name, trials in (("trials", experiment.trials), ("shared", experiment.shared))
+    }
+    board = build_leaderboard(replace(experiment, **both))
+    alone = build_leaderboard(experiment).at_shared_rate["a"]
+    assert board.at_shared_rate.keys() == {"a @ max_pairs=400", "a @ max_pairs=800"}
+    assert {one.difference for one in board.at_shared_rate.values()} == {alone.difference}
+    assert rate_note(board).startswith("a @ max_pairs=400 differs from linear @ max_pairs=400 by +")
 
 
 def test_the_curve_is_the_mean_over_seeds_and_marks_the_choice(swept):
