@@ -11,7 +11,14 @@ from experiment.fields import Count, Section
 __all__ = ["SweepConfig", "read_sweep"]
 
 
-RATES: Grid = {"optimizer.head_lr": (3e-4, 1e-3, 3e-3)}
+AROUND = (0.3, 1.0, 3.0)
+"""The learning rates of the default grid, in multiples of the experiment's own."""
+
+
+def _rates(head_lr: float) -> Grid:
+    return {
+        "optimizer.head_lr": tuple(float(f"{factor * head_lr:.2g}") if factor != 1 else head_lr for factor in AROUND)
+    }
 
 
 class SweepConfig(Section):
@@ -22,13 +29,14 @@ class SweepConfig(Section):
     ``sweep: {optimizer.head_lr: [3e-4, 1e-3]}`` is short for that ``grid``.
 
     Attributes:
-        grid: Settings of ``train`` by their path, each with its values; all combinations are tried.
+        grid: Settings of ``train`` by their path, each with its values; all combinations are tried. By default the
+            head's learning rate, at 0.3, 1 and 3 times ``train.optimizer.head_lr``.
         seeds: How many of the experiment's seeds, the first ones, are trained at every point of the grid; the others
             are trained only at the point that those choose together.
         extend: How often the grid of a variant grows if the choice is its smallest or largest number; 0 for never.
     """
 
-    grid: Grid = RATES
+    grid: Grid = _rates(1e-3)
     seeds: Count = 3
     extend: Annotated[StrictInt, Field(ge=0)] = 2
 
@@ -61,8 +69,11 @@ def read_sweep(value: Any, read: ValidatorFunctionWrapHandler, train: TrainConfi
             value["grid"] = grid | direct if isinstance(grid, dict) else grid
     try:
         sweep: SweepConfig = read(value)
+        grid = sweep.grid
+        if train is not None and "grid" not in sweep.model_fields_set:
+            grid = _rates(train.optimizer.head_lr)
         try:
-            grid = check_grid(sweep.grid, train) if train is not None else sweep.grid
+            grid = check_grid(grid, train) if train is not None else grid
         except ValidationError as error:
             raise _moved(error, ("grid",), ()) from None
     except ValidationError as error:

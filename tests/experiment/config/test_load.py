@@ -186,6 +186,9 @@ def test_every_head_has_its_own_learning_rate_unless_the_sweep_is_off(load, tmp_
     default = SweepConfig()
     assert load(GOOD).sweep == default == load(GOOD, "sweep.seeds=3").sweep
     assert default.grid == {"optimizer.head_lr": (3e-4, 1e-3, 3e-3)}
+    around = load(GOOD, "train.optimizer.head_lr=5e-4")
+    assert around.sweep.grid == {"optimizer.head_lr": (1.5e-4, 5e-4, 1.5e-3)}
+    assert around.sweep.shared_point(around.train).values == {"optimizer.head_lr": 5e-4}
     for off in ("sweep={}", "sweep=null", "sweep.grid={}"):
         assert load(GOOD, off).sweep == SweepConfig(grid={})
     mixed = load(GOOD + "sweep:\n  seeds: 2\n  schedule: [linear]\n  grid: {optimizer: {head_lr: [1]}}\n")
@@ -226,7 +229,10 @@ def test_a_grid_grows_beyond_the_edge_that_was_chosen(load, grid, chosen, grown)
 def test_the_shared_point_has_the_experiments_own_settings(load):
     config = load(GOOD)
     assert config.sweep.shared_point(config.train).values == {"optimizer.head_lr": 1e-3}
-    for elsewhere in (load(GOOD, "train.optimizer.head_lr=2e-3"), load(GOOD, "sweep={}")):
+    for elsewhere in (
+        load(GOOD, "train.optimizer.head_lr=2e-3", "sweep.optimizer.head_lr=[1e-3]"),
+        load(GOOD, "sweep={}"),
+    ):
         assert elsewhere.sweep.shared_point(elsewhere.train) is None
 
 
