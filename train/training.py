@@ -36,6 +36,7 @@ class TrainingLog:
     Attributes:
         lines: The lines of train.jsonl, as JSON values.
         losses: The loss of each step.
+        clipped: Number of steps whose gradient was clipped.
         validation: ``loss``, ``accuracy`` and ``nDCG@10`` on the held-out pairs after the last step; None without
             held-out pairs.
         seconds: Time of the training steps, without validation.
@@ -44,6 +45,7 @@ class TrainingLog:
 
     lines: list[dict[str, Any]] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+    clipped: int = 0
     validation: dict[str, float] | None = None
     seconds: float = 0.0
     examples_per_s: float = 0.0
@@ -128,6 +130,7 @@ def train_trial(
                 scaler.unscale_(optimizer)
             norm = clip_grad_norm_(parameters, config.max_grad_norm or math.inf)
             _check_finite(step, loss, norm, scaler)
+            log.clipped += config.max_grad_norm is not None and norm.item() > config.max_grad_norm
             if config.optimizer.gradient_noise:
                 add_gradient_noise(parameters, config.optimizer.gradient_noise, seed, step)
             for optimizer in optimizers:

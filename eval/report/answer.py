@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 
 from eval.report.certainty import certainty_notes, would_take
-from eval.report.format import change, difference, ratio, rough, span
+from eval.report.format import change, difference, ratio, rough, share, span
 from eval.report.table import Leaderboard, Row
 from eval.report.words import tone, word_text
 from eval.verdicts import MINIMUM_SEEDS, Verdict, Word
 from experiment.disk.records import CandidateRecall
 
 __all__ = ["answer", "notes"]
+
+UNEVENLY_CLIPPED = 0.2
+"""Variants whose shares of clipped steps differ by more than this are not trained alike."""
 
 
 def answer(board: Leaderboard) -> str:
@@ -184,6 +187,12 @@ def _sanity_notes(board: Leaderboard) -> list[str]:
         found.append(
             f"The trained {board.baseline} scores below the backbone's token states without a head: "
             "training a head lost information that the backbone has."
+        )
+    clipped = [row.costs.clipped for row in board.rows if row.costs is not None and row.costs.clipped is not None]
+    if clipped and max(clipped) - min(clipped) > UNEVENLY_CLIPPED:
+        found.append(
+            f"Gradients were clipped in {share(min(clipped))} to {share(max(clipped))} of the steps, depending on the "
+            "variant, so max_grad_norm slows some variants more than others. Compare with a larger one."
         )
     records = [trial.record for trial in board.experiment.trials]
     facts = {

@@ -347,6 +347,14 @@ COLUMNS: tuple[Column, ...] = (
         write=fmt.seconds,
     ),
     Column(
+        "clipped",
+        "clipped steps",
+        "Share of the training steps whose gradient exceeded max_grad_norm and was scaled down, mean over seeds.",
+        _cost("clipped"),
+        PAGES,
+        write=fmt.share,
+    ),
+    Column(
         "{measure} if linearised",
         "{measure} if linearised",
         "Score with the head replaced by its best linear approximation; the rest is due to its nonlinearity.",

@@ -27,6 +27,7 @@ __all__ = [
     "rough",
     "seconds",
     "seeds_needed",
+    "share",
     "short_count",
     "span",
     "stored_change",
@@ -100,6 +101,11 @@ def count(value: float) -> str:
 def ratio(value: float) -> str:
     """Write a multiple: ``2.1x``."""
     return f"{value:.1f}x" if value < 100 else f"{value:,.0f}x"
+
+
+def share(value: float) -> str:
+    """Write a share in percent: ``37%``."""
+    return f"{100 * value:.0f}%"
 
 
 def seconds(value: float) -> str:

@@ -34,6 +34,7 @@ class Costs:
         index_bytes: Bytes of the index over all datasets; None without one.
         learning_rates: The learning rates of its trials.
         chosen: The point of the sweep that they were trained at; None without a sweep.
+        clipped: Share of the training steps whose gradient was clipped; None if not recorded.
     """
 
     parameters: int
@@ -44,6 +45,7 @@ class Costs:
     index_bytes: int | None
     learning_rates: tuple[float, ...]
     chosen: Chosen | None = None
+    clipped: float | None = None
 
 
 @dataclass(frozen=True)
@@ -330,6 +332,7 @@ def _costs(trials: Sequence[Trial]) -> Costs:
     texts = sum(one.dataset.documents + one.dataset.queries for one in evaluations)
     index_bytes = [sum(one.record.bytes.index for one in trial.evaluations.values()) for trial in trials]
     train_s = [seconds for trial in trials if (seconds := trial.record.timings.train_s) is not None]
+    clipped = [one.clipped for trial in trials if (one := trial.record.train) is not None and one.clipped is not None]
     rates = {rate for trial in trials if (rate := trial.record.learning_rate) is not None}
     return Costs(
         parameters=first.parameters,
@@ -340,6 +343,7 @@ def _costs(trials: Sequence[Trial]) -> Costs:
         index_bytes=round(float(np.mean(index_bytes))) or None,
         learning_rates=tuple(sorted(rates)),
         chosen=chosen_point(trials),
+        clipped=float(np.mean(clipped)) if clipped else None,
     )
 
 

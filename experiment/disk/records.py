@@ -49,9 +49,11 @@ class FinalLoss(Part):
 
     Attributes:
         loss: Mean loss over the last tenth of the steps.
+        clipped: Share of the steps whose gradient was clipped, from 0 to 1; null in older files.
     """
 
     loss: float
+    clipped: float | None = None
 
 
 class TrainTimings(Part):

@@ -97,6 +97,26 @@ def test_in_fp16_a_gradient_that_overflows_is_passed_over_and_the_scale_falls(se
     assert record.loss < record.losses[0]
 
 
+@pytest.mark.parametrize(("limit", "share"), [(1e-6, 1.0), (1e6, 0.0), (None, 0.0)])
+def test_the_steps_whose_gradient_was_clipped_are_counted(settings, problem, limit, share):
+    data, embed = problem
+    log = train_trial(settings(max_grad_norm=limit, max_steps=5), linear(), None, embed, data, seed=0)
+    assert log.clipped == share * 5
+
+
+def test_the_limit_between_two_norms_clips_the_larger_one(settings, problem):
+    data, embed = problem
+    norms = [
+        line["gradient_norm"]
+        for line in train_trial(
+            settings(max_grad_norm=None, max_steps=2, log_every=1), linear(), None, embed, data, 0
+        ).lines
+        if "loss" in line
+    ]
+    between = train_trial(settings(max_grad_norm=sum(norms) / 2, max_steps=2), linear(), None, embed, data, seed=0)
+    assert (len(norms), between.clipped) == (2, 1)
+
+
 def test_accumulated_batches_make_one_step_of_their_mean(settings, problem):
     data, embed = problem
     together = linear()

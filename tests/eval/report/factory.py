@@ -146,7 +146,7 @@ def trial_record(label: str, seed: int, place: int, error: str | None, sweep: Sw
         folds=place < 2,
         steps=40,
         learning_rate=0.001,
-        train=None if error else FinalLoss(loss=1.2),
+        train=None if error else FinalLoss(loss=1.2, clipped=min(1.0, 0.25 + 0.5 * place)),
         validation={"loss": 1.1, "accuracy": 0.4, "nDCG@10": 0.5},
         timings=TrainTimings(train_s=8.0 + place, examples_per_s=400.0 / (1 + place)),
         peak_memory_bytes=10**9,

@@ -119,6 +119,14 @@ def test_a_baseline_below_its_own_initialisation_is_noted(tmp_path):
     assert "below the backbone's token states without a head" in text
 
 
+def test_variants_that_are_clipped_unevenly_are_noted(tmp_path):
+    board = board_of(tmp_path / "x", Plan(effects={"linear": 0.0, "a": 0.0}, queries=20))
+    assert {row.label: row.costs.clipped for row in board.rows} == {"linear": 0.25, "a": 0.75}
+    assert any("clipped in 25% to 75% of the steps" in note for note in notes(board))
+    alike = board_of(tmp_path / "y", Plan(effects={"linear": 0.0}, queries=20))
+    assert not any("clipped" in note for note in notes(alike))
+
+
 def test_notes_count_what_is_odd_in_the_data(tmp_path):
     assert "pydocs: 2 empty documents and 12 documents longer than document_length=64." in notes(
         board_of(tmp_path / "x", Plan())
