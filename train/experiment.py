@@ -1,5 +1,6 @@
 """Trains an experiment: every variant with every seed, each trial once."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -51,6 +52,13 @@ def train_experiment(config: ExperimentConfig, executor: Executor | None = None)
     ):
         if processes.count > 1 and executor is not None and not isinstance(executor, LocalExecutor):
             raise ProjheadsError("--executor ray starts its own processes; run the command without a launcher")
+        if processes.count > 1:
+            progress.say(f"{processes.count} processes train each trial together")
+        elif "ACCELERATE_USE_CPU" in os.environ:
+            progress.say(
+                "accelerate launch started one process, which is all that it starts on CPUs; for several use "
+                "torchrun --nproc-per-node N -m train"
+            )
         failed = []
         for place, (point, derived) in enumerate(config.points()):
             if point.values:

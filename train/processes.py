@@ -1,4 +1,4 @@
-"""The processes that train a trial together, started by ``accelerate launch`` or ``torchrun``."""
+"""The processes that train a trial together, started by ``torchrun``, or by ``accelerate launch`` on GPUs."""
 
 import os
 from collections.abc import Iterable, Iterator

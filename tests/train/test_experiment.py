@@ -320,17 +320,25 @@ def assert_same_training(ours, theirs, tolerance):
 
 @pytest.mark.parametrize("regime", ["head", "all"])
 def test_two_processes_train_as_one_does(folder, without_dropout, regime):
-    """``accelerate launch`` with gloo on the CPU; a batch of 5 splits into 3 and 2."""
+    """``torchrun`` with gloo on the CPU; a batch of 5 splits into 3 and 2."""
     folder(without_dropout)
     options = [f"train.trainable={regime}", "seeds=[0]", "train.batch_size=5", "train.log_every=1"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--main_process_port=0", "-m", "train"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "train"]
     done = subprocess.run(
         [sys.executable, *launch, "try.yaml", *options], env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("2 processes train each trial together") == 1
     assert done.stdout.count("2 trials (2 variants x 1 seeds)") == 1
     assert_same_training(ExperimentFolder(Path("out")), train(*options, "output=alone"), 2e-4)
+
+
+def test_a_launcher_that_started_one_process_is_noted(folder, backbone, monkeypatch, capsys):
+    folder(backbone)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    train("seeds=[0]", "train.max_steps=1")
+    assert "accelerate launch started one process" in capsys.readouterr().out
 
 
 def test_a_batch_smaller_than_the_processes_is_one_line(folder, backbone):
