@@ -6,6 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from eval.report.drawing import FAINT
+from eval.report.format import visible
 from eval.verdicts import Scope
 
 __all__ = ["WIDTH", "both_scopes", "new_figure", "rows_figure", "short"]
@@ -31,7 +32,7 @@ def rows_figure(labels: Sequence[str]) -> tuple[Figure, Any]:
     axes.set_yticks([])
     axes.set_ylim(len(labels) - 0.4, -0.6)
     for place, label in enumerate(labels):
-        axes.text(0, place - 0.26, label, transform=axes.get_yaxis_transform(), fontsize=7, clip_on=False)
+        axes.text(0, place - 0.26, visible(label), transform=axes.get_yaxis_transform(), fontsize=7, clip_on=False)
     return figure, axes
 
 
@@ -45,4 +46,4 @@ def both_scopes(axes: Any, place: float, here: Scope, new: Scope, colours: tuple
 
 def short(label: str) -> str:
     """Shorten a label that would take too much room; the table has it in full."""
-    return label if len(label) <= 44 else f"{label[:43]}\N{HORIZONTAL ELLIPSIS}"
+    return visible(label if len(label) <= 44 else f"{label[:43]}\N{HORIZONTAL ELLIPSIS}")

@@ -15,6 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from eval.report.format import visible
+
 __all__ = ["ACCENT", "BETTER", "FAINT", "INK", "NEUTRAL", "WORSE", "inline_svg", "png_bytes", "style", "svg_bytes"]
 
 INK, FAINT, NEUTRAL, BETTER, WORSE, ACCENT = "#1b1f24", "#d5d9de", "#7a828c", "#1a7f5a", "#b3432f", "#2c5fa8"
@@ -129,7 +131,7 @@ def svg_bytes(figure: Figure) -> bytes:
         FigureCanvasSVG(figure)
         target = io.BytesIO()
         figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight")
-    return target.getvalue()
+    return visible(target.getvalue().decode("utf-8", "surrogatepass")).encode()
 
 
 def png_bytes(figure: Figure) -> bytes:

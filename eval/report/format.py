@@ -37,7 +37,9 @@ __all__ = [
 WANTED = (0.005, 0.01, 0.02)
 """Differences for which a report says how many seeds or queries would detect them."""
 
-OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+OBEYED = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -142,7 +144,10 @@ def one_line(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Replace control characters and overrides of the writing direction, which a terminal or browser would obey."""
+    """Replace what a terminal or browser would obey, or XML and UTF-8 cannot hold.
+
+    These are control characters, overrides of the writing direction, lone surrogates and noncharacters.
+    """
     return OBEYED.sub("\N{REPLACEMENT CHARACTER}", text)
 
 

@@ -18,6 +18,9 @@ __all__ = ["LEADERBOARD_SCHEMA", "csv_text", "json_text"]
 LEADERBOARD_SCHEMA = 1
 """Version of leaderboard.json; it rises when a key changes its meaning or is removed."""
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""How a text begins that a spreadsheet would compute."""
+
 
 def json_text(board: Leaderboard) -> str:
     """Return leaderboard.json: the table with every number as it was computed."""
@@ -52,13 +55,20 @@ def json_text(board: Leaderboard) -> str:
 
 
 def csv_text(board: Leaderboard) -> str:
-    """Return leaderboard.csv: one line per row, references last."""
+    """Return leaderboard.csv: one line per row, references last.
+
+    A text that a spreadsheet would compute, such as ``=1+1``, begins with an apostrophe, which spreadsheets hide.
+    """
     columns = board_columns(board, "csv")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([column.name for column in columns])
-    writer.writerows([column.value(row) for column in columns] for row in (*board.rows, *board.references))
+    writer.writerow([_inert(column.name) for column in columns])
+    writer.writerows([_inert(column.value(row)) for column in columns] for row in (*board.rows, *board.references))
     return text.getvalue()
+
+
+def _inert(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _row_value(board: Leaderboard, row: Row) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def markdown_text(board: Leaderboard) -> str:
 
 def escape(text: str) -> str:
     """Write any text so that Markdown shows it literally: no markup, no HTML, one line."""
-    return re.sub(r"([\\`*_\[\]#|~$])", r"\\\1", html.escape(fmt.one_line(text), quote=False))
+    return re.sub(r"([\\`*_\[\]#|~$])", r"\\\1", html.escape(fmt.visible(fmt.one_line(text)), quote=False))
 
 
 def _factor_lines(board: Leaderboard) -> list[str]:

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -10,7 +11,11 @@ import pytest
 
 from eval.__main__ import main
 from eval.report import drawing, write_report
+from eval.report.figures import FIGURES
 from eval.report.formats import latex, markdown
+from eval.report.formats.data_files import csv_text
+from eval.report.reading import load_experiment
+from eval.report.table import build_leaderboard
 from tests.eval.report.factory import HOSTILE, Plan, make_experiment
 
 LABEL = 'ffn(activation="$x_1$ \\input{a} <b>&amp; **x** | \u4e2d")'
@@ -47,6 +52,7 @@ def test_markdown_keeps_its_table_and_obeys_no_markup(report):
         ("<i>&", "&lt;i&gt;&amp;"),
         ("a\nb", "a b"),
         ("\\", r"\\"),
+        ("a\x1b[2Jb\u202ec\x00", "a\ufffd\\[2Jb\ufffdc\ufffd"),
     ],
 )
 def test_markdown_escapes(text, written):
@@ -131,3 +137,26 @@ def test_a_data_set_of_one_query_is_said_and_not_an_error(tmp_path, capsys):
     main(["report", str(make_experiment(tmp_path / "x", Plan(queries=1)))])
     assert "one judged query, which says nothing about how much of a score is chance" in capsys.readouterr().out
     assert not (tmp_path / "x/report").exists()
+
+
+@pytest.mark.parametrize("start", ["=1+1", "+1", "-1", "@a", "=cmd|' /C calc'!A0"])
+def test_a_spreadsheet_computes_no_label(tmp_path, start):
+    plan = Plan(effects={"linear": 0.0, start: -0.2}, queries=20, seeds=(0, 1, 2))
+    board = build_leaderboard(load_experiment(make_experiment(tmp_path / "x", plan)))
+    cells = [cell for line in csv.reader(io.StringIO(csv_text(board))) for cell in line]
+    assert f"'{start}" in cells
+    computed = [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+    assert all(math.isfinite(float(cell)) for cell in computed)
+    assert computed, "negative numbers stay numbers"
+
+
+@pytest.mark.parametrize("odd", ["\x00\x1b[31m", "\u202e", "\ufffe"])
+def test_figures_are_well_formed_whatever_a_label_holds(tmp_path, odd):
+    plan = Plan(effects={f"b{odd}c": 0.0, f"d{odd}e": 0.1}, queries=20)
+    board = build_leaderboard(load_experiment(make_experiment(tmp_path / "x", plan)))
+    shown = {"\x00\x1b[31m": "\ufffd\ufffd[31m"}.get(odd, "\ufffd")
+    with drawing.style():
+        svg = drawing.svg_bytes(FIGURES["forest"].draw(board))
+        assert drawing.png_bytes(FIGURES["seeds"].draw(board))
+    texts = {"".join(one.itertext()) for one in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")}
+    assert f"d{shown}e" in texts
