@@ -217,6 +217,11 @@ def _data_notes(board: Leaderboard) -> list[str]:
         facts += [f"{count} {side} longer than {_limit(board, side)}" for side, count in sorted(cut.items()) if count]
         if facts:
             found.append(f"{name}: {_joined(facts)}.")
+        if dataset.notes.get("ids_with_spaces"):
+            found.append(
+                f"{name}: run files percent-encode white space in ids. Score them with qrels/{name}.qrels, which spells "
+                "ids in the same way, and not with the original judgements."
+            )
         found += _recall_note(name, [one.index.candidate_recall for one in evaluations])
     return found
 

@@ -76,6 +76,9 @@ def make_collection(
     - ``negative_judgements``, ``graded_judgements``: grades below 0, grades above 1; kept.
     - ``queries_without_judgements``: queries that no split judges; dropped.
     - ``queries_without_relevant_documents``: judged, but no grade is above 0; kept.
+    - ``repeated_documents``: documents with the text of an earlier one; kept.
+    - ``unjudged_copies_of_relevant_documents``: documents that are not judged for a query, with the text of one that is
+      relevant to it; they count as not relevant, as in trec_eval.
 
     Args:
         name: A short name for people.
@@ -137,6 +140,7 @@ def _oddities(
     corpus: Mapping[str, Document], queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
 ) -> Counter[str]:
     grades = [grade for judged in qrels.values() for grade in judged.values()]
+    copies = _copies(corpus)
     return Counter(
         empty_documents=sum(not document.passage for document in corpus.values()),
         empty_queries=sum(not text.strip() for text in queries.values()),
@@ -145,7 +149,33 @@ def _oddities(
         negative_judgements=sum(grade < 0 for grade in grades),
         graded_judgements=sum(grade > 1 for grade in grades),
         queries_without_relevant_documents=sum(max(judged.values()) <= 0 for judged in qrels.values()),
+        repeated_documents=sum(len(names) - 1 for names in copies.values()),
+        unjudged_copies_of_relevant_documents=sum(
+            len(
+                {
+                    copy
+                    for name, grade in judged.items()
+                    if grade > 0 and name in corpus
+                    for copy in copies.get(_text(corpus[name]), ())
+                }
+                - judged.keys()
+            )
+            for judged in qrels.values()
+        ),
     )
+
+
+def _copies(corpus: Mapping[str, Document]) -> dict[str, list[str]]:
+    """Return the ids of the documents with each text that occurs more than once, ignoring white space."""
+    names: dict[str, list[str]] = {}
+    for name, document in corpus.items():
+        if document.passage:
+            names.setdefault(_text(document), []).append(name)
+    return {text: found for text, found in names.items() if len(found) > 1}
+
+
+def _text(document: Document) -> str:
+    return " ".join(document.passage.split())
 
 
 def _fingerprint(

@@ -34,7 +34,7 @@ class TrainingData:
         validation: (m, 2) indices of held-out queries and their relevant documents; none of these documents is
             relevant in ``examples``.
         relevant: The indices of each query's relevant documents, by the query's index, so that a second relevant
-            document does not count as a negative.
+            document does not count as a negative. Identical texts, under whatever id, are relevant alike.
         hash: Content hash of the data.
         notes: Counts of irregularities in the collection.
         excluded: The indices of the documents that a query never finds, by the query's index; see
@@ -124,14 +124,21 @@ def load_training_data(config: ExperimentConfig) -> TrainingData:
             f"train.data: {train.data} leaves {left} training examples, too few for one step of "
             f"train.batch_size={train.batch_size}{accumulated}; lower it or train.validation_pairs"
         )
+    judged = np.concatenate([pairs, tuples.judged])
+    copies = _copies(tuples, judged)
+    if len(copies):
+        notes["judgements_that_also_hold_for_an_identical_text"] = len(copies)
     return TrainingData(
         queries=tuples.queries,
         documents=tuples.documents,
         examples=tuples.rows[~held_out],
         teacher_scores=None if tuples.scores is None else tuples.scores[~held_out],
         validation=pairs[held_out][: train.validation_pairs],
-        relevant=_by_query(np.concatenate([pairs, tuples.judged])),
-        hash=sha256_json([tuples.hash, train.max_pairs, train.validation_pairs, *tuples.excluded.tolist()]),
+        relevant=_by_query(np.concatenate([judged, copies])),
+        hash=sha256_json(
+            [tuples.hash, train.max_pairs, train.validation_pairs, *tuples.excluded.tolist()]
+            + (["copies", copies.tolist()] if len(copies) else [])
+        ),
         notes=notes,
         excluded=_by_query(tuples.excluded),
     )
@@ -166,6 +173,28 @@ def order_of(data: TrainingData, batch_size: int, steps: int, seed: int) -> Iter
         if position == 0:
             permutation = numpy_generator(seed, "data order", epoch).permutation(len(data.examples))
         yield permutation[position * batch_size : (position + 1) * batch_size]
+
+
+def _copies(tuples: Tuples, judged: np.ndarray) -> np.ndarray:
+    """Return the pairs (n, 2) that are relevant because a pair of the same two texts, under other ids, is judged so."""
+    queries, documents = _same_texts(tuples.queries), _same_texts(tuples.documents)
+    known = set(map(tuple, judged.tolist()))
+    copies = {
+        (query, document)
+        for one, other in known
+        if one in queries or other in documents
+        for query in queries.get(one, (one,))
+        for document in documents.get(other, (other,))
+    }
+    return np.array(sorted(copies - known), np.int64).reshape(-1, 2)
+
+
+def _same_texts(texts: Sequence[str]) -> dict[int, list[int]]:
+    """Return for each text that occurs more than once, ignoring white space, the places of all its occurrences."""
+    places: defaultdict[str, list[int]] = defaultdict(list)
+    for place, text in enumerate(texts):
+        places[" ".join(text.split())].append(place)
+    return {place: group for group in places.values() if len(group) > 1 for place in group}
 
 
 def _by_query(pairs: np.ndarray) -> Mapping[int, list[int]]:

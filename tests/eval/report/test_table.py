@@ -133,6 +133,14 @@ def test_notes_count_what_is_odd_in_the_data(tmp_path):
     )
 
 
+def test_encoded_ids_are_noted_with_the_judgements_that_match_them(tmp_path):
+    said = [
+        notes(board_of(tmp_path / str(count), Plan(queries=20, notes={"ids_with_spaces": count}))) for count in (0, 3)
+    ]
+    found = ["qrels/pydocs.qrels" in " ".join(one) for one in said]
+    assert found == [False, True]
+
+
 def test_intervals_narrow_with_more_queries(tmp_path):
     widths = []
     for queries in (20, 2000):

@@ -81,6 +81,29 @@ def test_the_other_query_of_a_document_is_no_negative(config):
     assert marks.tolist() == [[False, True, False], [True, False, False], [False, False, False]]
 
 
+def test_identical_texts_under_other_ids_are_no_negatives(config, tmp_path):
+    """d0 and d1 have one text, q1 and q2 too, and only q0-d0, q1-d1, q2-d2 and q3-d3 are judged."""
+    corpus = [Document(f"d{i}", "", text) for i, text in enumerate(["same  text", "same text", "two", "three"])]
+    queries = {"q0": "zero", "q1": "one", "q2": " one", "q3": "three"}
+    qrels = {f"q{i}": {f"d{i}": 1} for i in range(4)}
+    write_beir_folder(tmp_path / "copies", corpus, queries, {"train": qrels})
+    options = [f"train.data={tmp_path / 'copies'}", "train.batch_size=2", "train.validation_pairs=0"]
+    data = load_training_data(config(*options))
+    place = {text: [at for at, one in enumerate(data.queries) if one == text] for text in queries.values()}
+    batch = np.array([[place[queries[f"q{i}"]][0], i] for i in range(4)])
+    assert data.documents[0].split() == data.documents[1].split()
+    assert data.false_negatives(batch).tolist() == [
+        [False, True, False, False],
+        [True, False, True, False],
+        [True, True, False, False],
+        [False, False, False, False],
+    ]
+    assert data.notes["judgements_that_also_hold_for_an_identical_text"] == 5  # q0-d1, q1-d0, q1-d2, q2-d0 and q2-d1
+    assert "identical text" in " ".join(data.describe(config(*options).train.data))
+    # The data without copies keep the hash by which finished trials are known.
+    assert load_training_data(config()).hash == load_training_data(config("seeds=[7]")).hash
+
+
 def test_order_depends_on_the_seed_alone_and_covers_every_epoch(config):
     data = load_training_data(config())
     first, again, other = (list(order_of(data, 8, 12, seed)) for seed in (0, 0, 1))
