@@ -219,8 +219,8 @@ def _data_notes(board: Leaderboard) -> list[str]:
             found.append(f"{name}: {_joined(facts)}.")
         if dataset.notes.get("ids_with_spaces"):
             found.append(
-                f"{name}: run files percent-encode white space in ids. Score them with qrels/{name}.qrels, which spells "
-                "ids in the same way, and not with the original judgements."
+                f"{name}: run files percent-encode white space in ids. Score them with qrels/{name}.qrels, which does "
+                "the same, and not with the original judgements."
             )
         found += _recall_note(name, [one.index.candidate_recall for one in evaluations])
     return found
