@@ -9,6 +9,7 @@ The code that judges is the code that reports use. Every share has its exact 95%
 """
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -191,12 +192,20 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument(
         "--null", type=Path, action="append", default=[], help="experiment with many seeds of a variant"
     )
-    parser.add_argument("--only", action="append", default=[], help="title of a table to make; may be repeated")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        help="title of a table to make again among the present ones; may be repeated",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the simulation")
     parser.add_argument("--output", type=Path, default=Path("results"), help="folder of the results")
     options = parser.parse_args(arguments)
     scatter = fit_scatter(options.fit) if options.fit else Scatter()
-    sections: dict[str, Any] = {}
+    kept = options.output / "calibration.json"
+    sections: dict[str, Any] = json.loads(kept.read_text())["sections"] if options.only and kept.exists() else {}
+    for title in options.only:
+        sections.pop(title, None)
     nulls = [
         Section(
             "Real nulls",
@@ -221,6 +230,8 @@ def main(arguments: Sequence[str]) -> None:
             )
         earlier = sections.get(section.title, {"rows": []})["rows"]
         sections[section.title] = {"about": section.about, "experiments": run.experiments, "rows": earlier + rows}
+    order = [section.title for section in (*SECTIONS, *nulls)]
+    sections = dict(sorted(sections.items(), key=lambda one: order.index(one[0]) if one[0] in order else len(order)))
     result = {"seed": options.seed, "scatter": vars(scatter), "sections": sections}
     write_json(options.output / "calibration.json", result)
     write_text(options.output / "calibration.md", markdown(result))
