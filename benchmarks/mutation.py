@@ -1,0 +1,277 @@
+"""Would the tests notice? The code is changed in one place at a time, and the tests of its area must fail.
+
+``python -m benchmarks.mutation [AREA ...] [--sample 40] [--seed N] [--file PATH] [--only FILE]`` draws places of each
+area at random and makes one change at each: another operator or comparison, a number one larger or smaller, a condition
+turned round (cosmic-ray's operators). It prints every change that the tests do not notice, and how many there are.
+``results/mutation.md`` lists the changes that no test can notice; these are counted separately.
+
+Each change runs in a forked process that has already imported torch and other libraries, and that reads the changed
+source from memory: no file is ever modified. The tests run from the fastest to the slowest, until one fails.
+"""
+
+import argparse
+import ast
+import importlib
+import os
+import random
+import re
+import signal
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import spec_from_file_location
+from pathlib import Path
+from types import CodeType
+
+import pytest
+from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator, operator_names
+
+from experiment.disk.files import read_json, write_json
+
+
+@dataclass(frozen=True)
+class Area:
+    """Code and the tests that must notice changes of it."""
+
+    code: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+AREAS = {
+    "verdicts": Area(("eval/verdicts",), ("tests/eval/verdicts",)),
+    "search": Area(
+        ("eval/search", "eval/measures.py"),
+        (
+            "tests/eval/search/test_values.py",
+            "tests/eval/search/test_search.py",
+            "tests/eval/search/test_compressed.py",
+            "tests/eval/test_runs.py",
+        ),
+    ),
+    "scoring": Area(("projheads/scoring.py",), ("tests/projheads/test_scoring.py",)),
+    "losses": Area(("experiment/losses",), ("tests/experiment/losses/test_losses.py",)),
+    "folding": Area(("projheads/folding.py",), ("tests/projheads/test_folding.py",)),
+    "optimization": Area(("train/optimization.py",), ("tests/train/test_optimization.py",)),
+}
+
+EQUIVALENT = Path("results/mutation.md")
+
+KINDS = re.compile(
+    "core/(NumberReplacer|AddNot|ReplaceTrueWithFalse|ReplaceFalseWithTrue|ReplaceAndWithOr|ReplaceOrWithAnd"
+    "|ReplaceBreakWithContinue|ReplaceContinueWithBreak|ZeroIterationForLoop|ReplaceUnaryOperator_(USub|Not|Delete).*"
+    "|ReplaceComparisonOperator_(Is_IsNot|IsNot_Is|In_NotIn|NotIn_In|Eq_NotEq|NotEq_Eq"
+    "|Lt_LtE|Lt_GtE|LtE_Lt|LtE_Gt|Gt_GtE|Gt_LtE|GtE_Gt|GtE_Lt)"
+    "|ReplaceBinaryOperator_(Add_Sub|Sub_Add|Add_Mul|Mul_Div|Mul_Add|Div_Mul|FloorDiv_Mul|FloorDiv_Mod|Mod_FloorDiv"
+    "|Pow_Mul|Pow_Div|BitAnd_BitOr|BitOr_BitAnd))"
+)
+"""The operators of cosmic-ray that are used. The others mostly end in a TypeError, which every test notices."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of a file in one place, and its source with it."""
+
+    file: str
+    line: int
+    before: str
+    after: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"`{self.file}` `{self.before}` → `{self.after}`"
+
+
+def places(file: Path) -> list[list[tuple[Path, str, int]]]:
+    """Return for each place of a file the changes of it that may be possible: operators and their occurrences."""
+    found = defaultdict(list)
+    nodes = list(ast_nodes(get_ast(file.read_text(encoding="utf-8"))))
+    for name in filter(KINDS.fullmatch, operator_names()):
+        operator = get_operator(name)()
+        positions = [place for node in nodes for place in operator.mutation_positions(node)]
+        for occurrence, place in enumerate(positions):
+            found[place].append((file, name, occurrence))
+    return [found[place] for place in sorted(found)]
+
+
+def change_of(file: Path, name: str, occurrence: int) -> Change | None:
+    """Make a change; None if it alters nothing but annotations."""
+    source = file.read_text(encoding="utf-8")
+    changed = mutate_code(source, get_operator(name)(), occurrence)
+    try:
+        if changed is None or _without_annotations(changed) == _without_annotations(source):
+            return None
+    except SyntaxError:
+        return None
+    lines = zip(source.split("\n"), changed.split("\n"), strict=False)
+    line, before, after = next((number, a, b) for number, (a, b) in enumerate(lines, start=1) if a != b)
+    return Change(file.as_posix(), line, before.strip(), after.strip(), changed)
+
+
+def draw(name: str, size: int, seed: int, only: str | None) -> list[Change]:
+    """Draw places of an area, and a change of each; all of them if ``size`` is 0."""
+    generator = random.Random(seed)
+    every = [place for file in _files(AREAS[name], only) for place in places(file)]
+    generator.shuffle(every)
+    chosen: list[Change] = []
+    for place in every:
+        found = change_of(*generator.choice(place))
+        chosen += [found] if found else []
+        if len(chosen) == size:
+            break
+    return chosen
+
+
+def _without_annotations(source: str) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        for field in {"annotation", "returns"} & set(node._fields):
+            setattr(node, field, ast.Constant(None))
+    return ast.dump(tree)
+
+
+class _Changed(SourceFileLoader):
+    """Reads a module's source from memory."""
+
+    def __init__(self, name: str, path: str, source: str) -> None:
+        super().__init__(name, path)
+        self.source = source
+
+    def get_code(self, fullname: str) -> CodeType:
+        return compile(self.source, self.path, "exec", dont_inherit=True)
+
+
+class _Finder:
+    """Finds one module, the changed one."""
+
+    def __init__(self, change: Change) -> None:
+        self.change = change
+        self.module = change.file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        if name != self.module:
+            return None
+        file = str(Path(self.change.file).absolute())
+        return spec_from_file_location(name, file, loader=_Changed(name, file, self.change.source))
+
+
+class _Order:
+    """A pytest plugin that runs fast tests first and notes how long each takes."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self.seconds = seconds
+        self.measured: dict[str, float] = defaultdict(float)
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: self.seconds.get(item.nodeid, 0.0))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.measured[report.nodeid] += report.duration
+
+
+def passes(tests: Sequence[str], change: Change | None, timings: Path, limit: float) -> bool:
+    """Return whether the tests pass with a change within so many seconds; without one, write ``timings``."""
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        _run_in_child(tests, change, timings)
+    end = time.monotonic() + limit
+    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        if time.monotonic() > end:
+            os.killpg(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            return False
+        time.sleep(0.02)
+    return ended[1] == 0
+
+
+def _run_in_child(tests: Sequence[str], change: Change | None, timings: Path) -> None:
+    code = 1
+    try:
+        if change:
+            silent = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(silent, 1)
+            os.dup2(silent, 2)
+            sys.meta_path.insert(0, _Finder(change))  # type: ignore[arg-type]
+        known = set(sys.modules)
+        order = _Order(read_json(timings)["seconds"] if change else {})
+        options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:warnings", f"--basetemp={timings.parent / 'tests'}"]
+        code = int(pytest.main([*options, *tests], plugins=[order]))
+        if not change:
+            installed = [
+                name
+                for name, module in list(sys.modules.items())
+                if name not in known and "site-packages" in (getattr(module, "__file__", None) or "")
+            ]
+            write_json(timings, {"seconds": order.measured, "modules": installed})
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def examine(name: str, chosen: Sequence[Change], equivalent: set[str]) -> None:
+    """Try changes of an area one by one, and print those that its tests do not notice."""
+    tests = [test for test in AREAS[name].tests if Path(test).exists()]
+    with tempfile.TemporaryDirectory() as folder:
+        timings = Path(folder) / "timings.json"
+        started = time.monotonic()
+        if not passes(tests, None, timings, 600):
+            sys.exit(f"the tests of {name} fail without any change")
+        limit = 20 + 5 * (time.monotonic() - started)
+        for module in read_json(timings)["modules"]:
+            try:
+                importlib.import_module(module)
+            except Exception:  # A library's own optional part; the tests import what they need.
+                continue
+        counts = {"noticed": 0, "equivalent": 0, "unnoticed": 0}
+        for change in chosen:
+            if str(change) in equivalent:
+                counts["equivalent"] += 1
+            elif passes(tests, change, timings, limit):
+                counts["unnoticed"] += 1
+                print(f"- {change}  (line {change.line})", flush=True)
+            else:
+                counts["noticed"] += 1
+    print(
+        f"{name}: {len(chosen)} changes, " + ", ".join(f"{count} {what}" for what, count in counts.items()), flush=True
+    )
+
+
+def _files(area: Area, only: str | None) -> Iterator[Path]:
+    for code in map(Path, area.code):
+        for file in sorted(code.glob("**/*.py")) if code.is_dir() else [code]:
+            if only in (None, file.as_posix()):
+                yield file
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.mutation", description=__doc__)
+    parser.add_argument("areas", nargs="*", default=list(AREAS), metavar="AREA", help=f"of {', '.join(AREAS)}; all")
+    parser.add_argument("--sample", type=int, default=40, help="places of an area to change; 0 for all")
+    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--file", help="change only this file")
+    parser.add_argument("--only", type=Path, help="make only the changes listed in this file, as they are printed")
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    line = re.compile("`[^`]+` `.+` → `.+`")
+    equivalent = set(line.findall(EQUIVALENT.read_text())) if EQUIVALENT.exists() else set()
+    listed = set(line.findall(options.only.read_text())) if options.only else None
+    for name in options.areas:
+        if name not in AREAS:
+            parser.error(f'unknown area "{name}"; known: {", ".join(AREAS)}')
+        if listed is None:
+            chosen = draw(name, options.sample, options.seed, options.file)
+        else:
+            every = [one for file in _files(AREAS[name], options.file) for place in places(file) for one in place]
+            chosen = [one for one in (change_of(*each) for each in every) if one and str(one) in listed]
+        examine(name, chosen, equivalent)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Every number of a verdict against the formulas of the documentation, which ``formulas`` writes out in loops."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from eval.verdicts import Scores, judge, judge_datasets
+from eval.verdicts.variance import differences
+from tests.eval.verdicts.formulas import any_of, borrowed, difference, tables
+
+
+def unpaired():
+    """Two data sets of different size, different numbers of seeds, one variant that scatters far more."""
+    generator = np.random.default_rng(0)
+    return {
+        name: Scores(
+            tuple(range(seeds)),
+            tuple(tables(generator, seeds, queries, seed_sd=sd, gain=gain) for queries in (12, 30)),
+        )
+        for name, seeds, sd, gain in (
+            ("u", 3, 0.1, 0.0),
+            ("b", 5, 0.2, 0.0),
+            ("v", 4, 0.15, 0.4),
+            ("w", 6, 2.0, -0.9),
+            ("x", 8, 0.1, 0.1),
+        )
+    }
+
+
+def paired():
+    """Seeds in another order, and more of them than are common; one variant with a start of its own."""
+    generator = np.random.default_rng(1)
+    start = {seed: generator.normal(0, 0.5) for seed in range(9)}
+    made = {}
+    for name, seeds in (("b", (0, 1, 2, 3, 4, 8)), ("u", (4, 3, 2, 1, 0, 7)), ("v", (0, 1, 2, 3, 4))):
+        luck = np.array([start[seed] for seed in seeds])[:, None]
+        made[name] = Scores(seeds, (tables(generator, len(seeds), 25, seed_sd=0.2, start=luck),), "pca")
+    made["own"] = Scores((0, 1, 2), (tables(generator, 3, 25, seed_sd=0.2, gain=0.5),))
+    return made
+
+
+def another_start():
+    """Two variants share a start that the baseline does not have."""
+    generator = np.random.default_rng(2)
+    luck = generator.normal(0, 0.5, (5, 1))
+    made = {"b": Scores(tuple(range(4)), (tables(generator, 4, 20, seed_sd=0.2),))}
+    for name in "uvw":
+        made[name] = Scores(tuple(range(5)), (tables(generator, 5, 20, seed_sd=0.2, start=luck),), "pca")
+    return made | {"own": Scores((0, 1, 2), (tables(generator, 3, 20, seed_sd=0.3),))}
+
+
+SCENES = {"unpaired": unpaired, "paired": paired, "another start": another_start}
+CASES = [(scene, name) for scene, make in SCENES.items() for name in make() if name != "b"]
+
+
+@pytest.mark.parametrize(("scene", "name"), CASES)
+def test_standard_errors_and_degrees_of_freedom_are_those_of_the_formulas(scene, name):
+    scores = SCENES[scene]()
+    mean, scopes, correlation = difference(scores, "b", name)
+    found = differences(scores, "b")[name]
+    for new_queries, (squared, df) in scopes.items():
+        one = found.estimate(new_queries=new_queries)
+        assert one.mean == pytest.approx(mean, rel=1e-9)
+        assert one.standard_error**2 == pytest.approx(squared, rel=1e-9)
+        assert one.df == pytest.approx(df, rel=1e-9)
+        assert one.correlation == pytest.approx(correlation, rel=1e-9)
+
+
+@pytest.mark.parametrize(("scene", "name"), CASES)
+def test_verdicts_are_those_of_the_formulas(scene, name):
+    scores = SCENES[scene]()
+    count = len(scores) - 1
+    mean, scopes, correlation = difference(scores, "b", name)
+    verdict = judge(scores, "b", resolution=0.7)[name]
+    rho = min(correlation, 0.9)
+    for new_queries, scope in ((False, verdict.these_queries), (True, verdict.new_queries)):
+        squared, df = scopes[new_queries]
+        error = np.sqrt(squared)
+        p = 2 * stats.t.sf(abs(mean) / error, df)
+        assert scope.p_value == pytest.approx(p, rel=1e-6)
+        assert scope.adjusted_p == pytest.approx(any_of(stats.norm.isf(p / 2), rho, count), rel=0.003, abs=1e-9)
+        half = (scope.high - scope.low) / 2
+        assert scope.low + half == pytest.approx(mean)
+        # The interval's end is the difference whose corrected p-value is 5%.
+        end = stats.norm.isf(stats.t.sf(half / error, df))
+        assert any_of(end, rho, count) == pytest.approx(0.05, rel=0.003)
+        tails = [stats.t.cdf((mean - 0.7) / error, df), stats.t.cdf(-(mean + 0.7) / error, df)]
+        assert scope.equivalent_p == pytest.approx(min(1.0, count * max(tails)), rel=1e-6)
+
+
+def test_several_data_sets_are_several_times_as_many_comparisons():
+    scores = unpaired()
+    alone = {name: one.only(1) for name, one in scores.items()}
+    for name, verdict in judge_datasets(scores, "b", ["x", "y"])["y"].items():
+        mean, scopes, correlation = difference(alone, "b", name)
+        squared, df = scopes[True]
+        p = 2 * stats.t.sf(abs(mean) / np.sqrt(squared), df)
+        adjusted = any_of(stats.norm.isf(p / 2), correlation, 4)
+        assert verdict.new_queries.adjusted_p == pytest.approx(min(1.0, 2 * adjusted), rel=0.003)
+        end = (verdict.new_queries.high - mean) / np.sqrt(squared)
+        assert any_of(stats.norm.isf(stats.t.sf(end, df)), correlation, 4) == pytest.approx(0.025, rel=0.003)
+        assert verdict.design.comparisons == 8
+
+
+def test_the_chance_to_beat_is_that_of_the_predictive_distribution():
+    scores = unpaired()
+    verdict = judge(scores, "b")["v"]
+    variances = {name: np.var(one.means(), ddof=1) for name, one in scores.items()}
+    spreads = [(variances[name], len(scores[name].seeds) - 1) for name in scores]
+    v, b = borrowed(2, spreads), borrowed(1, spreads)
+    error = verdict.new_queries.standard_error
+    expected = stats.t.cdf(verdict.difference / np.sqrt(error**2 + v[0] + b[0]), min(v[1], b[1]))
+    assert verdict.beats == pytest.approx(expected, rel=1e-9)
