@@ -174,6 +174,12 @@ def test_looks_at_several_data_sets_are_several_times_as_many_comparisons():
     assert both.design.comparisons == 4
 
 
+def test_a_p_value_below_the_smallest_number_is_zero():
+    scores = {name: constant([place] * 60, queries=2000) for place, name in enumerate("bv")}
+    one = decide(scores, "b", [60], most=90)["v"]
+    assert (one.word, one.adjusted_p) == ("better", 0.0)
+
+
 def test_a_variant_leaves_a_race_at_two_percent_over_the_number_of_the_others():
     generator = np.random.default_rng(3)
     for gap in np.linspace(0.2, 2.0, 12):
@@ -202,48 +208,56 @@ def test_seeds_that_come_after_the_used_ones_are_fresh():
 
 def chances(one, *, new_queries):
     """u and w: what is the variant's own, its seeds and half of q, and what is the baseline's."""
-    seeds = [part.variance / part.seeds for part in (one.own, *([one.start] if one.start else []))]
     half = one.query_part / 2 if new_queries else 0.0
+    if one.fixed:
+        return half, half
+    seeds = [part.variance / part.seeds for part in (one.own, *([one.start] if one.start else []))]
     return sum(seeds) + half, one.shared.variance / one.shared.seeds + half
 
 
+def shrunk(every, *, new_queries):
+    """The winner's difference once luck is taken off, from each variant's."""
+    u, w = (mean(x) for x in zip(*(chances(one, new_queries=new_queries) for one in every.values()), strict=True))
+    values, count = [one.mean for one in every.values()], len(every)
+    top = max(values)
+    if count == 1:
+        return top * max(0.0, 1 - (u + w) / top**2)
+    f = max(0.0, 1 - max(1, count - 2) / (count - 1) * u / variance(values))
+    t = f * variance(values)
+    return mean(values) * t / (t + u + count * w) + f * (top - mean(values))
+
+
 @pytest.mark.parametrize("new_queries", [True, False])
-@pytest.mark.parametrize("names", ["ub", "xvb", "xwvb", "uvwxb"])
+@pytest.mark.parametrize("names", ["ub", "vb", "xvb", "xwvb", "uvwxb"])
 def test_the_winners_luck_is_taken_off_by_the_formula(names, new_queries):
     scores = {name: one for name, one in unpaired().items() if name in names}
     found = winner(judge(scores, "b"), new_queries=new_queries)
     every = differences(scores, "b")
     best = max(every, key=lambda name: every[name].mean)
-    u, w = (mean(x) for x in zip(*(chances(one, new_queries=new_queries) for one in every.values()), strict=True))
-    values, count = [one.mean for one in every.values()], len(every)
-    top = every[best].mean
-    if count == 1:
-        expected = top * max(0.0, 1 - (u + w) / top**2)
-    else:
-        spread_ = variance(values)
-        f = max(0.0, 1 - max(1, count - 2) / (count - 1) * u / spread_)
-        t = f * spread_
-        expected = mean(values) * t / (t + u + count * w) + f * (top - mean(values))
-    assert (found.name, found.difference, found.compared) == (best, pytest.approx(top), count)
-    assert found.shrunk == pytest.approx(expected, rel=1e-9)
+    assert (found.name, found.difference, found.compared) == (best, pytest.approx(every[best].mean), len(names) - 1)
+    assert found.shrunk == pytest.approx(shrunk(every, new_queries=new_queries), rel=1e-9)
 
 
-def test_a_clear_winner_is_shrunk_a_little_and_a_doubtful_one_to_nothing():
+@pytest.mark.parametrize("names", ["bv", "bvw", "bvx", "buvwx"])
+def test_a_clear_winner_is_shrunk_a_little(names):
     generator = np.random.default_rng(5)
     gains = {"b": 0.0, "u": 0.5, "v": 3.0, "w": -2.0, "x": 1.0}
-    scores = {
+    made = {
         name: Scores(tuple(range(4)), (tables(generator, 4, 30, seed_sd=0.3, gain=gain),))
         for name, gain in gains.items()
     }
+    scores = {name: made[name] for name in names}
     every = differences(scores, "b")
-    u, w = (mean(x) for x in zip(*(chances(one, new_queries=True) for one in every.values()), strict=True))
-    values = [one.mean for one in every.values()]
-    f = 1 - 2 / 3 * u / variance(values)
-    t = f * variance(values)
-    expected = mean(values) * t / (t + u + 4 * w) + f * (max(values) - mean(values))
-    assert 0.8 * max(values) < expected < max(values)
+    expected = shrunk(every, new_queries=True)
+    assert 0.5 * every["v"].mean < expected < every["v"].mean
     assert winner(judge(scores, "b")).shrunk == pytest.approx(expected, rel=1e-9)
-    equal = dict.fromkeys("bvw", scores["b"])
+    single = {name: one.rows(0, 1) for name, one in scores.items()}
+    expected = shrunk(differences(single, "b"), new_queries=True)
+    assert winner(judge(single, "b")).shrunk == pytest.approx(expected, rel=1e-9)
+
+
+def test_equal_variants_have_a_winner_by_nothing():
+    equal = dict.fromkeys("bvw", unpaired()["b"])
     assert winner(judge(equal, "b")).shrunk == 0.0
     assert winner(judge({name: equal[name] for name in "bv"}, "b")).shrunk == 0.0
 
