@@ -1,5 +1,6 @@
 """MaxSim against its formula written with loops, and every backend against the reference."""
 
+import importlib.util
 import math
 import sys
 import types
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import projheads.scoring
 from projheads.errors import ProjheadsError
@@ -237,6 +239,49 @@ def test_fused_hands_the_kernels_no_document_without_tokens(monkeypatch):
         d_mask[..., 0, 0] = True
         fused = function(queries, documents, q_mask, d_mask, backend="auto")
         assert torch.equal(fused, function(queries, documents, q_mask, d_mask, backend="reference"))
+
+
+@pytest.mark.parametrize(
+    ("width", "dtypes", "capability", "refused"),
+    [
+        (8, "hh", (8, 0), None),
+        (256, "bb", (9, 0), None),
+        (16, "hh", (7, 5), "compute capability 8.0 or higher"),
+        (4, "hh", (8, 0), "multiple of 8 and at most 256, not 4"),
+        (12, "hh", (8, 0), "multiple of 8 and at most 256, not 12"),
+        (28, "hh", (8, 0), "multiple of 8 and at most 256, not 28"),
+        (264, "hh", (8, 0), "multiple of 8 and at most 256, not 264"),
+        (16, "ff", (8, 0), "half-precision embeddings, not torch.float32 and torch.float32"),
+        (16, "hb", (8, 0), "half-precision embeddings, not torch.float16 and torch.bfloat16"),
+        (16, "fh", (8, 0), "half-precision embeddings, not torch.float32 and torch.float16"),
+    ],
+)
+def test_where_the_kernels_can_run(width, dtypes, capability, refused, monkeypatch):
+    class Ran(Exception):
+        pass
+
+    def kernel(queries, documents, **masks):
+        raise Ran
+
+    module = types.ModuleType("late_interaction_kernels.autograd")
+    module.maxsim = kernel
+    monkeypatch.setitem(sys.modules, "late_interaction_kernels", types.ModuleType("late_interaction_kernels"))
+    monkeypatch.setitem(sys.modules, "late_interaction_kernels.autograd", module)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    kinds = {"h": torch.float16, "b": torch.bfloat16, "f": torch.float32}
+    with FakeTensorMode():
+        queries, documents = (torch.empty(3, 5, width, device="cuda", dtype=kinds[kind]) for kind in dtypes)
+        if refused:
+            with pytest.raises(ProjheadsError, match=refused):
+                maxsim(queries, documents, backend="fused")
+        else:
+            for backend in ("auto", "fused"):
+                with pytest.raises(Ran):
+                    maxsim(queries, documents, backend=backend)
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+        with pytest.raises(ProjheadsError, match="needs the package late-interaction-kernels"):
+            maxsim(queries, documents, backend="fused")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -25,20 +25,20 @@ WEIGHTS = {
 }
 
 
-def grid(*, one_start):
+# Which variants share a start.
+STARTS = {"no start": "    ", "one start": "pppp", "two starts": "ppqq", "three of four": "ppp "}
+
+
+def grid(starts):
     generator = np.random.default_rng(7)
-    seeds = [4, 4, 4, 4] if one_start else [3, 4, 5, 3]
-    luck = generator.normal(0, 0.4, (4, 1)) if one_start else 0.0
-    return {
-        name: Scores(
-            tuple(range(count)),
-            tuple(
-                tables(generator, count, q, seed_sd=0.2 + 0.1 * at, start=luck, gain=0.5 * at * at) for q in (10, 25)
-            ),
-            "pca" if one_start else None,
-        )
-        for at, (name, count) in enumerate(zip(CELLS, seeds, strict=True))
-    }
+    luck = {start: generator.normal(0, 0.4, (4, 1)) for start in "pq"} | {" ": 0.0}
+    seeds = (3, 4, 5, 3) if starts == "no start" else (4, 4, 4, 4)
+    made = {}
+    for at, (name, start) in enumerate(zip(CELLS, STARTS[starts], strict=True)):
+        options = {"seed_sd": 0.2 + 0.1 * at, "start": luck[start], "gain": 0.5 * at * at}
+        found = tuple(tables(generator, seeds[at], queries, **options) for queries in (10, 25))
+        made[name] = Scores(tuple(range(seeds[at])), found, start.strip() or None)
+    return made
 
 
 def scales_of(scores):
@@ -60,32 +60,38 @@ def queries_part(scores, weights, scales):
     return max(0.0, (total - noise) / 4), total**2 / sum(one**2 / df for one, df in parts)
 
 
-def seeds_part(scores, weights, scales, *, one_start):
-    """The squared standard error that seeds give a contrast and its degrees of freedom."""
-    spreads = [spread(one.tables, scales) for one in scores.values()]
-    if not one_start:
-        parts = [(w**2 * v / (df + 1), df) for w, (v, df, _) in zip(weights, spreads, strict=True)]
-        total = sum(v for v, _ in parts)
-        return total, total**2 / sum(v**2 / df for v, df in parts)
-    means = np.array([means for _, _, means in spreads])
-    floors = [
-        sum(noise_of(t, r) / t.shape[1] for t, r in zip(one.tables, scales, strict=True)) / 4 for one in scores.values()
+def seeds_parts(scores, weights, scales):
+    """The squared standard errors that seeds give a contrast, each with its degrees of freedom."""
+    every = list(zip(scores.values(), weights, strict=True))
+    alone = [
+        (w**2 * v / (df + 1), df)
+        for one, w in every
+        if not one.start_group
+        for v, df, _ in [spread(one.tables, scales)]
     ]
-    own = max(
-        variance((np.array(weights) @ means).tolist()), sum(w**2 * n for w, n in zip(weights, floors, strict=True))
-    )
-    course = means.mean(axis=0)
-    terms = [(sum(weights) ** 2 * variance(course.tolist()), 3)]
-    terms += [(w**2 * variance((row - course).tolist()) * 4 / 3, 3) for w, row in zip(weights, means, strict=True)]
-    model = sum(v for v, _ in terms)
-    model_df = model**2 / sum(v**2 / df for v, df in terms)
-    g = min(1, model / own) ** 3 / (1 / 5 + 1 / model_df)
-    return (3 * own + g * model) / (3 + g) / 4, 3 + g
+    total = sum(v for v, _ in alone)
+    found = [(total, total**2 / sum(v**2 / df for v, df in alone))] if alone else []
+    for start in sorted({one.start_group for one, _ in every} - {None}):
+        group = [(one, w) for one, w in every if one.start_group == start]
+        means, factors = np.array([spread(one.tables, scales)[2] for one, _ in group]), np.array([w for _, w in group])
+        floors = [
+            sum(noise_of(t, r) / t.shape[1] for t, r in zip(one.tables, scales, strict=True)) / 4 for one, _ in group
+        ]
+        own = max(variance((factors @ means).tolist()), float(factors**2 @ floors))
+        course, n = means.mean(axis=0), len(group)
+        terms = [(sum(factors) ** 2 * variance(course.tolist()), 3)]
+        terms += [
+            (w**2 * variance((row - course).tolist()) * n / (n - 1), 3) for w, row in zip(factors, means, strict=True)
+        ]
+        model = sum(v for v, _ in terms)
+        g = min(1, model / own) ** 3 / (1 / 5 + 1 / (model**2 / sum(v**2 / df for v, df in terms)))
+        found.append(((3 * own + g * model) / (3 + g) / 4, 3 + g))
+    return found
 
 
-@pytest.mark.parametrize("one_start", [False, True])
-def test_effects_are_contrasts_with_the_standard_errors_of_the_formulas(one_start):
-    scores = grid(one_start=one_start)
+@pytest.mark.parametrize("starts", STARTS)
+def test_effects_are_contrasts_with_the_standard_errors_of_the_formulas(starts):
+    scores = grid(starts)
     scales = scales_of(scores)
     found = effects(scores, LEVELS)
     assert [one.factors for one in (*found.main, *found.interactions)] == list(WEIGHTS)
@@ -93,10 +99,10 @@ def test_effects_are_contrasts_with_the_standard_errors_of_the_formulas(one_star
     means = [one.means().mean() for one in scores.values()]
     for effect in (*found.main, *found.interactions):
         weights = WEIGHTS[effect.factors]
-        seeds = seeds_part(scores, weights, scales, one_start=one_start)
+        seeds = seeds_parts(scores, weights, scales)
         for scope, terms in (
-            (effect.these_queries, [seeds]),
-            (effect.new_queries, [seeds, queries_part(scores, weights, scales)]),
+            (effect.these_queries, seeds),
+            (effect.new_queries, [*seeds, queries_part(scores, weights, scales)]),
         ):
             error, df = np.sqrt(sum(v for v, _ in terms)), freedom(terms)
             contrast = float(np.dot(weights, means))
@@ -110,9 +116,48 @@ def test_effects_are_contrasts_with_the_standard_errors_of_the_formulas(one_star
             assert (scope.low, scope.high) == pytest.approx((contrast - half, contrast + half), rel=1e-6)
 
 
+@pytest.mark.parametrize("start", [None, "pca"])
+def test_a_grid_without_any_scatter_has_no_effects(start):
+    scores = {name: constant([0.5, 0.5, 0.5], start_group=start) for name in CELLS}
+    found = effects(scores, LEVELS)
+    for effect in (*found.main, *found.interactions):
+        for scope in (effect.these_queries, effect.new_queries):
+            assert (scope.difference, scope.p_value, scope.word) == (0.0, 1.0, "no difference shown")
+            assert scope.standard_error == pytest.approx(0.0, abs=1e-12)
+        assert effect.these_queries.df == 1.0
+
+
+def test_effects_of_three_levels_are_differences_of_means_to_the_first():
+    cells = {f"{depth} {width}": {"depth": depth, "width": width} for depth in (2, 3, 4) for width in (8, 16, 32)}
+    generator = np.random.default_rng(8)
+    scores = {name: constant(generator.normal(0, 1, 3)) for name in cells}
+    means = {(cell["depth"], cell["width"]): scores[name].means().mean() for name, cell in cells.items()}
+    found = effects(scores, cells)
+    for effect in found.main:
+        at = 0 if effect.factors == ("depth",) else 1
+        level, first = ([m for key, m in means.items() if key[at] == x[0]] for x in (effect.levels, effect.against))
+        assert effect.these_queries.difference == pytest.approx(mean(level) - mean(first))
+        expected = [
+            (
+                other,
+                fixed,
+                means[(level_, fixed) if at == 0 else (fixed, level_)] - means[(2, fixed) if at == 0 else (fixed, 8)],
+            )
+            for other, values in ((("width", (8, 16, 32)), ("depth", (2, 3, 4)))[at],)
+            for fixed in values
+            for level_ in effect.levels
+        ]
+        assert [(*key, pytest.approx(value)) for *key, value in expected] == list(effect.simple)
+    assert [one.levels for one in found.interactions] == [(3, 16), (3, 32), (4, 16), (4, 32)]
+    for one in found.interactions:
+        depth, width = one.levels
+        expected = means[depth, width] - means[2, width] - means[depth, 8] + means[2, 8]
+        assert one.these_queries.difference == pytest.approx(expected)
+
+
 def test_simple_effects_are_the_differences_of_cells():
-    means = {name: one.means().mean() for name, one in grid(one_start=False).items()}
-    depth, residual = effects(grid(one_start=False), LEVELS).main
+    means = {name: one.means().mean() for name, one in grid("no start").items()}
+    depth, residual = effects(grid("no start"), LEVELS).main
     assert depth.simple == (
         ("residual", "no", pytest.approx(means["c"] - means["a"])),
         ("residual", "yes", pytest.approx(means["d"] - means["b"])),
@@ -125,7 +170,7 @@ def test_simple_effects_are_the_differences_of_cells():
 
 def test_a_group_of_one_start_needs_three_common_seeds():
     """With fewer the variants count as independent."""
-    scores = grid(one_start=True)
+    scores = grid("one start")
     apart = {
         name: Scores(tuple(seed + 10 * at for seed in one.seeds), one.tables, one.start_group)
         for at, (name, one) in enumerate(scores.items())
@@ -137,7 +182,7 @@ def test_a_group_of_one_start_needs_three_common_seeds():
 
 
 @pytest.mark.parametrize("new_queries", [True, False])
-@pytest.mark.parametrize(("looks", "most"), [([3], 9), ([3, 5], 9), ([5], 5), ([3, 4], None), ([4], None)])
+@pytest.mark.parametrize(("looks", "most"), [([3], 9), ([3, 5], 9), ([5], 5), ([5], 4), ([3, 4], None), ([4], None)])
 def test_decisions_are_ordinary_ones_at_a_stricter_critical_value(looks, most, new_queries):
     scores = {name: one for name, one in paired().items() if name in "buv"}
     for name, decision in decide(scores, "b", looks, most=most, resolution=0.6, new_queries=new_queries).items():
@@ -151,7 +196,7 @@ def test_decisions_are_ordinary_ones_at_a_stricter_critical_value(looks, most, n
         if most is None:
             factor = 1.4 if decision.look else 1.0
         else:
-            factor = 1.15 * ((here * seeds / most + q) / (here + q)) ** -0.25
+            factor = 1.15 * min(1.0, (here * seeds / most + q) / (here + q)) ** -0.25
         error = np.sqrt(squared)
         z = stats.norm.isf(stats.t.sf(abs(mean_) / error, df)) / factor
         rho = min(rho, 0.9)
@@ -176,11 +221,12 @@ def test_looks_at_several_data_sets_are_several_times_as_many_comparisons():
 
 def test_a_p_value_below_the_smallest_number_is_zero():
     scores = {name: constant([place] * 60, queries=2000) for place, name in enumerate("bv")}
-    one = decide(scores, "b", [60], most=90)["v"]
-    assert (one.word, one.adjusted_p) == ("better", 0.0)
+    one = decide(scores, "b", [60], most=90, resolution=0.5)["v"]
+    assert (one.word, one.adjusted_p, one.equivalent_p) == ("better", 0.0, 1.0)
 
 
-def test_a_variant_leaves_a_race_at_two_percent_over_the_number_of_the_others():
+@pytest.mark.parametrize("new_queries", [True, False])
+def test_a_variant_leaves_a_race_at_two_percent_over_the_number_of_the_others(new_queries):
     generator = np.random.default_rng(3)
     for gap in np.linspace(0.2, 2.0, 12):
         scores = {
@@ -191,13 +237,27 @@ def test_a_variant_leaves_a_race_at_two_percent_over_the_number_of_the_others():
         expected = []
         for name in order[1:]:
             mean_, scopes, _ = difference(scores, order[0], name)
-            squared, df = scopes[False]
+            squared, df = scopes[new_queries]
             if stats.t.cdf(mean_ / np.sqrt(squared), df) < 0.02 / 2:
                 expected.append(name)
-        found = race(scores, [4])
+        found = race(scores, [4], new_queries=new_queries)
         assert found.lost == dict.fromkeys(expected, 0)
         assert found.survivors == tuple(name for name in order if name not in expected)
         assert found.chosen_with == dict.fromkeys("abc", 4 if expected else 0)
+
+
+def test_looks_with_fewer_than_three_seeds_decide_nothing():
+    scores = {name: constant([place, place + 0.01, place - 0.01, place]) for place, name in enumerate("bv")}
+    for look in (2, {"b": 2, "v": 4}, {"b": 4, "v": 2}):
+        assert race(scores, [look]).lost == {}
+        one = decide(scores, "b", [look], most=4)["v"]
+        assert (one.word, one.adjusted_p, one.low, one.design, one.decided) == ("too few seeds", 1.0, None, None, False)
+    for look in (3, {"b": 3, "v": 4}, {"b": 4, "v": 3}):
+        found = race(scores, [2, look])
+        assert (found.lost, found.survivors) == ({"b": 1}, ("v",))
+        assert found.chosen_with == (dict.fromkeys("bv", look) if isinstance(look, int) else look)
+        one = decide(scores, "b", [2, look], most=4)["v"]
+        assert (one.word, one.look, one.decided) == ("better", 1, True)
 
 
 def test_seeds_that_come_after_the_used_ones_are_fresh():

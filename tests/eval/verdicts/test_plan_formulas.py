@@ -50,6 +50,7 @@ def chance(design, difference, seeds, more, new_queries):
 
 CASES = [
     (made(), None, 1.0, True),
+    (made(), 1, 1.0, True),
     (made(), 3, 1.0, True),
     (made(), 9, 2.5, True),
     (made(), 9, 1.0, False),
@@ -67,6 +68,13 @@ def test_the_smallest_difference_shown_is_where_four_of_five_experiments_show_on
     found = design.smallest_shown(seeds, more, new_queries=new_queries)
     expected = optimize.brentq(lambda x: chance(design, x, seeds, more, new_queries) - 0.8, 0.0, 100.0, xtol=1e-12)
     assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_without_any_chance_every_difference_is_shown():
+    nothing = Part(0.0, 0.0, 4, 3.0)
+    certain = Design(Difference(0.0, nothing, nothing, None, 0.0, 0.0, 49.0, (50,), 4, 4, False, None), 3)
+    assert 0 < certain.smallest_shown() < 1e-7
+    assert 0 < certain.smallest_shown(5, 2.0, new_queries=False) < 1e-7
 
 
 def test_the_draws_are_roberts_sequence():

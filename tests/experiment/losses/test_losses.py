@@ -82,6 +82,13 @@ def test_margin_mse_is_the_formula():
     assert float(loss(scores, teacher=teacher)) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("loss", [KL(name="kl"), MarginMSE(name="margin-mse")], ids=str)
+@pytest.mark.parametrize("teacher", [None, torch.zeros(2, 2), torch.zeros(3)])
+def test_teacher_scores_of_another_shape_are_refused(loss, teacher):
+    with pytest.raises(ValueError, match=r"needs teacher scores \(2, 3\)"):
+        loss(torch.zeros(2, 3), teacher=teacher)
+
+
 def test_accuracy_counts_a_tie_as_lost():
     scores = torch.tensor([[1.0, 1.0, 0.0], [0.0, 2.0, 1.0], [5.0, 0.0, 1.0]])
     assert pair_accuracy(scores) == pytest.approx(1 / 3)
