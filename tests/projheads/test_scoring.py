@@ -217,6 +217,19 @@ def test_blocked_never_holds_all_similarities(monkeypatch):
     assert largest < 16 * 16 * 8 * 32 / 8
 
 
+@pytest.mark.parametrize(("limit", "largest"), [(1024, 1024), (1023, 768), (255, 256), (10**6, 3 * 4096)])
+def test_a_block_is_as_large_as_the_limit_allows(limit, largest, monkeypatch):
+    sizes = []
+    real = torch.bmm
+    monkeypatch.setattr(torch, "bmm", lambda a, b: sizes.append(a.shape[0] * a.shape[1] * b.shape[2]) or real(a, b))
+    monkeypatch.setattr(projheads.scoring, "_BLOCK_ON_CPU", limit)
+    # Three queries of 8 tokens with 16 documents of 32 tokens each: 256 similarities for each document.
+    queries, documents = torch.randn(3, 8, 4), torch.randn(3, 16, 32, 4)
+    scores = maxsim_nway(queries, documents, backend="blocked")
+    torch.testing.assert_close(scores, maxsim_nway(queries, documents, backend="reference"))
+    assert (max(sizes), sum(sizes)) == (largest, 3 * 4096)
+
+
 def test_auto_is_the_blocked_form_on_a_cpu():
     queries, documents, q_mask, d_mask = batch(12, 3, 4, 3, 5)
     auto = maxsim(queries, documents, q_mask, d_mask)

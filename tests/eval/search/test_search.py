@@ -359,6 +359,9 @@ def sized_problem(query_tokens, document_tokens, width):
         (8192 + 10 * 64 * 8192 * 8192 // 10_000_000, 10_000_000, "exact"),
         (8192 + 10 * 64 * 8192 * 8192 // 10_000_000 + 1, 10_000_000, "IVF8192,SQfp16"),
         (300 * 32, 800_000_000, "exact"),
+        # Four times the square root of 2^20 is 2^12.
+        (1_000_000, 2**20, "IVF4096,SQfp16"),
+        (1_000_000, 2**20 - 1, "IVF2048,SQfp16"),
     ],
 )
 def test_auto_is_exact_for_little_work_and_where_an_index_takes_more(query_tokens, document_tokens, chosen):

@@ -6,18 +6,21 @@ import faiss
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import eval.search.choice as search_module
 import eval.search.compressed as storage_module
 import eval.search.exact as exact_module
 import eval.search.faiss_index as approximate_module
-from eval.search.choice import SearchSettings, search
-from eval.search.compressed import stored_as
-from eval.search.exact import exact_search, score_all
+from eval.measures import aggregate, measure_run
+from eval.search.choice import SearchSettings, choose_index, search
+from eval.search.compressed import check_forms, stored_as
+from eval.search.exact import choose_first_pass, exact_search, score_all
 from eval.search.faiss_index import build_index, faiss_search, training_rows
 from eval.search.ranking import Problem, maxsim_of, priorities, rank, rounding_errors, shortlist
 from experiment.config.storage_forms import parse_storage
 from experiment.encoding.store import TokenStore, offsets_of
+from projheads.errors import ProjheadsError
 
 CPU = torch.device("cpu")
 WIDTH = 16
@@ -305,3 +308,110 @@ def test_where_there_is_nothing_to_find_nothing_is_found():
         found = faiss_search(problem, build_index(documents, "Flat", None, CPU), candidates_per_token=3)
         assert [len(one.documents) for one in found] == [0] * len(queries)
         assert exact_search(problem, device=CPU) == found
+
+
+@pytest.mark.parametrize(
+    ("dtype", "refused", "chosen"), [("float16", False, "fused"), ("float32", False, "fp32"), ("float16", True, "fp32")]
+)
+def test_the_first_pass_on_a_gpu_is_the_fused_kernel_where_it_can_run(dtype, refused, chosen, monkeypatch):
+    shapes = []
+
+    def kernel(queries, documents, *, backend):
+        shapes.append((tuple(queries.shape), tuple(documents.shape), queries.dtype, backend))
+        if refused:
+            raise ProjheadsError("cannot run")
+
+    monkeypatch.setattr(exact_module, "maxsim", kernel)
+    problem = random_problem(12, dtype=np.dtype(dtype).type)
+    with FakeTensorMode():
+        assert choose_first_pass(torch.device("cuda"), problem.documents) == chosen
+    assert shapes == [((1, 1, WIDTH), (1, 1, WIDTH), torch.float16, "fused")]
+
+
+def test_an_empty_corpus_is_searched_exactly():
+    empty = TokenStore(np.zeros((0, WIDTH), np.float16), np.zeros(2, np.int64))
+    problem = Problem(random_problem(13).queries, empty, 5, priorities(["d"]), np.full(6, -1))
+    assert choose_index("auto", problem) == "exact"
+    assert search(problem, SearchSettings("Flat", None, 3), CPU).index.candidate_recall.value == 1.0
+
+
+def test_batches_are_filled_with_queries_up_to_the_number_of_hits(monkeypatch):
+    problem = random_problem(17, queries=12)
+    monkeypatch.setattr(approximate_module, "HITS", 21)
+    expected, size = [0], 0
+    for length in problem.queries.lengths:
+        # 21 hits, three for each query token.
+        if size + length > 7 and size:
+            expected.append(0)
+            size = 0
+        size += length
+        expected[-1] += 1
+    shares = []
+    index = build_index(problem.documents, "Flat", None, CPU)
+    faiss_search(problem, index, candidates_per_token=3, progress=shares.append)
+    assert [round(12 * share) for share in shares] == expected
+    assert len(set(expected)) > 1
+
+
+@pytest.mark.parametrize("most", [3, 8])
+def test_a_token_without_a_hit_counts_its_worst_hit_and_one_without_any_nothing(most):
+    """Of the lists that are visited only some documents are known, and FAISS fills up with -1."""
+    problem = random_problem(15, depth=30)
+    index = build_index(problem.documents, "IVF12,Flat", 1, CPU)
+    total = len(problem.documents.vectors)
+    owner = np.repeat(np.arange(40), problem.documents.lengths)
+    found = faiss_search(problem, index, candidates_per_token=total, max_candidates=most)
+    open_ones = 0
+    for query, answer in enumerate(found):
+        guessed = {}
+        similarities, hits = index.index.search(problem.queries[query].astype(np.float32), total)
+        assert (hits == -1).any()
+        for document in {int(owner[hit]) for row in hits for hit in row if hit >= 0}:
+            guessed[document] = 0.0
+            for values, row in zip(similarities, hits, strict=True):
+                known = [(float(value), owner[hit]) for value, hit in zip(values, row, strict=True) if hit >= 0]
+                own = [value for value, of in known if of == document]
+                guessed[document] += max(own) if own else min((value for value, _ in known), default=0.0)
+        best = sorted(guessed, key=lambda document: -guessed[document])[:most]
+        assert sorted(answer.documents.tolist()) == sorted(best)
+        open_ones += len(guessed) > most
+    assert open_ones > 3
+
+
+def test_a_query_finds_no_document_of_its_own_id():
+    problem = random_problem(16, depth=40)
+    own = Problem(problem.queries, problem.documents, 40, problem.priority, np.array([0, 7, -1, 39, -1, 1]))
+    index = build_index(problem.documents, "Flat", None, CPU)
+    for found in (exact_search(own, device=CPU), faiss_search(own, index, candidates_per_token=10**6)):
+        for query, answer in enumerate(found):
+            assert set(range(40)) - set(answer.documents.tolist()) == {int(own.own[query])} - {-1}
+
+
+def test_forms_are_checked_before_anything_is_encoded(monkeypatch):
+    with pytest.raises(ProjheadsError, match="has 16 numbers, not 17"):
+        check_forms(["dim17"], WIDTH)
+    assert [form.width for form in check_forms(["dim15", "fp16"], WIDTH)] == [15, None]
+
+    def missing():
+        raise ProjheadsError("FAISS is not installed")
+
+    monkeypatch.setattr(storage_module, "faiss_library", missing)
+    assert len(check_forms(["dim15", "fp16"], WIDTH)) == 2
+    with pytest.raises(ProjheadsError, match="FAISS is not installed"):
+        check_forms(["fp16", "int8"], WIDTH)
+
+
+def test_gains_are_at_most_a_million():
+    """trec_eval takes 8 bytes for each number up to the highest gain: 8 GB for 2^30."""
+    qrels, run = {"q": {"d": 1, "e": 0}}, {"q": [("e", 2.0), ("d", 1.0)]}
+    name = f"nDCG(gains={{1:{2**20}}})@10"
+    assert measure_run([name], qrels, run)[name]["q"] == pytest.approx(1 / np.log2(3))
+    with pytest.raises(ProjheadsError, match=r"gains must be at most 2\^20"):
+        measure_run([f"nDCG(gains={{1:{2**20 + 1}}})@10"], qrels, run)
+
+
+def test_a_query_without_an_answer_counts_nothing():
+    qrels = {"a": {"d": 1}, "b": {"d": 1}, "c": {"d": 1}}
+    found = measure_run(["RR@10", "NumRet"], qrels, {"a": [("e", 3.0), ("d", 2.0)], "b": [], "x": [("d", 1.0)]})
+    assert found == {"RR@10": {"a": 0.5, "b": 0.0, "c": 0.0}, "NumRet": {"a": 2.0, "b": 0.0, "c": 0.0}}
+    assert [aggregate(name, found[name]) for name in found] == [pytest.approx(0.5 / 3), 2.0]

@@ -138,12 +138,28 @@ def test_three_common_seeds_make_a_pair(common, is_paired):
     )
 
 
+def test_a_seed_of_equal_scores_is_not_ahead():
+    table = np.arange(12.0).reshape(3, 4) / 8
+    scores = {
+        "b": Scores((0, 1, 2), (table,), "pca"),
+        "v": Scores((0, 1, 2), (table + np.array([[0.0], [0.5], [-0.5]]),), "pca"),
+    }
+    assert judge(scores, "b")["v"].ahead == 1
+
+
 def test_scores_without_any_scatter_leave_nothing_to_chance():
     scores = {name: Scores((0, 1, 2), (np.zeros((3, 8)), np.zeros((3, 5)))) for name in "bv"}
     one = differences(scores, "b")["v"]
     assert (one.between, one.noise, one.query_df) == (0.0, 0.0, 11.0)
     assert one.estimate(new_queries=True) == Estimate(0.0, 0.0, 1.0, 0.0)
     assert judge(scores, "b")["v"].beats == 0.5
+
+
+def test_too_few_seeds_have_no_p_value():
+    scores = {name: one.rows(0, 2) for name, one in unpaired().items()}
+    for verdict in judge(scores, "b", resolution=0.5).values():
+        for scope in (verdict.these_queries, verdict.new_queries):
+            assert (scope.p_value, scope.adjusted_p, scope.equivalent_p, scope.low) == (1.0, 1.0, None, None)
 
 
 def test_words_and_p_values_at_their_bounds():

@@ -246,6 +246,13 @@ def test_a_variant_leaves_a_race_at_two_percent_over_the_number_of_the_others(ne
         assert found.chosen_with == dict.fromkeys("abc", 4 if expected else 0)
 
 
+def test_a_race_is_run_on_these_queries_unless_asked_otherwise():
+    """The seeds agree, and few queries were asked."""
+    scores = experiment(4, {"a": 0.0, "b": 0.6}, seeds=10, queries=20, seed_sd=0.05, query_sd=1.5, noise_sd=0.1)
+    assert race(scores, [10]).survivors == race(scores, [10], new_queries=False).survivors == ("b",)
+    assert race(scores, [10], new_queries=True).survivors == ("b", "a")
+
+
 def test_looks_with_fewer_than_three_seeds_decide_nothing():
     scores = {name: constant([place, place + 0.01, place - 0.01, place]) for place, name in enumerate("bv")}
     for look in (2, {"b": 2, "v": 4}, {"b": 4, "v": 2}):
@@ -372,6 +379,16 @@ def test_shares_of_the_variance_are_the_formulas():
     same = dict.fromkeys(heads, 1.0)
     assert variance_shares(scores, compare_all(scores), heads, same).learning_rate is None
     assert variance_shares(scores, compare_all({"a": scores["a"]}), heads, rates) is None
+
+
+def test_variants_that_differ_by_less_than_chance_have_no_share():
+    scores = {name: Scores((0, 1, 2), (unpaired()["u"].tables[0],)) for name in "abc"}
+    shares = variance_shares(
+        scores, compare_all(scores), {"a": "x", "b": "x", "c": "y"}, {"a": 1.0, "b": 2.0, "c": 1.0}
+    )
+    assert (shares.head, shares.learning_rate) == (0.0, 0.0)
+    one_head = variance_shares(scores, compare_all(scores), dict.fromkeys("abc", "x"), dict.fromkeys("abc", 1.0))
+    assert (one_head.head, one_head.learning_rate) == (0.0, None)
 
 
 def test_groups_of_other_pairs_are_corrected_by_holm():
