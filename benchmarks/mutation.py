@@ -244,15 +244,18 @@ def examine(name: str, chosen: Sequence[Change], equivalent: set[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         timings = Path(folder) / "timings.json"
         if not passes(tests, None, timings, 600):
-            sys.exit(f"the tests of {name} fail without any change")
+            print(f"the tests of {name} fail without any change", flush=True)
+            os._exit(1)
         limit = 5 + 2 * math.ceil(read_json(timings)["cpu_s"])
-        # ``projheads`` and ``experiment`` never import ``eval`` and ``train``.
-        fixed = () if AREAS[name].code[0].startswith(("projheads", "experiment")) else ("projheads", "experiment")
+        # ``projheads`` and ``experiment`` never import ``eval`` and ``train``, so there they can be loaded as well.
+        changed = AREAS[name].code[0].split("/")[0]
         for module in read_json(timings)["modules"]:
-            if module.split(".")[0] in {"projheads", "experiment"} - set(fixed):
-                continue
-            with contextlib.suppress(Exception):  # A library's own optional part; the tests import what they need.
-                importlib.import_module(module)
+            if changed in ("eval", "train") or module.split(".")[0] not in ("projheads", "experiment"):
+                with contextlib.suppress(Exception):  # A library's own optional part; the tests import what they need.
+                    importlib.import_module(module)
+        if loaded := {_Finder(change).module for change in chosen} & set(sys.modules):
+            print(f"{', '.join(sorted(loaded))}: already imported, so changes would have no effect", flush=True)
+            os._exit(1)
         counts = {"noticed": 0, "equivalent": 0, "unnoticed": 0}
         for change in chosen:
             if {str(change), change.any} & equivalent:
@@ -294,7 +297,13 @@ def main() -> None:
             chosen = draw(name, options.sample, options.seed, options.file)
         else:
             chosen = list(_listed(name, listed))
-        examine(name, chosen, equivalent)
+        # In a process of its own, in which nothing of an earlier area is loaded.
+        child = os.fork()
+        if child == 0:
+            examine(name, chosen, equivalent)
+            os._exit(0)
+        if os.waitpid(child, 0)[1]:
+            sys.exit(1)
 
 
 if __name__ == "__main__":

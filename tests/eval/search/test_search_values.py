@@ -415,3 +415,10 @@ def test_a_query_without_an_answer_counts_nothing():
     found = measure_run(["RR@10", "NumRet"], qrels, {"a": [("e", 3.0), ("d", 2.0)], "b": [], "x": [("d", 1.0)]})
     assert found == {"RR@10": {"a": 0.5, "b": 0.0, "c": 0.0}, "NumRet": {"a": 2.0, "b": 0.0, "c": 0.0}}
     assert [aggregate(name, found[name]) for name in found] == [pytest.approx(0.5 / 3), 2.0]
+
+
+def test_no_documents_are_no_ranking():
+    problem = random_problem(18)
+    nobody = np.zeros(0, np.int64)
+    assert maxsim_of(problem, 0, nobody).shape == (0,)
+    assert [len(part) for part in (rank(problem, 0, nobody).documents, rank(problem, 0, nobody).scores)] == [0, 0]

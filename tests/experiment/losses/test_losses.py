@@ -26,6 +26,8 @@ def test_hard_negatives_stand_between_the_relevant_documents():
     scores = np.random.default_rng(0).normal(size=(4, 12))
     expected = -log_softmax(scores / 0.3, axis=1)[np.arange(4), np.arange(4) * 3].mean()
     loss = Contrastive(temperature=0.3)
+    square = torch.tensor(scores[:, :4])
+    assert float(loss(square)) == float(loss(square, n_ways=1)) == float(contrastive_loss(square, 0.3))
     assert (loss.scope, loss.needs_teacher) == ("batch", False)
     assert float(loss(torch.tensor(scores), n_ways=3)) == pytest.approx(expected, abs=1e-12)
     # Documents of other processes stand behind: they are negatives like others.
