@@ -223,7 +223,7 @@ def _run_in_child(tests: Sequence[str], change: Change | None, timings: Path) ->
             silent = os.open(os.devnull, os.O_WRONLY)
             os.dup2(silent, 1)
             os.dup2(silent, 2)
-            sys.meta_path.insert(0, _Finder(change))  # type: ignore[arg-type]
+            sys.meta_path.insert(0, _Finder(change))
         known = set(sys.modules)
         order = _Order(read_json(timings)["seconds"] if change else {})
         options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:warnings", f"--basetemp={timings.parent / 'tests'}"]

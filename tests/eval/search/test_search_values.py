@@ -422,3 +422,30 @@ def test_no_documents_are_no_ranking():
     nobody = np.zeros(0, np.int64)
     assert maxsim_of(problem, 0, nobody).shape == (0,)
     assert [len(part) for part in (rank(problem, 0, nobody).documents, rank(problem, 0, nobody).scores)] == [0, 0]
+
+
+def greedy(lengths, most):
+    """Numbers of rows of consecutive groups of texts, of at most so many rows or of a single text."""
+    groups = [0]
+    for length in lengths.tolist():
+        if groups[-1] and groups[-1] + length > most:
+            groups.append(0)
+        groups[-1] += length
+    return groups
+
+
+@pytest.mark.parametrize("rows", [1, 9, 32, 33])
+def test_a_window_is_as_large_as_the_limit_allows(rows, monkeypatch):
+    monkeypatch.setattr(exact_module, "WINDOW_BYTES", rows * 4 * WIDTH)
+    problem = random_problem(19)
+    shares = []
+    exact_search(problem, device=CPU, progress=shares.append)
+    total = len(problem.documents.vectors)
+    assert [round(share * total) for share in shares] == greedy(problem.documents.lengths, rows)
+
+
+def test_a_second_pass_makes_no_further_progress():
+    shares = []
+    problem = problem_of(ASKED, [[vector(0.5, 0.25)]] * 100, depth=5)
+    exact_search(problem, device=CPU, progress=shares.append, first_pass="fp32")
+    assert sum(shares) == pytest.approx(1)

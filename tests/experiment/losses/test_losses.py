@@ -75,6 +75,16 @@ def test_equal_scores_are_a_uniform_teacher_and_finite(how):
     assert scores.grad.isfinite().all()
 
 
+@pytest.mark.parametrize(("how", "scores"), [("min-max", [0.0, 1e-8]), ("z", [0.0, 2e-8])])
+def test_a_spread_of_a_hundred_millionth_is_halved(how, scores):
+    """That much is added to the spread: both pairs come out 0.5 or 1 apart instead of 1 or 2."""
+    loss = KL(name="kl", student_normalization=how)
+    apart = 0.5 if how == "min-max" else 1.0
+    found = loss(torch.tensor([scores], dtype=torch.float64), teacher=torch.zeros(1, 2, dtype=torch.float64))
+    q = softmax([0.0, apart])
+    assert float(found) == pytest.approx(float((0.5 * np.log(0.5 / q)).sum()), rel=1e-9)
+
+
 def test_margin_mse_is_the_formula():
     scores = torch.tensor([[5.0, 3.0, 1.0], [2.0, 2.0, 0.0]])
     teacher = torch.tensor([[1.0, 0.5, 0.0], [3.0, 1.0, 2.0]])
@@ -96,6 +106,7 @@ def test_accuracy_counts_a_tie_as_lost():
     assert pair_accuracy(scores) == pytest.approx(1 / 3)
     ignore = torch.tensor([[False, True, False], [False, False, False], [True, False, False]])
     assert pair_accuracy(scores, ignore) == 1.0
+    assert pair_accuracy(torch.tensor([[2.0, 1.0, 1.0], [3.0, 1.0, 0.0], [3.0, 0.0, 1.0]])) == pytest.approx(1 / 3)
 
 
 class Hinge(Section):
