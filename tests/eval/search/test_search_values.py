@@ -16,7 +16,7 @@ from eval.measures import aggregate, measure_run
 from eval.search.choice import SearchSettings, choose_index, search
 from eval.search.compressed import check_forms, stored_as
 from eval.search.exact import choose_first_pass, exact_search, score_all
-from eval.search.faiss_index import build_index, faiss_search, training_rows
+from eval.search.faiss_index import TokenIndex, build_index, faiss_search, training_rows
 from eval.search.ranking import Problem, maxsim_of, priorities, rank, rounding_errors, shortlist
 from experiment.config.storage_forms import parse_storage
 from experiment.encoding.store import TokenStore, offsets_of
@@ -449,3 +449,18 @@ def test_a_second_pass_makes_no_further_progress():
     problem = problem_of(ASKED, [[vector(0.5, 0.25)]] * 100, depth=5)
     exact_search(problem, device=CPU, progress=shares.append, first_pass="fp32")
     assert sum(shares) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("resources", "asked", "found"), [(object(), 3000, 2048), (None, 3000, 2500), (None, 7, 7)])
+def test_as_many_neighbours_are_asked_for_as_there_are_and_faiss_allows(resources, asked, found):
+    """On a GPU FAISS finds 2048 at most."""
+    numbers = []
+
+    def nothing(rows, count):
+        numbers.append(count)
+        return np.zeros((len(rows), 1), np.float32), np.full((len(rows), 1), -1)
+
+    problem = problem_of([[vector(1.0, 0.0)]], [[vector(0.5, 0.25)] * 2500], depth=5)
+    index = TokenIndex(SimpleNamespace(search=nothing), None, resources, 1.0)
+    assert len(faiss_search(problem, index, candidates_per_token=asked)[0].documents) == 0
+    assert numbers == [found]

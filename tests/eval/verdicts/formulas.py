@@ -5,7 +5,7 @@ from math import pi, sqrt
 from statistics import mean, median, variance
 
 import numpy as np
-from scipy import special
+from scipy import special, stats
 
 
 def covariance(x, y):
@@ -49,7 +49,7 @@ def borrowed(place, spreads):
         return own, float(df)
     total = sum(d for _, d in others)
     o = sum(d * min(v, 5 * median(v for v, _ in others)) for v, d in others) / total
-    g = min(1.0, o / own) ** 3 / (1 / {3: 4, 4: 5}.get(df + 1, 6) + 1 / total)
+    g = min(1.0, o / own) ** 3 / (1 / {2: 4, 3: 4, 4: 5}.get(df + 1, 6) + 1 / total)
     return (df * own + g * o) / (df + g), df + g
 
 
@@ -112,6 +112,17 @@ def difference(scores, baseline, name):
     q_df = sum(v for v, _ in parts) ** 2 / sum(v**2 / d for v, d in parts)
     new = [*terms, (max(0.0, q - n), q_df)]
     return mine, {False: (here, freedom(terms)), True: (sum(v for v, _ in new), freedom(new))}, luck / here
+
+
+def surest(value, scopes, new_queries, factor=1.0):
+    """The least z over this scope and, for new queries, the other: nothing is surer for new queries than for these.
+
+    ``value`` is a distance from the mean that is asked about; ``factor`` divides the z of this scope only.
+    """
+    found = [stats.norm.isf(stats.t.sf(value / sqrt(v), df)) for v, df in (scopes[False], scopes[new_queries])]
+    if not new_queries:
+        return found[0] / factor if found[0] > 0 else found[0]
+    return min(found[0], found[1] / factor if found[1] > 0 else found[1])
 
 
 def any_of(z, rho, count):

@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 
 from eval.verdicts import Scores, judge, judge_datasets
-from eval.verdicts.judge import equivalence_p, words_of
+from eval.verdicts.judge import words_of
 from eval.verdicts.variance import Estimate, differences
-from tests.eval.verdicts.formulas import any_of, borrowed, difference, noise_of, spread, tables
+from tests.eval.verdicts.formulas import any_of, borrowed, difference, noise_of, spread, surest, tables
 
 
 def unpaired():
@@ -53,12 +53,29 @@ def another_start():
 
 
 def single():
-    """A variant and a baseline among the others whose scatter is not known."""
+    """Among the others a variant whose scatter is not known, and one with two seeds."""
     made = unpaired()
-    return made | {"s": made["w"].rows(0, 1)}
+    return made | {"s": made["w"].rows(0, 1), "t": made["x"].rows(0, 2)}
 
 
-SCENES = {"unpaired": unpaired, "paired": paired, "another start": another_start, "single": single}
+def many_queries():
+    """Few seeds of one start: the queries bring so many degrees of freedom that Student's t shrinks."""
+    generator = np.random.default_rng(3)
+    luck = generator.normal(0, 0.5, (3, 1))
+    options = {"seed_sd": 0.03, "query_sd": 0.1, "noise_sd": 0.1, "start": luck}
+    return {
+        name: Scores((0, 1, 2), (tables(generator, 3, 300, gain=gain, **options),), "pca")
+        for name, gain in (("b", 0.0), ("v", 0.05))
+    }
+
+
+SCENES = {
+    "unpaired": unpaired,
+    "paired": paired,
+    "another start": another_start,
+    "single": single,
+    "many queries": many_queries,
+}
 CASES = [(scene, name) for scene, make in SCENES.items() for name in make() if name != "b"]
 
 
@@ -75,7 +92,7 @@ def test_standard_errors_and_degrees_of_freedom_are_those_of_the_formulas(scene,
         assert one.correlation == pytest.approx(correlation, rel=1e-9)
 
 
-@pytest.mark.parametrize(("scene", "name"), [case for case in CASES if case[1] != "s"])
+@pytest.mark.parametrize(("scene", "name"), [case for case in CASES if case[1] not in "st"])
 def test_verdicts_are_those_of_the_formulas(scene, name):
     scores = SCENES[scene]()
     count = sum(len(one.seeds) >= 3 for one in scores.values()) - 1
@@ -83,18 +100,26 @@ def test_verdicts_are_those_of_the_formulas(scene, name):
     verdict = judge(scores, "b", resolution=0.7)[name]
     rho = min(correlation, 0.9)
     for new_queries, scope in ((False, verdict.these_queries), (True, verdict.new_queries)):
-        squared, df = scopes[new_queries]
-        error = np.sqrt(squared)
-        p = 2 * stats.t.sf(abs(mean) / error, df)
-        assert scope.p_value == pytest.approx(p, rel=1e-6)
-        assert scope.adjusted_p == pytest.approx(any_of(stats.norm.isf(p / 2), rho, count), rel=0.003, abs=1e-9)
+        z = surest(abs(mean), scopes, new_queries)
+        assert scope.p_value == pytest.approx(2 * stats.norm.sf(z), rel=1e-6)
+        assert scope.adjusted_p == pytest.approx(any_of(z, rho, count), rel=0.003, abs=1e-9)
         half = (scope.high - scope.low) / 2
         assert scope.low + half == pytest.approx(mean)
         # The interval's end is the difference whose corrected p-value is 5%.
-        end = stats.norm.isf(stats.t.sf(half / error, df))
-        assert any_of(end, rho, count) == pytest.approx(0.05, rel=0.003)
-        tails = [stats.t.cdf((mean - 0.7) / error, df), stats.t.cdf(-(mean + 0.7) / error, df)]
-        assert scope.equivalent_p == pytest.approx(min(1.0, count * max(tails)), rel=1e-6)
+        assert any_of(surest(half, scopes, new_queries), rho, count) == pytest.approx(0.05, rel=0.003)
+        tail = stats.norm.sf(surest(0.7 - abs(mean), scopes, new_queries))
+        assert scope.equivalent_p == pytest.approx(min(1.0, count * tail), rel=1e-6)
+
+
+def test_nothing_is_surer_for_new_queries_than_for_these():
+    scores = many_queries()
+    mean, scopes, _ = difference(scores, "b", "v")
+    sure = [stats.t.sf(abs(mean) / squared**0.5, df) for squared, df in scopes.values()]
+    assert sure[1] < sure[0], "the scene is one in which the bound decides"
+    for resolution in (None, 0.3):
+        verdict = judge(scores, "b", resolution=resolution)["v"]
+        for name in ("p_value", "adjusted_p", "low", "high", "equivalent_p"):
+            assert getattr(verdict.new_queries, name) == getattr(verdict.these_queries, name)
 
 
 def test_what_a_variant_takes_of_what_the_others_lend_is_the_formula():
@@ -110,7 +135,7 @@ def test_what_a_variant_takes_of_what_the_others_lend_is_the_formula():
         o = sum(df * min(v, 5 * median(v for v, _ in others)) for v, df in others) / sum(df for _, df in others)
         own = every[name].own
         assert own.likeness == pytest.approx(min(1.0, o / spreads[name][0]) ** 3)
-        assert (own.lenders, own.seeds) == (5, len(scores[name].seeds))
+        assert (own.lenders, own.seeds) == (6, len(scores[name].seeds))
         noise = sum(noise_of(t, r) / t.shape[1] for t, r in zip(scores[name].tables, scales, strict=True)) / 4
         assert own.noise == pytest.approx(min(noise, own.variance))
         luck = sum(noise_of(t, r) / t.shape[1] for t, r in zip(scores["b"].tables, scales, strict=True)) / 4
@@ -165,7 +190,7 @@ def test_too_few_seeds_have_no_p_value():
 def test_words_and_p_values_at_their_bounds():
     assert Estimate(0.0, 0.0, 1.0).p_value() == 1.0
     assert Estimate(0.1, 0.0, 1.0).p_value() == Estimate(-0.1, 0.0, 1.0).p_value() == 0.0
-    assert [equivalence_p(Estimate(mean, 0.0, 1.0), 0.1) for mean in (0.1, -0.1, 0.09, -0.09)] == [1.0, 1.0, 0.0, 0.0]
+    assert [Estimate(mean, 0.0, 1.0).equivalence_p(0.1) for mean in (0.1, -0.1, 0.09, -0.09)] == [1.0, 1.0, 0.0, 0.0]
     assert [words_of(mean, 0.0499, 0.0) for mean in (0.1, -0.1)] == ["better", "worse"]
     assert words_of(0.1, 0.05, None) == "no difference shown"
     assert [words_of(0.1, 0.05, equivalent) for equivalent in (0.0499, 0.05)] == ["equivalent", "undecided"]
@@ -176,12 +201,10 @@ def test_several_data_sets_are_several_times_as_many_comparisons():
     alone = {name: one.only(1) for name, one in scores.items()}
     for name, verdict in judge_datasets(scores, "b", ["x", "y"])["y"].items():
         mean, scopes, correlation = difference(alone, "b", name)
-        squared, df = scopes[True]
-        p = 2 * stats.t.sf(abs(mean) / np.sqrt(squared), df)
-        adjusted = any_of(stats.norm.isf(p / 2), correlation, 4)
+        adjusted = any_of(surest(abs(mean), scopes, True), correlation, 4)
         assert verdict.new_queries.adjusted_p == pytest.approx(min(1.0, 2 * adjusted), rel=0.003)
-        end = (verdict.new_queries.high - mean) / np.sqrt(squared)
-        assert any_of(stats.norm.isf(stats.t.sf(end, df)), correlation, 4) == pytest.approx(0.025, rel=0.003)
+        end = surest(verdict.new_queries.high - mean, scopes, True)
+        assert any_of(end, correlation, 4) == pytest.approx(0.025, rel=0.003)
         assert verdict.design.comparisons == 8
 
 

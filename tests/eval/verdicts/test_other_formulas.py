@@ -11,7 +11,7 @@ from eval.verdicts import Scores, astray_trials, decide, effects, fresh, judge, 
 from eval.verdicts.looks import until
 from eval.verdicts.pairs import compare_all, group_letters, variance_shares
 from eval.verdicts.variance import differences, paired_difference
-from tests.eval.verdicts.formulas import any_of, difference, freedom, noise_of, spread, tables
+from tests.eval.verdicts.formulas import any_of, difference, freedom, noise_of, spread, surest, tables
 from tests.eval.verdicts.made import constant, experiment
 from tests.eval.verdicts.test_formulas import paired, unpaired
 
@@ -99,7 +99,7 @@ def test_effects_are_contrasts_with_the_standard_errors_of_the_formulas(starts):
     means = [one.means().mean() for one in scores.values()]
     for effect in (*found.main, *found.interactions):
         weights = WEIGHTS[effect.factors]
-        seeds = seeds_parts(scores, weights, scales)
+        seeds, scopes = seeds_parts(scores, weights, scales), {}
         for scope, terms in (
             (effect.these_queries, seeds),
             (effect.new_queries, [*seeds, queries_part(scores, weights, scales)]),
@@ -109,11 +109,14 @@ def test_effects_are_contrasts_with_the_standard_errors_of_the_formulas(starts):
             assert scope.difference == pytest.approx(contrast)
             assert scope.standard_error == pytest.approx(error, rel=1e-9)
             assert scope.df == pytest.approx(df, rel=1e-9)
-            p = 2 * stats.t.sf(abs(contrast) / error, df)
-            assert scope.p_value == pytest.approx(p, rel=1e-6)
-            assert scope.adjusted_p == pytest.approx(1 - (1 - p) ** 3, rel=1e-3)
-            half = stats.t.isf(0.5 * (1 - 0.95 ** (1 / 3)), df) * error
-            assert (scope.low, scope.high) == pytest.approx((contrast - half, contrast + half), rel=1e-6)
+            scopes[scope is effect.new_queries] = (error**2, df)
+            z = surest(abs(contrast), scopes, scope is effect.new_queries)
+            assert scope.p_value == pytest.approx(2 * stats.norm.sf(z), rel=1e-6)
+            assert scope.adjusted_p == pytest.approx(1 - (1 - scope.p_value) ** 3, rel=1e-3)
+            half = (scope.high - scope.low) / 2
+            assert scope.low + half == pytest.approx(contrast)
+            z = surest(half, scopes, scope is effect.new_queries)
+            assert 2 * stats.norm.sf(z) == pytest.approx(1 - 0.95 ** (1 / 3), rel=1e-6)
 
 
 @pytest.mark.parametrize("start", [None, "pca"])
@@ -189,7 +192,6 @@ def test_decisions_are_ordinary_ones_at_a_stricter_critical_value(looks, most, n
         # What is decided early stays decided.
         seen = until(scores, looks[decision.look])
         mean_, scopes, rho = difference(seen, "b", name)
-        squared, df = scopes[new_queries]
         seeds = decision.seeds
         here = scopes[False][0]
         q = scopes[new_queries][0] - here
@@ -197,16 +199,15 @@ def test_decisions_are_ordinary_ones_at_a_stricter_critical_value(looks, most, n
             factor = 1.4 if decision.look else 1.0
         else:
             factor = 1.15 * min(1.0, (here * seeds / most + q) / (here + q)) ** -0.25
-        error = np.sqrt(squared)
-        z = stats.norm.isf(stats.t.sf(abs(mean_) / error, df)) / factor
         rho = min(rho, 0.9)
-        assert decision.adjusted_p == pytest.approx(any_of(z, rho, 2), rel=3e-3)
+        assert decision.adjusted_p == pytest.approx(
+            any_of(surest(abs(mean_), scopes, new_queries, factor), rho, 2), rel=3e-3
+        )
         half = (decision.high - decision.low) / 2
         assert decision.low + half == pytest.approx(mean_)
-        assert any_of(stats.norm.isf(stats.t.sf(half / error, df)) / factor, rho, 2) == pytest.approx(0.05, rel=3e-3)
-        tail = max(stats.t.cdf((mean_ - 0.6) / error, df), stats.t.cdf(-(mean_ + 0.6) / error, df))
-        expected = min(1.0, 2 * stats.norm.sf(stats.norm.isf(tail) / factor)) if tail < 0.5 else 1.0
-        assert decision.equivalent_p == pytest.approx(expected, rel=1e-6)
+        assert any_of(surest(half, scopes, new_queries, factor), rho, 2) == pytest.approx(0.05, rel=3e-3)
+        tail = stats.norm.sf(surest(0.6 - abs(mean_), scopes, new_queries, factor))
+        assert decision.equivalent_p == pytest.approx(min(1.0, 2 * tail), rel=1e-6)
         assert decision.design.comparisons == 2
 
 
@@ -226,7 +227,7 @@ def test_a_p_value_below_the_smallest_number_is_zero():
 
 
 @pytest.mark.parametrize("new_queries", [True, False])
-def test_a_variant_leaves_a_race_at_two_percent_over_the_number_of_the_others(new_queries):
+def test_a_variant_leaves_a_race_at_five_percent(new_queries):
     generator = np.random.default_rng(3)
     for gap in np.linspace(0.2, 2.0, 12):
         scores = {
@@ -238,7 +239,7 @@ def test_a_variant_leaves_a_race_at_two_percent_over_the_number_of_the_others(ne
         for name in order[1:]:
             mean_, scopes, _ = difference(scores, order[0], name)
             squared, df = scopes[new_queries]
-            if stats.t.cdf(mean_ / np.sqrt(squared), df) < 0.02 / 2:
+            if stats.t.cdf(mean_ / np.sqrt(squared), df) < 0.05:
                 expected.append(name)
         found = race(scores, [4], new_queries=new_queries)
         assert found.lost == dict.fromkeys(expected, 0)
@@ -248,7 +249,7 @@ def test_a_variant_leaves_a_race_at_two_percent_over_the_number_of_the_others(ne
 
 def test_a_race_is_run_on_these_queries_unless_asked_otherwise():
     """The seeds agree, and few queries were asked."""
-    scores = experiment(4, {"a": 0.0, "b": 0.6}, seeds=10, queries=20, seed_sd=0.05, query_sd=1.5, noise_sd=0.1)
+    scores = experiment(4, {"a": 0.0, "b": 0.3}, seeds=10, queries=20, seed_sd=0.01, query_sd=1.5, noise_sd=0.1)
     assert race(scores, [10]).survivors == race(scores, [10], new_queries=False).survivors == ("b",)
     assert race(scores, [10], new_queries=True).survivors == ("b", "a")
 
@@ -291,7 +292,7 @@ def shrunk(every, *, new_queries):
         return top * max(0.0, 1 - (u + w) / top**2)
     f = max(0.0, 1 - max(1, count - 2) / (count - 1) * u / variance(values))
     t = f * variance(values)
-    return mean(values) * t / (t + u + count * w) + f * (top - mean(values))
+    return min(mean(values) * t / (t + u + count * w) + f * (top - mean(values)), max(top, 0.0))
 
 
 @pytest.mark.parametrize("new_queries", [True, False])
@@ -321,6 +322,17 @@ def test_a_clear_winner_is_shrunk_a_little(names):
     single = {name: one.rows(0, 1) for name, one in scores.items()}
     expected = shrunk(differences(single, "b"), new_queries=True)
     assert winner(judge(single, "b")).shrunk == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_winner_that_is_worse_than_the_baseline_is_not_raised_above_it():
+    generator = np.random.default_rng(6)
+    gains = {"b": 3.0, "u": 0.0, "v": 0.02, "w": 0.01}
+    scores = {n: Scores((0, 1, 2), (tables(generator, 3, 30, seed_sd=0.9, gain=gain),)) for n, gain in gains.items()}
+    every = differences(scores, "b")
+    found = winner(judge(scores, "b"))
+    assert max(one.mean for one in every.values()) < -1
+    assert found.shrunk == pytest.approx(shrunk(every, new_queries=True), rel=1e-9)
+    assert found.shrunk <= 0
 
 
 def test_equal_variants_have_a_winner_by_nothing():
@@ -399,8 +411,7 @@ def test_groups_of_other_pairs_are_corrected_by_holm():
         p_values = {}
         for pair in combinations([name for name in pairs.names if name != "base"], 2):
             mean_, scopes, _ = difference(scores, pair[1], pair[0])
-            squared, df = scopes[True]
-            p_values[pair] = 2 * stats.t.sf(abs(mean_) / squared**0.5, df)
+            p_values[pair] = 2 * stats.norm.sf(surest(abs(mean_), scopes, True))
         apart = True
         for place, pair in enumerate(sorted(p_values, key=p_values.__getitem__)):
             apart = apart and (3 - place) * p_values[pair] < 0.05
@@ -414,7 +425,7 @@ def test_only_variants_with_a_verdict_count_among_the_comparisons():
     verdicts = judge(scores, "b")
     for name in "uv":
         mean_, scopes, rho = difference(scores, "b", name)
-        z = stats.norm.isf(stats.t.sf(abs(mean_) / scopes[True][0] ** 0.5, scopes[True][1]))
+        z = surest(abs(mean_), scopes, True)
         assert verdicts[name].new_queries.adjusted_p == pytest.approx(any_of(z, rho, 2), rel=3e-3)
         assert verdicts[name].design.comparisons == 2
     assert (verdicts["w"].word, verdicts["x"].word, verdicts["x"].beats) == ("too few seeds", "too few seeds", None)
