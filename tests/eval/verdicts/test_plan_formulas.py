@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
+from eval.verdicts import judge
 from eval.verdicts.multiple import adjust, critical
 from eval.verdicts.power import LATTICE, Design, smallest_equivalence
 from eval.verdicts.variance import Difference, Part
 from tests.eval.verdicts.formulas import any_of
+from tests.eval.verdicts.made import experiment
 
 
 def made(*, start=None, shared=0.0001, between=0.0009, noise=0.0002, fixed=False, comparisons=4, queries=(50, 30)):
@@ -105,6 +107,21 @@ def test_the_least_number_of_queries_is_between_two_a_data_set_and_a_thousand_ti
 
 
 @pytest.mark.parametrize("variants", [1, 6])
+def test_a_verdict_asks_what_would_show_its_own_difference():
+    scores = experiment(4, {"b": 0.0, "v": -0.6}, seeds=5, queries=20, seed_sd=0.05, query_sd=1.5, noise_sd=0.1)
+    verdict = judge(scores, "b")["v"]
+    design, size = verdict.design, abs(verdict.difference)
+    assert verdict.seeds_needed() == design.seeds_needed(size) != verdict.seeds_needed(new_queries=False)
+    assert verdict.seeds_needed(new_queries=False) == design.seeds_needed(size, new_queries=False)
+    assert verdict.queries_needed() == design.queries_needed(size)
+    assert (verdict.smallest_shown, verdict.smallest_shown_here) == (
+        design.smallest_shown(),
+        design.smallest_shown(new_queries=False),
+    )
+    few = judge({name: one.rows(0, 2) for name, one in scores.items()}, "b")["v"]
+    assert (few.design, few.seeds_needed(), few.queries_needed(), few.smallest_shown_here) == (None,) * 4
+
+
 def test_the_resolution_that_queries_allow_is_the_formula(variants):
     expected = (stats.norm.ppf(1 - 0.05 / variants) + stats.norm.ppf(0.9)) * np.sqrt(0.0003)
     assert smallest_equivalence(0.0003, variants) == pytest.approx(expected, rel=1e-9)
