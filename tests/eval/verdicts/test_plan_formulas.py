@@ -106,7 +106,6 @@ def test_the_least_number_of_queries_is_between_two_a_data_set_and_a_thousand_ti
     assert (design.seeds, design.queries) == (4, (50, 30))
 
 
-@pytest.mark.parametrize("variants", [1, 6])
 def test_a_verdict_asks_what_would_show_its_own_difference():
     scores = experiment(4, {"b": 0.0, "v": -0.6}, seeds=5, queries=20, seed_sd=0.05, query_sd=1.5, noise_sd=0.1)
     verdict = judge(scores, "b")["v"]
@@ -122,6 +121,7 @@ def test_a_verdict_asks_what_would_show_its_own_difference():
     assert (few.design, few.seeds_needed(), few.queries_needed(), few.smallest_shown_here) == (None,) * 4
 
 
+@pytest.mark.parametrize("variants", [1, 6])
 def test_the_resolution_that_queries_allow_is_the_formula(variants):
     expected = (stats.norm.ppf(1 - 0.05 / variants) + stats.norm.ppf(0.9)) * np.sqrt(0.0003)
     assert smallest_equivalence(0.0003, variants) == pytest.approx(expected, rel=1e-9)
