@@ -155,6 +155,22 @@ def test_a_document_without_tokens_scores_lowest_and_keeps_the_loss_finite(backe
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_where_no_document_has_a_token_all_score_lowest(backend):
+    queries, documents, _, d_mask = batch(16, 2, 3, 4, 5)
+    scores = maxsim(queries, documents, None, torch.zeros_like(d_mask), backend=backend)
+    assert scores.tolist() == [[LOWEST_SCORE] * 4] * 2
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_embeddings_of_one_number_are_scored(backend):
+    queries, documents, _, d_mask = batch(17, 2, 3, 4, 5, width=1)
+    d_mask[:, 0] = True
+    scores = maxsim(queries, documents, None, d_mask, backend=backend)
+    expected = [[loops(q, d, torch.ones(3), m) for d, m in zip(documents, d_mask, strict=True)] for q in queries]
+    torch.testing.assert_close(scores, torch.tensor(expected))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_query_without_tokens_scores_zero(backend):
     queries, documents, _, _ = batch(7, 2, 3, 2, 4)
     mask = torch.tensor([[False] * 3, [True] * 3])
