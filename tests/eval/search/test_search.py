@@ -402,6 +402,8 @@ def test_a_corpus_too_small_for_its_index_is_one_clear_line():
 def test_an_inverted_file_visits_one_list_in_32_and_at_least_8_unless_told():
     problem, _, _ = random_problem(0, documents=400)
     assert build_index(problem.documents, "IVF512,Flat", None, CPU).nprobe == 16
+    assert build_index(problem.documents, "IVF310,Flat", None, CPU).nprobe == 9
+    assert build_index(problem.documents, "IVF320,Flat", None, CPU).nprobe == 10
     assert build_index(problem.documents, "IVF16,Flat", None, CPU).nprobe == 8
     assert build_index(problem.documents, "IVF4,Flat", None, CPU).nprobe == 4
     assert build_index(problem.documents, "IVF16,Flat", 3, CPU).nprobe == 3

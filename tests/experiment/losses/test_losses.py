@@ -36,6 +36,16 @@ def test_hard_negatives_stand_between_the_relevant_documents():
     )
 
 
+def test_temperatures_are_one_unless_given():
+    scores, taught = np.random.default_rng(2).normal(size=(2, 3, 3))
+    expected = -log_softmax(scores, axis=1).diagonal().mean()
+    for loss in (Contrastive(), contrastive_loss):
+        assert float(loss(torch.tensor(scores))) == pytest.approx(expected, abs=1e-12)
+    p, q = softmax(taught, axis=1), softmax(scores, axis=1)
+    found = KL(name="kl")(torch.tensor(scores), teacher=torch.tensor(taught))
+    assert float(found) == pytest.approx((p * np.log(p / q)).sum(1).mean(), abs=1e-12)
+
+
 def test_an_ignored_document_gets_no_gradient():
     scores = torch.zeros(2, 2, requires_grad=True)
     contrastive_loss(scores, ignore=torch.tensor([[False, True], [False, False]])).backward()
