@@ -171,6 +171,14 @@ def test_simple_effects_are_the_differences_of_cells():
     )
 
 
+def test_effects_of_an_incomplete_grid_are_differences_of_the_cells_that_there_are():
+    means = {"a": 5.0, "b": 6.5, "c": 5.75}
+    scores = {name: constant([value, value + 0.01, value - 0.01]) for name, value in means.items()}
+    depth, residual = effects(scores, {name: LEVELS[name] for name in means}).main
+    assert (depth.these_queries.difference, residual.these_queries.difference) == pytest.approx((0.75, 1.5))
+    assert depth.simple == residual.simple == ()
+
+
 def test_a_group_of_one_start_needs_three_common_seeds():
     """With fewer the variants count as independent."""
     scores = grid("one start")
