@@ -14,7 +14,7 @@ TESTS_ST := tests/projheads tests/examples tests/peers tests/experiment/encoding
 # Folder with the hosts' sources, pylate/ and sentence-transformers/: see tests/peers/__main__.py.
 PROJHEADS_PEERS ?= peers
 
-.PHONY: quickstart test test-pylate test-sentence-transformers peers check format lint types imports wheel docs clean
+.PHONY: quickstart test test-pylate test-sentence-transformers peers mutation check format lint types imports wheel docs clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/python -m answer configs/quickstart.yaml
@@ -31,6 +31,10 @@ test-sentence-transformers: $(VENV_ST)/.test
 peers: $(VENV)/.dev $(VENV_ST)/.test
 	$(BIN)/python tests/peers $(PROJHEADS_PEERS)/pylate
 	$(BIN_ST)/python tests/peers $(PROJHEADS_PEERS)/sentence-transformers
+
+# Which small changes of the code the tests do not notice; MUTATION="verdicts --sample 60 --seed 1".
+mutation: $(VENV)/.mutation
+	nice $(BIN)/python -m benchmarks.mutation $(MUTATION)
 
 check: lint types imports docs test wheel
 
@@ -73,6 +77,10 @@ $(VENV)/.quickstart: $(VENV)/.pip pyproject.toml
 $(VENV)/.dev: $(VENV)/.pip pyproject.toml
 	$(INSTALL) --group dev --editable '.[pylate,onnx]'
 	touch $@ $(VENV)/.quickstart
+
+$(VENV)/.mutation: $(VENV)/.dev
+	$(INSTALL) --group mutation
+	touch $@
 
 $(VENV_ST)/.test: $(VENV_ST)/.pip pyproject.toml
 	$(INSTALL_ST) --group test --editable '.[sentence-transformers,onnx]'

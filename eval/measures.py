@@ -13,8 +13,9 @@ __all__ = ["aggregate", "check_grades", "measure_run"]
 HIGHEST_GRADE = 100_000
 """Grades are at most this, or minus this: trec_eval keeps an array with an entry for every grade up to the highest."""
 
-HIGHEST_EXPONENT = 30
-"""Highest grade for gains of 2^grade - 1, and as a power of two the highest gain: trec_eval's gains have 32 bits."""
+HIGHEST_EXPONENT = 20
+"""Highest grade for gains of 2^grade - 1, and as a power of two the highest gain: trec_eval keeps an array with an
+entry for every number up to the highest gain, which takes 8 MB here and would take 8 GB for 2^30."""
 
 
 def check_grades(names: Sequence[str], qrels: Qrels) -> None:
@@ -36,7 +37,7 @@ def check_grades(names: Sequence[str], qrels: Qrels) -> None:
                     f'query "{query}": the grade of document "{document}" is {grade}; {what} {least} {limits[name]}'
                 )
     for name, measure in measures.items():
-        if any(abs(gain) > 2**HIGHEST_EXPONENT for gain in measure.params.get("gains", {}).values()):
+        if any(gain > 2**HIGHEST_EXPONENT for gain in measure.params.get("gains", {}).values()):
             raise ProjheadsError(f"measure {name}: gains must be at most 2^{HIGHEST_EXPONENT}")
 
 

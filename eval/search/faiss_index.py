@@ -57,14 +57,19 @@ class TokenIndex:
     Attributes:
         index: The ``faiss.Index``.
         nprobe: Inverted lists that a search visits; None if the index has none.
-        on_gpu: Whether it is on a GPU.
+        resources: FAISS's memory on the GPU, which must live as long as the index; None for an index on the CPU.
         largest_norm: Largest norm of a token vector.
     """
 
     index: Any
     nprobe: int | None
-    on_gpu: bool
+    resources: Any
     largest_norm: float
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the index is on a GPU."""
+        return self.resources is not None
 
     @property
     def bytes(self) -> int:
@@ -111,7 +116,7 @@ def build_index(store: TokenStore, factory: str, nprobe: int | None, device: tor
         ProjheadsError: As in ``check_factory``, or if the corpus is too small to train the index.
     """
     index, nprobe = _empty_index(factory, store.width, nprobe)
-    index, on_gpu = _to_gpu(index, device)
+    index, resources = _to_gpu(index, device)
     largest_norm = 0.0
     with faiss_threads(1 if re.search("HNSW|NSG", factory) else torch.get_num_threads()):
         try:
@@ -123,7 +128,7 @@ def build_index(store: TokenStore, factory: str, nprobe: int | None, device: tor
                 index.add(rows)
         except RuntimeError as error:
             raise ProjheadsError(f'eval.index "{factory}": {_reason(error)}') from None
-    return TokenIndex(index, nprobe, on_gpu, largest_norm)
+    return TokenIndex(index, nprobe, resources, largest_norm)
 
 
 def faiss_search(
@@ -244,18 +249,17 @@ def _sample(store: TokenStore, index: Any) -> np.ndarray:
     return np.asarray(store.vectors[np.sort(chosen)], np.float32)
 
 
-def _to_gpu(index: Any, device: torch.device) -> tuple[Any, bool]:
+def _to_gpu(index: Any, device: torch.device) -> tuple[Any, Any]:
+    """Return the index on the GPU and its resources, or as it is and None where FAISS cannot put it there."""
     faiss = faiss_library()
     if device.type != "cuda" or not faiss.get_num_gpus():
-        return index, False
+        return index, None
     resources = faiss.StandardGpuResources()
     try:
-        moved = faiss.index_cpu_to_gpu(resources, device.index or 0, index)
-        moved.resources = resources  # Keeps them alive as long as the index.
-        return moved, True
+        return faiss.index_cpu_to_gpu(resources, device.index or 0, index), resources
     except RuntimeError:
         # Graphs and some codes exist on the CPU only.
-        return index, False
+        return index, None
 
 
 @contextmanager

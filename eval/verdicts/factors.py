@@ -220,11 +220,14 @@ def _contrast(series: Mapping[str, Series], groups: Sequence[Sequence[str]], wei
     ]
     cells = np.sum([w**2 * np.array(one.noise) / len(one.seeds) for w, one in zip(weights, every, strict=True)], axis=0)
     between, noise, query_df = query_variance(by_query, cells, every[0].scales, min(len(one.seeds) for one in every))
-    mean = float(sum(w * one.means.mean() for w, one in zip(weights, every, strict=True)))
-    found = []
+    # The weights add up to 0; without the shift, equal means would give a rounding error, and that a verdict.
+    shift = every[0].means.mean()
+    mean = float(sum(w * (one.means.mean() - shift) for w, one in zip(weights, every, strict=True)))
+    found: list[Estimate] = []
     for part in ([], [(max(0.0, between - noise), query_df)]):
-        size = sum(one for one, _ in terms + part)
-        found.append(Estimate(mean, float(np.sqrt(size)), float(degrees_of_freedom(terms + part)) if size else 1.0))
+        size, narrower = sum(one for one, _ in terms + part), found[0] if found else None
+        df = float(degrees_of_freedom(terms + part)) if size else 1.0
+        found.append(Estimate(mean, float(np.sqrt(size)), df, narrower=narrower))
     return found
 
 

@@ -292,6 +292,9 @@ def degrees_of_freedom(terms: Sequence[tuple[Any, Any]]) -> Any:
     Args:
         terms: The size and the degrees of freedom of each, numbers or arrays.
     """
+    # Where all are 0 they count alike.
+    nothing = sum(size for size, _ in terms) == 0
+    terms = [(size + nothing, df) for size, df in terms]
     total = sum(size for size, _ in terms)
     harmonic = total / sum(size / np.maximum(df, TINY) for size, df in terms)
     satterthwaite = total**2 / sum(size**2 / np.maximum(df, TINY) for size, df in terms)

@@ -1,5 +1,6 @@
 """MaxSim against its formula written with loops, and every backend against the reference."""
 
+import importlib.util
 import math
 import sys
 import types
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import projheads.scoring
 from projheads.errors import ProjheadsError
@@ -153,6 +155,22 @@ def test_a_document_without_tokens_scores_lowest_and_keeps_the_loss_finite(backe
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_where_no_document_has_a_token_all_score_lowest(backend):
+    queries, documents, _, d_mask = batch(16, 2, 3, 4, 5)
+    scores = maxsim(queries, documents, None, torch.zeros_like(d_mask), backend=backend)
+    assert scores.tolist() == [[LOWEST_SCORE] * 4] * 2
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_embeddings_of_one_number_are_scored(backend):
+    queries, documents, _, d_mask = batch(17, 2, 3, 4, 5, width=1)
+    d_mask[:, 0] = True
+    scores = maxsim(queries, documents, None, d_mask, backend=backend)
+    expected = [[loops(q, d, torch.ones(3), m) for d, m in zip(documents, d_mask, strict=True)] for q in queries]
+    torch.testing.assert_close(scores, torch.tensor(expected))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_a_query_without_tokens_scores_zero(backend):
     queries, documents, _, _ = batch(7, 2, 3, 2, 4)
     mask = torch.tensor([[False] * 3, [True] * 3])
@@ -215,6 +233,19 @@ def test_blocked_never_holds_all_similarities(monkeypatch):
     assert largest < 16 * 16 * 8 * 32 / 8
 
 
+@pytest.mark.parametrize(("limit", "largest"), [(1024, 1024), (1023, 768), (255, 256), (10**6, 3 * 4096)])
+def test_a_block_is_as_large_as_the_limit_allows(limit, largest, monkeypatch):
+    sizes = []
+    real = torch.bmm
+    monkeypatch.setattr(torch, "bmm", lambda a, b: sizes.append(a.shape[0] * a.shape[1] * b.shape[2]) or real(a, b))
+    monkeypatch.setattr(projheads.scoring, "_BLOCK_ON_CPU", limit)
+    # Three queries of 8 tokens with 16 documents of 32 tokens each: 256 similarities for each document.
+    queries, documents = torch.randn(3, 8, 4), torch.randn(3, 16, 32, 4)
+    scores = maxsim_nway(queries, documents, backend="blocked")
+    torch.testing.assert_close(scores, maxsim_nway(queries, documents, backend="reference"))
+    assert (max(sizes), sum(sizes)) == (largest, 3 * 4096)
+
+
 def test_auto_is_the_blocked_form_on_a_cpu():
     queries, documents, q_mask, d_mask = batch(12, 3, 4, 3, 5)
     auto = maxsim(queries, documents, q_mask, d_mask)
@@ -237,6 +268,49 @@ def test_fused_hands_the_kernels_no_document_without_tokens(monkeypatch):
         d_mask[..., 0, 0] = True
         fused = function(queries, documents, q_mask, d_mask, backend="auto")
         assert torch.equal(fused, function(queries, documents, q_mask, d_mask, backend="reference"))
+
+
+@pytest.mark.parametrize(
+    ("width", "dtypes", "capability", "refused"),
+    [
+        (8, "hh", (8, 0), None),
+        (256, "bb", (9, 0), None),
+        (16, "hh", (7, 5), "compute capability 8.0 or higher"),
+        (4, "hh", (8, 0), "multiple of 8 and at most 256, not 4"),
+        (12, "hh", (8, 0), "multiple of 8 and at most 256, not 12"),
+        (28, "hh", (8, 0), "multiple of 8 and at most 256, not 28"),
+        (264, "hh", (8, 0), "multiple of 8 and at most 256, not 264"),
+        (16, "ff", (8, 0), "half-precision embeddings, not torch.float32 and torch.float32"),
+        (16, "hb", (8, 0), "half-precision embeddings, not torch.float16 and torch.bfloat16"),
+        (16, "fh", (8, 0), "half-precision embeddings, not torch.float32 and torch.float16"),
+    ],
+)
+def test_where_the_kernels_can_run(width, dtypes, capability, refused, monkeypatch):
+    class Ran(Exception):
+        pass
+
+    def kernel(queries, documents, **masks):
+        raise Ran
+
+    module = types.ModuleType("late_interaction_kernels.autograd")
+    module.maxsim = kernel
+    monkeypatch.setitem(sys.modules, "late_interaction_kernels", types.ModuleType("late_interaction_kernels"))
+    monkeypatch.setitem(sys.modules, "late_interaction_kernels.autograd", module)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    kinds = {"h": torch.float16, "b": torch.bfloat16, "f": torch.float32}
+    with FakeTensorMode():
+        queries, documents = (torch.empty(3, 5, width, device="cuda", dtype=kinds[kind]) for kind in dtypes)
+        if refused:
+            with pytest.raises(ProjheadsError, match=refused):
+                maxsim(queries, documents, backend="fused")
+        else:
+            for backend in ("auto", "fused"):
+                with pytest.raises(Ran):
+                    maxsim(queries, documents, backend=backend)
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+        with pytest.raises(ProjheadsError, match="needs the package late-interaction-kernels"):
+            maxsim(queries, documents, backend="fused")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -4,7 +4,13 @@ from torch import nn
 from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
 
 from experiment.config import OptimizerConfig, TrainConfig
-from train.optimization import add_gradient_noise, learning_rate_factor, make_optimizers, set_learning_rates
+from train.optimization import (
+    add_gradient_noise,
+    count_steps,
+    learning_rate_factor,
+    make_optimizers,
+    set_learning_rates,
+)
 
 
 def settings(**options):
@@ -33,6 +39,12 @@ def test_schedule_is_that_of_transformers_one_step_on_in_the_warm_up(schedule, r
 def test_constant_schedule_and_no_warm_up():
     assert [learning_rate_factor(step, 4, 0, "constant") for step in range(4)] == [1.0] * 4
     assert [learning_rate_factor(step, 4, 2, "constant") for step in range(4)] == [0.5, 1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(("most", "steps"), [(None, 8), (5, 5), (50, 8)])
+def test_an_epoch_has_as_many_steps_as_full_batches(most, steps):
+    options = settings(epochs=2, batch_size=8, gradient_accumulation=3, max_steps=most)
+    assert count_steps(options, 103) == steps
 
 
 def optimizer_settings(**options):

@@ -359,6 +359,9 @@ def sized_problem(query_tokens, document_tokens, width):
         (8192 + 10 * 64 * 8192 * 8192 // 10_000_000, 10_000_000, "exact"),
         (8192 + 10 * 64 * 8192 * 8192 // 10_000_000 + 1, 10_000_000, "IVF8192,SQfp16"),
         (300 * 32, 800_000_000, "exact"),
+        # Four times the square root of 2^20 is 2^12.
+        (1_000_000, 2**20, "IVF4096,SQfp16"),
+        (1_000_000, 2**20 - 1, "IVF2048,SQfp16"),
     ],
 )
 def test_auto_is_exact_for_little_work_and_where_an_index_takes_more(query_tokens, document_tokens, chosen):
@@ -399,6 +402,8 @@ def test_a_corpus_too_small_for_its_index_is_one_clear_line():
 def test_an_inverted_file_visits_one_list_in_32_and_at_least_8_unless_told():
     problem, _, _ = random_problem(0, documents=400)
     assert build_index(problem.documents, "IVF512,Flat", None, CPU).nprobe == 16
+    assert build_index(problem.documents, "IVF310,Flat", None, CPU).nprobe == 9
+    assert build_index(problem.documents, "IVF320,Flat", None, CPU).nprobe == 10
     assert build_index(problem.documents, "IVF16,Flat", None, CPU).nprobe == 8
     assert build_index(problem.documents, "IVF4,Flat", None, CPU).nprobe == 4
     assert build_index(problem.documents, "IVF16,Flat", 3, CPU).nprobe == 3

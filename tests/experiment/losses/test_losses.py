@@ -26,12 +26,24 @@ def test_hard_negatives_stand_between_the_relevant_documents():
     scores = np.random.default_rng(0).normal(size=(4, 12))
     expected = -log_softmax(scores / 0.3, axis=1)[np.arange(4), np.arange(4) * 3].mean()
     loss = Contrastive(temperature=0.3)
+    square = torch.tensor(scores[:, :4])
+    assert float(loss(square)) == float(loss(square, n_ways=1)) == float(contrastive_loss(square, 0.3))
     assert (loss.scope, loss.needs_teacher) == ("batch", False)
     assert float(loss(torch.tensor(scores), n_ways=3)) == pytest.approx(expected, abs=1e-12)
     # Documents of other processes stand behind: they are negatives like others.
     assert float(loss(torch.tensor(scores[:2]), n_ways=3)) == pytest.approx(
         -log_softmax(scores[:2] / 0.3, axis=1)[[0, 1], [0, 3]].mean(), abs=1e-12
     )
+
+
+def test_temperatures_are_one_unless_given():
+    scores, taught = np.random.default_rng(2).normal(size=(2, 3, 3))
+    expected = -log_softmax(scores, axis=1).diagonal().mean()
+    for loss in (Contrastive(), contrastive_loss):
+        assert float(loss(torch.tensor(scores))) == pytest.approx(expected, abs=1e-12)
+    p, q = softmax(taught, axis=1), softmax(scores, axis=1)
+    found = KL(name="kl")(torch.tensor(scores), teacher=torch.tensor(taught))
+    assert float(found) == pytest.approx((p * np.log(p / q)).sum(1).mean(), abs=1e-12)
 
 
 def test_an_ignored_document_gets_no_gradient():
@@ -73,6 +85,16 @@ def test_equal_scores_are_a_uniform_teacher_and_finite(how):
     assert scores.grad.isfinite().all()
 
 
+@pytest.mark.parametrize(("how", "scores"), [("min-max", [0.0, 1e-8]), ("z", [0.0, 2e-8])])
+def test_a_spread_of_a_hundred_millionth_is_halved(how, scores):
+    """That much is added to the spread: both pairs come out 0.5 or 1 apart instead of 1 or 2."""
+    loss = KL(name="kl", student_normalization=how)
+    apart = 0.5 if how == "min-max" else 1.0
+    found = loss(torch.tensor([scores], dtype=torch.float64), teacher=torch.zeros(1, 2, dtype=torch.float64))
+    q = softmax([0.0, apart])
+    assert float(found) == pytest.approx(float((0.5 * np.log(0.5 / q)).sum()), rel=1e-9)
+
+
 def test_margin_mse_is_the_formula():
     scores = torch.tensor([[5.0, 3.0, 1.0], [2.0, 2.0, 0.0]])
     teacher = torch.tensor([[1.0, 0.5, 0.0], [3.0, 1.0, 2.0]])
@@ -82,11 +104,19 @@ def test_margin_mse_is_the_formula():
     assert float(loss(scores, teacher=teacher)) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("loss", [KL(name="kl"), MarginMSE(name="margin-mse")], ids=str)
+@pytest.mark.parametrize("teacher", [None, torch.zeros(2, 2), torch.zeros(3)])
+def test_teacher_scores_of_another_shape_are_refused(loss, teacher):
+    with pytest.raises(ValueError, match=r"needs teacher scores \(2, 3\)"):
+        loss(torch.zeros(2, 3), teacher=teacher)
+
+
 def test_accuracy_counts_a_tie_as_lost():
     scores = torch.tensor([[1.0, 1.0, 0.0], [0.0, 2.0, 1.0], [5.0, 0.0, 1.0]])
     assert pair_accuracy(scores) == pytest.approx(1 / 3)
     ignore = torch.tensor([[False, True, False], [False, False, False], [True, False, False]])
     assert pair_accuracy(scores, ignore) == 1.0
+    assert pair_accuracy(torch.tensor([[2.0, 1.0, 1.0], [3.0, 1.0, 0.0], [3.0, 0.0, 1.0]])) == pytest.approx(1 / 3)
 
 
 class Hinge(Section):
