@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from projheads.errors import ProjheadsError
 from projheads.folding import nonlinear_part
 from projheads.head import Head
+from projheads.hosts.backbone import check_lengths
 from projheads.hosts.base import FoundProjection
 from projheads.hosts.head_files import CONFIG_FILE, WEIGHTS_FILE, head_config, load_head, save_head
 from projheads.hosts.opening import quiet
+from projheads.hosts.tokenizer import pad_on_the_right
 
 __all__ = ["HeadModule", "NativeModel", "TokenView", "as_head", "check_width", "in_sequence"]
 
@@ -121,7 +123,9 @@ class NativeModel:
         out_features: Width of a token embedding.
     """
 
-    def __init__(self, native: Any, projections: Sequence[Any]) -> None:
+    def __init__(self, native: Any, projections: Sequence[Any], lengths: tuple[int | None, int | None]) -> None:
+        check_lengths(native[0].auto_model, *lengths)
+        pad_on_the_right(native.tokenizer, native[0].auto_model.config)
         self.native = native
         self.head = as_head(list(projections))
         self.in_features: int = projections[0].in_features
