@@ -86,7 +86,7 @@ class SubjectEncoder:
                 for side in self._texts:
                     remove_store(self._store(folder, side))
             return
-        head = nn.Identity() if subject.kind == "backbone" else read_head(subject.model)
+        head = nn.Identity() if subject.kind == "backbone" else read_head(subject.model).float()
         with self.projected(subject, head) as embeddings:
             yield embeddings
 
@@ -149,7 +149,10 @@ class SubjectEncoder:
     def _open(self, subject: Subject) -> HostModel:
         if self._opened is None or self._opened[0] != subject.model:
             options = OpenOptions(trust_remote_code=self._encoding.trust_remote_code)
-            opened = load_host(subject.host).load(str(subject.model), options, device=str(self._encoding.device))
+            # In float32, so that the weights' own type has no part in the arithmetic.
+            opened = load_host(subject.host).load(
+                str(subject.model), options, device=str(self._encoding.device), dtype=torch.float32
+            )
             self._opened = subject.model, opened
         return self._opened[1]
 

@@ -32,7 +32,7 @@ __all__ = [
     "with_storage",
 ]
 
-EVALUATION_VERSION = 3
+EVALUATION_VERSION = 4
 """Raised when a change to the code changes what an evaluation computes; older evaluations are then repeated."""
 
 STAND_IN_VERSION = 1

@@ -140,6 +140,9 @@ class NativeModel:
 
     def token_states(self, tokens: Mapping[str, Tensor]) -> Tensor:
         """Return the backbone's output (B, L, in_features)."""
+        shape = tokens["input_ids"].shape
+        if not shape[1]:  # empty texts, and a tokenizer without special tokens
+            return torch.zeros(*shape, self.in_features, device=self.device)
         features = {name: tensor.to(self.device) for name, tensor in tokens.items()}
         states: Tensor = self.native[0](features)["token_embeddings"]
         return states

@@ -85,10 +85,10 @@ class PylateModel(NativeModel):
         """Run PyLate's ``encode``: one float32 array (L_i, out_features) per text, rows of L2 norm 1."""
         if not texts:
             return []
-        encoded: list[np.ndarray] = self.native.encode(
+        encoded = self.native.encode(
             list(texts), is_query=is_query, batch_size=batch_size, show_progress_bar=False
         )
-        return encoded
+        return [np.asarray(rows, np.float32) for rows in encoded]
 
     def save(self, path: Path, *, backbone_from: Path | None = None) -> None:
         """Write a folder that plain PyLate opens; see :meth:`NativeModel.save`."""
