@@ -161,13 +161,14 @@ def _opening(options: argparse.Namespace) -> OpenOptions:
 
 def _report(made: Exported) -> tuple[Any, list[Block]]:
     before, after = made.parameters
+    half = "" if made.precision == "float32" else f"; the model computes in {made.precision}"
     rows = [
         ("head", f"{made.head}, {made.in_features} -> {made.out_features}, {before:,} parameters"),
         ("replaced by", f"{made.replacement}, {after:,} parameters"),
         ("opens in", ", ".join(made.opens_in)),
         ("size", f"{made.bytes / 1e6:.1f} MB"),
     ]
-    rows.insert(2, ("difference", f"at most {made.difference:.1e} per element of an embedding of norm 1"))
+    rows.insert(2, ("difference", f"at most {made.difference:.1e} per element of an embedding of norm 1{half}"))
     return dataclasses.asdict(made), [Table(f"written: {made.out}", rows)]
 
 

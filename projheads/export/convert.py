@@ -1,6 +1,8 @@
 """Fold and export a model folder: one function per command."""
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -57,6 +59,7 @@ def export_model(model: str, out: Path, options: OpenOptions = DEFAULT_OPTIONS, 
         raise unknown_name("form", to, FORMATS)
     source = open_source(model, options)
     replacement: nn.Module
+    compared: list[Any] = []
     if to == "stanford":
         replacement = _fold(source)
         with new_folder(out) as folder:
@@ -64,13 +67,14 @@ def export_model(model: str, out: Path, options: OpenOptions = DEFAULT_OPTIONS, 
     elif to == "onnx":
         replacement = source.head
         with new_folder(out) as folder:
-            opens_in = write_onnx(source, folder)
+            opens_in, *compared = write_onnx(source, folder)
     else:
         layers = dense_layers(source.head)
         replacement = nn.Sequential(*layers)
         with new_folder(out) as folder:
             opens_in = write_stock(source, layers, folder)
-    return _describe(source, out, to, replacement, opens_in)
+    made = _describe(source, out, to, replacement, opens_in)
+    return dataclasses.replace(made, difference=compared[0], precision=compared[1]) if compared else made
 
 
 def _fold(source: Source) -> nn.Linear:

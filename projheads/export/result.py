@@ -25,10 +25,11 @@ class Exported:
         in_features: Width of the backbone's token states.
         out_features: Width of a token embedding.
         parameters: Parameters of the head and of its replacement.
-        difference: Largest absolute difference between elements of their embeddings of random token states, computed in
-            float32 and L2-normalised.
+        difference: Largest absolute difference between elements of their L2-normalised embeddings: of random token
+            states in float32, or for ``onnx`` of texts, between the file and the model in its own precision.
         opens_in: The programs that open the folder.
         bytes: Size of its files.
+        precision: Data type in which the original computed the embeddings that were compared.
     """
 
     out: str
@@ -41,6 +42,7 @@ class Exported:
     difference: float
     opens_in: list[str]
     bytes: int
+    precision: str = "float32"
 
 
 def describe(

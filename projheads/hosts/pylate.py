@@ -85,9 +85,7 @@ class PylateModel(NativeModel):
         """Run PyLate's ``encode``: one float32 array (L_i, out_features) per text, rows of L2 norm 1."""
         if not texts:
             return []
-        encoded = self.native.encode(
-            list(texts), is_query=is_query, batch_size=batch_size, show_progress_bar=False
-        )
+        encoded = self.native.encode(list(texts), is_query=is_query, batch_size=batch_size, show_progress_bar=False)
         return [np.asarray(rows, np.float32) for rows in encoded]
 
     def save(self, path: Path, *, backbone_from: Path | None = None) -> None:

@@ -111,9 +111,7 @@ class SentenceTransformersModel(NativeModel):
         if not texts:
             return []
         host_encode = self.native.encode_query if is_query else self.native.encode_document
-        encoded = host_encode(
-            list(texts), batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True
-        )
+        encoded = host_encode(list(texts), batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True)
         return [np.asarray(rows, np.float32) for rows in encoded]
 
 
