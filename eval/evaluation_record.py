@@ -69,6 +69,8 @@ def evaluation_key(subject: Subject, task: SearchTask, precision: str) -> str:
     index: list[Any] = [settings.index]
     if settings.index != "exact":
         index += [settings.nprobe, settings.candidates_per_token, settings.max_candidates]
+    if settings.vector_dtype != "float16":
+        shared["vectors"] = settings.vector_dtype
     return sha256_json(shared | {"index": index, "precision": precision})
 
 

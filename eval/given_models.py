@@ -59,7 +59,8 @@ def evaluate_given_models(config: GivenModelsConfig, progress: Progress) -> None
         precision=resolve_precision(config.eval.precision, device),
         batch_tokens=config.eval.batch_tokens,
         cache=config.cache,
-        trust_remote_code=config.trust_remote_code,
+        options=OpenOptions(trust_remote_code=config.trust_remote_code),
+        dtype=config.eval.vector_dtype,
     )
     subjects = list_given_models(config, progress.say)
     for width in {subject.out_features for subject in subjects}:

@@ -33,10 +33,10 @@ def old_head(config: ExperimentConfig, host: Host) -> nn.Linear | None:
             "the folder of a trained ColBERT, such as trials/<variant>/seed-<n>/model of an experiment"
         )
     trained = host.load(str(folder), model.settings(), dtype=torch.float32)
-    if trained.out_features != out_features:
+    if trained.out_features > out_features:
         raise ProjheadsError(
             f'heads.out_features: is {out_features}, but the head of "{model.backbone}" has {trained.out_features}; '
-            f"heads.init: {init} requires them to be equal"
+            f"heads.init: {init} cannot leave out any; the width may only grow"
         )
     old, refused = fold(trained.head), []
     for spec in config.heads.variants:
