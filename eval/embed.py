@@ -23,7 +23,7 @@ from experiment.encoding.store import TokenStore, remove_store, unnamed_file
 from experiment.encoding.tokens import encode_tokens, text_key
 from projheads.errors import ProjheadsError
 from projheads.hosts import load_host
-from projheads.hosts.base import HostModel, OpenOptions
+from projheads.hosts.base import HostModel
 from projheads.hosts.model_folder import read_head
 
 __all__ = ["Encoding", "SubjectEncoder", "project_tokens"]
@@ -41,7 +41,6 @@ class Encoding:
         precision: Arithmetic of backbone and head: ``fp32``, ``bf16`` or ``fp16``.
         batch_tokens: Tokens per batch; None for the default of the device.
         cache: Folder of token states and of models' embeddings, which are kept, and of temporary embeddings.
-        options: How models may be opened.
         dtype: Data type of the token embeddings, and of the token states that they are computed from.
     """
 
@@ -49,7 +48,6 @@ class Encoding:
     precision: str
     batch_tokens: int | None
     cache: Path
-    options: OpenOptions
     dtype: Literal["float16", "float32"] = "float16"
 
 
@@ -153,7 +151,7 @@ class SubjectEncoder:
         if self._opened is None or self._opened[0] != subject.model:
             # In float32, so that the weights' own type has no part in the arithmetic.
             opened = load_host(subject.host).load(
-                str(subject.model), self._encoding.options, device=str(self._encoding.device), dtype=torch.float32
+                str(subject.model), subject.options, device=str(self._encoding.device), dtype=torch.float32
             )
             self._opened = subject.model, opened
         return self._opened[1]

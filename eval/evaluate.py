@@ -26,7 +26,6 @@ from experiment.encoding.device import pick_device, resolve_precision
 from experiment.executors.local import LocalExecutor
 from experiment.executors.protocol import Executor
 from projheads.errors import ProjheadsError
-from projheads.hosts.base import OpenOptions
 
 __all__ = ["evaluate_experiment", "evaluate_subjects"]
 
@@ -54,7 +53,6 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress, executor: 
         precision=resolve_precision(config.eval.precision, device),
         batch_tokens=config.eval.batch_tokens,
         cache=config.cache,
-        options=OpenOptions(trust_remote_code=config.model.trust_remote_code),
         dtype=config.eval.vector_dtype,
     )
     folder = _open_folder(config)
