@@ -125,19 +125,20 @@ def _attention_to_nothing() -> Iterator[None]:
 
     An expansion token beyond the local window of the last attended token is such a token.
     """
-    attend = F.scaled_dot_product_attention
+    functions: Any = F
+    attend = functions.scaled_dot_product_attention
 
     def exported(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **options: Any) -> Tensor:
-        attended = attend(query, key, value, attn_mask=attn_mask, **options)
+        attended: Tensor = attend(query, key, value, attn_mask=attn_mask, **options)
         if attn_mask is None or attn_mask.dtype != torch.bool:
             return attended
         return torch.where(attn_mask.any(dim=-1, keepdim=True), attended, torch.zeros_like(attended))
 
-    F.scaled_dot_product_attention = exported
+    functions.scaled_dot_product_attention = exported
     try:
         yield
     finally:
-        F.scaled_dot_product_attention = attend
+        functions.scaled_dot_product_attention = attend
 
 
 @contextlib.contextmanager

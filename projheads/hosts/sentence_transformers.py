@@ -186,8 +186,8 @@ def _make(
     transformer.query_length = None if settings.query_expansion else settings.query_length
     transformer.document_length = settings.document_length
     transformer.query_expansion = _expansion(settings) if settings.query_expansion else None
-    skiplist = string.punctuation if settings.skiplist is None else settings.skiplist
-    skiplist = known_words(transformer.tokenizer, skiplist)
+    words = string.punctuation if settings.skiplist is None else settings.skiplist
+    skiplist = known_words(transformer.tokenizer, words)
     return _assemble(
         [transformer, *head, MultiVectorMask(skiplist), Normalize("token_embeddings")],
         device,
