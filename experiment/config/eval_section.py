@@ -17,8 +17,8 @@ class EvalConfig(Section):
 
     Attributes:
         datasets: Collections to search; ``{suite: beir}`` and ``{suite: nanobeir}`` are short for all of theirs.
-        index: ``exact`` scores every document, a FAISS factory string builds that index over the token vectors, and
-            ``auto`` is exact unless an index takes less work.
+        index: ``exact`` scores every document with its vectors as they are kept (see ``vectors``), a FAISS factory
+            string builds that index over the token vectors, and ``auto`` is exact unless an index takes less work.
         nprobe: Lists that an inverted-file index visits; None for a thirty-second of them, at least 8.
         candidates_per_token: Token vectors that the index returns for each query token.
         max_candidates: Documents of a query that an approximate search scores exactly, those with the best approximate
