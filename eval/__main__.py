@@ -114,7 +114,7 @@ def _add_models(command: argparse.ArgumentParser) -> None:
         "--trust-remote-code",
         action="append",
         metavar="MODEL",
-        help="one of the models, whose code may run; may be repeated",
+        help="let code that comes with this model run; may be repeated",
     )
     command.add_argument(
         "--datasets",
