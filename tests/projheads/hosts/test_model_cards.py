@@ -38,7 +38,7 @@ def run_snippets(folder, monkeypatch):
     """Run what a card says for each installed program, from the folder above; return the shapes of what it makes."""
     monkeypatch.chdir(folder.parent)
     found = {}
-    text = (folder / "README.md").read_text()
+    text = (folder / "README.md").read_text().partition("## Open it")[2]
     for title, code in re.findall(r"^### (.+?)\n.*?^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
         if title in OPENED_BY and OPENED_BY[title] not in available_hosts():
             continue
