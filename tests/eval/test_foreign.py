@@ -113,6 +113,19 @@ def test_a_run_of_anybody_has_a_row_with_a_verdict_per_query(folder, tmp_path, f
     assert board.scores["theirs"].tables[0].shape == (1, 30)
 
 
+def test_a_run_and_a_model_of_one_seed_get_the_verdict_of_two_fixed_models(tmp_path):
+    folder = make_experiment(
+        tmp_path / "models", Plan(effects={"linear": 0.0}, datasets=("nq",), queries=30, seeds=(0,))
+    )
+    grades = {f"q{i}": {f"d{i % 10}": 1} for i in range(30)}
+    write_qrels(ExperimentFolder(folder).qrels("nq"), grades)
+    (tmp_path / "nq.run").write_text(trec(run_of(0)))
+    row = next(row for row in board_with(folder, tmp_path / "nq.run").rows if row.label == "nq")
+    assert row.verdict.fixed
+    assert row.verdict.new_queries.word == "better"
+    assert row.mean("nDCG@10") == 1.0
+
+
 def test_a_single_run_file_is_enough(folder, tmp_path, capsys):
     (tmp_path / "scifact.run").write_text(trec(run_of(0)))
     main(["compare", str(folder), str(tmp_path / "scifact.run"), "--output", str(tmp_path / "both")])
