@@ -53,7 +53,10 @@ def print_plan(config: ExperimentConfig, path: Path) -> None:
         ProjheadsError: If a collection cannot be used.
     """
     print(dump_config(config), end="")
-    evaluated = [check_source(dataset.source, cache=config.cache) for dataset in config.eval.datasets]
+    sources = [dataset.source for dataset in config.eval.datasets]
+    if config.train.validation is not None:
+        sources.append(str(config.train.validation.source))
+    evaluated = [check_source(source, cache=config.cache) for source in sources]
     for warning in dict.fromkeys([*config.train.data.warnings(config.cache), *filter(None, evaluated)]):
         print(f"warning: {warning}", file=sys.stderr)
     folder, points = ExperimentFolder(config.output), config.points()

@@ -20,7 +20,7 @@ from projheads import head_warnings
 from projheads.errors import ProjheadsError
 from train.data.examples import load_training_data
 from train.duration import estimate_line
-from train.embedding.states import open_states, states_are_cached
+from train.embedding.states import open_all_states, states_are_cached
 from train.preparation import Preparation, new_head, own_start, prepare
 from train.processes import Processes, join_processes
 from train.sweep import Sweep, plan_sweeps
@@ -161,7 +161,7 @@ def _train(
     progress: Progress,
 ) -> None:
     """Train the trials; a trial that fails is recorded as failed, and the others still run."""
-    trainer = Trainer(prepared, open_states(prepared, processes, progress), folder, processes)
+    trainer = Trainer(prepared, open_all_states(prepared, processes, progress), folder, processes)
     left = Counter(trial.spec.slug for trial in pending)
     with progress.step("experiment", sum(trial.steps for trial in pending)) as advance:
         done = executor.map(trainer, pending, progress, advance)

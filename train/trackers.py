@@ -64,6 +64,7 @@ def open_trackers(
 
     def show(line: dict[str, Any]) -> None:
         values = {name: value for name, value in line.items() if name != "step" and value is not None}
+        values |= {f"loss/{source}": loss for source, loss in values.pop("source_losses", {}).items()}
         for tracker in trackers:
             tracker.log(values, step=line["step"])
 

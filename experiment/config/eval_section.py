@@ -16,7 +16,8 @@ class EvalConfig(Section):
     """How every trial is evaluated.
 
     Attributes:
-        datasets: Collections to search; ``{suite: beir}`` and ``{suite: nanobeir}`` are short for all of theirs.
+        datasets: Collections to search; ``{suite: beir}``, ``{suite: nanobeir}`` and the other suites are short for all
+            of theirs.
         index: ``exact`` scores every document with its vectors as they are kept (see ``vectors``), a FAISS factory
             string builds that index over the token vectors, and ``auto`` is exact unless an index takes less work.
         nprobe: Lists that an inverted-file index visits; None for a thirty-second of them, at least 8.

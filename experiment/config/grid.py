@@ -34,6 +34,8 @@ SHARED = (
     "data",
     "trainable",
     "max_pairs",
+    "next_stages",
+    "validation",
     "validation_pairs",
     "validations",
     "precision",
@@ -116,8 +118,8 @@ def check_grid(grid: Grid, train: TrainConfig) -> Grid:
             mistakes.append(value_error((key,), values, "lists no values; give at least one"))
         else:
             checked[key] = tuple(_read(train, key, values, mistakes))
-    if not mistakes and grid and not (train.validation_pairs and train.validations):
-        missing = "validations" if train.validation_pairs else "validation_pairs"
+    if not mistakes and grid and not ((train.validation_pairs or train.validation) and train.validations):
+        missing = "validation_pairs" if train.validations else "validations"
         text = f"a sweep is decided on held-out pairs, but train.{missing} is 0; raise it, or switch off: `sweep: {{}}`"
         mistakes.append(value_error((), grid, text))
     if not mistakes:

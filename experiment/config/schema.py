@@ -113,6 +113,19 @@ class ExperimentConfig(Section):
     def _sweepable(cls, value: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> SweepConfig:
         return read_sweep(value, read, info.data.get("train"))
 
+    @field_validator("eval")
+    @classmethod
+    def _not_chosen_by_test_queries(cls, evaluation: EvalConfig, info: ValidationInfo) -> EvalConfig:
+        train: TrainConfig | None = info.data.get("train")
+        chosen_by = train.validation if train is not None else None
+        for dataset in evaluation.datasets:
+            if chosen_by is not None and (dataset.source, dataset.split) == (chosen_by.source, chosen_by.split):
+                raise ValueError(
+                    f"datasets: {chosen_by} is also train.validation, and test queries must not choose anything; use "
+                    "a different split for one of them"
+                )
+        return evaluation
+
     @field_validator("axes")
     @classmethod
     def _comparable(cls, axes: Grid, info: ValidationInfo) -> Grid:
