@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import os
 import pkgutil
 import sys
 import types
@@ -152,7 +153,7 @@ def check_options(name: str, cls: type[Head], options: Mapping[str, OptionValue]
     return checked
 
 
-def import_head_file(path: str | Path) -> list[str]:
+def import_head_file(path: str | os.PathLike[str]) -> list[str]:
     """Run a Python file that registers heads and return their names; an unchanged file runs only once.
 
     Raises:

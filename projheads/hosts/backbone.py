@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from projheads.errors import ProjheadsError
-from projheads.hosts.base import DEFAULT_OPTIONS, EncodingSettings, OpenOptions
+from projheads.hosts.base import DEFAULT_OPTIONS, EncodingSettings, OpenOptions, StrPath
 from projheads.hosts.head_files import read_modules
 from projheads.hosts.trust import check_code
 
@@ -20,7 +20,7 @@ _NEEDED_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "artifact.metada
 _EXPORTS = ["onnx/*", "openvino/*"]
 
 
-def resolve_backbone(name: str, options: OpenOptions = DEFAULT_OPTIONS) -> Path:
+def resolve_backbone(name: StrPath, options: OpenOptions = DEFAULT_OPTIONS) -> Path:
     """Find a backbone or model; the network is used only if there is no copy on this machine.
 
     Args:
@@ -34,7 +34,7 @@ def resolve_backbone(name: str, options: OpenOptions = DEFAULT_OPTIONS) -> Path:
         ProjheadsError: If it is neither on this machine nor on the hub, the hub cannot be reached, or opening it would
             run code that is not trusted.
     """
-    folder = _find(name, options)
+    folder = _find(os.fspath(name), options)
     if not options.trust_remote_code:
         check_code(folder)
     return folder
@@ -64,7 +64,7 @@ def transformer_subfolder(folder: Path) -> str:
     return modules[0].path
 
 
-def backbone_width(backbone: str, options: OpenOptions = DEFAULT_OPTIONS) -> int:
+def backbone_width(backbone: StrPath, options: OpenOptions = DEFAULT_OPTIONS) -> int:
     """Return the width of a backbone's token states, read from its configuration.
 
     Raises:
@@ -101,7 +101,7 @@ def check_lengths(settings: EncodingSettings, config: Any) -> None:
             raise ProjheadsError(f"{name}={length} is beyond the {positions} tokens that the backbone accepts")
 
 
-def cannot_open(kind: str, name: str, error: Exception) -> ProjheadsError:
+def cannot_open(kind: str, name: StrPath, error: Exception) -> ProjheadsError:
     """Return an error with one line about why a host library could not open something."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())
     return ProjheadsError(f'{kind} "{name}": cannot be opened ({reason})')

@@ -19,7 +19,7 @@ from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.hosts import dense_chain
 from projheads.hosts.backbone import backbone_width, check_lengths, resolve_backbone, transformer_subfolder
-from projheads.hosts.base import DEFAULT_OPTIONS, EncodingSettings, FoundProjection, HostModel, OpenOptions
+from projheads.hosts.base import DEFAULT_OPTIONS, EncodingSettings, FoundProjection, HostModel, OpenOptions, StrPath
 from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequence
 from projheads.hosts.dense_chain import from_dense_chain
 from projheads.hosts.head_files import read_json
@@ -86,7 +86,7 @@ class PylateModel(NativeModel):
         )
         return encoded
 
-    def save(self, path: Path, *, backbone_from: Path | None = None) -> None:
+    def save(self, path: StrPath, *, backbone_from: StrPath | None = None) -> None:
         """Write a folder that plain PyLate opens; see :meth:`NativeModel.save`."""
         # PyLate sets the first in every call and the second from it on loading; fixed here, no call affects the bytes.
         self.native[0].max_seq_length = self.native.tokenizer.model_max_length = self.native.document_length
@@ -94,7 +94,7 @@ class PylateModel(NativeModel):
 
 
 def create(
-    backbone: str, head: Head, settings: EncodingSettings, *, device: str | torch.device = "cpu", seed: int = 0
+    backbone: StrPath, head: Head, settings: EncodingSettings, *, device: str | torch.device = "cpu", seed: int = 0
 ) -> PylateModel:
     """Build a float32 model from a bare backbone and a head; see :meth:`~projheads.hosts.base.Host.create`."""
     folder = resolve_backbone(backbone, settings)
@@ -105,7 +105,7 @@ def create(
     return _assemble(transformer, head, seed=seed, device=device, **_pylates_words(settings))
 
 
-def load(path: str, options: OpenOptions = DEFAULT_OPTIONS, *, device: str | torch.device = "cpu") -> PylateModel:
+def load(path: StrPath, options: OpenOptions = DEFAULT_OPTIONS, *, device: str | torch.device = "cpu") -> PylateModel:
     """Open a model; see :meth:`~projheads.hosts.base.Host.load`."""
     folder = find_model(path, options)
     writer = written_by(folder)
@@ -183,7 +183,7 @@ def find_projection(model: nn.Module) -> FoundProjection | None:
     """Find the projection of a PyLate model in memory; None if it is not one."""
     if not isinstance(model, ColBERT):
         return None
-    return in_sequence(model, [module for module in model if isinstance(module, Dense)], Projection)
+    return in_sequence(model, [module for module in model if isinstance(module, Dense)], Projection, to_dense_chain)
 
 
 def to_dense_chain(head: Head) -> list[Dense]:

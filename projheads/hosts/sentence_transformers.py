@@ -23,7 +23,7 @@ from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.hosts import dense_chain
 from projheads.hosts.backbone import backbone_width, check_lengths, resolve_backbone, transformer_subfolder
-from projheads.hosts.base import DEFAULT_OPTIONS, EncodingSettings, FoundProjection, HostModel, OpenOptions
+from projheads.hosts.base import DEFAULT_OPTIONS, EncodingSettings, FoundProjection, HostModel, OpenOptions, StrPath
 from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequence
 from projheads.hosts.dense_chain import from_dense_chain
 from projheads.hosts.head_files import read_json, read_modules
@@ -114,7 +114,7 @@ class SentenceTransformersModel(NativeModel):
 
 
 def create(
-    backbone: str, head: Head, settings: EncodingSettings, *, device: str | torch.device = "cpu", seed: int = 0
+    backbone: StrPath, head: Head, settings: EncodingSettings, *, device: str | torch.device = "cpu", seed: int = 0
 ) -> SentenceTransformersModel:
     """Build a float32 model from a bare backbone and a head; see :meth:`~projheads.hosts.base.Host.create`."""
     folder = resolve_backbone(backbone, settings)
@@ -128,7 +128,7 @@ def create(
 
 
 def load(
-    path: str, options: OpenOptions = DEFAULT_OPTIONS, *, device: str | torch.device = "cpu"
+    path: StrPath, options: OpenOptions = DEFAULT_OPTIONS, *, device: str | torch.device = "cpu"
 ) -> SentenceTransformersModel:
     """Open a model; see :meth:`~projheads.hosts.base.Host.load`."""
     folder = find_model(path, options)
@@ -197,7 +197,7 @@ def find_projection(model: nn.Module) -> FoundProjection | None:
     """Find the projection of a MultiVectorEncoder in memory; None if it is not one or has none."""
     if not isinstance(model, MultiVectorEncoder):
         return None
-    return in_sequence(model, [module for module in model if _projects(module)], Projection)
+    return in_sequence(model, [module for module in model if _projects(module)], Projection, to_dense_chain)
 
 
 def _projects(module: nn.Module) -> bool:
