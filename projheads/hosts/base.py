@@ -113,6 +113,9 @@ class HostModel(Protocol):
     def save(self, path: StrPath, *, backbone_from: StrPath | None = None) -> None:
         """Write a folder that the plain host opens; the same weights and settings give the same bytes.
 
+        A head that is a chain of the host's own ``Dense`` is saved as that and opens without projheads; any other head
+        needs projheads to be installed.
+
         Args:
             path: The folder to write.
             backbone_from: An earlier save. If its backbone has the same bytes, its files are shared (hard links) and

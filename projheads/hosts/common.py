@@ -12,13 +12,31 @@ from torch import Tensor, nn
 from projheads.build import build_head
 from projheads.errors import ProjheadsError
 from projheads.folding import nonlinear_part
-from projheads.head import Head
+from projheads.head import Head, reference_tensor
 from projheads.hosts.base import FoundProjection, StrPath
-from projheads.hosts.head_files import CONFIG_FILE, WEIGHTS_FILE, head_config, load_head, save_head
+from projheads.hosts.head_files import (
+    CONFIG_FILE,
+    HEAD_FILE,
+    WEIGHTS_FILE,
+    head_config,
+    load_head,
+    save_head,
+    write_head_config,
+)
+from projheads.hosts.model_folder import projections, read_named_head
 from projheads.hosts.opening import quiet
 from projheads.spec import HeadSpec
 
-__all__ = ["HeadModule", "NativeModel", "TokenView", "as_head", "check_width", "in_sequence", "replace_modules"]
+__all__ = [
+    "HeadModule",
+    "NativeModel",
+    "TokenView",
+    "as_head",
+    "check_width",
+    "in_sequence",
+    "replace_modules",
+    "restore_head",
+]
 
 _CHUNK_BYTES = 2**20
 
@@ -150,6 +168,9 @@ class NativeModel:
     def save(self, path: StrPath, *, backbone_from: StrPath | None = None) -> None:
         """Write a folder that the plain host opens; the same weights and settings give the same bytes.
 
+        A head that is a chain of the host's own ``Dense`` is saved as that and opens without projheads; any other head
+        needs projheads to be installed.
+
         Args:
             path: The folder to write.
             backbone_from: An earlier save. If its backbone has the same bytes, its files are shared (hard links) and
@@ -160,10 +181,44 @@ class NativeModel:
         if backend is not None:
             backend.no_truncation()
             backend.no_padding()
-        with quiet():
+        with quiet(), self._as_own_layers() as named:
             self.native.save(str(path), create_model_card=False)
+        if named is not None:
+            write_head_config(named, Path(path) / projections(Path(path))[0].path / HEAD_FILE)
         if backbone_from is not None:
             _share_backbone(Path(path), Path(backbone_from))
+
+    def own_layers(self, head: Head) -> list[Any]:
+        """Write a head as a chain of the host's own layers; see :meth:`~projheads.hosts.base.Host.to_dense_chain`."""
+        raise NotImplementedError
+
+    @contextlib.contextmanager
+    def _as_own_layers(self) -> Iterator[Head | None]:
+        """Put the host's own layers in the place of a head of ours that is a chain of them; yields that head."""
+        modules = dict(self.native.named_children())
+        ours = [module for module in modules.values() if isinstance(module, HeadModule)]
+        chain: list[Any] = []
+        if len(ours) == 1:
+            with contextlib.suppress(ProjheadsError):
+                chain = self.own_layers(ours[0].head)
+        saved = {tensor.data_ptr() for layer in chain for tensor in layer.state_dict().values()}
+        if not chain or saved != {tensor.data_ptr() for tensor in ours[0].head.state_dict().values()}:
+            yield None
+            return
+        replace_modules(self.native, ours, chain)
+        try:
+            yield ours[0].head
+        finally:
+            self.native._modules.clear()
+            self.native._modules.update(modules)
+
+
+def restore_head(found: FoundProjection | None, folder: Path) -> None:
+    """Put back the head of ours that a model folder holds as a chain of the host's own layers."""
+    head = read_named_head(folder)
+    if head is not None and found is not None:
+        weights = reference_tensor(found.head)
+        found.put(head.to(device=weights.device, dtype=weights.dtype).train(found.head.training))
 
 
 def check_width(head: Head, width: int | None) -> None:

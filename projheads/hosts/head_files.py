@@ -22,20 +22,26 @@ from projheads.spec import HeadSpec
 
 __all__ = [
     "CONFIG_FILE",
+    "HEAD_FILE",
     "SCHEMA_VERSION",
     "WEIGHTS_FILE",
     "ModuleEntry",
     "check_inside",
     "head_config",
+    "head_of_config",
     "load_head",
     "read_json",
     "read_modules",
     "read_weights",
     "save_head",
+    "write_head_config",
 ]
 
 SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"
+HEAD_FILE = "head.json"
+"""Says which head a chain of the host's own ``Dense`` is, beside the files of its first layer."""
+
 WEIGHTS_FILE = "model.safetensors"
 
 _TYPES = {"schema_version": int, "head": str, "options": dict, "in_features": int, "out_features": int}
@@ -55,10 +61,14 @@ def head_config(head: Head) -> dict[str, Any]:
 
 def save_head(head: Head, folder: Path) -> None:
     """Write a head's two files into an existing folder; the same head gives the same bytes."""
-    text = json.dumps(head_config(head), indent=2, ensure_ascii=False)
-    (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+    write_head_config(head, folder / CONFIG_FILE)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
     save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+
+
+def write_head_config(head: Head, file: Path) -> None:
+    """Write which head it is: its name, options and widths."""
+    file.write_text(json.dumps(head_config(head), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def load_head(folder: Path) -> Head:
@@ -70,8 +80,21 @@ def load_head(folder: Path) -> Head:
     """
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         check_inside(folder / name, folder)
-    config = _read_config(folder / CONFIG_FILE)
+    spec, widths, shapes = head_of_config(folder / CONFIG_FILE)
     weights = read_weights(folder / WEIGHTS_FILE)
+    _check_weights(folder / WEIGHTS_FILE, spec, shapes, weights)
+    head = build_head(spec, *widths)
+    head.load_state_dict(weights, assign=True)
+    return head
+
+
+def head_of_config(file: Path) -> tuple[HeadSpec, tuple[int, int], dict[str, Tensor]]:
+    """Read a head's configuration; return its spec, its widths and its parameters without memory.
+
+    Raises:
+        ProjheadsError: If the file is damaged or of a newer schema, or the head is not registered.
+    """
+    config = _read_config(file)
     try:
         spec = HeadSpec.from_dict({"name": config["head"], "options": config["options"]})
         widths = config["in_features"], config["out_features"]
@@ -80,13 +103,10 @@ def load_head(folder: Path) -> Head:
         advice = ""
         if str(error).startswith("unknown head"):
             advice = "; if a file of yours registers it, pass it with --heads FILE or import it first"
-        raise ProjheadsError(f"{folder / CONFIG_FILE}: {error}{advice}") from error
+        raise ProjheadsError(f"{file}: {error}{advice}") from error
     except (RuntimeError, RecursionError) as error:
-        raise ProjheadsError(f"{folder / CONFIG_FILE}: the head cannot be built ({error})") from error
-    _check_weights(folder / WEIGHTS_FILE, spec, shapes, weights)
-    head = build_head(spec, *widths)
-    head.load_state_dict(weights, assign=True)
-    return head
+        raise ProjheadsError(f"{file}: the head cannot be built ({error})") from error
+    return spec, widths, shapes
 
 
 def _state_without_memory(spec: HeadSpec, in_features: int, out_features: int) -> dict[str, Tensor]:

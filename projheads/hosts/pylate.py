@@ -20,7 +20,7 @@ from projheads.head import Head
 from projheads.hosts import dense_chain
 from projheads.hosts.backbone import backbone_width, check_lengths, resolve_backbone, transformer_subfolder
 from projheads.hosts.base import DEFAULT_OPTIONS, EncodingSettings, FoundProjection, HostModel, OpenOptions, StrPath
-from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequence
+from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequence, restore_head
 from projheads.hosts.dense_chain import from_dense_chain
 from projheads.hosts.head_files import read_json
 from projheads.hosts.model_folder import TRANSFORMER_FILE, read_head, read_settings, written_by
@@ -68,6 +68,10 @@ class PylateModel(NativeModel):
         prepared = [text.strip().lower() if native[0].do_lower_case else text.strip() for text in texts]
         tokens = native.tokenizer(prepared, truncation=False, padding=False, verbose=False)["input_ids"]
         return sum(len(ids) + has_prefix > limit for ids in tokens)
+
+    def own_layers(self, head: Head) -> list[Dense]:
+        """Write a head as a chain of the host's own ``Dense``."""
+        return to_dense_chain(head)
 
     def scoring_mask(self, tokens: Mapping[str, Tensor], *, is_query: bool) -> Tensor:
         """Return the bool mask (B, L) of the tokens that ``encode`` keeps."""
@@ -118,6 +122,7 @@ def load(path: StrPath, options: OpenOptions = DEFAULT_OPTIONS, *, device: str |
     trust = options.trust_remote_code
     with opening("model", path):
         native = ColBERT(str(folder), device="cpu", trust_remote_code=trust, local_files_only=True, **words)
+    restore_head(find_projection(native), folder)
     return PylateModel(native.to(device))
 
 

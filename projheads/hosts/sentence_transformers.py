@@ -24,7 +24,7 @@ from projheads.head import Head
 from projheads.hosts import dense_chain
 from projheads.hosts.backbone import backbone_width, check_lengths, resolve_backbone, transformer_subfolder
 from projheads.hosts.base import DEFAULT_OPTIONS, EncodingSettings, FoundProjection, HostModel, OpenOptions, StrPath
-from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequence
+from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequence, restore_head
 from projheads.hosts.dense_chain import from_dense_chain
 from projheads.hosts.head_files import read_json, read_modules
 from projheads.hosts.model_folder import (
@@ -32,6 +32,7 @@ from projheads.hosts.model_folder import (
     OUR_PROJECTIONS,
     SETTINGS_FILE,
     read_head,
+    read_named_head,
     read_settings,
     written_by,
 )
@@ -94,6 +95,10 @@ class SentenceTransformersModel(NativeModel):
         )
         return sum(len(ids) > (limit or transformer.max_seq_length) for ids in tokens["input_ids"])
 
+    def own_layers(self, head: Head) -> list[Dense]:
+        """Write a head as a chain of the host's own ``Dense``."""
+        return to_dense_chain(head)
+
     def scoring_mask(self, tokens: Mapping[str, Tensor], *, is_query: bool) -> Tensor:
         """Return the bool mask (B, L) of the tokens that ``encode`` keeps."""
         mask = tokens["attention_mask"].bool()
@@ -148,11 +153,13 @@ def load(
         native = _load_own(folder, trust) or MultiVectorEncoder(
             str(folder), device="cpu", trust_remote_code=trust, local_files_only=True
         )
+    restore_head(find_projection(native), folder)
     return SentenceTransformersModel(native.to(device))
 
 
 def _has_our_head(folder: Path) -> bool:
-    return any(entry.type in OUR_PROJECTIONS for entry in read_modules(folder / MODULES_FILE))
+    ours = any(entry.type in OUR_PROJECTIONS for entry in read_modules(folder / MODULES_FILE))
+    return ours or read_named_head(folder) is not None
 
 
 def _open_transformer(folder: Path, options: OpenOptions, **more: Any) -> Transformer:
