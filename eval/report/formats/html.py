@@ -47,9 +47,7 @@ def html_text(board: Leaderboard, drawn: Mapping[str, bytes]) -> str:
     )
     environment.globals["fmt"] = fmt
     environment.filters["breakable"] = _breakable
-    environment.filters["unbroken"] = lambda text: (
-        fmt.visible(text).replace(", ", ",\N{NO-BREAK SPACE}").replace(" ± ", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
-    )
+    environment.filters["unbroken"] = _unbroken
     environment.filters["tone"] = scope_tone
     environment.filters["effect_title"] = effect_title
     environment.filters["effect_word"] = effect_word
@@ -114,6 +112,12 @@ def _tone(row: Row, scope: str) -> str:
 def _breakable(label: str) -> Markup:
     """Let a long label break after brackets, commas and the like."""
     return Markup("<wbr>").join(re.findall(r"[^(,:/]*[(,:/]?", fmt.visible(label)))
+
+
+def _unbroken(text: str) -> Markup:
+    """Let a cell break before an interval only."""
+    parts = re.split(r" (?=\[)", fmt.visible(text))
+    return Markup(" ").join(Markup('<span class="unbroken">{}</span>').format(part) for part in parts if part)
 
 
 def _index(board: Leaderboard, dataset: str) -> str:
