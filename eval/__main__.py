@@ -84,11 +84,18 @@ def _experiment(options: argparse.Namespace) -> None:
     from eval.dry_run import print_dry_run
     from eval.evaluate import evaluate_experiment
     from eval.rounds import update_rounds
-    from eval.verify import verify_experiment
-    from experiment.config.load import load_config, override_heads, read_resolved
+    from eval.verify import verify_experiment, verify_given_models
+    from experiment.config.load import load_config, override_heads, read_given_models, read_resolved
     from experiment.console.progress import Progress
+    from projheads.registry import import_head_file
 
     path, settings = options.config, [*override_heads(options.heads), *options.settings]
+    if options.verify and (path / "evaluation.yaml").exists():
+        for file in options.heads:
+            import_head_file(file)
+        with Progress() as progress:
+            verify_given_models(read_given_models(path), progress)
+        return
     if path.is_dir():
         read_resolved(path, options.heads)
         # The folder may have been moved since it was written.
@@ -109,7 +116,14 @@ def _experiment(options: argparse.Namespace) -> None:
 
 
 def _add_models(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--model", action="append", required=True, help="a folder or a hub name; may be repeated")
+    named = "a folder, a hub name, or NAME@REVISION with a commit, branch or tag; may be repeated"
+    command.add_argument("--model", action="append", required=True, help=named)
+    command.add_argument(
+        "--trust-remote-code",
+        action="append",
+        metavar="MODEL",
+        help="one of the models, whose code may run; may be repeated",
+    )
     command.add_argument(
         "--datasets",
         action="append",
@@ -145,7 +159,13 @@ def _models(options: argparse.Namespace) -> None:
         import_head_file(file)
     sources = [{"source": name, "split": options.split} if options.split else name for name in options.datasets]
     evaluation = {"datasets": sources, "references": [], "measures": options.measures, "index": options.index}
-    values = {"models": options.model, "output": options.output, "host": options.host, "eval": _given(evaluation)}
+    values = {
+        "models": options.model,
+        "trust_remote_code": options.trust_remote_code,
+        "output": options.output,
+        "host": options.host,
+        "eval": _given(evaluation),
+    }
     config = given_models_config(_given(values), options.settings)
     with Progress() as progress:
         evaluate_given_models(config, progress)

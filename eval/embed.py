@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from experiment.encoding.store import TokenStore, remove_store, unnamed_file
 from experiment.encoding.tokens import encode_tokens, text_key
 from projheads.errors import ProjheadsError
 from projheads.hosts import load_host
-from projheads.hosts.base import HostModel, OpenOptions
+from projheads.hosts.base import HostModel
 from projheads.hosts.model_folder import read_head
 
 __all__ = ["Encoding", "SubjectEncoder", "project_tokens"]
@@ -41,14 +41,14 @@ class Encoding:
         precision: Arithmetic of backbone and head: ``fp32``, ``bf16`` or ``fp16``.
         batch_tokens: Tokens per batch; None for the default of the device.
         cache: Folder of token states and of models' embeddings, which are kept, and of temporary embeddings.
-        trust_remote_code: Whether code that comes with a backbone may run.
+        dtype: Data type of the token embeddings, and of the token states that they are computed from.
     """
 
     device: torch.device
     precision: str
     batch_tokens: int | None
     cache: Path
-    trust_remote_code: bool
+    dtype: Literal["float16", "float32"] = "float16"
 
 
 class SubjectEncoder:
@@ -70,7 +70,7 @@ class SubjectEncoder:
 
     @contextmanager
     def embedded(self, subject: Subject) -> Iterator[tuple[TokenStore, TokenStore]]:
-        """Yield the embeddings of queries and of documents, float16 of norm 1, valid inside the block.
+        """Yield the embeddings of queries and of documents, of norm 1, valid inside the block.
 
         Those of a subject that is ``kept`` stay in the cache.
 
@@ -86,7 +86,7 @@ class SubjectEncoder:
                 for side in self._texts:
                     remove_store(self._store(folder, side))
             return
-        head = nn.Identity() if subject.kind == "backbone" else read_head(subject.model)
+        head = nn.Identity() if subject.kind == "backbone" else read_head(subject.model).float()
         with self.projected(subject, head) as embeddings:
             yield embeddings
 
@@ -97,10 +97,10 @@ class SubjectEncoder:
         Raises:
             ProjheadsError: If the head produces embeddings that are not finite.
         """
-        states, cache = self.token_states(subject), self._encoding.cache
-        with unnamed_file(cache) as query_file, unnamed_file(cache) as document_file:
+        states, encoding = self.token_states(subject), self._encoding
+        with unnamed_file(encoding.cache) as query_file, unnamed_file(encoding.cache) as document_file:
             queries, documents = (
-                project_tokens(store, head, file, self._encoding.device, self._encoding.precision)
+                project_tokens(store, head, file, encoding.device, encoding.precision, encoding.dtype)
                 for store, file in zip(states, (query_file, document_file), strict=True)
             )
             yield queries, documents
@@ -144,12 +144,15 @@ class SubjectEncoder:
         return self._encoding.cache / "states" / key[:32]
 
     def _store(self, folder: Path, side: str) -> Path:
-        return folder / f"{side}-{self._text_keys[side][:16]}-{self._encoding.precision}"
+        kind = self._encoding.precision + "-float32" * (self._encoding.dtype == "float32")
+        return folder / f"{side}-{self._text_keys[side][:16]}-{kind}"
 
     def _open(self, subject: Subject) -> HostModel:
         if self._opened is None or self._opened[0] != subject.model:
-            options = OpenOptions(trust_remote_code=self._encoding.trust_remote_code)
-            opened = load_host(subject.host).load(str(subject.model), options, device=str(self._encoding.device))
+            # In float32, so that the weights' own type has no part in the arithmetic.
+            opened = load_host(subject.host).load(
+                str(subject.model), subject.options, device=str(self._encoding.device), dtype=torch.float32
+            )
             self._opened = subject.model, opened
         return self._opened[1]
 
@@ -163,6 +166,7 @@ class SubjectEncoder:
                     is_query=side == "queries",
                     project=project,
                     precision=self._encoding.precision,
+                    dtype=self._encoding.dtype,
                     folder=self._store(folder, side),
                     key=key,
                     batch_tokens=self._encoding.batch_tokens,
@@ -186,9 +190,14 @@ def _check_intact(subject: Subject) -> None:
 
 
 def project_tokens(
-    store: TokenStore, head: nn.Module, file: BinaryIO, device: torch.device, precision: str
+    store: TokenStore,
+    head: nn.Module,
+    file: BinaryIO,
+    device: torch.device,
+    precision: str,
+    dtype: Literal["float16", "float32"] = "float16",
 ) -> TokenStore:
-    """Compute embeddings from token states: normalize(head(states)), float16, in a file and with bounded memory.
+    """Compute embeddings from token states: normalize(head(states)), in a file and with bounded memory.
 
     Raises:
         ProjheadsError: If an embedding is not finite.
@@ -205,8 +214,8 @@ def project_tokens(
             if not rows.isfinite().all():
                 raise ProjheadsError("its head produces embeddings that are not finite")
             width = rows.shape[1]
-            file.write(rows.half().cpu().numpy().tobytes())
+            file.write(rows.cpu().numpy().astype(dtype).tobytes())
     file.flush()
     shape = (len(store.vectors), width)
-    vectors = np.memmap(file, np.float16, "r", shape=shape) if len(store.vectors) else np.zeros(shape, np.float16)
+    vectors = np.memmap(file, dtype, "r", shape=shape) if len(store.vectors) else np.zeros(shape, dtype)
     return TokenStore(vectors, store.offsets, store.truncated, store.seconds + time.perf_counter() - started)

@@ -53,7 +53,7 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress, executor: 
         precision=resolve_precision(config.eval.precision, device),
         batch_tokens=config.eval.batch_tokens,
         cache=config.cache,
-        trust_remote_code=config.model.trust_remote_code,
+        dtype=config.eval.vector_dtype,
     )
     folder = _open_folder(config)
     trials = list_trials(config, progress.say)

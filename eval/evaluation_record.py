@@ -32,7 +32,7 @@ __all__ = [
     "with_storage",
 ]
 
-EVALUATION_VERSION = 3
+EVALUATION_VERSION = 4
 """Raised when a change to the code changes what an evaluation computes; older evaluations are then repeated."""
 
 STAND_IN_VERSION = 1
@@ -69,6 +69,8 @@ def evaluation_key(subject: Subject, task: SearchTask, precision: str) -> str:
     index: list[Any] = [settings.index]
     if settings.index != "exact":
         index += [settings.nprobe, settings.candidates_per_token, settings.max_candidates]
+    if settings.vector_dtype != "float16":
+        shared["vectors"] = settings.vector_dtype
     return sha256_json(shared | {"index": index, "precision": precision})
 
 

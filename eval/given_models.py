@@ -29,7 +29,7 @@ from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.hosts import detect_host, load_host
 from projheads.hosts.backbone import resolve_backbone
-from projheads.hosts.base import HostModel, OpenOptions
+from projheads.hosts.base import HostModel
 from projheads.hosts.common import TokenView
 from projheads.hosts.dense_chain import from_dense_chain
 
@@ -59,7 +59,7 @@ def evaluate_given_models(config: GivenModelsConfig, progress: Progress) -> None
         precision=resolve_precision(config.eval.precision, device),
         batch_tokens=config.eval.batch_tokens,
         cache=config.cache,
-        trust_remote_code=config.trust_remote_code,
+        dtype=config.eval.vector_dtype,
     )
     subjects = list_given_models(config, progress.say)
     for width in {subject.out_features for subject in subjects}:
@@ -80,10 +80,9 @@ def list_given_models(config: GivenModelsConfig, say: Callable[[str], None]) -> 
         ProjheadsError: If one does not exist, is not a multi-vector model, or cannot be opened.
     """
     subjects = []
-    options = OpenOptions(trust_remote_code=config.trust_remote_code)
-    models = {name: resolve_backbone(name, options) for name in config.models}
+    models = {name: resolve_backbone(*config.opened(name)) for name in config.models}
     for name, label in _labels(models).items():
-        model = models[name]
+        model, options = models[name], config.opened(name)[1]
         host = detect_host(model) if config.host == "auto" else config.host
         weights = weights_hash(model)
         files = ExperimentFolder(config.output).trial(_slug(name), 0)
@@ -113,6 +112,7 @@ def list_given_models(config: GivenModelsConfig, say: Callable[[str], None]) -> 
                 out_features=record.out_features,
                 backbone=weights,
                 kept=True,
+                options=options,
             )
         )
     return subjects

@@ -29,7 +29,7 @@ def linear_stand_in(subject: Subject, task: SearchTask, encoder: SubjectEncoder,
     """Fit the linear stand-in of a subject's head, search with it, and describe the fit and its scores."""
     judged = {document for grades in task.collection.qrels.values() for document in grades}
     states, fitted_on = stand_in_states(*encoder.token_states(subject), task.document_ids, judged)
-    fit = linearise(read_head(subject.model), states)
+    fit = linearise(read_head(subject.model).float(), states)
     with encoder.projected(subject, fit.linear) as embeddings:
         answer = task.search(f"the linear stand-in of {subject.name}", *embeddings, progress)
     measures = task.measure(answer)[1]

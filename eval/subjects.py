@@ -16,6 +16,7 @@ from experiment.disk.records import ReferenceRecord, TrialRecord, row_label
 from experiment.rounds import planned_seeds
 from projheads.build import build_head
 from projheads.hosts import load_host
+from projheads.hosts.base import DEFAULT_OPTIONS, OpenOptions
 from projheads.registry import head_files
 
 __all__ = ["Subject", "list_references", "list_shared", "list_trials"]
@@ -39,6 +40,7 @@ class Subject:
         kept: Whether its embeddings stay in the cache, for a different search or other measures.
         folds: Whether its head is linear; True if that is not known.
         saved_hash: ``weights_hash`` of the model when it was saved; None if the model cannot have changed since.
+        options: How its model may be opened.
         role: ``own`` for a trial or reference row, ``shared`` for a sweep's trial at the learning rate of all variants.
     """
 
@@ -55,6 +57,7 @@ class Subject:
     kept: bool = False
     folds: bool = True
     saved_hash: str | None = None
+    options: OpenOptions = DEFAULT_OPTIONS
     role: Literal["own", "shared"] = "own"
 
     @property
@@ -121,7 +124,13 @@ def _trial(config: ExperimentConfig, name: str, files: TrialFolder, trial: Trial
         out_features=trial.out_features,
         folds=trial.folds,
         saved_hash=trial.weights_hash,
+        options=_options(config),
     )
+
+
+def _options(config: ExperimentConfig) -> OpenOptions:
+    """Return how the saved models of an experiment are opened: those of the hub's revisions are folders now."""
+    return OpenOptions(trust_remote_code=config.model.trust_remote_code)
 
 
 def list_references(config: ExperimentConfig, trials: Sequence[Subject], say: Callable[[str], None]) -> list[Subject]:
@@ -138,7 +147,8 @@ def list_references(config: ExperimentConfig, trials: Sequence[Subject], say: Ca
             model = _pretrained(config, host, files, [*untrained, *(trial for trial in trials if trial.frozen)])
             made = weights_hash(model) if model == files.model else None
             _describe(files, name, "the backbone's own token states, normalised, without a head", made)
-            found.append(Subject(name, files, saved_backbone_hash(model), "backbone", model, host, True))
+            shared, options = saved_backbone_hash(model), _options(config)
+            found.append(Subject(name, files, shared, "backbone", model, host, True, options=options))
         elif untrained:
             found.extend(untrained)
         else:
@@ -158,7 +168,8 @@ def _untrained(config: ExperimentConfig, host: str) -> Iterator[Subject]:
         if record is not None and record.weights_hash is not None and record.weights_hash not in listed:
             listed.add(record.weights_hash)
             saved, name = record.weights_hash, f"untrained seed {seed}"
-            yield Subject(name, files, saved, "model", files.model, host, True, saved_hash=saved)
+            options = _options(config)
+            yield Subject(name, files, saved, "model", files.model, host, True, saved_hash=saved, options=options)
 
 
 def _pretrained(config: ExperimentConfig, host: str, files: TrialFolder, saved: Sequence[Subject]) -> Path:

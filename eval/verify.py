@@ -1,6 +1,6 @@
-"""Whether everything that an experiment left on disk is still what was written."""
+"""Whether everything that an evaluation left on disk is still what was written."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from math import isclose
 from pathlib import Path
@@ -8,15 +8,16 @@ from pathlib import Path
 from eval.measures import measure_run
 from eval.runs import read_run
 from experiment.collections import Collection, open_collection
-from experiment.config import ExperimentConfig
+from experiment.config import ExperimentConfig, GivenModelsConfig
 from experiment.console.progress import Progress
 from experiment.disk.layout import ExperimentFolder, TrialFolder
-from experiment.disk.models import check_intact
+from experiment.disk.models import check_intact, is_intact
 from experiment.disk.records import EvaluationRecord, ReferenceRecord, TrialRecord
 from experiment.encoding.store import verify_store
 from projheads.errors import ProjheadsError
+from projheads.hosts.backbone import resolve_backbone
 
-__all__ = ["verify_experiment"]
+__all__ = ["verify_experiment", "verify_given_models"]
 
 
 def verify_experiment(config: ExperimentConfig, progress: Progress) -> None:
@@ -31,7 +32,34 @@ def verify_experiment(config: ExperimentConfig, progress: Progress) -> None:
     folder = ExperimentFolder(config.output)
     if not folder.experiment_yaml.exists():
         raise ProjheadsError(f"{config.output}: not an experiment's folder")
-    checks = [*_model_checks(folder), *_store_checks(config.cache), *_evaluation_checks(config, folder)]
+    _run(config, [*_model_checks(folder), *_store_checks(config.cache), *_evaluation_checks(config, folder)], progress)
+
+
+def verify_given_models(config: GivenModelsConfig, progress: Progress) -> None:
+    """Check given models, every store of the cache and every evaluation of the models; nothing is changed.
+
+    Raises:
+        ProjheadsError: If something is damaged, or a model is not the one that was evaluated.
+    """
+    folder = ExperimentFolder(config.output)
+    models = [partial(_check_given, config, files) for files in folder.trials()]
+    _run(config, [*models, *_store_checks(config.cache), *_evaluation_checks(config, folder)], progress)
+
+
+def _check_given(config: GivenModelsConfig, files: TrialFolder) -> None:
+    record = TrialRecord.read(files.trial_json)
+    if record.checkpoint not in config.models:
+        return  # Of an earlier command.
+    model = resolve_backbone(*config.opened(record.checkpoint))
+    if record.weights_hash is not None and not is_intact(model, record.weights_hash):
+        raise ProjheadsError(
+            f"{model}: damaged, or changed since it was evaluated; restore it, or run python -m eval --model again"
+        )
+
+
+def _run(
+    config: ExperimentConfig | GivenModelsConfig, checks: Sequence[Callable[[], None]], progress: Progress
+) -> None:
     faults = 0
     with progress.step("verifying", len(checks)) as advance:
         for check in checks:
@@ -66,7 +94,9 @@ def _store_checks(cache: Path) -> Iterator[Callable[[], None]]:
         yield partial(verify_store, state.parent)
 
 
-def _evaluation_checks(config: ExperimentConfig, folder: ExperimentFolder) -> Iterator[Callable[[], None]]:
+def _evaluation_checks(
+    config: ExperimentConfig | GivenModelsConfig, folder: ExperimentFolder
+) -> Iterator[Callable[[], None]]:
     for dataset in config.eval.datasets:
         collection = open_collection(dataset.source, split=dataset.split, cache=config.cache)
         for files in (*folder.trials(), *folder.references()):

@@ -123,6 +123,8 @@ def command_parser() -> argparse.ArgumentParser:
         command.add_argument("out", type=Path, metavar="OUT", help="the folder to write; must not exist")
     init = "preserve (default) keeps the embeddings; `list` shows the other initialisations"
     swap.add_argument("--init", default="preserve", help=init)
+    width = "width of the new token embeddings (default: the old one); preserve makes the old outputs the first of more"
+    swap.add_argument("--out-features", type=int, metavar="WIDTH", help=width)
     swap.add_argument("--seed", type=int, default=0, help="seed of the initial weights (default: %(default)s)")
     texts = "texts, one per line, for data-dependent initialisations"
     swap.add_argument("--texts", type=Path, metavar="FILE", help=texts)
@@ -193,7 +195,7 @@ def _export(options: argparse.Namespace) -> tuple[Any, list[Block]]:
 
 def _swap(options: argparse.Namespace) -> tuple[Any, list[Block]]:
     texts = read_texts(options.texts) if options.texts else []
-    chosen = {"init": options.init, "seed": options.seed, "texts": texts}
+    chosen = {"init": options.init, "out_features": options.out_features, "seed": options.seed, "texts": texts}
     return _report(swap_model(options.model, options.spec, options.out, _opening(options), **chosen))
 
 
@@ -203,13 +205,14 @@ def _opening(options: argparse.Namespace) -> OpenOptions:
 
 def _report(made: Exported) -> tuple[Any, list[Block]]:
     before, after = made.parameters
+    half = "" if made.precision == "float32" else f"; the model computes in {made.precision}"
     rows = [
-        ("head", f"{made.head}, {made.in_features} -> {made.out_features}, {before:,} parameters"),
-        ("replaced by", f"{made.replacement}, {after:,} parameters"),
+        ("head", f"{made.head}, {before:,} parameters"),
+        ("replaced by", f"{made.replacement}, {made.in_features} -> {made.out_features}, {after:,} parameters"),
         ("opens in", ", ".join(made.opens_in)),
         ("size", f"{made.bytes / 1e6:.1f} MB"),
     ]
-    rows.insert(2, ("difference", f"at most {made.difference:.1e} per element of an embedding of norm 1"))
+    rows.insert(2, ("difference", f"at most {made.difference:.1e} per element of an embedding of norm 1{half}"))
     return dataclasses.asdict(made), [Table(f"written: {made.out}", rows)]
 
 

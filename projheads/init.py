@@ -31,6 +31,8 @@ __all__ = [
 
 _STEPS = 100
 _TOLERANCE = 1e-5
+_ADDED_NORM = 0.1
+"""Norm of an additional output's row, as a share of the others' mean: their squares then add a hundredth of theirs."""
 
 
 @dataclass(frozen=True)
@@ -218,9 +220,27 @@ def _orthogonal(head: Head, given: Given) -> None:
 
 @register_init("preserve", needs_old=True, takes_map=True)
 def _preserve(head: Head, given: Given) -> None:
-    """The map of the old head, for a model that is already trained."""
+    """The map of the old head, for a model that is already trained; additional outputs come last, and start small."""
     folded = fold(given.old)
-    take_over(head, folded.weight, folded.bias)
+    take_over(head, *_widened(folded.weight, folded.bias, head.out_features, given.generator))
+
+
+def _widened(
+    weight: Tensor, bias: Tensor | None, out_features: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor | None]:
+    """Append drawn outputs to a map; the first ones, scaled to norm 1, give the map's embeddings.
+
+    Zeros would never change: in a product of query and document, each side's gradient is a multiple of the other side.
+    """
+    added = out_features - len(weight)
+    if added <= 0:
+        return weight, bias
+    exact = weight.detach().cpu().double()
+    rows = torch.randn(added, weight.shape[1], generator=generator, dtype=torch.float64)
+    rows *= _ADDED_NORM * exact.norm(dim=1).mean() / rows.norm(dim=1, keepdim=True)
+    return torch.cat([exact, rows]), None if bias is None else torch.cat(
+        [bias.detach().cpu(), bias.new_zeros(added).cpu()]
+    )
 
 
 @register_init("shared", needs_old=True, takes_map=True, fallback="torch")

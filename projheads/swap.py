@@ -18,6 +18,7 @@ def swap_head(
     spec: HeadSpec | str | Head,
     *,
     init: str | None = None,
+    out_features: int | None = None,
     sample: Tensor | None = None,
     generator: torch.Generator | None = None,
 ) -> Head:
@@ -33,6 +34,8 @@ def swap_head(
         spec: The new head: a spec, its text or a preset's name, built with the old head's widths; or a built head.
         init: One of :func:`projheads.init.list_inits`. None means ``preserve`` for a spec, so that the embeddings
             stay the same, and a built head's own weights otherwise.
+        out_features: Width of a token embedding; None for the old one. ``preserve`` also starts a wider head: its first
+            outputs are the old ones.
         sample: Token states (n, in_features) for the initialisations that use data.
         generator: A CPU generator; None for one with seed 0.
 
@@ -55,7 +58,7 @@ def swap_head(
         head = build_head(
             spec,
             found.in_features,
-            found.out_features,
+            out_features or found.out_features,
             init=init or "preserve",
             generator=generator,
             sample=sample,

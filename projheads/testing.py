@@ -15,12 +15,14 @@ from projheads.build import build_head
 from projheads.errors import ProjheadsError
 from projheads.folding import fold, folds
 from projheads.head import Head
+from projheads.hosts.head_files import to_save
 from projheads.init import isolated_random_state, list_inits, take_over
 from projheads.registry import check_options, check_spec
 from projheads.spec import HeadSpec
 
 __all__ = ["CheckError", "check_head", "list_checks"]
 
+_LONGEST_REASON = 300
 _HALF_TOLERANCE = {torch.bfloat16: 0.1, torch.float16: 0.02}
 
 
@@ -86,8 +88,8 @@ def check_head(head: str | HeadSpec | type[Head], *, in_features: int = 24, out_
         except CheckError as error:
             raise CheckError(f"{subject.label} fails the check {name}: {error}") from None
         except Exception as error:
-            first_line = next(iter(str(error).splitlines()), "")
-            raise CheckError(f"{subject.label} fails the check {name}: {type(error).__name__}: {first_line}") from error
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
+            raise CheckError(f"{subject.label} fails the check {name}: {reason}") from error
         made.append(name)
     return made
 
@@ -283,7 +285,7 @@ def _check_inits(subject: _Subject) -> None:
 def _check_save(subject: _Subject) -> None:
     """Saved with safetensors and loaded into a second instance, it gives bitwise the same outputs."""
     saved, loaded = subject.trained().eval(), subject.head(1).eval()
-    loaded.load_state_dict(safetensors.torch.load(safetensors.torch.save(saved.state_dict())))
+    loaded.load_state_dict(safetensors.torch.load(safetensors.torch.save(to_save(saved.state_dict()))))
     x = subject.tokens(5)
     _require(torch.equal(saved(x), loaded(x)), "loaded weights give different outputs: some state is not saved")
 

@@ -116,6 +116,8 @@ def _add_teach(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "file", type=Path, metavar="FILE", help="a JSONL file of tuples, e.g. of `python -m train mine`"
     )
     parser.add_argument("--model", required=True, help="the teacher: a folder or a hub name")
+    parser.add_argument("--revision", help="commit, branch or tag of a teacher on the hub")
+    parser.add_argument("--trust-remote-code", action="store_true", help="let code that comes with the teacher run")
     parser.add_argument("--source", help="the collection of the file's ids (default: the one it was mined from)")
     parser.add_argument("--split", help="split of the collection (default: the one it was mined from, or train)")
     _add_files(parser)

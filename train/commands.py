@@ -16,6 +16,7 @@ from experiment.disk.layout import ExperimentFolder
 from experiment.executors.options import open_executor
 from experiment.rounds import planned_seeds
 from projheads.errors import ProjheadsError
+from projheads.hosts.base import OpenOptions
 from train.data.mine import Mining, mine
 from train.data.tuples_file import read_about, read_tuples
 from train.trackers import check_trackers
@@ -156,7 +157,8 @@ def teach_command(options: argparse.Namespace) -> None:
     if options.batch_size < 1:
         raise ProjheadsError(f"teach: --batch-size must be at least 1, not {options.batch_size}")
     _check_out(options, "taught_by")
-    kind, _ = kind_of_teacher(options.model)
+    opening = OpenOptions(options.revision, options.trust_remote_code)
+    kind, _ = kind_of_teacher(options.model, opening)
     about = read_about(options.file)
     source, split = options.source or about.get("source"), options.split or about.get("split", "train")
     collection = open_collection(source, split=split, cache=options.cache) if source else None
@@ -168,7 +170,7 @@ def teach_command(options: argparse.Namespace) -> None:
         )
         return
     with Progress() as progress:
-        teacher = open_teacher(options.model, device=options.device, batch_size=options.batch_size)
+        teacher = open_teacher(options.model, opening, device=options.device, batch_size=options.batch_size)
         if _is_complete(options, about_teaching(tuples, options.file, teacher)):
             progress.say(f"{options.out}: already complete")
             return

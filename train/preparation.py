@@ -21,7 +21,7 @@ from train.start import old_head
 
 __all__ = ["TRAINING_VERSION", "Preparation", "new_head", "own_start", "prepare", "start_group", "start_key"]
 
-TRAINING_VERSION = 2
+TRAINING_VERSION = 3
 """Increment it when a change to the code changes the result of training a trial."""
 
 SAMPLE_TEXTS = 64

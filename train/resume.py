@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from experiment.disk.files import SCHEMA_VERSION, read_json, write_folder, write_json
 from experiment.disk.os_errors import safetensors_errors
 from projheads.errors import ProjheadsError
+from projheads.hosts.head_files import to_save
 
 __all__ = ["ResumePoint"]
 
@@ -65,8 +66,7 @@ class ResumePoint:
                 tensors |= {f"optimizer.{place}.{index}.{name}": value for name, value in values.items()}
         about = {"schema_version": SCHEMA_VERSION, "key": self.key, "step": step, "scaler": scaler.state_dict()}
         with safetensors_errors(self.folder), write_folder(self.folder / f"step-{step}") as temporary:
-            kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-            save_file(kept, temporary / "state.safetensors")
+            save_file(to_save(tensors), temporary / "state.safetensors")
             write_json(temporary / "state.json", {**about, "progress": progress})
         for point in older:
             shutil.rmtree(point, ignore_errors=True)

@@ -1,5 +1,6 @@
 """The head whose map the others start from: that of a trained ColBERT, or the baseline."""
 
+import torch
 from torch import nn
 
 from experiment.config import ExperimentConfig
@@ -31,11 +32,11 @@ def old_head(config: ExperimentConfig, host: Host) -> nn.Linear | None:
             f'model.backbone: "{model.backbone}" has no projection head, from which heads.init: {init} starts; give '
             "the folder of a trained ColBERT, such as trials/<variant>/seed-<n>/model of an experiment"
         )
-    trained = host.load(str(folder), model.settings())
-    if trained.out_features != out_features:
+    trained = host.load(str(folder), model.settings(), dtype=torch.float32)
+    if trained.out_features > out_features:
         raise ProjheadsError(
             f'heads.out_features: is {out_features}, but the head of "{model.backbone}" has {trained.out_features}; '
-            f"heads.init: {init} requires them to be equal"
+            f"heads.init: {init} cannot leave out any; the width may only grow"
         )
     old, refused = fold(trained.head), []
     for spec in config.heads.variants:

@@ -35,7 +35,7 @@ class Stored:
     """Embeddings as they are read back from a storage form.
 
     Attributes:
-        queries: Embeddings of the form's width; float16.
+        queries: Embeddings of the form's width, in the data type that they came in.
         documents: Embeddings of the form's width, as read back; float16, whose rounding is far below that of the codes.
         bytes_per_vector: Size of a document's token vector.
         index_bytes: Size of all documents' codes, and of what is needed to decode them.
@@ -70,8 +70,8 @@ def stored_as(form: StorageForm, queries: TokenStore, documents: TokenStore, cac
 
     Args:
         form: The form.
-        queries: Embeddings of the queries, float16 of norm 1.
-        documents: Embeddings of the documents, float16 of norm 1.
+        queries: Embeddings of the queries, of norm 1.
+        documents: Embeddings of the documents, of norm 1.
         cache: Folder for temporary files.
 
     Raises:
@@ -81,7 +81,7 @@ def stored_as(form: StorageForm, queries: TokenStore, documents: TokenStore, cac
     width = form.width or documents.width
     size, overhead = 2 * width, 0
     with unnamed_file(cache) as query_file, unnamed_file(cache) as document_file:
-        read_queries = _through(queries, width, None, query_file)
+        read_queries = _through(queries, width, None, query_file, queries.vectors.dtype)
         if form.code not in CODES:
             read_documents = _through(documents, width, None, document_file)
         else:
@@ -93,16 +93,16 @@ def stored_as(form: StorageForm, queries: TokenStore, documents: TokenStore, cac
         yield Stored(read_queries, read_documents, size, size * len(documents.vectors) + overhead)
 
 
-def _through(store: TokenStore, width: int, code: Any, file: BinaryIO) -> TokenStore:
+def _through(store: TokenStore, width: int, code: Any, file: BinaryIO, dtype: Any = np.float16) -> TokenStore:
     """Write a store's vectors in a form and read them back, through a file and in bounded memory."""
-    if width == store.width and code is None:
+    if width == store.width and code is None and store.vectors.dtype == dtype:
         return store
     for first in range(0, len(store.vectors), ROWS):
         rows = _cut(store.vectors[first : first + ROWS], width)
-        file.write((rows if code is None else code.sa_decode(code.sa_encode(rows))).astype(np.float16).tobytes())
+        file.write((rows if code is None else code.sa_decode(code.sa_encode(rows))).astype(dtype).tobytes())
     file.flush()
     shape = (len(store.vectors), width)
-    vectors = np.memmap(file, np.float16, "r", shape=shape) if len(store.vectors) else np.zeros(shape, np.float16)
+    vectors = np.memmap(file, dtype, "r", shape=shape) if len(store.vectors) else np.zeros(shape, dtype)
     return TokenStore(vectors, store.offsets, store.truncated, store.seconds)
 
 

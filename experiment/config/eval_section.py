@@ -39,6 +39,8 @@ class EvalConfig(Section):
             a batch, and 16 384 on a GPU.
         shared_rate: Whether the sweep's trials at the experiment's own training settings are evaluated too, which
             shows what the comparison would say at one learning rate for all.
+        vectors: Data type in which token embeddings are kept and searched, ``fp16`` or ``fp32``; ``auto`` is fp32 if
+            ``storage`` lists ``fp16``, which is then compared with it, and fp16 otherwise.
         storage: Smaller forms in which every model's document vectors are also stored, read back and searched:
             ``fp16``, ``int8``, ``pq16`` or ``rq16`` (bytes a vector), ``dim64`` (the first 64 numbers), ``dim64-int8``.
     """
@@ -57,7 +59,14 @@ class EvalConfig(Section):
     precision: Precision = "fp32"
     batch_tokens: Count | None = None
     shared_rate: StrictBool = True
+    vectors: Literal["auto", "fp16", "fp32"] = "auto"
     storage: tuple[str, ...] = ()
+
+    @property
+    def vector_dtype(self) -> Literal["float16", "float32"]:
+        """The data type that ``vectors`` stands for, as numpy names it."""
+        wide = self.vectors == "fp32" or (self.vectors == "auto" and "fp16" in self.storage)
+        return "float32" if wide else "float16"
 
     @field_validator("datasets")
     @classmethod

@@ -16,7 +16,7 @@ from experiment.disk.yaml12 import Lines, read_scalar, read_yaml
 from experiment.fields import OneOf, sections_in
 from projheads.errors import ProjheadsError, did_you_mean
 
-__all__ = ["dump_config", "given_models_config", "load_config", "override_heads", "read_resolved"]
+__all__ = ["dump_config", "given_models_config", "load_config", "override_heads", "read_given_models", "read_resolved"]
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -92,6 +92,23 @@ def given_models_config(values: dict[str, Any], overrides: Sequence[str] = ()) -
     values = copy.deepcopy(values)
     _override(values, origin, overrides)
     return _validate(GivenModelsConfig, values, "command line", {}, origin)
+
+
+def read_given_models(folder: Path) -> GivenModelsConfig:
+    """Read the configuration of a folder that an evaluation of given models wrote.
+
+    Raises:
+        ProjheadsError: If it cannot be read.
+    """
+    path = folder / "evaluation.yaml"
+    try:
+        values, _ = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProjheadsError(f"{path}: cannot be read as a configuration ({error})") from None
+    if not isinstance(values, dict):
+        raise ProjheadsError(f"{path}: is not the configuration of an evaluation; run python -m eval --model again")
+    # The folder may have been moved since it was written.
+    return given_models_config(values | {"output": str(folder)})
 
 
 def read_resolved(folder: Path, heads: Sequence[Path] = ()) -> ExperimentConfig:

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StrictBool, field_validator
+from pydantic import Field, StrictBool, ValidationInfo, field_validator
 
 from experiment.config.eval_section import EvalConfig
 from experiment.fields import Count, Section
+from projheads.hosts.base import OpenOptions
 
 __all__ = ["GivenModelsConfig"]
 
@@ -15,11 +16,11 @@ class GivenModelsConfig(Section):
     """The evaluation of models outside an experiment.
 
     Attributes:
-        models: Model folders and hub names; the others are compared with the first.
+        models: Model folders and hub names, each as NAME or NAME@REVISION; the others are compared with the first.
         output: Folder of the results; results that are already there are not computed again.
         cache: Folder for collections and embeddings.
         host: The host that opens the models; ``auto`` is the one that wrote each.
-        trust_remote_code: Whether code that comes with a model may run.
+        trust_remote_code: Whether code that comes with a model may run, or a list of the models whose code may.
         device: As in an experiment.
         threads: As in an experiment.
         eval: As in an experiment, but without reference rows.
@@ -29,7 +30,7 @@ class GivenModelsConfig(Section):
     output: Path = Path("outputs/models")
     cache: Path = Path("outputs/.cache")
     host: Literal["auto", "pylate", "sentence-transformers"] = "auto"
-    trust_remote_code: StrictBool = False
+    trust_remote_code: StrictBool | tuple[str, ...] = False
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     threads: Count | None = None
     eval: EvalConfig
@@ -40,6 +41,26 @@ class GivenModelsConfig(Section):
         if len(set(models)) < len(models):
             raise ValueError("a model is listed twice; remove one")
         return models
+
+    @field_validator("trust_remote_code")
+    @classmethod
+    def _listed(cls, trusted: bool | tuple[str, ...], info: ValidationInfo) -> bool | tuple[str, ...]:
+        unknown = (
+            []
+            if isinstance(trusted, bool)
+            else [name for name in trusted if name not in info.data.get("models", trusted)]
+        )
+        if unknown:
+            raise ValueError(f'"{unknown[0]}" is not one of the models')
+        return trusted
+
+    def opened(self, model: str) -> tuple[str, OpenOptions]:
+        """Return the folder or hub name of one of ``models``, and how it may be opened."""
+        name, _, revision = model.partition("@")
+        if Path(model).expanduser().exists():  # no hub name contains an @, but the path of a folder may
+            name, revision = model, ""
+        trusted = self.trust_remote_code
+        return name, OpenOptions(revision or None, trusted if isinstance(trusted, bool) else model in trusted)
 
     @field_validator("eval")
     @classmethod

@@ -22,7 +22,7 @@ from projheads.errors import ProjheadsError
 
 __all__ = ["Encodable", "TokenStore", "encode_tokens", "text_key"]
 
-ENCODING_VERSION = 2
+ENCODING_VERSION = 3
 """Increment it when the same model and texts give different bytes, so that older stores are recomputed."""
 
 WINDOW = 4096

@@ -1,7 +1,8 @@
 """Fold and export a model folder: one function per command."""
 
+import dataclasses
 import os
-from typing import overload
+from typing import Any, overload
 
 import torch
 from torch import nn
@@ -79,6 +80,7 @@ def export_model(model: StrPath, out: StrPath, options: OpenOptions = DEFAULT_OP
         raise unknown_name("form", to, FORMATS)
     source = open_source(model, options)
     replacement: nn.Module
+    compared: list[Any] = []
     if to == "stanford":
         replacement = _fold(source)
         with new_folder(out) as folder:
@@ -86,13 +88,14 @@ def export_model(model: StrPath, out: StrPath, options: OpenOptions = DEFAULT_OP
     elif to == "onnx":
         replacement = source.head
         with new_folder(out) as folder:
-            opens_in = write_onnx(source, folder)
+            opens_in, *compared = write_onnx(source, folder)
     else:
         layers = dense_layers(source.head)
         replacement = nn.Sequential(*layers)
         with new_folder(out) as folder:
             opens_in = write_stock(source, layers, folder)
-    return _describe(source, out, to, replacement, opens_in)
+    made = _describe(source, out, to, replacement, opens_in)
+    return dataclasses.replace(made, difference=compared[0], precision=compared[1]) if compared else made
 
 
 def _fold_in_place(model: nn.Module) -> nn.Linear:

@@ -10,6 +10,7 @@ from projheads.hosts.backbone import transformer_subfolder
 from projheads.hosts.base import EncodingSettings, OpenOptions, StrPath
 from projheads.hosts.model_folder import read_head, read_settings, written_by
 from projheads.hosts.opening import find_model, opening
+from projheads.hosts.tokenizer import pad_on_the_right
 from projheads.hosts.trust import check_links
 
 __all__ = ["Source", "open_encoder", "open_source"]
@@ -87,4 +88,6 @@ def open_encoder(source: Source) -> tuple[Any, Any]:
     options = {"trust_remote_code": source.options.trust_remote_code, "local_files_only": True}
     with opening("model", str(source.transformer)):
         encoder = AutoModel.from_pretrained(source.transformer, **options).eval()
-        return encoder, AutoTokenizer.from_pretrained(source.transformer, **options)
+        tokenizer = AutoTokenizer.from_pretrained(source.transformer, **options)
+    pad_on_the_right(tokenizer, encoder.config)
+    return encoder, tokenizer

@@ -25,12 +25,14 @@ class Exported:
         head: The head of the original model.
         replacement: What replaces it.
         in_features: Width of the backbone's token states.
-        out_features: Width of a token embedding.
+        out_features: Width of a token embedding of the replacement.
         parameters: Parameters of the head and of its replacement.
-        difference: Largest absolute difference between elements of their embeddings of random token states, computed in
-            float32 and L2-normalised.
+        difference: Largest absolute difference between elements of their L2-normalised embeddings (of the first outputs
+            if the replacement has more): of random token states in float32, or for ``onnx`` of texts, between the file
+            and the model in its own precision.
         opens_in: The programs that open the folder.
         bytes: Size of its files.
+        precision: Data type in which the original computed the embeddings that were compared.
     """
 
     out: str
@@ -43,6 +45,7 @@ class Exported:
     difference: float
     opens_in: list[str]
     bytes: int
+    precision: str = "float32"
 
 
 def describe(
@@ -61,16 +64,18 @@ def describe(
     weights = next(parameter for parameter in head.parameters() if parameter.ndim == 2)
     states = torch.randn(_STATES, weights.shape[1], generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        before, after = (F.normalize(_in_float32(module)(states), dim=-1) for module in (head, replacement))
+        before, after = (_in_float32(module)(states) for module in (head, replacement))
+    width = min(before.shape[1], after.shape[1])
+    first, second = (F.normalize(rows[:, :width], dim=-1) for rows in (before, after))
     return Exported(
         out=str(out),
         form=form,
         head=labels[0],
         replacement=labels[1],
         in_features=weights.shape[1],
-        out_features=before.shape[1],
+        out_features=after.shape[1],
         parameters=(_count(head), _count(replacement)),
-        difference=float((before - after).abs().max()),
+        difference=float((first - second).abs().max()),
         opens_in=list(opens_in),
         bytes=sum(file.stat().st_size for file in Path(out).rglob("*") if file.is_file()),
     )

@@ -16,7 +16,8 @@ from torch import nn
 from projheads.errors import ProjheadsError
 from projheads.export.opened import Source, open_encoder
 from projheads.hosts.base import EncodingSettings
-from projheads.hosts.head_files import WEIGHTS_FILE
+from projheads.hosts.head_files import WEIGHTS_FILE, to_save
+from projheads.hosts.tokenizer import check_shared
 
 __all__ = ["write_stanford"]
 
@@ -37,10 +38,11 @@ def write_stanford(source: Source, linear: nn.Linear, out: Path) -> list[str]:
     """
     metadata = _metadata(source.shared_settings(), linear)
     encoder, tokenizer = open_encoder(source)
+    check_shared(tokenizer, source.shared_settings())
     prefix = encoder.base_model_prefix
-    weights = {f"{prefix}.{name}": tensor.contiguous() for name, tensor in encoder.state_dict().items()}
-    weights["linear.weight"] = linear.weight.detach().to(encoder.dtype)
-    save_file(weights, out / WEIGHTS_FILE, metadata={"format": "pt"})
+    linear.to(encoder.dtype)
+    state = {f"{prefix}.{name}": tensor for name, tensor in encoder.state_dict().items()}
+    save_file(to_save(state | {"linear.weight": linear.weight}), out / WEIGHTS_FILE, metadata={"format": "pt"})
     encoder.config.architectures = ["HF_ColBERT"]
     encoder.config.save_pretrained(out)
     if encoder.config.pad_token_id is not None:  # PyLate saves the mask token instead, which Stanford's would drop

@@ -16,13 +16,14 @@ from projheads.blocks import DenseLayer
 from projheads.export.folder import copy_files
 from projheads.export.opened import Source
 from projheads.hosts.base import EncodingSettings
-from projheads.hosts.head_files import WEIGHTS_FILE, read_modules
+from projheads.hosts.head_files import WEIGHTS_FILE, read_json, read_modules, to_save
 from projheads.hosts.model_folder import MODULES_FILE, SETTINGS_FILE, TRANSFORMER_FILE, dense_config, projections
 
 __all__ = ["pylate_settings", "write_stock"]
 
 _PYLATES_TRANSFORMER = "sentence_transformers.models.Transformer"
 _PYLATES_DENSE = "pylate.models.Dense.Dense"
+_TOKENIZER_FILE = "tokenizer_config.json"
 _THEIR_DENSE = "sentence_transformers.base.modules.dense.Dense"
 
 
@@ -40,6 +41,7 @@ def write_stock(source: Source, layers: Sequence[DenseLayer], out: Path) -> list
     replaced = {entry.path for entry in projections(source.folder)}
     for folder in {source.folder, source.transformer}:
         copy_files(folder, out / folder.relative_to(source.folder), code=source.options.trust_remote_code)
+    _pad_on_the_right(out / source.transformer.relative_to(source.folder) / _TOKENIZER_FILE)
     if source.settings is None:
         _keep_layout(source, replaced, layers, out)
         return ["sentence-transformers"]
@@ -90,6 +92,13 @@ def _keep_layout(source: Source, replaced: set[str], layers: Sequence[DenseLayer
     _write_json(out / MODULES_FILE, modules)
 
 
+def _pad_on_the_right(file: Path) -> None:
+    """Let plain hosts read texts as ours do; see :func:`projheads.hosts.tokenizer.pad_on_the_right`."""
+    config = read_json(file) if file.is_file() else {}
+    if config.get("padding_side") == "left":
+        _write_json(file, config | {"padding_side": "right"})
+
+
 def _entry(number: int, path: str, kind: str) -> dict[str, Any]:
     return {"idx": number, "name": str(number), "path": path, "type": kind}
 
@@ -97,8 +106,7 @@ def _entry(number: int, path: str, kind: str) -> dict[str, Any]:
 def _write_dense(layer: DenseLayer, config: dict[str, Any], folder: Path) -> None:
     folder.mkdir()
     _write_json(folder / "config.json", config)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in layer.state_dict().items()}
-    save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    save_file(to_save(layer.state_dict()), folder / WEIGHTS_FILE, metadata={"format": "pt"})
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -29,6 +29,7 @@ def swap_model(
     options: OpenOptions = DEFAULT_OPTIONS,
     *,
     init: str = "preserve",
+    out_features: int | None = None,
     seed: int = 0,
     texts: Sequence[str] = (),
 ) -> Exported:
@@ -40,6 +41,7 @@ def swap_model(
         out: The folder to write. It is complete or not there at all.
         options: How the model may be found and opened.
         init: How its weights are initialised; ``preserve`` keeps the embeddings.
+        out_features: Width of a token embedding; None for the old one.
         seed: Seed of what is drawn.
         texts: Documents whose token states are passed to the initialisations that use data.
 
@@ -53,7 +55,7 @@ def swap_model(
     before, host = copy.deepcopy(opened.head), opened.host
     sample = _token_states(opened, texts) if texts else None
     generator = torch.Generator().manual_seed(seed)
-    head = swap_head(opened.native, spec, init=init, sample=sample, generator=generator)
+    head = swap_head(opened.native, spec, init=init, out_features=out_features, sample=sample, generator=generator)
     with new_folder(out) as temporary:
         opened.save(temporary)
     labels = str(getattr(before, "spec", "the host's own layers")), str(head.spec)

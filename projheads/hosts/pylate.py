@@ -18,13 +18,14 @@ from projheads.blocks import DenseLayer
 from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.hosts import dense_chain
-from projheads.hosts.backbone import backbone_width, check_lengths, resolve_backbone, transformer_subfolder
+from projheads.hosts.backbone import backbone_width, resolve_backbone, transformer_subfolder
 from projheads.hosts.base import DEFAULT_OPTIONS, EncodingSettings, FoundProjection, HostModel, OpenOptions, StrPath
 from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequence, restore_head
 from projheads.hosts.dense_chain import from_dense_chain
 from projheads.hosts.head_files import read_json
 from projheads.hosts.model_folder import TRANSFORMER_FILE, read_head, read_settings, written_by
-from projheads.hosts.opening import check_merged, find_model, opening, quiet, seeded
+from projheads.hosts.opening import check_merged, find_model, naming, opening, quiet, seeded
+from projheads.hosts.tokenizer import check_prefixes, check_shared, known_words, prepare_tokenizer
 
 __all__ = [
     "Projection",
@@ -54,7 +55,10 @@ class PylateModel(NativeModel):
     native: ColBERT
 
     def __init__(self, native: ColBERT) -> None:
-        super().__init__(native, list(native)[1:])
+        super().__init__(native, list(native)[1:], (native.query_length, native.document_length))
+        # PyLate would skip the unknown token instead of the words that are not in the vocabulary.
+        native.skiplist_words = known_words(native.tokenizer, native.skiplist_words)
+        native.skiplist = native.tokenizer.convert_tokens_to_ids(native.skiplist_words)
 
     def tokenize(self, texts: Sequence[str], *, is_query: bool) -> dict[str, Tensor]:
         """Turn texts into token tensors (B, L) on the CPU: queries expanded, documents padded to the longest."""
@@ -85,10 +89,8 @@ class PylateModel(NativeModel):
         """Run PyLate's ``encode``: one float32 array (L_i, out_features) per text, rows of L2 norm 1."""
         if not texts:
             return []
-        encoded: list[np.ndarray] = self.native.encode(
-            list(texts), is_query=is_query, batch_size=batch_size, show_progress_bar=False
-        )
-        return encoded
+        encoded = self.native.encode(list(texts), is_query=is_query, batch_size=batch_size, show_progress_bar=False)
+        return [np.asarray(rows, np.float32) for rows in encoded]
 
     def save(self, path: StrPath, *, backbone_from: StrPath | None = None) -> None:
         """Write a folder that plain PyLate opens; see :meth:`NativeModel.save`."""
@@ -105,25 +107,41 @@ def create(
     check_merged(folder / transformer_subfolder(folder))
     with opening("backbone", backbone, seed=seed):
         transformer = _open_transformer(folder, settings, {"dtype": torch.float32})
-    check_lengths(settings, transformer.auto_model.config)
-    return _assemble(transformer, head, seed=seed, device=device, **_pylates_words(settings))
+    with naming("backbone", backbone):
+        prepare_tokenizer(transformer.tokenizer, transformer.auto_model.config, settings)
+        check_prefixes(transformer.tokenizer, settings)
+        return _assemble(transformer, head, seed=seed, device=device, **_pylates_words(settings))
 
 
-def load(path: StrPath, options: OpenOptions = DEFAULT_OPTIONS, *, device: str | torch.device = "cpu") -> PylateModel:
+def load(
+    path: StrPath,
+    options: OpenOptions = DEFAULT_OPTIONS,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
+) -> PylateModel:
     """Open a model; see :meth:`~projheads.hosts.base.Host.load`."""
     folder = find_model(path, options)
-    writer = written_by(folder)
-    if writer == "sentence-transformers":
-        settings, head = read_settings(folder), read_head(folder)
+    writer, as_dtype = written_by(folder), {} if dtype is None else {"dtype": dtype}
+    settings = read_settings(folder) if writer in ("stanford", "sentence-transformers") else None
+    if settings is not None and writer == "sentence-transformers":
+        head = read_head(folder)
         with opening("model", path):
-            transformer = _open_transformer(folder, options, {})
-        return _assemble(transformer, head, seed=0, device=device, **_pylates_words(settings))
-    words = _pylates_words(read_settings(folder)) if writer == "stanford" else {}
+            transformer = _open_transformer(folder, options, as_dtype)
+        with naming("model", path):
+            check_shared(transformer.tokenizer, settings)
+            return _assemble(transformer, head, seed=0, device=device, **_pylates_words(settings))
+    words = _pylates_words(settings) if settings is not None else {}
     trust = options.trust_remote_code
     with opening("model", path):
-        native = ColBERT(str(folder), device="cpu", trust_remote_code=trust, local_files_only=True, **words)
-    restore_head(find_projection(native), folder)
-    return PylateModel(native.to(device))
+        native = ColBERT(
+            str(folder), device="cpu", trust_remote_code=trust, local_files_only=True, model_kwargs=as_dtype, **words
+        )
+    with naming("model", path):
+        if settings is not None:
+            check_shared(native.tokenizer, settings)
+        restore_head(find_projection(native), folder)
+        return PylateModel(native.to(device))
 
 
 def _pylates_words(settings: EncodingSettings) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from projheads.blocks import DenseLayer
 from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.hosts import dense_chain
-from projheads.hosts.backbone import backbone_width, check_lengths, resolve_backbone, transformer_subfolder
+from projheads.hosts.backbone import backbone_width, resolve_backbone, transformer_subfolder
 from projheads.hosts.base import DEFAULT_OPTIONS, EncodingSettings, FoundProjection, HostModel, OpenOptions, StrPath
 from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequence, restore_head
 from projheads.hosts.dense_chain import from_dense_chain
@@ -36,7 +36,8 @@ from projheads.hosts.model_folder import (
     read_settings,
     written_by,
 )
-from projheads.hosts.opening import check_merged, find_model, opening, quiet, seeded
+from projheads.hosts.opening import check_merged, find_model, naming, opening, quiet, seeded
+from projheads.hosts.tokenizer import check_shared, known_words, prepare_tokenizer
 
 __all__ = [
     "Projection",
@@ -76,7 +77,10 @@ class SentenceTransformersModel(NativeModel):
         if unknown or not projections:
             what = f"a module {unknown[0]}, which is not supported" if unknown else "no projection head"
             raise ProjheadsError(f"this MultiVectorEncoder has {what}")
-        super().__init__(native, projections)
+        expansion = native[0].query_expansion
+        length = expansion["length"] if expansion else native[0].query_length
+        super().__init__(native, projections, (length, native[0].document_length))
+        native.to(native[0].auto_model.dtype)  # as PyLate does; mixed types would not multiply
 
     def tokenize(self, texts: Sequence[str], *, is_query: bool) -> dict[str, Tensor]:
         """Turn texts into token tensors (B, L) on the CPU: queries expanded, documents padded to the longest."""
@@ -112,10 +116,8 @@ class SentenceTransformersModel(NativeModel):
         if not texts:
             return []
         host_encode = self.native.encode_query if is_query else self.native.encode_document
-        encoded: list[np.ndarray] = host_encode(
-            list(texts), batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True
-        )
-        return encoded
+        encoded = host_encode(list(texts), batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True)
+        return [np.asarray(rows, np.float32) for rows in encoded]
 
 
 def create(
@@ -126,35 +128,46 @@ def create(
     check_merged(folder / transformer_subfolder(folder))
     with opening("backbone", backbone, seed=seed):
         transformer = _open_transformer(folder, settings, model_kwargs={"dtype": torch.float32})
-    check_lengths(settings, transformer.auto_model.config)
     check_width(head, transformer.get_embedding_dimension())
-    with quiet(), seeded(seed):
+    with naming("backbone", backbone), quiet(), seeded(seed):
+        prepare_tokenizer(transformer.tokenizer, transformer.auto_model.config, settings)
         return _make(transformer, [Projection(head)], settings, device)
 
 
 def load(
-    path: StrPath, options: OpenOptions = DEFAULT_OPTIONS, *, device: str | torch.device = "cpu"
+    path: StrPath,
+    options: OpenOptions = DEFAULT_OPTIONS,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype | None = None,
 ) -> SentenceTransformersModel:
     """Open a model; see :meth:`~projheads.hosts.base.Host.load`."""
     folder = find_model(path, options)
     writer, trust = written_by(folder), options.trust_remote_code
-    if writer == "stanford" or (writer == "pylate" and _has_our_head(folder)):
-        settings, head = read_settings(folder), read_head(folder)
+    settings = read_settings(folder) if writer in ("stanford", "pylate") else None
+    as_dtype = {} if dtype is None else {"dtype": dtype}
+    if settings is not None and (writer == "stanford" or _has_our_head(folder)):
+        head = read_head(folder)
         with opening("model", path):
-            transformer = _open_transformer(folder, options)
+            transformer = _open_transformer(folder, options, model_kwargs=as_dtype)
             padding = transformer.auto_model.config.pad_token_id
             if padding is not None:  # PyLate saves the mask token instead
                 transformer.tokenizer.pad_token = transformer.tokenizer.convert_ids_to_tokens(padding)
             check_width(head, transformer.get_embedding_dimension())
             head = head.to(transformer.auto_model.dtype)
             chain = to_dense_chain(head) if writer == "stanford" else [Projection(head)]
+        with naming("model", path):
+            check_shared(transformer.tokenizer, settings)
             return _make(transformer, chain, settings, device)
     with opening("model", path):
-        native = _load_own(folder, trust) or MultiVectorEncoder(
-            str(folder), device="cpu", trust_remote_code=trust, local_files_only=True
+        native = _load_own(folder, trust, as_dtype) or MultiVectorEncoder(
+            str(folder), device="cpu", trust_remote_code=trust, local_files_only=True, model_kwargs=as_dtype
         )
-    restore_head(find_projection(native), folder)
-    return SentenceTransformersModel(native.to(device))
+    with naming("model", path):
+        if settings is not None:
+            check_shared(native.tokenizer, settings)
+        restore_head(find_projection(native), folder)
+        return SentenceTransformersModel(native.to(device))
 
 
 def _has_our_head(folder: Path) -> bool:
@@ -180,9 +193,10 @@ def _make(
     transformer.query_length = None if settings.query_expansion else settings.query_length
     transformer.document_length = settings.document_length
     transformer.query_expansion = _expansion(settings) if settings.query_expansion else None
-    skiplist = string.punctuation if settings.skiplist is None else settings.skiplist
+    words = string.punctuation if settings.skiplist is None else settings.skiplist
+    skiplist = known_words(transformer.tokenizer, words)
     return _assemble(
-        [transformer, *head, MultiVectorMask(list(skiplist)), Normalize("token_embeddings")],
+        [transformer, *head, MultiVectorMask(skiplist), Normalize("token_embeddings")],
         device,
         {"query": settings.query_prefix, "document": settings.document_prefix},
     )
@@ -253,15 +267,15 @@ def _assemble(
     return SentenceTransformersModel(native.to(device))
 
 
-def _load_own(folder: Path, trust_remote_code: bool) -> MultiVectorEncoder | None:
+def _load_own(folder: Path, trust_remote_code: bool, model_kwargs: Mapping[str, Any]) -> MultiVectorEncoder | None:
     """Load what :func:`create` makes, for which the host would demand trust; None for other models."""
     classes = (Transformer, Projection, MultiVectorMask, Normalize)
     entries = read_modules(folder / MODULES_FILE) if (folder / MODULES_FILE).is_file() else []
     if [entry.type for entry in entries] != [f"{cls.__module__}.{cls.__qualname__}" for cls in classes]:
         return None
+    options = {"local_files_only": True, "trust_remote_code": trust_remote_code, "model_kwargs": dict(model_kwargs)}
     modules = [
-        cls.load(str(folder), subfolder=entry.path, local_files_only=True, trust_remote_code=trust_remote_code)
-        for cls, entry in zip(classes, entries, strict=True)
+        cls.load(str(folder), subfolder=entry.path, **options) for cls, entry in zip(classes, entries, strict=True)
     ]
     config = read_json(folder / SETTINGS_FILE)
     return MultiVectorEncoder(

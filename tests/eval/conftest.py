@@ -111,7 +111,7 @@ def save_fake(path, backbone_seed, head):
     save_head(head, path / "1_Head")
 
 
-def load_fake(path, options=None, *, device="cpu"):
+def load_fake(path, options=None, *, device="cpu", dtype=None):
     """Open what ``save_fake`` wrote."""
     seed = json.loads((Path(path) / "backbone.json").read_text())["seed"]
     return FakeModel(seed, load_head(Path(path) / "1_Head"))

@@ -133,6 +133,70 @@ def test_scores_are_maxsim_of_what_the_host_encodes(host, ours, backbone, data, 
     assert f"{100 * record['means']['nDCG@10']:.2f}" in captured.out
 
 
+@pytest.mark.parametrize("host", available_hosts())
+@pytest.mark.parametrize("saved", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_precision_is_that_of_the_setting_not_of_the_saved_weights(
+    host, backbone, data, tmp_path, saved, precision
+):
+    model = load_host(host).create(str(backbone), build_head("ffn", 32, 16), EncodingSettings(query_length=10))
+    model.native.to(saved)
+    model.save(tmp_path / "model")
+    arguments = ["--model", tmp_path / "model", "--datasets", data, "--output", tmp_path / "out", "eval.vectors=fp32"]
+    assert evaluate(tmp_path, *arguments, f"eval.precision={precision}") == 0
+    model.native.float()
+    queries = model.encode(list(QUERIES.values()), is_query=True)
+    documents = model.encode(TEXTS, is_query=False)
+    run = read_run(only(tmp_path / "out").eval_run("data"))
+    for name, rows in zip(QUERIES, queries, strict=True):
+        expected = {str(place): (rows @ text.T).max(1).sum() for place, text in enumerate(documents)}
+        assert dict(run[name]) == pytest.approx(expected, abs=1e-5 if precision == "fp32" else 0.3)
+
+
+def test_a_revision_and_trust_belong_to_one_model(backbone, data, tmp_path, monkeypatch, capsys):
+    """Two revisions of one hub model, and code that may run in one model only."""
+    import huggingface_hub
+
+    host = available_hosts()[0]
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    repository = tmp_path / "hub" / "models--some--model"
+    (repository / "refs").mkdir(parents=True)
+    for seed, (name, commit) in enumerate({"main": "a" * 40, "v1": "b" * 40}.items()):
+        stock(host, backbone, repository / "snapshots" / commit, seed)
+        (repository / "refs" / name).write_text(commit)
+    arguments = ["--datasets", data, "--output", tmp_path / "out"]
+    assert evaluate(tmp_path, "--model", "some/model", "--model", "some/model@v1", *arguments) == 0
+    records = [files.read_trial() for files in ExperimentFolder(tmp_path / "out").trials()]
+    assert {record.checkpoint for record in records} == {"some/model", "some/model@v1"}
+    assert len({record.weights_hash for record in records}) == 2
+    assert evaluate(tmp_path, "--model", "some/model@v2", *arguments) == 2
+    capsys.readouterr()
+
+    file = repository / "snapshots" / ("b" * 40) / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"model_type": "own", "auto_map": {"AutoModel": "x.X"}}))
+    models = ["--model", "some/model", "--model", "some/model@v1", *arguments]
+    assert evaluate(tmp_path, *models, "--trust-remote-code", "some/model") == 2
+    assert "brings its own code (auto_map)" in capsys.readouterr().err
+    assert evaluate(tmp_path, *models, "--trust-remote-code", "some/model@v1") == 2
+    assert "brings its own code" not in capsys.readouterr().err
+    assert evaluate(tmp_path, *models, "--trust-remote-code", "other") == 2
+    assert '"other" is not one of the models' in capsys.readouterr().err
+
+
+def test_verify_takes_the_folder_of_given_models(two, data, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert evaluate(tmp_path, "--model", two[0], "--model", two[1], "--datasets", data, "--output", out) == 0
+    assert run_command(main, [str(out), "--verify"]) == 0
+    assert "all 8 models, stores and evaluations are intact" in " ".join("".join(capsys.readouterr()).split())
+    run = ExperimentFolder(out).trials()[0].eval_run("data")
+    run.write_text(run.read_text().replace(" 1 ", " 2 ", 1).replace("Q0 2", "Q0 1"))
+    weights = next(two[1].rglob("1_*/model.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    assert run_command(main, [str(out), "--verify"]) == 2
+    assert f"{two[1]}: damaged, or changed since it was evaluated" in " ".join("".join(capsys.readouterr()).split())
+
+
 @pytest.fixture
 def two(backbone, tmp_path):
     """Two checkpoints of the first host that is installed, under the names ``a`` and ``b``."""

@@ -83,6 +83,16 @@ def test_every_upgraded_head_starts_from_the_trained_models_embeddings(trained):
     assert all(largest_difference(embeddings(host, trial.model), expected) > 1e-3 for trial in moved.trials())
 
 
+def test_a_wider_head_begins_with_the_trained_outputs(trained):
+    host, model = trained
+    expected = embeddings(host, model)
+    settings = ["heads.init=preserve", "heads.out_features=12", "train.max_steps=1", "train.optimizer.head_lr=1e-12"]
+    (trial,) = train("wide", host, model, *settings).trials()
+    found = [rows[:, :8] for rows in embeddings(host, trial.model)]
+    found = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in found]
+    assert largest_difference(found, expected) < 1e-5
+
+
 def test_another_checkpoint_is_another_trial(trained):
     """The key of a trial names the map that its head starts from, though backbone and configuration are the same."""
     host, model = trained

@@ -13,6 +13,7 @@ from experiment.disk.models import weights_hash
 from experiment.encoding.device import pick_device
 from projheads.errors import ProjheadsError
 from projheads.hosts.backbone import resolve_backbone
+from projheads.hosts.base import DEFAULT_OPTIONS, OpenOptions
 from projheads.hosts.opening import opening
 
 __all__ = ["Teacher", "kind_of_teacher", "open_teacher"]
@@ -73,13 +74,13 @@ class Teacher:
         return logits
 
 
-def kind_of_teacher(name: str) -> tuple[Kind, Path]:
+def kind_of_teacher(name: str, options: OpenOptions = DEFAULT_OPTIONS) -> tuple[Kind, Path]:
     """Return the kind of a model, as its files say, and its folder.
 
     Raises:
         ProjheadsError: If the model does not exist or is of a different kind.
     """
-    folder = resolve_backbone(name)
+    folder = resolve_backbone(name, options)
     about = folder / "config_sentence_transformers.json"
     said = read_json(about).get("model_type") if about.is_file() else None
     if said not in (None, "SentenceTransformer", "CrossEncoder"):
@@ -90,23 +91,26 @@ def kind_of_teacher(name: str) -> tuple[Kind, Path]:
     return ("CrossEncoder" if said == "CrossEncoder" or (said is None and classifies) else "bi-encoder"), folder
 
 
-def open_teacher(name: str, *, device: str, batch_size: int) -> Teacher:
+def open_teacher(name: str, options: OpenOptions = DEFAULT_OPTIONS, *, device: str, batch_size: int) -> Teacher:
     """Open a teacher.
 
     Args:
         name: A folder or a hub name.
+        options: The revision, and whether code that comes with the teacher may run.
         device: As in a configuration.
         batch_size: Texts, or pairs of texts, per batch.
 
     Raises:
         ProjheadsError: If it cannot be opened, or is a CrossEncoder with more than one output.
     """
-    kind, folder = kind_of_teacher(name)
+    kind, folder = kind_of_teacher(name, options)
     where = str(pick_device(device))
     with opening("teacher", name):
         from sentence_transformers import CrossEncoder, SentenceTransformer
 
-        native = (CrossEncoder if kind == "CrossEncoder" else SentenceTransformer)(str(folder), device=where)
+        make = CrossEncoder if kind == "CrossEncoder" else SentenceTransformer
+        trust = options.trust_remote_code
+        native = make(str(folder), device=where, trust_remote_code=trust, local_files_only=True)
     if kind == "CrossEncoder" and native.num_labels != 1:
         raise ProjheadsError(
             f'teacher "{name}": has {native.num_labels} outputs; a teacher must have one, the relevance'

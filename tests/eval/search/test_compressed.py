@@ -144,7 +144,7 @@ def record_of(miniature, slug="linear", seed=0):
     return json.loads(miniature.folder.trial(slug, seed).eval_json("odd").read_text())
 
 
-FORMS = "eval.storage=[fp16, int8, dim4, dim4-int8]"
+FORMS = "eval.storage=[int8, dim4, dim4-int8]"
 
 
 def test_every_model_gets_an_entry_for_each_form_and_keeps_its_own_result(miniature):
@@ -154,16 +154,38 @@ def test_every_model_gets_an_entry_for_each_form_and_keeps_its_own_result(miniat
     evaluate(miniature.config(FORMS))
     record = record_of(miniature)
     assert {name: value for name, value in record.items() if name != "storage"} == before
-    assert list(record["storage"]) == ["fp16", "int8", "dim4", "dim4-int8"]
-    assert [entry["bytes_per_vector"] for entry in record["storage"].values()] == [12, 6, 8, 4]
-    assert record["storage"]["fp16"]["measures"] == record["means"]
-    assert record["storage"]["fp16"]["per_query"] == record["measures"]["nDCG@10"]
+    assert list(record["storage"]) == ["int8", "dim4", "dim4-int8"]
+    assert [entry["bytes_per_vector"] for entry in record["storage"].values()] == [6, 8, 4]
     for entry in record["storage"].values():
         assert entry["per_query"].keys() == record["measures"]["nDCG@10"].keys()
         assert entry["measures"].keys() == record["means"].keys()
         assert entry["measures"]["nDCG@10"] == pytest.approx(np.mean(list(entry["per_query"].values())), abs=1e-12)
     assert json.loads(miniature.folder.reference("untrained", 0).eval_json("odd").read_text())["storage"].keys()
     assert not json.loads(miniature.folder.reference("bm25").eval_json("odd").read_text())["storage"]
+
+
+def test_half_precision_is_compared_with_float32(miniature, monkeypatch):
+    """With fp16 among the forms, the evaluation itself searches float32 vectors, and the form rounds them."""
+    searched = []
+    search = task_module.SearchTask.search
+
+    def watched(self, what, queries, documents, progress):
+        searched.append((what, queries.vectors.dtype.name, documents.vectors.dtype.name, np.array(documents.vectors)))
+        return search(self, what, queries, documents, progress)
+
+    monkeypatch.setattr(task_module.SearchTask, "search", watched)
+    evaluate(miniature.config("eval.storage=[fp16]"))
+    assert record_of(miniature)["storage"]["fp16"]["bytes_per_vector"] == 12
+    (wide,) = [call for call in searched if call[0] == "linear seed 0"]
+    (half,) = [call for call in searched if call[0] == "linear seed 0 as fp16"]
+    assert wide[1:3] == ("float32", "float32")
+    assert half[1:3] == ("float32", "float16")
+    np.testing.assert_array_equal(half[3], wide[3].astype(np.float16))
+    assert (half[3] != wide[3]).any()
+    searched.clear()
+    evaluate(miniature.config("eval.vectors=fp16", "eval.storage=[fp16]"))
+    assert {call[1:3] for call in searched} == {("float16", "float16")}
+    assert not [call for call in searched if call[0].endswith("as fp16")]
 
 
 def test_measures_of_a_form_are_those_of_maxsim_with_what_was_read_back(miniature, fake_host):

@@ -196,3 +196,13 @@ def test_white_space_at_the_ends_of_a_text_is_where_the_hosts_part(there):
     for text, here, other in compared(there["bytes"], "adapter"):
         if text in same:
             np.testing.assert_allclose(here, other, atol=1e-5)
+
+
+def test_a_model_that_loses_its_prefix_in_one_host_opens_only_there(host, backbone, tmp_path):
+    make(host, backbone, tmp_path / "model", SETTINGS["default"])
+    file = tmp_path / "model" / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"truncation_side": "left"}))
+    host.load(str(tmp_path / "model"))
+    as_the_other_host_writes(tmp_path / "model", SETTINGS["default"])
+    with pytest.raises(ProjheadsError, match="truncates the beginning of a text, where only sentence-transformers"):
+        host.load(str(tmp_path / "model"))

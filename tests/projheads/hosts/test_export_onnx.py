@@ -2,13 +2,17 @@
 
 import importlib.util
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from projheads import ProjheadsError, build_head
+from projheads.__main__ import main
 from projheads.export import export_model
+from projheads.export.onnx_file import OnnxModel
 from projheads.hosts.base import EncodingSettings
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -62,6 +66,88 @@ def test_onnxruntime_gives_the_hosts_embeddings(host, backbone, tmp_path, spec, 
                 np.testing.assert_allclose(a, b, atol=1e-5)
     norms = np.linalg.norm(np.concatenate(runner.encode(TEXTS, is_query=False)), axis=1)
     np.testing.assert_allclose(norms, 1, atol=1e-5)
+
+
+@pytest.fixture
+def local_backbone(backbone, tmp_path):
+    """A ModernBERT whose layers see two tokens on each side; the first and the last see all."""
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path / "local"
+    shutil.copytree(backbone, folder)
+    config = transformers.ModernBertConfig(
+        vocab_size=len(transformers.AutoTokenizer.from_pretrained(backbone)),
+        hidden_size=32,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=64,
+        local_attention=4,
+        global_attn_every_n_layers=3,
+        pad_token_id=0,
+        cls_token_id=2,
+        bos_token_id=2,
+        sep_token_id=3,
+        eos_token_id=3,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        transformers.ModernBertModel(config).save_pretrained(folder)
+    return str(folder)
+
+
+def test_expansion_tokens_beyond_the_local_window(host, local_backbone, tmp_path):
+    model = host.create(local_backbone, build_head("linear", 32, 8), EncodingSettings(query_length=40))
+    model.save(tmp_path / "model")
+    made = export_model(str(tmp_path / "model"), tmp_path / "onnx", to="onnx")
+    assert 0 < made.difference < 1e-5
+    runner = Runner(tmp_path / "onnx")
+    for is_query in (True, False):
+        theirs = model.encode(TEXTS, is_query=is_query)
+        for a, b in zip(runner.encode(TEXTS, is_query=is_query), theirs, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_a_graph_that_is_not_the_model_is_not_written(host, backbone, tmp_path, monkeypatch):
+    host.create(str(backbone), build_head("linear", 32, 8), EncodingSettings()).save(tmp_path / "model")
+
+    def other(self, input_ids, attention_mask):
+        states = self.encoder(input_ids=input_ids, attention_mask=torch.ones_like(attention_mask))[0]
+        return F.normalize(self.head(states), dim=-1)
+
+    monkeypatch.setattr(OnnxModel, "forward", other)
+    with pytest.raises(ProjheadsError, match="cannot be exported to ONNX: embeddings of queries differ from the model"):
+        export_model(str(tmp_path / "model"), tmp_path / "onnx", to="onnx")
+    assert not (tmp_path / "onnx").exists()
+
+
+def test_the_difference_to_a_model_in_bfloat16_is_reported(host, backbone, tmp_path, capsys):
+    model = host.create(str(backbone), build_head("linear", 32, 8), EncodingSettings())
+    model.native.to(torch.bfloat16)
+    model.save(tmp_path / "model")
+    assert main(["export", str(tmp_path / "model"), str(tmp_path / "onnx"), "--to", "onnx"]) == 0
+    assert "the model computes in bfloat16" in capsys.readouterr().out
+    made = export_model(str(tmp_path / "model"), tmp_path / "again", to="onnx")
+    text = ["What is the capital of France?"]
+    here = np.abs(Runner(tmp_path / "onnx").encode(text, is_query=True)[0] - model.encode(text, is_query=True)[0]).max()
+    assert 1e-4 < here <= made.difference < 0.1
+
+
+def test_without_a_mask_token_the_file_names_the_token_that_expands(host, backbone, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path / "backbone"
+    shutil.copytree(backbone, folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.mask_token, tokenizer.eos_token = None, "[SEP]"
+    tokenizer.save_pretrained(folder)
+    settings = EncodingSettings(query_length=12, skiplist=(".", "zebra"))
+    model = host.create(str(folder), build_head("linear", 32, 8), settings)
+    model.save(tmp_path / "model")
+    export_model(str(tmp_path / "model"), tmp_path / "onnx", to="onnx")
+    runner = Runner(tmp_path / "onnx")
+    assert runner.about["skiplist"] == ["."]
+    for is_query in (True, False):
+        theirs = model.encode(TEXTS, is_query=is_query)
+        for a, b in zip(runner.encode(TEXTS, is_query=is_query), theirs, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_without_the_exporter_the_line_says_what_to_install(host, backbone, tmp_path, monkeypatch):

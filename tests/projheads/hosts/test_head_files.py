@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
-from projheads import HeadSpec, ProjheadsError, build_head, list_heads, list_presets
+from projheads import Head, HeadSpec, ProjheadsError, build_head, list_heads, list_presets
 from projheads.hosts.head_files import load_head, read_modules, save_head
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -25,6 +26,54 @@ def test_a_head_comes_back_as_it_was(tmp_path, spec):
     assert torch.equal(again(x), head(x))
     config = (tmp_path / "config.json").read_text()
     assert "projheads." not in config, "a dotted path would break when a head file is renamed"
+
+
+@pytest.fixture
+def tied(monkeypatch):
+    """A head whose two layers are one."""
+    from projheads import registry
+
+    class Tied(Head):
+        """y = U relu(W relu(W x))."""
+
+        def __init__(self, in_features: int, out_features: int) -> None:
+            super().__init__(in_features, out_features)
+            self.first, self.last = nn.Linear(in_features, in_features), nn.Linear(in_features, out_features)
+            self.second = nn.Linear(in_features, in_features)
+            self.second.weight = self.first.weight
+            self.register_buffer("kept", self.first.weight.detach()[0])
+
+        def reset_parameters(self):
+            self.first.reset_parameters()
+            self.second.reset_parameters()
+            self.last.reset_parameters()
+
+        def forward(self, x):
+            return self.last(torch.relu(self.second(torch.relu(self.first(x)))))
+
+    list_heads()
+    monkeypatch.setattr(registry, "_HEADS", dict(registry._HEADS))
+    registry.register_head("tied")(Tied)
+    return build_head("tied", 12, 8).to(torch.bfloat16)
+
+
+def test_tied_weights_stay_tied(tmp_path, tied):
+    save_head(tied, tmp_path)
+    again = load_head(tmp_path)
+    assert again.second.weight is again.first.weight
+    assert again.last.weight.dtype == torch.bfloat16
+    assert again(torch.ones(12, dtype=torch.bfloat16)).tolist() == tied(torch.ones(12, dtype=torch.bfloat16)).tolist()
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["second.weight"] += 1
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(ProjheadsError, match=r"first.weight and second.weight are one weight of tied, but differ"):
+        load_head(tmp_path)
+
+
+def test_a_state_that_cannot_be_saved_is_one_line(tmp_path, tied):
+    type(tied).get_extra_state = lambda self: {"not": "a tensor"}
+    with pytest.raises(ProjheadsError, match=r"head tied: its weights cannot be saved \("):
+        save_head(tied, tmp_path)
 
 
 def test_the_format_of_schema_1_stays_readable(tmp_path):

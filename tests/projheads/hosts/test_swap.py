@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from projheads import Head, HeadSpec, ProjheadsError, build_head, fold, list_heads, list_presets, swap_head
+from projheads.export import swap_model
 from projheads.hosts.base import EncodingSettings
 
 TEXTS = ["What is the capital of France?", "a cat; a dog, a bird!", "", "the cat sat on the mat " * 12]
@@ -107,6 +108,32 @@ def test_a_head_may_start_anew_or_from_a_sample_or_as_it_is(host, backbone):
     before = both_sides(model)
     swap_head(model.native, again, init="preserve")
     assert_near(before, both_sides(type(model)(model.native)))
+
+
+@pytest.mark.parametrize("spec", ["linear(bias=true)", "ffn(activation=gelu)"])
+def test_a_wider_head_begins_with_the_old_outputs(host, backbone, tmp_path, spec):
+    model = make(host, backbone, out_features=8)
+    before = both_sides(model)
+    model.save(tmp_path / "model")
+    made = swap_model(str(tmp_path / "model"), spec, tmp_path / "wide", out_features=16)
+    assert made.out_features == 16
+    assert made.difference < 1e-5
+    wide = host.load(str(tmp_path / "wide"))
+    after = both_sides(wide)
+    assert all(rows.shape[1] == 16 for rows in after)
+    first = [rows[:, :8] / np.linalg.norm(rows[:, :8], axis=1, keepdims=True) for rows in after]
+    assert_near(before, first)
+    shares = np.concatenate([np.square(rows[:, 8:]).sum(axis=1) for rows in after])
+    assert shares.min() > 0
+    assert shares.max() < 0.2  # the model ranks nearly as before
+    features = wide.native(dict(wide.tokenize(TEXTS, is_query=False)))
+    (features["token_embeddings"][..., 8:] ** 2).sum().backward()
+    assert all(parameter.grad.any() for parameter in wide.head.parameters())
+
+
+def test_a_narrower_head_cannot_keep_the_old_outputs(host, backbone):
+    with pytest.raises(ProjheadsError, match=r"maps 32 -> 4; it cannot take over a map 32 -> 8"):
+        swap_head(make(host, backbone).native, "linear", out_features=4)
 
 
 def test_gradients_reach_the_new_head_through_the_host(host, backbone):

@@ -17,6 +17,7 @@ from experiment.collections import Document, open_collection, write_beir_folder
 from experiment.console.command import run_command
 from experiment.console.progress import Progress
 from projheads.errors import ProjheadsError
+from projheads.hosts.base import OpenOptions
 from train.__main__ import main
 from train.data import teach as teach_module
 from train.data.teach import teach
@@ -154,6 +155,9 @@ def test_code_of_a_teacher_does_not_run(backbone, tmp_path, monkeypatch):
     with pytest.raises(ProjheadsError, match=r'names the class "evil\.Transformer", whose code would run'):
         open_teacher(str(teacher), device="cpu", batch_size=8)
     assert not (tmp_path / "ran").exists()
+    with pytest.raises(ProjheadsError, match="cannot be opened"):  # the class is of no use
+        open_teacher(str(teacher), OpenOptions(trust_remote_code=True), device="cpu", batch_size=8)
+    assert (tmp_path / "ran").exists()
 
 
 def test_a_teacher_that_lacks_its_classifier_does_not_open(backbone, tmp_path):
