@@ -174,10 +174,9 @@ def curves(board: Leaderboard) -> Figure | None:
             axes.plot(*held_out[label], "o--", color=colour, linewidth=1, markersize=3, label="the same, held out")
     for one in board.astray:
         trial = next(trial for trial in board.experiment.trials if (trial.label, trial.seed) == (one.variant, one.seed))
-        lines = [line for line in trial.steps if line.loss is not None]
+        lines = [(line.step, line.loss) for line in trial.steps if line.loss is not None]
         label = f"astray: {short(one.variant)}, seed {one.seed}"
-        losses = [line.loss for line in lines]
-        axes.plot([line.step for line in lines], losses, color=WORSE, linewidth=1, linestyle=":", label=label)
+        axes.plot(*zip(*lines, strict=True), color=WORSE, linewidth=1, linestyle=":", label=label)
     axes.set_xlabel("step")
     axes.set_ylabel("loss")
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0)

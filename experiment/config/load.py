@@ -187,9 +187,10 @@ def _line(
     """Describe one mistake in one line: file, line number, key, what is wrong, what was probably meant."""
     place = details["loc"]
     known = next((place[:length] for length in range(len(place), 0, -1) if place[:length] in origin), None)
-    if known is None:  # a key that an override made has no place in the file
-        inside = (key for key in origin if key[: len(place)] == place)
-        where = next((origin[key] for key in inside if key not in lines), path)
+    if known != place:  # a section that an override made has no place of its own
+        known = next((key for key in origin if key[: len(place)] == place), known)
+    if known is None:
+        where = path
     elif known in lines and origin[known] == path:
         where = f"{path}:{lines[known]}"
     else:
