@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiment.console.command import prepare_process, run_command
+from experiment.console.command import add_version, prepare_process, run_command
 from experiment.executors.options import add_executor_options
 
 __all__ = ["command_parser", "main"]
@@ -18,6 +18,7 @@ def command_parser() -> argparse.ArgumentParser:
         description="Train and evaluate an experiment, and write its leaderboard. With a `question`, seeds are added "
         "in rounds until each variant is decided. Finished work is not repeated, and a stopped command resumes.",
     )
+    add_version(parser)
     parser.add_argument("config", type=Path, metavar="CONFIG", help="the experiment's YAML file")
     parser.add_argument(
         "overrides", nargs="*", metavar="KEY=VALUE", help="override a value of the file, e.g. question.resolution=0.5"
@@ -46,6 +47,9 @@ def main(arguments: Sequence[str]) -> int:
     Raises:
         ProjheadsError: If the configuration, the data or the output cannot be used.
     """
+    if not arguments:
+        command_parser().print_help(sys.stderr)
+        return 2
     options = command_parser().parse_intermixed_args(arguments)
     # Imported here because it loads torch, which --help does not need.
     from answer.driver import answer_command

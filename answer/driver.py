@@ -20,7 +20,7 @@ from experiment.disk.records import RoundsRecord
 from experiment.executors.options import open_executor
 from experiment.executors.protocol import Executor
 from projheads.errors import ProjheadsError
-from train.commands import print_plan
+from train.commands import print_plan, say_opening
 from train.experiment import train_experiment
 from train.trackers import check_trackers
 
@@ -47,6 +47,7 @@ def answer_command(options: argparse.Namespace) -> int:
         print_plan(config, options.config)
         print_dry_run(config)
         return 0
+    say_opening(config)
     with open_executor(options) as executor:
         failed = answer_experiment(config, executor)
         write_experiment_report(config.output)

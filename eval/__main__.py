@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiment.console.command import prepare_process, run_command
+from experiment.console.command import add_version, prepare_process, run_command
 from experiment.executors.options import add_executor_options, open_executor
 from projheads.errors import ProjheadsError
 
@@ -30,13 +30,19 @@ class Command:
     run: Callable[[argparse.Namespace], None]
 
 
-def main(arguments: Sequence[str]) -> None:
+def main(arguments: Sequence[str]) -> int | None:
     """Run the command that the arguments name; a command imports only what it needs.
+
+    Returns:
+        The exit code; None for 0.
 
     Raises:
         ProjheadsError: If the configuration, a file or the data cannot be used.
     """
-    if arguments and arguments[0] not in (*COMMANDS, "-h", "--help"):
+    if not arguments:
+        command_parser().print_help(sys.stderr)
+        return 2
+    if arguments[0] not in (*COMMANDS, "-h", "--help", "--version"):
         models = any(argument.partition("=")[0] == "--model" for argument in arguments)
         arguments = ["models" if models else "experiment", *arguments]
     known = command_parser()
@@ -47,6 +53,7 @@ def main(arguments: Sequence[str]) -> None:
     if rest:
         options.settings += rest
     options.run(options)
+    return None
 
 
 def command_parser() -> argparse.ArgumentParser:
@@ -54,6 +61,7 @@ def command_parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m eval", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    add_version(made)
     commands = made.add_subparsers(required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
         one = commands.add_parser(name, help=command.summary, description=command.description)

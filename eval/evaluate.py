@@ -90,6 +90,7 @@ def evaluate_subjects(
         progress.say(note)
     failed = []
     for ref in settings.datasets:
+        progress.say(f"{ref.name}: opening the collection; an estimate of the time follows")
         collection = open_collection(ref.source, split=ref.split, cache=encoding.cache)
         evaluator = make_evaluator(ref, collection, settings, encoding, progress)
         write_qrels(folder.qrels(ref.name), collection.qrels)

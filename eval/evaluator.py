@@ -102,7 +102,7 @@ class Evaluator:
         record = evaluation_record(key, task, answer, measures, embeddings, linearised)
         write_run(subject.folder.eval_run(task.dataset.name), run)
         record.write(subject.folder.eval_json(task.dataset.name))
-        return ", ".join(f"{measure} {value:.4f}" for measure, value in record.means.items()) + f" ({answer})"
+        return ", ".join(f"{measure} {100 * value:.2f}" for measure, value in record.means.items()) + f" ({answer})"
 
     def _write_form(self, subject: Subject, form: StorageForm, queries: TokenStore, documents: TokenStore) -> str:
         """Evaluate a subject in a storage form, add the result to its record and return a summary."""
@@ -118,7 +118,7 @@ class Evaluator:
             entry = storage_entry(record, form, measures, stored.bytes_per_vector, stored.index_bytes)
         with_storage(record, {form.name: entry}, self.ledger.forms).write(path)
         measure, value = next(iter(entry.measures.items()))
-        return f"{form.name} {measure} {value:.4f}"
+        return f"{form.name} {measure} {100 * value:.2f}"
 
 
 def make_evaluator(

@@ -24,12 +24,11 @@ def main(backbone: str = "sentence-transformers/all-MiniLM-L6-v2", output: str =
     """Train on triplets and save a model that MultiVectorEncoder opens with trust_remote_code=True."""
     head = build_head("upscaled(residual=true)", host.backbone_width(backbone), 128)
     model = host.create(backbone, head, EncodingSettings()).native
-    trainer = MultiVectorEncoderTrainer(
-        model=model,
-        args=MultiVectorEncoderTrainingArguments(output, max_steps=4, report_to=[], save_strategy="no", use_cpu=True),
-        train_dataset=Dataset.from_dict(TRIPLETS),
-        loss=losses.MultiVectorMultipleNegativesRankingLoss(model),
-    )
+    names = {"query": "query", "positive": "document", "negative": "document"}
+    prompts = {column: model.prompts[name] for column, name in names.items()}  # encode adds them, the trainer does not
+    args = MultiVectorEncoderTrainingArguments(output, max_steps=4, prompts=prompts, save_strategy="no", use_cpu=True)
+    loss = losses.MultiVectorMultipleNegativesRankingLoss(model)
+    trainer = MultiVectorEncoderTrainer(model=model, args=args, train_dataset=Dataset.from_dict(TRIPLETS), loss=loss)
     trainer.train()
     model.save_pretrained(output, create_model_card=False)
 

@@ -21,7 +21,7 @@ def main(name: str = "vidore/colqwen2-v1.0-merged", output: str = "outputs/upgra
         change = float((model(**tokens) - before).abs().max())
         print(f"{head.spec}: the embeddings change by {change:.0e}; a fine-tune can now move them")
         # ... train here ...
-        model.custom_text_proj = projheads.fold(head)
+        projheads.fold_model(model)
         torch.testing.assert_close(model(**tokens), before, rtol=0, atol=1e-5)
     model.save_pretrained(output)
     print(f"saved to {output} with a single custom_text_proj")

@@ -21,7 +21,7 @@ def main(name: str = "colbert-ir/colbertv2.0", output: str = "outputs/upgraded")
     change = float((colbert.docFromText(texts) - before).abs().max())
     print(f"{head.spec}: the embeddings change by {change:.0e}; a fine-tune can now move them")
     # ... train here ...
-    colbert.model.linear = projheads.fold(head)
+    projheads.fold_model(colbert)
     torch.testing.assert_close(colbert.docFromText(texts), before, rtol=0, atol=1e-5)
     colbert.save(output)
     print(f"saved to {output} with a single linear.weight")

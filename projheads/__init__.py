@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from projheads.swap import swap_head
     from projheads.testing import check_head
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Head",
     "HeadCost",
     "HeadSpec",
     "Linearised",
     "ProjheadsError",
+    "__version__",
     "build_head",
     "check_head",
     "check_spec",

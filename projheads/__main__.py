@@ -1,13 +1,16 @@
-"""``python -m projheads list | show | check | fold | export | swap | push``: heads, and the models with them."""
+"""``projheads`` and ``python -m projheads``: heads, the models that contain them, and the programs of a checkout."""
 
 import argparse
 import dataclasses
 import json
+import os
+import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from projheads import __version__
 from projheads.build import build_head
 from projheads.card import CARD_FILE
 from projheads.cost import head_cost, head_warnings
@@ -18,16 +21,25 @@ from projheads.init import find_init, list_inits
 from projheads.listing import Block, Table, print_blocks
 from projheads.presets import list_presets, preset, resolve_preset
 from projheads.push import plan_push, push
-from projheads.registry import head_doc, head_options, import_head_file, list_heads
+from projheads.registry import broken_plugins, head_doc, head_options, import_head_file, list_heads
 from projheads.spec import to_text
 from projheads.testing import check_head
+
+PROGRAMS = ("train", "eval", "answer")
+"""Packages of a checkout, which the wheel does not contain."""
+
+ALIASES = {"heads": "list"}
 
 _Run: TypeAlias = Callable[[argparse.Namespace], tuple[Any, list[Block]]]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code: 0, or 2 after a one-line message about a user error."""
-    options = command_parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments:
+        command_parser().print_help(sys.stderr)
+        return 2
+    options = command_parser().parse_args([ALIASES.get(arguments[0], arguments[0]), *arguments[1:]])
     try:
         for file in options.heads:
             import_head_file(file)
@@ -49,6 +61,26 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def command() -> int:
+    """Run the console script ``projheads``, in a checkout also ``projheads train``, ``eval`` and ``answer``."""
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name not in PROGRAMS:
+        return main()
+    checkout = Path(__file__).resolve().parents[1]
+    if not (checkout / name / "__main__.py").is_file():
+        print(
+            f"error: projheads {name} needs a checkout of the repository, installed with pip install --editable .; "
+            "the wheel contains only the library",
+            file=sys.stderr,
+        )
+        return 2
+    sys.path.insert(0, str(checkout))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(checkout), os.environ.get("PYTHONPATH")]))
+    sys.argv[:2] = [f"projheads {name}"]
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
+    return 0
+
+
 def command_parser() -> argparse.ArgumentParser:
     """Return the parser of ``python -m projheads``, with one subparser per command."""
     shared = argparse.ArgumentParser(add_help=False)
@@ -60,7 +92,11 @@ def command_parser() -> argparse.ArgumentParser:
     model.add_argument("--revision", help="commit, branch or tag of a model on the hub")
     model.add_argument("--trust-remote-code", action="store_true", help="let code that comes with the model run")
     description = "Inspect projection heads; fold, export or replace the head of a trained ColBERT model."
-    parser = argparse.ArgumentParser(prog="python -m projheads", description=description)
+    programs = (
+        "In a checkout, `projheads train`, `projheads eval` and `projheads answer` are `python -m train` and so on."
+    )
+    parser = argparse.ArgumentParser(prog="python -m projheads", description=description, epilog=programs)
+    parser.add_argument("--version", action="version", version=f"projheads {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: _Run, does: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -76,8 +112,10 @@ def command_parser() -> argparse.ArgumentParser:
     show.add_argument("--in", dest="in_features", type=int, default=768, metavar="WIDTH", help=width)
     width = "width of the token embeddings (default: %(default)s)"
     show.add_argument("--out", dest="out_features", type=int, default=128, metavar="WIDTH", help=width)
-    check = add("check", _check, "run the conformance suite on the heads in a file")
-    check.add_argument("file", metavar="FILE", help="a Python file that registers heads")
+    check = add("check", _check, "run the conformance suite on heads")
+    check.add_argument(
+        "heads_to_check", metavar="HEAD", help="a registered head or preset, or a Python file that registers heads"
+    )
     fold = add("fold", _fold, "replace the head with one equivalent matrix; the result opens without projheads", model)
     export = add("export", _export, "write the model in a format that opens without projheads", model)
     export.add_argument("--to", required=True, metavar="FORM", help=f"the format: {', '.join(FORMATS)}")
@@ -112,6 +150,8 @@ def _list(options: argparse.Namespace) -> tuple[Any, list[Block]]:
     }
     formulas = [(name, summary.removeprefix(f"{name}: ")) for name, summary in heads.items()]
     known = [(name, str(found.spec), found.source) for name, found in presets.items()]
+    for line in broken_plugins():
+        print(f"warning: {line}", file=sys.stderr)
     return result, [Table("heads", formulas), Table("presets", known), Table("inits", list(inits.items()))]
 
 
@@ -147,7 +187,9 @@ def _show(options: argparse.Namespace) -> tuple[Any, list[Block]]:
 
 
 def _check(options: argparse.Namespace) -> tuple[Any, list[Block]]:
-    made = {name: check_head(name) for name in import_head_file(options.file)}
+    wanted = options.heads_to_check
+    names = import_head_file(wanted) if wanted.endswith(".py") or Path(wanted).is_file() else [wanted]
+    made = {name: check_head(name) for name in names}
     return made, [f"{name}: {len(checks)} checks passed: {', '.join(checks)}" for name, checks in made.items()]
 
 

@@ -36,7 +36,9 @@ class Head(nn.Module):
 
     def reset_parameters(self) -> None:
         """Reinitialise every parameter, as the constructor does."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} has no reset_parameters; define one that reinitialises every parameter"
+        )
 
     def nonlinear_part(self) -> str | None:
         """Name the part that prevents folding into one matrix and bias at inference, or None for a linear head."""

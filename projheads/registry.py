@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import os
 import pkgutil
 import sys
 import types
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
-from projheads.errors import ProjheadsError, unknown_name
+from projheads.errors import ProjheadsError, UnknownNameError, unknown_name
 from projheads.head import Head
 from projheads.presets import list_presets, resolve_preset
 from projheads.spec import HeadSpec, OptionValue, to_text
@@ -23,6 +24,7 @@ from projheads.spec import HeadSpec, OptionValue, to_text
 __all__ = [
     "ENTRY_POINT_GROUP",
     "HeadOption",
+    "broken_plugins",
     "check_options",
     "check_spec",
     "head_class",
@@ -37,6 +39,7 @@ __all__ = [
 ENTRY_POINT_GROUP = "projheads.heads"
 
 _HEADS: dict[str, type[Head]] = {}
+_BROKEN: list[str] = []  # plug-ins that could not be loaded, and why
 _FILES: dict[str, tuple[Path, str]] = {}  # head -> the user's file that registered it and its SHA-256
 
 HeadClass = TypeVar("HeadClass", bound=type[Head])
@@ -104,8 +107,15 @@ def head_class(name: str) -> type[Head]:
     """
     _discover()
     if name not in _HEADS:
-        raise unknown_name("head", name, [*_HEADS, *list_presets()])
+        unknown = unknown_name("head", name, [*_HEADS, *list_presets()])
+        raise UnknownNameError("; ".join([str(unknown), *_BROKEN])) if _BROKEN else unknown
     return _HEADS[name]
+
+
+def broken_plugins() -> list[str]:
+    """Return a line for each installed package whose heads cannot be loaded: which, why, and what to do."""
+    _discover()
+    return list(_BROKEN)
 
 
 def head_options(name: str) -> dict[str, HeadOption]:
@@ -152,7 +162,7 @@ def check_options(name: str, cls: type[Head], options: Mapping[str, OptionValue]
     return checked
 
 
-def import_head_file(path: str | Path) -> list[str]:
+def import_head_file(path: str | os.PathLike[str]) -> list[str]:
     """Run a Python file that registers heads and return their names; an unchanged file runs only once.
 
     Raises:
@@ -201,13 +211,12 @@ def _discover() -> None:
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         try:
             entry_point.load()
-        except ProjheadsError:
-            raise
-        except Exception as error:
-            raise ProjheadsError(
+        except Exception as error:  # of whatever kind, it must not hide the other heads
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            _BROKEN.append(
                 f'entry point "{entry_point.name} = {entry_point.value}" of {ENTRY_POINT_GROUP} cannot be loaded: '
-                f"{type(error).__name__}: {error}; fix or uninstall its package"
-            ) from error
+                f"{reason}; fix or uninstall its package"
+            )
 
 
 def _read_options(name: str, cls: type[Head]) -> dict[str, HeadOption]:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiment.console.command import prepare_process, run_command
+from experiment.console.command import add_version, prepare_process, run_command
 
 __all__ = ["command_parser", "main"]
 
@@ -25,7 +25,10 @@ def main(arguments: Sequence[str]) -> int | None:
         ProjheadsError: If the configuration, the data or the output cannot be used.
     """
     parser, commands = _parsers()
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if not arguments:
+        parser.print_help(sys.stderr)
+        return 2
+    if arguments[0] in ("-h", "--help", "--version"):
         parser.parse_args(arguments)
     if arguments[0] in commands:
         name, *rest = arguments
@@ -46,6 +49,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         description="Train the projection heads of an experiment, or make its training tuples.",
         epilog="Options of a command: python -m train CONFIG --help, python -m train mine --help.",
     )
+    add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     _add_experiment(commands)
     _add_mine(commands)

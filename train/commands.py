@@ -1,6 +1,8 @@
 """The commands of ``python -m train``."""
 
 import argparse
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from train.data.mine import Mining, mine
 from train.data.tuples_file import read_about, read_tuples
 from train.trackers import check_trackers
 
-__all__ = ["mine_command", "print_plan", "teach_command", "train_command"]
+__all__ = ["mine_command", "print_plan", "say_opening", "teach_command", "train_command"]
 
 
 def train_command(options: argparse.Namespace) -> int:
@@ -36,10 +38,40 @@ def train_command(options: argparse.Namespace) -> int:
     if not options.dry_run:
         from train.experiment import train_experiment
 
+        say_opening(config)
         with open_executor(options) as executor:
-            return int(bool(train_experiment(config, executor)))
+            failed = train_experiment(config, executor)
+        if is_main_process():
+            print_opening_advice(config)
+            print(f"trials are in {config.output}; next: python -m eval {shlex.quote(str(options.config))}")
+        return int(bool(failed))
     print_plan(config, options.config)
     return 0
+
+
+def say_opening(config: ExperimentConfig) -> None:
+    """Say at once what takes the time until the first estimate."""
+    if is_main_process():
+        print(f"opening the training data and {config.model.backbone}; an estimate of the time follows", flush=True)
+
+
+def print_opening_advice(config: ExperimentConfig) -> None:
+    """Name the variants whose models are not made of the host's own layers, and say how to open them."""
+    folder = ExperimentFolder(config.output)
+    files = {
+        str(spec): folder.trial(spec.slug, config.seeds[0]).model / "modules.json" for spec in config.heads.variants
+    }
+    ours = [label for label, file in files.items() if file.is_file() and "projheads" in file.read_text("utf-8")]
+    if ours:
+        print(
+            f"models of {', '.join(ours)} open where projheads is installed; for a model that opens without it: "
+            "python -m projheads fold MODEL OUT, or export MODEL OUT --to onnx; the others open in the plain host"
+        )
+
+
+def is_main_process() -> bool:
+    """Return whether this is the process of a launcher that prints."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def print_plan(config: ExperimentConfig, path: Path) -> None:
@@ -72,6 +104,10 @@ def print_plan(config: ExperimentConfig, path: Path) -> None:
         f"{config.count_trials(counts)} trials{grows}",
         file=sys.stderr,
     )
+    from train.forecast import forecast
+
+    for line in forecast(config):
+        print(line, file=sys.stderr)
 
 
 def mine_command(options: argparse.Namespace) -> None:

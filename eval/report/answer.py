@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from eval.report import format as fmt
 from eval.report.certainty import certainty_notes, would_take
 from eval.report.format import change, difference, ratio, rough, share, span
 from eval.report.table import Leaderboard, Row
@@ -10,7 +11,7 @@ from eval.verdicts import MINIMUM_SEEDS, Verdict, Word
 from experiment.disk.records import CandidateRecall
 from experiment.saturation import saturation_warning
 
-__all__ = ["answer", "notes"]
+__all__ = ["answer", "notes", "remarks", "warnings"]
 
 UNEVENLY_CLIPPED = 0.2
 """Variants whose shares of clipped steps differ by more than this are not trained alike."""
@@ -74,28 +75,42 @@ def _none_better(board: Leaderboard, verdicts: Sequence[Verdict]) -> str:
     open_ones = [verdict for verdict in verdicts if tone(verdict) == "open"]
     here = [one.smallest_shown_here for one in open_ones if one.smallest_shown_here]
     new = [one.smallest_shown for one in open_ones if one.smallest_shown]
-    power = (
-        f"; the experiment could have detected {_span(here)} points on these queries, {_span(new)} on new ones"
-        if here and new
-        else ""
-    )
+    power = f"; {_detectable(board, here, new)}" if here and new else ""
     if parts:
         return f"No variant is better than {board.baseline} on {where}, and {' and '.join(parts)}{power}."
     return f"No variant is distinguishable from {board.baseline} on {where}{power}."
 
 
 def notes(board: Leaderboard) -> list[str]:
-    """List what readers must know: seeds, failures, data, index, and rows that look wrong."""
+    """List what readers must know: the warnings, then seeds, the sweep, data and index."""
+    return [*warnings(board), *remarks(board)]
+
+
+def warnings(board: Leaderboard) -> list[str]:
+    """List what speaks against relying on the numbers: what is missing, failed or looks wrong."""
     return [
         *board.experiment.remarks,
         *_seed_notes(board),
-        *_pairing_notes(board),
         *_failure_notes(board),
         *certainty_notes(board),
         *_sanity_notes(board),
-        *_sweep_notes(board),
-        *_data_notes(board),
     ]
+
+
+def remarks(board: Leaderboard) -> list[str]:
+    """List how the numbers came about."""
+    return [*_pairing_notes(board), *_sweep_notes(board), *_data_notes(board)]
+
+
+def _detectable(board: Leaderboard, here: Sequence[float], new: Sequence[float]) -> str:
+    """Say which differences the experiment could have detected, and whether there was room for such a gain."""
+    room = 1 - (board.baseline_row.mean(board.measure) or 0.0)
+    text = f"the experiment could have detected {_span(here)} points on these queries, {_span(new)} on new ones"
+    if min(here) > room:
+        return f"no improvement could have been detected: only {rough(room)} points are left to gain, and {text}"
+    if min(new) > room:
+        text += f", of which only {rough(room)} are left to gain"
+    return text
 
 
 def _span(differences: Sequence[float]) -> str:
@@ -194,6 +209,13 @@ def _sanity_notes(board: Leaderboard) -> list[str]:
         found.append(
             f"Gradients were clipped in {share(min(clipped))} to {share(max(clipped))} of the steps, depending on the "
             "variant, so max_grad_norm slows some variants more than others. Compare with a larger one."
+        )
+    bm25, best = by_name.get("bm25"), max((row.mean(board.measure) or 0.0 for row in board.rows), default=0.0)
+    if bm25 is not None and bm25 > best:
+        found.append(
+            f"BM25 scores {fmt.points(bm25 - best)} points above the best variant: on this data, training or the "
+            "backbone is the bottleneck, not the head. Train longer or on more data, or use a stronger backbone, "
+            "before comparing heads."
         )
     records = [trial.record for trial in board.experiment.trials]
     facts = {

@@ -45,6 +45,7 @@ class Column:
         kind: Numbers are right-aligned and sort from large to small at first.
         toned: Whether it takes the colour of the row's verdict for these queries or for new ones.
         each: What a repeated column is repeated for: a word for the guide, and the keys.
+        extra: Whether the page hides it until a reader chooses it.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Column:
     kind: Literal["number", "text"] = "number"
     toned: Literal["", "these", "new"] = ""
     each: tuple[str, Callable[[Leaderboard], Sequence[str]]] | None = None
+    extra: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,6 +263,7 @@ COLUMNS: tuple[Column, ...] = (
         ("html", *DATA),
         unit="points",
         write=fmt.rough,
+        extra=True,
     ),
     Column(
         "smallest_shown",
@@ -270,6 +273,7 @@ COLUMNS: tuple[Column, ...] = (
         PAGES,
         unit="points",
         write=fmt.rough,
+        extra=True,
     ),
     Column(
         "groups",
@@ -279,6 +283,7 @@ COLUMNS: tuple[Column, ...] = (
         ("html", *DATA),
         text=lambda cell: fmt.group(_groups(cell)),
         kind="text",
+        extra=True,
     ),
     Column(
         "beats",
@@ -287,12 +292,14 @@ COLUMNS: tuple[Column, ...] = (
         _verdict("beats"),
         ("html", *DATA),
         write=fmt.chance,
+        extra=True,
     ),
     replace(
         MEASURE,
         explanation="Mean over datasets and seeds, ± the standard deviation over seeds; it has no verdict.",
         forms=PAPER,
         each=("other measures", lambda board: board.experiment.measures[1:]),
+        extra=True,
     ),
     Column(
         "{key} spread",
@@ -317,6 +324,7 @@ COLUMNS: tuple[Column, ...] = (
         _cost("parameters"),
         PAGES,
         write=fmt.count,
+        extra=True,
     ),
     Column(
         "params", "params", "Parameters of the head, rounded.", _cost("parameters"), ("console",), write=fmt.short_count
@@ -345,6 +353,7 @@ COLUMNS: tuple[Column, ...] = (
         _cost("train_s"),
         PAGES,
         write=fmt.seconds,
+        extra=True,
     ),
     Column(
         "clipped",
@@ -371,6 +380,7 @@ COLUMNS: tuple[Column, ...] = (
         _cost("encode_per_s"),
         ("html", *DATA),
         write=fmt.count,
+        extra=True,
     ),
     Column(
         "index_bytes",
@@ -379,6 +389,7 @@ COLUMNS: tuple[Column, ...] = (
         _cost("index_bytes"),
         ("html", *DATA),
         write=fmt.bytes_text,
+        extra=True,
     ),
     Column(
         "learning_rates",

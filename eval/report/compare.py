@@ -1,16 +1,36 @@
 """Several experiments or folders of given models, possibly from different machines, as one."""
 
+import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from eval.report.reading import load_experiment
 from eval.report.results import Evaluation, Experiment, Trial
 from experiment.disk.records import EvaluationRecord
+from experiment.disk.yaml12 import read_yaml
 from projheads.errors import ProjheadsError
 
 __all__ = ["merge_experiments"]
+
+OWN = (
+    "name",
+    "description",
+    "output",
+    "cache",
+    "heads.",
+    "seeds",
+    "question",
+    "models",
+    "eval.datasets",
+    "eval.measures",
+)
+"""Settings in which experiments differ as a matter of course."""
+
+SHOWN = 8
+"""At most so many differing settings are listed."""
 
 
 def merge_experiments(paths: Sequence[Path], others: Sequence[Experiment] = ()) -> Experiment:
@@ -70,9 +90,36 @@ def merge_experiments(paths: Sequence[Path], others: Sequence[Experiment] = ()) 
             for reference in one.references
         ),
         command=f"python -m eval compare {' '.join(shlex.quote(path.as_posix()) for path in listed)}",
-        remarks=tuple(dict.fromkeys([*refusals.values(), *(text for one in experiments for text in one.remarks)])),
+        remarks=tuple(
+            dict.fromkeys(
+                [*_differing(named), *refusals.values(), *(text for one in experiments for text in one.remarks)]
+            )
+        ),
         lengths=lengths,
     )
+
+
+def _differing(named: Sequence[tuple[str, Experiment]]) -> list[str]:
+    """Say which settings of the experiments differ: they may matter as much as the heads."""
+    settings = {
+        name: dict(_flat(read_yaml(one.config_text, str(one.path))[0])) for name, one in named if one.config_text
+    }
+    found = []
+    for key in dict.fromkeys(key for values in settings.values() for key in values):
+        values = {name: one[key] for name, one in settings.items() if key in one}
+        if not key.startswith(OWN) and len(values) == len(settings) and len(set(values.values())) > 1:
+            found.append(f"{key}: {', '.join(f'{value} ({name})' for name, value in values.items())}")
+    shown = [*found[:SHOWN], f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else found
+    return [f"The experiments differ in more than their heads: {'; '.join(shown)}."] if found else []
+
+
+def _flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield each setting of a configuration as a dotted key and its value as text."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _flat(inner, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, json.dumps(value, ensure_ascii=False)
 
 
 def _refusal(name: str, experiments: Sequence[Experiment]) -> str | None:

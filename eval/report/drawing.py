@@ -19,7 +19,9 @@ from eval.report.format import visible
 
 __all__ = ["ACCENT", "BETTER", "FAINT", "INK", "NEUTRAL", "WORSE", "inline_svg", "png_bytes", "style", "svg_bytes"]
 
-INK, FAINT, NEUTRAL, BETTER, WORSE, ACCENT = "#1b1f24", "#d5d9de", "#7a828c", "#1a7f5a", "#b3432f", "#2c5fa8"
+INK, FAINT, NEUTRAL, BETTER, WORSE, ACCENT = "#1b1f24", "#d5d9de", "#7a828c", "#1f5fb0", "#b85c00", "#5a4a8a"
+"""Blue and orange differ for every kind of colour vision; so do the dark violet of what is equivalent and the grey."""
+
 PAGE_COLOURS = {
     INK: "currentColor",
     FAINT: "var(--line)",

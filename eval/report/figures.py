@@ -1,7 +1,7 @@
 """The figures, one function each. They show numbers that are also in the table or in result files."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,13 +11,16 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from eval.report import format as fmt
+from eval.report.advice import inference_cost
 from eval.report.axis_figure import axis_curves
 from eval.report.canvas import WIDTH, both_scopes, new_figure, rows_figure, short
 from eval.report.drawing import ACCENT, BETTER, INK, NEUTRAL, WORSE
 from eval.report.effect_text import effect_title
 from eval.report.rates import rate_curve
-from eval.report.table import Leaderboard
+from eval.report.table import Leaderboard, Row
 from eval.report.words import Tone, scope_tone
+from eval.verdicts import Scope
+from experiment.disk.records import TrainLine
 
 __all__ = ["FIGURES", "Drawing"]
 
@@ -47,13 +50,23 @@ class Drawing:
 
 def forest(board: Leaderboard) -> Figure | None:
     """Draw each variant's difference from the baseline with its intervals for these and for new queries."""
-    rows = [row for row in board.rows if row.verdict is not None]
-    if not rows:
+    rows, base = shown_rows(board), board.baseline_row.mean(board.measure)
+    if base is None or not any(row.verdict for row in rows):
         return None
     figure, axes = rows_figure([row.label for row in rows])
     axes.axvline(0, color=NEUTRAL, linewidth=1)
+    ends = [abs(end) for row in rows if row.verdict for end in scope_ends(row.verdict.new_queries)]
+    reach = 150 * max(ends)
     for place, row in enumerate(rows):
         if row.verdict is None:
+            value = 100 * ((row.mean(board.measure) or 0.0) - base)
+            if abs(value) > reach:  # an arrow at the edge: the scale is for the variants
+                edge, arrow = (reach, ">") if value > 0 else (-reach, "<")
+                axes.plot(edge, place, arrow, color=NEUTRAL, markersize=6)
+                side = {"ha": "right" if value > 0 else "left", "va": "center", "fontsize": 7}
+                axes.text(edge * 0.96, place, fmt.difference(value / 100), color=NEUTRAL, **side)
+            else:
+                axes.plot(value, place, "D", color=NEUTRAL, markersize=5, markerfacecolor="white")
             continue
         here, new = row.verdict.these_queries, row.verdict.new_queries
         colours = tuple(COLOURS.get(scope_tone(scope), NEUTRAL) for scope in (here, new))
@@ -62,15 +75,26 @@ def forest(board: Leaderboard) -> Figure | None:
     return figure
 
 
+def scope_ends(scope: Scope) -> tuple[float, ...]:
+    """Return the difference, and the ends of its interval if it has one."""
+    return tuple(value for value in (scope.difference, scope.low, scope.high) if value is not None)
+
+
+def shown_rows(board: Leaderboard) -> list[Row]:
+    """Return the rows of the figures with one line per row, the same in each: variants and references by score."""
+    rows = [row for row in (*board.rows, *board.references) if row.seeds]
+    return sorted(rows, key=lambda row: -(row.mean(board.measure) or 0.0))
+
+
 def seeds(board: Leaderboard) -> Figure | None:
-    """Draw every trial as a point, and the mean of each variant as a bar."""
-    rows = [row for row in board.rows if row.seeds]
+    """Draw every trial as a point, and the mean of each row as a bar."""
+    rows = shown_rows(board)
     if not rows:
         return None
     figure, axes = rows_figure([row.label for row in rows])
     for place, row in enumerate(rows):
-        values = 100 * np.array(row.by_seed(board.measure))
-        axes.plot(values, np.full(len(values), place), "o", color=ACCENT, alpha=0.55, markersize=5, markeredgewidth=0)
+        values, colour = 100 * np.array(row.by_seed(board.measure)), NEUTRAL if row.kind == "reference" else BETTER
+        axes.plot(values, np.full(len(values), place), "o", color=colour, alpha=0.55, markersize=5, markeredgewidth=0)
         axes.plot([values.mean()] * 2, [place - 0.18, place + 0.22], color=INK, linewidth=1.6)
     axes.set_xlabel(f"{board.measure}, points (dots: trials; bars: means)")
     return figure
@@ -86,7 +110,7 @@ def heat_map(board: Leaderboard) -> Figure | None:
     limit = max(float(np.abs(values).max()), 1e-9)
     figure, axes = new_figure(2.4 + 0.55 * len(names), 0.9 + 0.26 * len(rows))
     axes.grid(visible=False)
-    colours = LinearSegmentedColormap.from_list("differences", ["#c9654f", "#ffffff", "#3f9a78"])
+    colours = LinearSegmentedColormap.from_list("differences", ["#d98a3a", "#ffffff", "#5b93d6"])
     for (place, column), value in np.ndenumerate(values):
         cell = colours(0.5 + value / limit / 2)
         axes.add_patch(Rectangle((column - 0.48, place - 0.46), 0.96, 0.92, facecolor=cell, linewidth=0))
@@ -105,71 +129,74 @@ def heat_map(board: Leaderboard) -> Figure | None:
 
 
 def cost(board: Leaderboard) -> Figure | None:
-    """Draw quality against multiply-adds, with the Pareto front of the variants."""
-    rows = [row for row in board.rows if row.costs is not None and row.costs.multiply_adds > 0]
+    """Draw what each head costs once training is over, and as trained if it folds, in the order of the scores."""
+    rows = [row for row in shown_rows(board) if row.costs is not None]
     if len(rows) < 2:
         return None
-    means = [100 * (row.mean(board.measure) or 0.0) for row in rows]
-    points = [(row.costs.multiply_adds, mean) for row, mean in zip(rows, means, strict=True) if row.costs is not None]
-    figure, axes = new_figure(WIDTH, 3.4)
-    front = pareto_front(points)
-    steps = [points[index] for index in front]
-    axes.step([x for x, _ in steps], [y for _, y in steps], where="post", color=ACCENT, linewidth=1.2, alpha=0.7)
-    middle = np.sqrt(min(x for x, _ in points) * max(x for x, _ in points))
-    for index, (row, point) in enumerate(zip(rows, points, strict=True)):
-        folds = row.costs is not None and row.costs.folds
-        colour = ACCENT if index in front else NEUTRAL
-        axes.plot(*point, "o", color=colour, markerfacecolor="white" if folds else colour, markersize=5.5)
-        if index in front or row.kind == "baseline":
-            side = ("left", 6) if point[0] <= middle else ("right", -6)
-            place = {"xytext": (side[1], -11), "textcoords": "offset points", "ha": side[0], "fontsize": 7}
-            axes.annotate(short(row.label), point, **place)
+    figure, axes = rows_figure([f"{row.label}   {fmt.points(row.mean(board.measure) or 0.0)}" for row in rows])
+    for place, row in enumerate(rows):
+        cost = inference_cost(row)
+        if row.costs is None or not cost:
+            continue
+        if cost < row.costs.multiply_adds:
+            axes.plot([cost, row.costs.multiply_adds], [place] * 2, color=NEUTRAL, linewidth=1, linestyle=":")
+            axes.plot(row.costs.multiply_adds, place, "o", color=NEUTRAL, markerfacecolor="white", markersize=5)
+        axes.plot(cost, place, "o", color=INK, markersize=6)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: fmt.short_count(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.margins(x=0.08, y=0.14)
+    axes.margins(x=0.08)
     axes.set_xlabel("multiply-adds of the head per token")
-    axes.set_ylabel(f"{board.measure}, points")
     return figure
-
-
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Return the indices of the points that no other point beats in both cost and quality, the cheapest first."""
-    front: list[int] = []
-    for index in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
-        if not front or points[index][1] > points[front[-1]][1]:
-            front.append(index)
-    return front
 
 
 def curves(board: Leaderboard) -> Figure | None:
-    """Draw the training loss of each variant, mean over seeds, with the baseline and the best emphasised."""
+    """Draw the training loss of each variant and, for the baseline and the best, the loss on held-out pairs."""
+    training = mean_lines(board, lambda line: line.loss)
+    if not training:
+        return None
+    held_out = mean_lines(board, lambda line: line.validation_loss)
+    best = next((row.label for row in board.rows if row.kind == "variant" and row.seeds), None)
+    figure, axes = new_figure(WIDTH, 2.8)
+    for label, (steps, losses) in training.items():
+        colour, width = {best: (BETTER, 1.8), board.baseline: (INK, 1.8)}.get(label, (NEUTRAL, 0.7))
+        named = label in (best, board.baseline)
+        axes.plot(
+            steps,
+            losses,
+            color=colour,
+            linewidth=width,
+            alpha=1 if named else 0.5,
+            label=short(label) if named else None,
+        )
+        if named and label in held_out:
+            axes.plot(*held_out[label], "o--", color=colour, linewidth=1, markersize=3, label="the same, held out")
+    for one in board.astray:
+        trial = next(trial for trial in board.experiment.trials if (trial.label, trial.seed) == (one.variant, one.seed))
+        lines = [(line.step, line.loss) for line in trial.steps if line.loss is not None]
+        label = f"astray: {short(one.variant)}, seed {one.seed}"
+        axes.plot(*zip(*lines, strict=True), color=WORSE, linewidth=1, linestyle=":", label=label)
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0)
+    return figure
+
+
+def mean_lines(
+    board: Leaderboard, value: Callable[[TrainLine], float | None]
+) -> dict[str, tuple[list[int], list[float]]]:
+    """Return, by variant, the steps with a value and its mean over seeds at each; long curves are thinned."""
     by_label: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for trial in board.experiment.trials:
         for line in trial.steps:
-            if line.loss is not None:
-                by_label[trial.label][line.step].append(line.loss)
-    if not by_label:
-        return None
-    best = next((row.label for row in board.rows if row.kind == "variant" and row.seeds), None)
-    figure, axes = new_figure(WIDTH, 2.8)
+            if (found := value(line)) is not None:
+                by_label[trial.label][line.step].append(found)
+    lines = {}
     for label, steps in by_label.items():
         chosen = sorted(steps)[:: 1 + len(steps) // CURVE_POINTS]
-        colour, width = {best: (BETTER, 1.8), board.baseline: (INK, 1.8)}.get(label, (NEUTRAL, 0.7))
-        means = [np.mean(steps[step]) for step in chosen]
-        shown = short(label) if label in (best, board.baseline) else None
-        axes.plot(chosen, means, color=colour, linewidth=width, alpha=1 if shown else 0.5, label=shown)
-    for one in board.astray:
-        trial = next(trial for trial in board.experiment.trials if (trial.label, trial.seed) == (one.variant, one.seed))
-        lines = [line for line in trial.steps if line.loss is not None]
-        label = f"astray: {short(one.variant)}, seed {one.seed}"
-        losses = [line.loss for line in lines]
-        axes.plot([line.step for line in lines], losses, color=WORSE, linewidth=1, linestyle="--", label=label)
-    axes.set_xlabel("step")
-    axes.set_ylabel("training loss")
-    axes.legend(frameon=False, loc="upper right")
-    return figure
+        lines[label] = chosen, [float(np.mean(steps[step])) for step in chosen]
+    return lines
 
 
 def storage(board: Leaderboard) -> Figure | None:
@@ -245,15 +272,17 @@ def rates(board: Leaderboard) -> Figure | None:
 FIGURES: dict[str, Drawing] = {
     "forest": Drawing(
         "Differences from the baseline",
-        "Each variant's difference with two 95% intervals: thick for these queries, where only seeds are chance, and "
-        "thin for new queries. Green means better, red worse and blue equivalent. Grey means that no difference was "
-        "shown, not that the two are equal.",
+        "Each difference has two 95% intervals: thick for these queries, where only seeds are chance, and "
+        "thin for new queries. Blue means better, orange worse and violet equivalent. Grey means that no difference "
+        "was shown, not that the two are equal. Diamonds are the baseline and the references, for context.",
         forest,
+        section="top",
     ),
     "seeds": Drawing(
         "Every trial",
         "If the points of two variants overlap, a different seed may reverse their order.",
         seeds,
+        section="top",
     ),
     "axis": Drawing(
         "Difference over a setting",
@@ -270,15 +299,16 @@ FIGURES: dict[str, Drawing] = {
         wide=True,
     ),
     "cost": Drawing(
-        "Quality against cost",
-        "The line joins the variants that no other variant beats in both quality and cost. A hollow point folds to one "
-        "matrix, so after training it costs as much as a linear head.",
+        "Cost at inference",
+        "Rows are ordered by score, so a row further up scores higher; whether the difference is more than luck is in "
+        "the first figure. Filled points are the cost after training, hollow ones the cost of a head that folds while "
+        "it is trained.",
         cost,
     ),
     "curves": Drawing(
         "Training",
-        "Training loss, mean over seeds; thin grey lines are the other variants, dashed red ones trials that went "
-        "astray.",
+        "Loss on the training data, mean over seeds; dashed: on held-out pairs. Thin grey lines are the other "
+        "variants, dotted orange ones trials that went astray. A held-out loss that rises means too many steps.",
         curves,
     ),
     "storage": Drawing(
@@ -289,7 +319,7 @@ FIGURES: dict[str, Drawing] = {
     "factors": Drawing(
         "Effects of the factors",
         "Each effect, averaged over the other factors, with two 95% intervals: thick for these queries, thin for new "
-        "ones. Blue means that it is not 0. A line with two factors is by how much they do more together than each "
+        "ones. Violet means that it is not 0. A line with two factors is by how much they do more together than each "
         "separately.",
         factors,
         section="factors",

@@ -1,6 +1,6 @@
 """The queries that gained and lost the most: what a difference in the mean consists of."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from eval.report.groups import query_weight
 from eval.report.results import Trial
 from eval.report.table import Leaderboard, Row
-from experiment.disk.records import TextsRecord
 
-__all__ = ["DatasetQueries", "Document", "QueryChange", "changed_queries", "shown_variant"]
+__all__ = ["DatasetQueries", "Document", "QueryChange", "SeedChange", "changed_queries", "shown_variant"]
 
 SHOWN = 4
 """Number of queries that gained, and of queries that lost, to show."""
@@ -26,25 +25,49 @@ class Document:
 
     id: str
     text: str
+    relevant: bool
+
+
+@dataclass(frozen=True)
+class SeedChange:
+    """One query with one seed of the baseline and one of the variant, the same seed if both have common ones.
+
+    Attributes:
+        seed: The variant's seed.
+        baseline: The query's score under the baseline.
+        variant: Its score under the variant.
+        baseline_rank: Rank of the first relevant document under the baseline; None if none was found.
+        variant_rank: The same under the variant.
+    """
+
+    seed: int
+    baseline: float
+    variant: float
+    baseline_rank: int | None
+    variant_rank: int | None
 
 
 @dataclass(frozen=True)
 class QueryChange:
-    """One query, with its scores and top documents under the baseline and a variant.
+    """One query, with its scores under the baseline and a variant, and the rankings of one seed.
 
     Attributes:
         id: The query's id.
         text: Its text; empty if none was kept.
         baseline: Its score under the baseline, mean over the seeds that both have, or over all if none.
         variant: Its score under the variant.
-        baseline_top: The baseline's top documents, with the first seed that both have.
-        variant_top: The variant's top documents, with the same seed.
+        seeds: Each seed.
+        shown: The seed with the largest change of the mean's sign: its rankings are shown.
+        baseline_top: The baseline's top documents with that seed.
+        variant_top: The variant's top documents with that seed.
     """
 
     id: str
     text: str
     baseline: float
     variant: float
+    seeds: tuple[SeedChange, ...]
+    shown: SeedChange
     baseline_top: tuple[Document, ...]
     variant_top: tuple[Document, ...]
 
@@ -76,11 +99,14 @@ def changed_queries(board: Leaderboard, row: Row) -> list[DatasetQueries]:
     mine, theirs = board.scores[row.label], board.scores[board.baseline]
     common = [seed for seed in mine.seeds if seed in theirs.seeds]
     trials = {(trial.label, trial.seed): trial for trial in board.experiment.trials}
-    base_seeds, seeds = (common, common) if common else (theirs.seeds, mine.seeds)
-    first = trials[board.baseline, base_seeds[0]], trials[row.label, seeds[0]]
+    shorter = min(len(theirs.seeds), len(mine.seeds))
+    base_seeds, seeds = (common, common) if common else (theirs.seeds[:shorter], mine.seeds[:shorter])
+    pairs = [
+        (trials[board.baseline, one], trials[row.label, other]) for one, other in zip(base_seeds, seeds, strict=True)
+    ]
     tables = zip(theirs.at(base_seeds), mine.at(seeds), strict=True)
     return [
-        _changed(board, dataset, before.mean(axis=0), after.mean(axis=0), first)
+        _changed(board, dataset, before, after, pairs)
         for dataset, (before, after) in zip(board.datasets, tables, strict=True)
     ]
 
@@ -90,27 +116,44 @@ def _changed(
     dataset: str,
     before: NDArray[np.float64],
     after: NDArray[np.float64],
-    trials: tuple[Trial, Trial],
+    pairs: Sequence[tuple[Trial, Trial]],
 ) -> DatasetQueries:
-    """Choose the queries of a dataset; ``trials``, the baseline's and the variant's, have the rankings to show."""
-    ids, texts = board.queries[dataset], board.experiment.texts(dataset)
-    change = after - before
+    """Choose the queries of a dataset; ``pairs`` are the trials, the baseline's and the variant's, of each seed."""
+    ids = board.queries[dataset]
+    change = after.mean(axis=0) - before.mean(axis=0)
     order = np.argsort(-change, kind="stable")
     gained = [int(place) for place in order[:SHOWN] if change[place] > 0]
     lost = [int(place) for place in order[::-1][:SHOWN] if change[place] < 0]
-    chosen = {ids[place] for place in gained + lost}
-    weights = {query: query_weight(board.datasets[dataset], query) for query in chosen}
-    baseline_top, variant_top = (_top_documents(trial, dataset, chosen, texts) for trial in trials)
+    runs = [tuple(one.evaluations[dataset].read_run() for one in pair) for pair in pairs]
+    texts, qrels = board.experiment.texts(dataset), board.experiment.qrels(dataset)
 
     def shown(place: int) -> QueryChange:
         query = ids[place]
+        weight = query_weight(board.datasets[dataset], query)
+        judged = {document for document, value in qrels.get(query, {}).items() if value > 0}
+        seeds = [
+            SeedChange(
+                trial.seed,
+                float(before[number, place]) / weight,
+                float(after[number, place]) / weight,
+                *(_first_relevant(run.get(query, ()), judged) for run in runs[number]),
+            )
+            for number, (_, trial) in enumerate(pairs)
+        ]
+        number = int(np.argmax(np.sign(change[place]) * (after[:, place] - before[:, place])))
+        tops = [
+            tuple(Document(name, texts.documents.get(name, ""), name in judged) for name, _ in run.get(query, ())[:TOP])
+            for run in runs[number]
+        ]
         return QueryChange(
             id=query,
             text=texts.queries.get(query, ""),
-            baseline=float(before[place]) / weights[query],
-            variant=float(after[place]) / weights[query],
-            baseline_top=baseline_top.get(query, ()),
-            variant_top=variant_top.get(query, ()),
+            baseline=float(before[:, place].mean()) / weight,
+            variant=float(after[:, place].mean()) / weight,
+            seeds=tuple(seeds),
+            shown=seeds[number],
+            baseline_top=tops[0],
+            variant_top=tops[1],
         )
 
     return DatasetQueries(
@@ -123,12 +166,5 @@ def _changed(
     )
 
 
-def _top_documents(
-    trial: Trial, dataset: str, queries: Iterable[str], texts: TextsRecord
-) -> dict[str, tuple[Document, ...]]:
-    run = trial.evaluations[dataset].read_run()
-    return {
-        query: tuple(Document(name, texts.documents.get(name, "")) for name, _ in run[query][:TOP])
-        for query in queries
-        if query in run
-    }
+def _first_relevant(ranking: Sequence[tuple[str, float]], relevant: Collection[str]) -> int | None:
+    return next((rank for rank, (document, _) in enumerate(ranking, start=1) if document in relevant), None)

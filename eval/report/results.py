@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eval.runs import Run, read_run
+from eval.runs import Qrels, Run, read_qrels, read_run
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.records import (
     EvaluationRecord,
@@ -152,6 +152,18 @@ class Experiment:
         """Return the evaluations of every trial and reference, each by data set."""
         return all_evaluations(self.trials, self.references)
 
+    def qrels(self, dataset: str) -> Qrels:
+        """Read the judgements of a data set; empty if none were kept."""
+        folder = ExperimentFolder(self.path)
+        parts = next((one[dataset].parts for one in self.evaluations() if dataset in one), {})
+        if not parts:
+            return _read_qrels(folder.qrels(dataset))
+        return {
+            f"{name}/{query}": {f"{name}/{document}": value for document, value in judged.items()}
+            for name in parts
+            for query, judged in _read_qrels(folder.qrels(name)).items()
+        }
+
     def texts(self, dataset: str) -> TextsRecord:
         """Read the texts of a data set; empty if none were kept."""
         parts = next((one[dataset].parts for one in self.evaluations() if dataset in one), {})
@@ -162,6 +174,10 @@ class Experiment:
                 documents={f"{name}/{id}": text for name, one in texts.items() for id, text in one.documents.items()},
             )
         return TextsRecord.find(ExperimentFolder(self.path).texts_json(dataset)) or TextsRecord()
+
+
+def _read_qrels(path: Path) -> Qrels:
+    return read_qrels(path) if path.exists() else {}
 
 
 def all_evaluations(trials: Sequence[Trial], references: Sequence[Reference]) -> list[Mapping[str, Evaluation]]:

@@ -28,7 +28,8 @@ class Costs:
     Attributes:
         parameters: Parameters of the head.
         multiply_adds: Multiply-adds of the head for one token, as trained.
-        folds: Whether the head folds to one matrix, and then costs as much as a linear head.
+        folds: Whether the head folds to one matrix.
+        folded: Multiply-adds of one matrix for one token, which is what a head that folds costs after training.
         train_s: Seconds of training; None if not measured.
         encode_per_s: Texts encoded per second, queries and documents together; None if not measured.
         index_bytes: Bytes of the index over all datasets; None without one.
@@ -40,6 +41,7 @@ class Costs:
     parameters: int
     multiply_adds: int
     folds: bool
+    folded: int
     train_s: float | None
     encode_per_s: float | None
     index_bytes: int | None
@@ -338,6 +340,7 @@ def _costs(trials: Sequence[Trial]) -> Costs:
         parameters=first.parameters,
         multiply_adds=first.multiply_adds,
         folds=first.folds,
+        folded=first.in_features * first.out_features,
         train_s=float(np.mean(train_s)) if train_s else None,
         encode_per_s=texts / encode_s if encode_s > 0 else None,
         index_bytes=round(float(np.mean(index_bytes))) or None,

@@ -1,8 +1,8 @@
 """The section ``eval`` of an experiment's YAML."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StrictBool, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, ValidationInfo, field_validator
 
 from experiment.config.dataset_section import EvalDataset, EvalDatasetRef, expand_suites
 from experiment.config.measure_names import check_measures
@@ -10,6 +10,11 @@ from experiment.config.storage_forms import parse_storage
 from experiment.fields import Count, Precision, Section
 
 __all__ = ["EvalConfig"]
+
+
+def _listed(datasets: Any) -> Any:
+    """Read a single data set as a list of one."""
+    return [datasets] if isinstance(datasets, str | dict) else datasets
 
 
 class EvalConfig(Section):
@@ -41,7 +46,9 @@ class EvalConfig(Section):
             ``fp16``, ``int8``, ``pq16`` or ``rq16`` (bytes a vector), ``dim64`` (the first 64 numbers), ``dim64-int8``.
     """
 
-    datasets: Annotated[tuple[EvalDataset, ...], Field(min_length=1), AfterValidator(expand_suites)]
+    datasets: Annotated[
+        tuple[EvalDataset, ...], BeforeValidator(_listed), Field(min_length=1), AfterValidator(expand_suites)
+    ]
     index: str = "auto"
     nprobe: Count | None = None
     candidates_per_token: Count = 1024

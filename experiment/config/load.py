@@ -20,6 +20,34 @@ __all__ = ["dump_config", "given_models_config", "load_config", "override_heads"
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
+HINTS = {
+    "learning_rate": "train.optimizer.head_lr, and train.optimizer.backbone_lr for the backbone",
+    "lr": "train.optimizer.head_lr, and train.optimizer.backbone_lr for the backbone",
+    "weight_decay": "train.optimizer.head_weight_decay, and train.optimizer.backbone_weight_decay",
+    "optim": "train.optimizer.name",
+    "num_train_epochs": "train.epochs",
+    "num_epochs": "train.epochs",
+    "per_device_train_batch_size": "train.batch_size",
+    "train_batch_size": "train.batch_size",
+    "per_device_eval_batch_size": "eval.batch_tokens",
+    "gradient_accumulation_steps": "train.gradient_accumulation",
+    "warmup_steps": "train.warmup_ratio, a share of the steps",
+    "warmup_ratio": "train.warmup_ratio",
+    "max_steps": "train.max_steps",
+    "lr_scheduler_type": "train.schedule",
+    "logging_steps": "train.log_every",
+    "save_steps": "train.resume_every",
+    "eval_steps": "train.validations, the number of validations of a trial",
+    "fp16": "train.precision=fp16",
+    "bf16": "train.precision=bf16",
+    "report_to": "train.trackers",
+    "output_dir": "output",
+    "seed": "seeds, a list or a number of seeds",
+    "model_name_or_path": "model.backbone",
+    "max_seq_length": "model.document_length and model.query_length",
+}
+"""What the words of Hugging Face's trainer are called here."""
+
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
     """Read an experiment's YAML.
@@ -159,6 +187,8 @@ def _line(
     """Describe one mistake in one line: file, line number, key, what is wrong, what was probably meant."""
     place = details["loc"]
     known = next((place[:length] for length in range(len(place), 0, -1) if place[:length] in origin), None)
+    if known != place:  # a section that an override made has no place of its own
+        known = next((key for key in origin if key[: len(place)] == place), known)
     if known is None:
         where = path
     elif known in lines and origin[known] == path:
@@ -174,7 +204,8 @@ def _what(schema: type[BaseModel], values: dict[str, Any], details: ErrorDetails
     if kind == "extra_forbidden":
         *parents, name = details["loc"]
         names = list(_section_at(schema, values, parents).model_fields)
-        return f"unknown key; known here: {', '.join(names)}{did_you_mean(str(name), names)}"
+        meant = f"; use {HINTS[str(name)]}" if str(name) in HINTS else did_you_mean(str(name), names)
+        return f"unknown key; known here: {', '.join(names)}{meant}"
     if kind == "missing":
         return "missing; it has no default"
     if kind == "value_error":

@@ -41,7 +41,8 @@ class ExperimentConfig(Section):
         output: Folder of the results; by default ``outputs/<name>``.
         cache: Folder that experiments share, for collections and token states.
         question: The resolution to answer at, with seeds that are added in rounds; None for a fixed list of seeds.
-        seeds: One trial is trained for each variant and seed; by default 0, 1 and 2. With a ``question``, these are
+        seeds: One trial is trained for each variant and seed; by default 0, 1 and 2. A number is short for the seeds
+            from 0: ``3`` for ``[0, 1, 2]``. With a ``question``, these are
             all seeds that its rounds may ask for.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:<n>`` or ``mps``.
         threads: CPU threads; None leaves the number to torch. The number may change the last bits of a result.
@@ -75,6 +76,8 @@ class ExperimentConfig(Section):
     @field_validator("seeds", mode="before")
     @classmethod
     def _derived(cls, seeds: Any, info: ValidationInfo) -> Any:
+        if type(seeds) is int and seeds > 0:
+            return tuple(range(seeds))
         return _default_seeds(info.data) if seeds in ((), None) else seeds
 
     @field_validator("seeds")

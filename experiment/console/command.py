@@ -1,13 +1,15 @@
 """How a command ends: one clear line for a user error, and an exit code."""
 
+import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
 
 from experiment.disk.os_errors import describe_os_error
+from projheads import __version__
 from projheads.errors import ProjheadsError
 
-__all__ = ["prepare_process", "run_command"]
+__all__ = ["add_version", "prepare_process", "run_command"]
 
 USER_ERROR, INTERRUPTED = 2, 130
 
@@ -19,6 +21,11 @@ def prepare_process() -> None:
     operations of a training step tens of times slower.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def add_version(parser: argparse.ArgumentParser) -> None:
+    """Add ``--version`` to the parser of a command."""
+    parser.add_argument("--version", action="version", version=f"projheads {__version__}")
 
 
 def run_command(main: Callable[[Sequence[str]], int | None], arguments: Sequence[str]) -> int:

@@ -1,8 +1,9 @@
 """Fold and export a model folder: one function per command."""
 
 import dataclasses
+import os
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import nn
@@ -19,8 +20,9 @@ from projheads.export.stanford import write_stanford
 from projheads.export.stock import write_stock
 from projheads.folding import fold
 from projheads.head import Head
-from projheads.hosts.base import DEFAULT_OPTIONS, OpenOptions
+from projheads.hosts.base import DEFAULT_OPTIONS, OpenOptions, StrPath
 from projheads.hosts.dense_chain import dense_layers
+from projheads.hosts.projection import find_projection
 from projheads.spec import HeadSpec
 
 __all__ = ["FORMATS", "export_model", "fold_model"]
@@ -28,17 +30,37 @@ __all__ = ["FORMATS", "export_model", "fold_model"]
 FORMATS = ("dense-chain", "onnx", "stanford")
 
 
-def fold_model(model: str, out: Path, options: OpenOptions = DEFAULT_OPTIONS) -> Exported:
-    """Write a stock model whose head is one matrix; opening it does not need projheads.
+@overload
+def fold_model(model: nn.Module) -> nn.Linear: ...
+
+
+@overload
+def fold_model(model: StrPath, out: StrPath, options: OpenOptions = ...) -> Exported: ...
+
+
+def fold_model(
+    model: nn.Module | StrPath, out: StrPath | None = None, options: OpenOptions = DEFAULT_OPTIONS
+) -> nn.Linear | Exported:
+    """Replace the head of a model by one matrix; the result does not need projheads.
 
     Args:
-        model: A model of PyLate or sentence-transformers: a folder or a hub name. It is only read.
-        out: The folder to write. It is complete or not there at all.
-        options: How the model may be found and opened.
+        model: A model in memory, of any library that ``swap_head`` knows, which is changed in place; or a model of
+            PyLate or sentence-transformers on disk, a folder or a hub name, which is only read.
+        out: The folder to write for a model on disk. It is complete or not there at all.
+        options: How a model on disk may be found and opened.
+
+    Returns:
+        For a model in memory its new layer, for one on disk what was written.
 
     Raises:
         ProjheadsError: If the model cannot be used, its head is not linear, or ``out`` exists or cannot be written.
     """
+    if isinstance(model, nn.Module):
+        if out is not None:
+            raise ProjheadsError("fold_model: a model in memory is folded in place; save it with its own library")
+        return _fold_in_place(model)
+    if out is None:
+        raise ProjheadsError(f"fold_model: {os.fspath(model)} is a model on disk; give the folder to write as `out`")
     source = open_source(model, options)
     linear = _fold(source)
     with new_folder(out) as folder:
@@ -47,7 +69,7 @@ def fold_model(model: str, out: Path, options: OpenOptions = DEFAULT_OPTIONS) ->
     return _describe(source, out, "folded", linear, opens_in)
 
 
-def export_model(model: str, out: Path, options: OpenOptions = DEFAULT_OPTIONS, *, to: str) -> Exported:
+def export_model(model: StrPath, out: StrPath, options: OpenOptions = DEFAULT_OPTIONS, *, to: str) -> Exported:
     """Write a model in a different form.
 
     Args:
@@ -85,6 +107,13 @@ def export_model(model: str, out: Path, options: OpenOptions = DEFAULT_OPTIONS, 
     return dataclasses.replace(made, difference=compared[0], precision=compared[1]) if compared else made
 
 
+def _fold_in_place(model: nn.Module) -> nn.Linear:
+    found = find_projection(model)
+    linear = fold(found.head)
+    found.put_linear(linear)
+    return linear
+
+
 def _fold(source: Source) -> nn.Linear:
     try:
         return fold(source.head)
@@ -92,9 +121,7 @@ def _fold(source: Source) -> nn.Linear:
         ways = ["--to onnx (any head)"]
         if _is_chain(source):
             ways.insert(0, "--to dense-chain (a stock model with this head)")
-        raise ProjheadsError(
-            f"{error}; export it {' or '.join(ways)}, or linearise it first (the best-fitting matrix)"
-        ) from error
+        raise ProjheadsError(f"{error}; export it {' or '.join(ways)}") from error
 
 
 def _is_chain(source: Source) -> bool:
@@ -110,7 +137,7 @@ def _as_head(linear: nn.Linear) -> Head:
     return build_head(HeadSpec("linear", {"bias": bias}), linear.in_features, linear.out_features)
 
 
-def _add_card(source: Source, model: str, folder: Path, out: Path, form: str, head: Head) -> None:
+def _add_card(source: Source, model: StrPath, folder: Path, out: StrPath, form: str, head: Head) -> None:
     folded = "the head was folded into one matrix in float64"
     made = {
         "folded": f"Folded with projheads: {folded}.",
@@ -118,7 +145,7 @@ def _add_card(source: Source, model: str, folder: Path, out: Path, form: str, he
         "onnx": "Exported to ONNX with projheads: encoder, head and normalisation as one graph.",
         "dense-chain": "Exported with projheads: the head as the hosts' own Dense layers.",
     }
-    add_derived_card(folder, head, model, source.folder, out=out, form=form, made=made[form])
+    add_derived_card(folder, head, os.fspath(model), source.folder, out=Path(out), form=form, made=made[form])
 
 
 def _as_dense(linear: nn.Linear) -> DenseLayer:
@@ -128,7 +155,7 @@ def _as_dense(linear: nn.Linear) -> DenseLayer:
     return layer
 
 
-def _describe(source: Source, out: Path, form: str, replacement: nn.Module, opens_in: list[str]) -> Exported:
+def _describe(source: Source, out: StrPath, form: str, replacement: nn.Module, opens_in: list[str]) -> Exported:
     what = {
         "dense-chain": f"Dense layers: {len(replacement) if isinstance(replacement, nn.Sequential) else 1}",
         "onnx": "the same head, with encoder and normalisation",

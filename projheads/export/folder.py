@@ -11,6 +11,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from projheads.errors import ProjheadsError
+from projheads.hosts.base import StrPath
 
 __all__ = ["copy_files", "new_folder"]
 
@@ -18,12 +19,13 @@ _CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EN
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
+def new_folder(path: StrPath) -> Iterator[Path]:
     """Yield a temporary folder that becomes ``path`` when the block ends without an error.
 
     Raises:
         ProjheadsError: If ``path`` exists, or the disk is full or not writable; nothing is left behind.
     """
+    path = Path(path)
     if path.exists() or path.is_symlink():
         raise ProjheadsError(f"{path}: already exists; choose a different folder or delete it first")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

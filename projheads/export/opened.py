@@ -7,7 +7,7 @@ from typing import Any
 from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.hosts.backbone import transformer_subfolder
-from projheads.hosts.base import EncodingSettings, OpenOptions
+from projheads.hosts.base import EncodingSettings, OpenOptions, StrPath
 from projheads.hosts.model_folder import read_head, read_settings, written_by
 from projheads.hosts.opening import find_model, opening
 from projheads.hosts.tokenizer import pad_on_the_right
@@ -49,7 +49,7 @@ class Source:
         return self.settings
 
 
-def open_source(model: str, options: OpenOptions) -> Source:
+def open_source(model: StrPath, options: OpenOptions) -> Source:
     """Open a model of PyLate or sentence-transformers, with a head of ours or a chain of ``Dense``.
 
     Args:

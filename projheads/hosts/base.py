@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,10 @@ from projheads.head import Head
 if TYPE_CHECKING:
     import numpy as np  # installed with the hosts, not with torch
 
-__all__ = ["DEFAULT_OPTIONS", "EncodingSettings", "FoundProjection", "Host", "HostModel", "OpenOptions"]
+__all__ = ["DEFAULT_OPTIONS", "EncodingSettings", "FoundProjection", "Host", "HostModel", "OpenOptions", "StrPath"]
+
+StrPath: TypeAlias = str | PathLike[str]
+"""A path, or a name on the hub: what every public function takes."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,11 @@ class HostModel(Protocol):
         """Run the host's own ``encode``: one float32 array (L_i, out_features) per text, rows of L2 norm 1."""
         ...
 
-    def save(self, path: Path, *, backbone_from: Path | None = None) -> None:
+    def save(self, path: StrPath, *, backbone_from: StrPath | None = None) -> None:
         """Write a folder that the plain host opens; the same weights and settings give the same bytes.
+
+        A head that is a chain of the host's own ``Dense`` is saved as that and opens without projheads; any other head
+        needs projheads to be installed.
 
         Args:
             path: The folder to write.
@@ -127,12 +133,14 @@ class FoundProjection:
         in_features: Width of the token states.
         out_features: Width of a token embedding.
         put: Replaces it by a head.
+        put_linear: Replaces it by the library's own layer with the weights of a matrix, as after folding.
     """
 
     head: nn.Module
     in_features: int
     out_features: int
     put: Callable[[Head], None]
+    put_linear: Callable[[nn.Linear], None]
 
 
 class Host(Protocol):
@@ -140,7 +148,7 @@ class Host(Protocol):
 
     def create(
         self,
-        backbone: str,
+        backbone: StrPath,
         head: Head,
         settings: EncodingSettings,
         *,
@@ -163,7 +171,7 @@ class Host(Protocol):
 
     def load(
         self,
-        path: str,
+        path: StrPath,
         options: OpenOptions = DEFAULT_OPTIONS,
         *,
         device: str | torch.device = "cpu",
@@ -190,7 +198,7 @@ class Host(Protocol):
         """
         ...
 
-    def backbone_width(self, backbone: str, options: OpenOptions = DEFAULT_OPTIONS) -> int:
+    def backbone_width(self, backbone: StrPath, options: OpenOptions = DEFAULT_OPTIONS) -> int:
         """Return the width of a backbone's token states, read from its configuration.
 
         Raises:

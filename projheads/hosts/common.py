@@ -9,16 +9,36 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from projheads.build import build_head
 from projheads.errors import ProjheadsError
 from projheads.folding import nonlinear_part
-from projheads.head import Head
+from projheads.head import Head, reference_tensor
 from projheads.hosts.backbone import check_lengths
-from projheads.hosts.base import FoundProjection
-from projheads.hosts.head_files import CONFIG_FILE, WEIGHTS_FILE, head_config, load_head, save_head
+from projheads.hosts.base import FoundProjection, StrPath
+from projheads.hosts.head_files import (
+    CONFIG_FILE,
+    HEAD_FILE,
+    WEIGHTS_FILE,
+    head_config,
+    load_head,
+    save_head,
+    write_head_config,
+)
+from projheads.hosts.model_folder import projections, read_named_head
 from projheads.hosts.opening import quiet
 from projheads.hosts.tokenizer import pad_on_the_right
+from projheads.spec import HeadSpec
 
-__all__ = ["HeadModule", "NativeModel", "TokenView", "as_head", "check_width", "in_sequence"]
+__all__ = [
+    "HeadModule",
+    "NativeModel",
+    "TokenView",
+    "as_head",
+    "check_width",
+    "in_sequence",
+    "replace_modules",
+    "restore_head",
+]
 
 _CHUNK_BYTES = 2**20
 
@@ -152,8 +172,11 @@ class NativeModel:
         parameters: Iterator[nn.Parameter] = self.native[0].parameters()
         return parameters
 
-    def save(self, path: Path, *, backbone_from: Path | None = None) -> None:
+    def save(self, path: StrPath, *, backbone_from: StrPath | None = None) -> None:
         """Write a folder that the plain host opens; the same weights and settings give the same bytes.
+
+        A head that is a chain of the host's own ``Dense`` is saved as that and opens without projheads; any other head
+        needs projheads to be installed.
 
         Args:
             path: The folder to write.
@@ -165,10 +188,44 @@ class NativeModel:
         if backend is not None:
             backend.no_truncation()
             backend.no_padding()
-        with quiet():
+        with quiet(), self._as_own_layers() as named:
             self.native.save(str(path), create_model_card=False)
+        if named is not None:
+            write_head_config(named, Path(path) / projections(Path(path))[0].path / HEAD_FILE)
         if backbone_from is not None:
-            _share_backbone(path, backbone_from)
+            _share_backbone(Path(path), Path(backbone_from))
+
+    def own_layers(self, head: Head) -> list[Any]:
+        """Write a head as a chain of the host's own layers; see :meth:`~projheads.hosts.base.Host.to_dense_chain`."""
+        raise NotImplementedError
+
+    @contextlib.contextmanager
+    def _as_own_layers(self) -> Iterator[Head | None]:
+        """Put the host's own layers in the place of a head of ours that is a chain of them; yields that head."""
+        modules = dict(self.native.named_children())
+        ours = [module for module in modules.values() if isinstance(module, HeadModule)]
+        chain: list[Any] = []
+        if len(ours) == 1:
+            with contextlib.suppress(ProjheadsError):
+                chain = self.own_layers(ours[0].head)
+        saved = {tensor.data_ptr() for layer in chain for tensor in layer.state_dict().values()}
+        if not chain or saved != {tensor.data_ptr() for tensor in ours[0].head.state_dict().values()}:
+            yield None
+            return
+        replace_modules(self.native, ours, chain)
+        try:
+            yield ours[0].head
+        finally:
+            self.native._modules.clear()
+            self.native._modules.update(modules)
+
+
+def restore_head(found: FoundProjection | None, folder: Path) -> None:
+    """Put back the head of ours that a model folder holds as a chain of the host's own layers."""
+    head = read_named_head(folder)
+    if head is not None and found is not None:
+        weights = reference_tensor(found.head)
+        found.put(head.to(device=weights.device, dtype=weights.dtype).train(found.head.training))
 
 
 def check_width(head: Head, width: int | None) -> None:
@@ -182,7 +239,10 @@ def check_width(head: Head, width: int | None) -> None:
 
 
 def in_sequence(
-    model: nn.Sequential, projections: Sequence[Any], wrap: Callable[[Head], nn.Module]
+    model: nn.Sequential,
+    projections: Sequence[Any],
+    wrap: Callable[[Head], nn.Module],
+    stock: Callable[[Head], Sequence[nn.Module]],
 ) -> FoundProjection | None:
     """Describe the projection modules of a model that is a sequence of modules; None if it has none.
 
@@ -190,23 +250,35 @@ def in_sequence(
         model: The model.
         projections: Its projection modules, in order.
         wrap: Makes the host's module for a head.
+        stock: Makes the host's own modules for a head.
     """
     if not projections:
         return None
 
     def put(head: Head) -> None:
-        module = wrap(head).train(head.training)
-        kept = {
-            name: module if child is projections[0] else child
-            for name, child in model.named_children()
-            if all(child is not other for other in projections[1:])
-        }
-        if all(name.isdigit() for name in kept):  # hosts number their modules and expect no gaps
-            kept = {str(number): child for number, child in enumerate(kept.values())}
-        model._modules.clear()
-        model._modules.update(kept)
+        replace_modules(model, projections, [wrap(head).train(head.training)])
 
-    return FoundProjection(as_head(list(projections)), projections[0].in_features, projections[-1].out_features, put)
+    def put_linear(linear: nn.Linear) -> None:
+        head = build_head(HeadSpec("linear", {"bias": linear.bias is not None}), *widths)
+        head.linear = linear
+        replace_modules(model, projections, [module.train(linear.training) for module in stock(head)])
+
+    widths = projections[0].in_features, projections[-1].out_features
+    return FoundProjection(as_head(list(projections)), *widths, put, put_linear)
+
+
+def replace_modules(model: nn.Sequential, old: Sequence[nn.Module], new: Sequence[nn.Module]) -> None:
+    """Replace consecutive modules of a model that is a sequence of modules; the others keep their order."""
+    kept: dict[str, nn.Module] = {}
+    for name, child in model.named_children():
+        if child is old[0]:
+            kept |= {f"{name}_{number}" if number else name: module for number, module in enumerate(new)}
+        elif all(child is not other for other in old):
+            kept[name] = child
+    if all(name.isdigit() for name, _ in model.named_children()):  # hosts number their modules and expect no gaps
+        kept = {str(number): child for number, child in enumerate(kept.values())}
+    model._modules.clear()
+    model._modules.update(kept)
 
 
 def _share_backbone(saved: Path, earlier: Path) -> None:

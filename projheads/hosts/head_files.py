@@ -23,21 +23,27 @@ from projheads.spec import HeadSpec
 
 __all__ = [
     "CONFIG_FILE",
+    "HEAD_FILE",
     "SCHEMA_VERSION",
     "WEIGHTS_FILE",
     "ModuleEntry",
     "check_inside",
     "head_config",
+    "head_of_config",
     "load_head",
     "read_json",
     "read_modules",
     "read_weights",
     "save_head",
     "to_save",
+    "write_head_config",
 ]
 
 SCHEMA_VERSION = 1
 CONFIG_FILE = "config.json"
+HEAD_FILE = "head.json"
+"""Says which head a chain of the host's own ``Dense`` is, beside the files of its first layer."""
+
 WEIGHTS_FILE = "model.safetensors"
 
 _LONGEST_REASON = 300
@@ -62,8 +68,7 @@ def save_head(head: Head, folder: Path) -> None:
     Raises:
         ProjheadsError: If its state is not made of tensors that safetensors stores.
     """
-    text = json.dumps(head_config(head), indent=2, ensure_ascii=False)
-    (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+    write_head_config(head, folder / CONFIG_FILE)
     try:
         save_file(to_save(head.state_dict()), folder / WEIGHTS_FILE, metadata={"format": "pt"})
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:  # a head may be anyone's
@@ -84,6 +89,11 @@ def to_save(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return weights
 
 
+def write_head_config(head: Head, file: Path) -> None:
+    """Write which head it is: its name, options and widths."""
+    file.write_text(json.dumps(head_config(head), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def load_head(folder: Path) -> Head:
     """Read a head that :func:`save_head` wrote; the weights keep their dtype.
 
@@ -93,19 +103,8 @@ def load_head(folder: Path) -> Head:
     """
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         check_inside(folder / name, folder)
-    config = _read_config(folder / CONFIG_FILE)
+    spec, widths, shapes = head_of_config(folder / CONFIG_FILE)
     weights = read_weights(folder / WEIGHTS_FILE)
-    try:
-        spec = HeadSpec.from_dict({"name": config["head"], "options": config["options"]})
-        widths = config["in_features"], config["out_features"]
-        shapes = _state_without_memory(spec, *widths)
-    except ProjheadsError as error:
-        advice = ""
-        if str(error).startswith("unknown head"):
-            advice = "; if a file of yours registers it, pass it with --heads FILE or import it first"
-        raise ProjheadsError(f"{folder / CONFIG_FILE}: {error}{advice}") from error
-    except (RuntimeError, RecursionError) as error:
-        raise ProjheadsError(f"{folder / CONFIG_FILE}: the head cannot be built ({error})") from error
     _check_weights(folder / WEIGHTS_FILE, spec, shapes, weights)
     head = build_head(spec, *widths)
     tied: dict[int, str] = {}
@@ -115,6 +114,27 @@ def load_head(folder: Path) -> Head:
             raise ProjheadsError(f"{folder / WEIGHTS_FILE}: {first} and {name} are one weight of {spec}, but differ")
         tensor.data = weights[name]  # in place, so that tied weights stay tied
     return head
+
+
+def head_of_config(file: Path) -> tuple[HeadSpec, tuple[int, int], dict[str, Tensor]]:
+    """Read a head's configuration; return its spec, its widths and its parameters without memory.
+
+    Raises:
+        ProjheadsError: If the file is damaged or of a newer schema, or the head is not registered.
+    """
+    config = _read_config(file)
+    try:
+        spec = HeadSpec.from_dict({"name": config["head"], "options": config["options"]})
+        widths = config["in_features"], config["out_features"]
+        shapes = _state_without_memory(spec, *widths)
+    except ProjheadsError as error:
+        advice = ""
+        if str(error).startswith("unknown head"):
+            advice = "; if a file of yours registers it, pass it with --heads FILE or import it first"
+        raise ProjheadsError(f"{file}: {error}{advice}") from error
+    except (RuntimeError, RecursionError) as error:
+        raise ProjheadsError(f"{file}: the head cannot be built ({error})") from error
+    return spec, widths, shapes
 
 
 def _state_without_memory(spec: HeadSpec, in_features: int, out_features: int) -> dict[str, Tensor]:

@@ -16,11 +16,13 @@ from projheads.build import build_head
 from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.hosts.base import EncodingSettings
-from projheads.hosts.dense_chain import activation_class, activation_of_class, from_dense_chain
+from projheads.hosts.dense_chain import activation_class, activation_of_class, dense_layers, from_dense_chain
 from projheads.hosts.head_files import (
+    HEAD_FILE,
     WEIGHTS_FILE,
     ModuleEntry,
     check_inside,
+    head_of_config,
     load_head,
     read_json,
     read_modules,
@@ -39,6 +41,7 @@ __all__ = [
     "has_projection",
     "projections",
     "read_head",
+    "read_named_head",
     "read_settings",
     "written_by",
 ]
@@ -155,7 +158,40 @@ def read_head(folder: Path) -> Head:
         return _read_stanfords(folder)
     if len(entries) == 1 and entries[0].type in OUR_PROJECTIONS:
         return load_head(folder / entries[0].path)
-    return from_dense_chain([_read_dense(folder / entry.path) for entry in entries])
+    return read_named_head(folder) or from_dense_chain([_read_dense(folder / entry.path) for entry in entries])
+
+
+def read_named_head(folder: Path) -> Head | None:
+    """Read the head of ours that was saved as a chain of the host's own ``Dense``; None if the chain has no name.
+
+    Raises:
+        ProjheadsError: If it is damaged, or the chain is not that head.
+    """
+    entries = projections(folder)
+    file = folder / entries[0].path / HEAD_FILE if entries else folder
+    if not file.is_file():
+        return None
+    check_inside(file, folder)
+    spec, widths, shapes = head_of_config(file)
+    found = [_read_dense(folder / entry.path) for entry in entries]
+    mistake = ProjheadsError(
+        f"{file}: the layers of this folder are not those of {spec}; delete this file to open them"
+    )
+    if sum(tensor.numel() for tensor in shapes.values()) != sum(map(_size, found)):  # nothing larger is allocated
+        raise mistake
+    head = build_head(spec, *widths).to(found[0].linear.weight.dtype)
+    try:
+        for layer, saved in zip(dense_layers(head), found, strict=True):
+            layer.load_state_dict(saved.state_dict())
+            if (layer.activation_name, layer.use_residual) != (saved.activation_name, saved.use_residual):
+                raise mistake
+    except (ValueError, RuntimeError) as error:
+        raise mistake from error
+    return head
+
+
+def _size(layer: DenseLayer) -> int:
+    return sum(tensor.numel() for tensor in layer.state_dict().values())
 
 
 def read_settings(folder: Path) -> EncodingSettings:

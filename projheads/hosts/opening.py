@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from projheads.errors import ProjheadsError
 from projheads.hosts.backbone import cannot_open, resolve_backbone, transformer_subfolder
-from projheads.hosts.base import OpenOptions
+from projheads.hosts.base import OpenOptions, StrPath
 from projheads.hosts.model_folder import check_complete, check_projection
 from projheads.init import isolated_random_state
 
@@ -26,7 +26,7 @@ _OLD_BUFFERS = ("position_ids", "token_type_ids", "inv_freq")
 _ADAPTERS = (".lora_", ".base_layer.")
 
 
-def find_model(path: str, options: OpenOptions) -> Path:
+def find_model(path: StrPath, options: OpenOptions) -> Path:
     """Return the folder of a multi-vector model, ready to be opened.
 
     Raises:
@@ -60,7 +60,7 @@ def check_merged(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def naming(kind: str, name: str) -> Iterator[None]:
+def naming(kind: str, name: StrPath) -> Iterator[None]:
     """Let errors about a model begin with its name; see :func:`opening` for the arguments."""
     try:
         yield
@@ -69,7 +69,7 @@ def naming(kind: str, name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def opening(kind: str, name: str, *, seed: int = 0) -> Iterator[None]:
+def opening(kind: str, name: StrPath, *, seed: int = 0) -> Iterator[None]:
     """Let a host open a model, quietly and drawing from a seed.
 
     Args:
@@ -90,7 +90,7 @@ def opening(kind: str, name: str, *, seed: int = 0) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _complete_weights(kind: str, name: str) -> Iterator[None]:
+def _complete_weights(kind: str, name: StrPath) -> Iterator[None]:
     """Raise if transformers opens a model with missing or unexpected weights, which it would only log."""
     from transformers import PreTrainedModel
 

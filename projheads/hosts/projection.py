@@ -32,5 +32,5 @@ def find_projection(model: Any) -> FoundProjection:
                     return found
         place = attributes.find_attribute(model)
         if place is not None:
-            return FoundProjection(place.projection, *place.widths, place.put)
+            return FoundProjection(place.projection, *place.widths, place.put, place.put_linear)
     raise ProjheadsError(f"{type(model).__name__} has no known projection; looked for {LOOKED_FOR}")

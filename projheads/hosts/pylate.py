@@ -19,8 +19,8 @@ from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.hosts import dense_chain
 from projheads.hosts.backbone import backbone_width, resolve_backbone, transformer_subfolder
-from projheads.hosts.base import DEFAULT_OPTIONS, EncodingSettings, FoundProjection, HostModel, OpenOptions
-from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequence
+from projheads.hosts.base import DEFAULT_OPTIONS, EncodingSettings, FoundProjection, HostModel, OpenOptions, StrPath
+from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequence, restore_head
 from projheads.hosts.dense_chain import from_dense_chain
 from projheads.hosts.head_files import read_json
 from projheads.hosts.model_folder import TRANSFORMER_FILE, read_head, read_settings, written_by
@@ -73,6 +73,10 @@ class PylateModel(NativeModel):
         tokens = native.tokenizer(prepared, truncation=False, padding=False, verbose=False)["input_ids"]
         return sum(len(ids) + has_prefix > limit for ids in tokens)
 
+    def own_layers(self, head: Head) -> list[Dense]:
+        """Write a head as a chain of the host's own ``Dense``."""
+        return to_dense_chain(head)
+
     def scoring_mask(self, tokens: Mapping[str, Tensor], *, is_query: bool) -> Tensor:
         """Return the bool mask (B, L) of the tokens that ``encode`` keeps."""
         attended = tokens["attention_mask"].bool()
@@ -88,7 +92,7 @@ class PylateModel(NativeModel):
         encoded = self.native.encode(list(texts), is_query=is_query, batch_size=batch_size, show_progress_bar=False)
         return [np.asarray(rows, np.float32) for rows in encoded]
 
-    def save(self, path: Path, *, backbone_from: Path | None = None) -> None:
+    def save(self, path: StrPath, *, backbone_from: StrPath | None = None) -> None:
         """Write a folder that plain PyLate opens; see :meth:`NativeModel.save`."""
         # PyLate sets the first in every call and the second from it on loading; fixed here, no call affects the bytes.
         self.native[0].max_seq_length = self.native.tokenizer.model_max_length = self.native.document_length
@@ -96,7 +100,7 @@ class PylateModel(NativeModel):
 
 
 def create(
-    backbone: str, head: Head, settings: EncodingSettings, *, device: str | torch.device = "cpu", seed: int = 0
+    backbone: StrPath, head: Head, settings: EncodingSettings, *, device: str | torch.device = "cpu", seed: int = 0
 ) -> PylateModel:
     """Build a float32 model from a bare backbone and a head; see :meth:`~projheads.hosts.base.Host.create`."""
     folder = resolve_backbone(backbone, settings)
@@ -110,7 +114,7 @@ def create(
 
 
 def load(
-    path: str,
+    path: StrPath,
     options: OpenOptions = DEFAULT_OPTIONS,
     *,
     device: str | torch.device = "cpu",
@@ -136,6 +140,7 @@ def load(
     with naming("model", path):
         if settings is not None:
             check_shared(native.tokenizer, settings)
+        restore_head(find_projection(native), folder)
         return PylateModel(native.to(device))
 
 
@@ -201,7 +206,7 @@ def find_projection(model: nn.Module) -> FoundProjection | None:
     """Find the projection of a PyLate model in memory; None if it is not one."""
     if not isinstance(model, ColBERT):
         return None
-    return in_sequence(model, [module for module in model if isinstance(module, Dense)], Projection)
+    return in_sequence(model, [module for module in model if isinstance(module, Dense)], Projection, to_dense_chain)
 
 
 def to_dense_chain(head: Head) -> list[Dense]:

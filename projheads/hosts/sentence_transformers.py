@@ -23,8 +23,8 @@ from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.hosts import dense_chain
 from projheads.hosts.backbone import backbone_width, resolve_backbone, transformer_subfolder
-from projheads.hosts.base import DEFAULT_OPTIONS, EncodingSettings, FoundProjection, HostModel, OpenOptions
-from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequence
+from projheads.hosts.base import DEFAULT_OPTIONS, EncodingSettings, FoundProjection, HostModel, OpenOptions, StrPath
+from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequence, restore_head
 from projheads.hosts.dense_chain import from_dense_chain
 from projheads.hosts.head_files import read_json, read_modules
 from projheads.hosts.model_folder import (
@@ -32,6 +32,7 @@ from projheads.hosts.model_folder import (
     OUR_PROJECTIONS,
     SETTINGS_FILE,
     read_head,
+    read_named_head,
     read_settings,
     written_by,
 )
@@ -98,6 +99,10 @@ class SentenceTransformersModel(NativeModel):
         )
         return sum(len(ids) > (limit or transformer.max_seq_length) for ids in tokens["input_ids"])
 
+    def own_layers(self, head: Head) -> list[Dense]:
+        """Write a head as a chain of the host's own ``Dense``."""
+        return to_dense_chain(head)
+
     def scoring_mask(self, tokens: Mapping[str, Tensor], *, is_query: bool) -> Tensor:
         """Return the bool mask (B, L) of the tokens that ``encode`` keeps."""
         mask = tokens["attention_mask"].bool()
@@ -116,7 +121,7 @@ class SentenceTransformersModel(NativeModel):
 
 
 def create(
-    backbone: str, head: Head, settings: EncodingSettings, *, device: str | torch.device = "cpu", seed: int = 0
+    backbone: StrPath, head: Head, settings: EncodingSettings, *, device: str | torch.device = "cpu", seed: int = 0
 ) -> SentenceTransformersModel:
     """Build a float32 model from a bare backbone and a head; see :meth:`~projheads.hosts.base.Host.create`."""
     folder = resolve_backbone(backbone, settings)
@@ -130,7 +135,7 @@ def create(
 
 
 def load(
-    path: str,
+    path: StrPath,
     options: OpenOptions = DEFAULT_OPTIONS,
     *,
     device: str | torch.device = "cpu",
@@ -161,11 +166,13 @@ def load(
     with naming("model", path):
         if settings is not None:
             check_shared(native.tokenizer, settings)
+        restore_head(find_projection(native), folder)
         return SentenceTransformersModel(native.to(device))
 
 
 def _has_our_head(folder: Path) -> bool:
-    return any(entry.type in OUR_PROJECTIONS for entry in read_modules(folder / MODULES_FILE))
+    ours = any(entry.type in OUR_PROJECTIONS for entry in read_modules(folder / MODULES_FILE))
+    return ours or read_named_head(folder) is not None
 
 
 def _open_transformer(folder: Path, options: OpenOptions, **more: Any) -> Transformer:
@@ -211,7 +218,7 @@ def find_projection(model: nn.Module) -> FoundProjection | None:
     """Find the projection of a MultiVectorEncoder in memory; None if it is not one or has none."""
     if not isinstance(model, MultiVectorEncoder):
         return None
-    return in_sequence(model, [module for module in model if _projects(module)], Projection)
+    return in_sequence(model, [module for module in model if _projects(module)], Projection, to_dense_chain)
 
 
 def _projects(module: nn.Module) -> bool:

@@ -171,3 +171,31 @@ def test_train(host, backbone, tmp_path):
     started_from = build_head("upscaled(residual=true)", 32, 128).state_dict()
     moved = [name for name, tensor in model.head.state_dict().items() if not torch.equal(tensor, started_from[name])]
     assert moved == list(started_from)
+
+
+@pytest.mark.parametrize("host", ["pylate", "sentence_transformers"])
+def test_trains_on_the_tokens_that_are_encoded(host, backbone, tmp_path, monkeypatch):
+    if host.replace("_", "-") not in available_hosts():
+        pytest.skip(f"{host} is not installed here")
+    import sentence_transformers
+
+    from projheads.hosts import load_host
+
+    name = "SentenceTransformerTrainer" if host == "pylate" else "MultiVectorEncoderTrainer"
+    seen = {}
+
+    def keep_a_batch(trainer):
+        trainer.args.dataloader_pin_memory = False
+        seen["model"], seen["batch"] = trainer.model, next(iter(trainer.get_train_dataloader()))
+        seen["texts"] = trainer.train_dataset
+
+    monkeypatch.setattr(getattr(sentence_transformers, name), "train", keep_a_batch)
+    run(f"train_{host}", backbone, tmp_path / "out")
+    adapter = load_host(host.replace("_", "-"))
+    model = getattr(adapter, "PylateModel" if host == "pylate" else "SentenceTransformersModel")(seen["model"])
+    for column in ("query", "positive", "negative"):
+        ids, mask = (seen["batch"][f"{column}_{what}"] for what in ("input_ids", "attention_mask"))
+        trained = {tuple(row[kept.bool()].tolist()) for row, kept in zip(ids, mask, strict=True)}
+        tokens = model.tokenize(list(seen["texts"][column]), is_query=column == "query")
+        pairs = zip(tokens["input_ids"], tokens["attention_mask"], strict=True)
+        assert trained == {tuple(row[kept.bool()].tolist()) for row, kept in pairs}

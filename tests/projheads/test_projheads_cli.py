@@ -3,15 +3,20 @@
 import hashlib
 import io
 import json
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import projheads
 from projheads import HeadSpec, list_heads, list_presets, registry
 from projheads.__main__ import main
 from projheads.listing import Table, print_blocks
+
+ROOT = Path(__file__).parents[2]
 
 FILE = '''
 from torch import nn
@@ -61,6 +66,51 @@ def test_show_tells_the_cost(capsys):
     assert shown["multiply_adds"] == 24 * 24 + 24 * 16
     assert shown["why_not"] == "the activation gelu of layer 1"
     assert shown["schema"]["dropout"] == {"type": "float", "default": "0.0"}
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"projheads {projheads.__version__}\n"
+
+
+def test_heads_is_another_word_for_list_and_no_word_prints_the_help(capsys):
+    assert main(["heads", "--json"]) == 0
+    assert list(json.loads(capsys.readouterr().out)["heads"]) == list_heads()
+    assert main([]) == 2
+    assert "usage: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("program", ["train", "eval", "answer"])
+def test_the_script_runs_the_programs_of_the_checkout_from_anywhere(program, tmp_path):
+    code = f"import sys; sys.argv = ['projheads', '{program}', '--version']\n"
+    code += "from projheads.__main__ import command; command()"
+    paths = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=paths, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, f"projheads {projheads.__version__}\n")
+
+
+def test_check_takes_registered_names(capsys):
+    assert main(["check", "lateon", "--json"]) == 0
+    assert "gradients" in json.loads(capsys.readouterr().out)["lateon"]
+    assert main(["check", "liner"]) == 2
+    assert 'did you mean "linear"' in capsys.readouterr().err
+
+
+def test_check_says_that_reset_parameters_is_missing(tmp_path, capsys):
+    file = tmp_path / "mine.py"
+    text = FILE.format(name="forgetful", broken="")
+    file.write_text(text.replace("    def reset_parameters(self):\n        self.linear.reset_parameters()\n", ""))
+    assert main(["check", str(file)]) == 2
+    assert "has no reset_parameters; define one" in capsys.readouterr().err
+
+
+def test_a_package_whose_heads_cannot_be_imported_is_a_warning(monkeypatch, capsys):
+    monkeypatch.setattr(registry, "_BROKEN", ['entry point "a = b" cannot be loaded'])
+    assert main(["list"]) == 0
+    assert 'warning: entry point "a = b" cannot be loaded' in capsys.readouterr().err
 
 
 def test_show_warns(capsys):

@@ -95,8 +95,11 @@ def test_entry_points_of_other_packages_register(tmp_path):
     code = "import sys; sys.path[:0] = sys.argv[1].split(':'); import projheads\n"
     assert "twice" in python(code + "print(projheads.list_heads())", tmp_path, search)
     points.write_text("[projheads.heads]\ntwice = third_party_heads_moved\n")
-    code += "try: projheads.list_heads()\nexcept projheads.ProjheadsError as error: print(error)"
-    line = python(code, tmp_path, search)
+    code += "print(projheads.list_heads())\n"
+    code += "try: projheads.build_head('twice', 8, 4)\nexcept ValueError as error: print(error)"
+    heads, line = python(code, tmp_path, search).splitlines()
+    assert "linear" in heads  # one broken package does not hide the others
+    assert 'unknown head "twice"' in line
     assert "twice = third_party_heads_moved" in line
     assert "ModuleNotFoundError" in line
 

@@ -9,7 +9,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from eval.report import format as fmt
-from eval.report.answer import answer, notes
+from eval.report.advice import advice
+from eval.report.answer import answer, remarks
+from eval.report.answer import warnings as alerts
 from eval.report.certainty import confirmation, luck
 from eval.report.columns import BoardColumn, board_columns
 from eval.report.drawing import inline_svg
@@ -23,6 +25,9 @@ from eval.report.words import scope_tone, tone, verdict_cell
 __all__ = ["html_text"]
 
 TEMPLATES = Path(__file__).parent / "templates"
+
+DATA_FILES = ("leaderboard.csv", "leaderboard.json", "leaderboard.md", "leaderboard.tex")
+"""The files beside the page that it links to."""
 
 
 def html_text(board: Leaderboard, drawn: Mapping[str, bytes]) -> str:
@@ -42,6 +47,7 @@ def html_text(board: Leaderboard, drawn: Mapping[str, bytes]) -> str:
     )
     environment.globals["fmt"] = fmt
     environment.filters["breakable"] = _breakable
+    environment.filters["unbroken"] = _unbroken
     environment.filters["tone"] = scope_tone
     environment.filters["effect_title"] = effect_title
     environment.filters["effect_word"] = effect_word
@@ -57,7 +63,10 @@ def html_text(board: Leaderboard, drawn: Mapping[str, bytes]) -> str:
         board=board,
         experiment=board.experiment,
         answer=answer(board),
-        notes=notes(board),
+        advice=advice(board),
+        files=DATA_FILES,
+        alerts=alerts(board),
+        remarks=remarks(board),
         columns=columns,
         rows=[_row(board, row, columns[1:]) for row in (*board.rows, *board.references)],
         figures=drawings,
@@ -103,6 +112,12 @@ def _tone(row: Row, scope: str) -> str:
 def _breakable(label: str) -> Markup:
     """Let a long label break after brackets, commas and the like."""
     return Markup("<wbr>").join(re.findall(r"[^(,:/]*[(,:/]?", fmt.visible(label)))
+
+
+def _unbroken(text: str) -> Markup:
+    """Let a cell break before an interval only."""
+    parts = re.split(r" (?=\[)", fmt.visible(text))
+    return Markup(" ").join(Markup('<span class="unbroken">{}</span>').format(part) for part in parts if part)
 
 
 def _index(board: Leaderboard, dataset: str) -> str:

@@ -10,6 +10,7 @@ from eval.report.plan import plan_value, print_plan
 from eval.report.queries import changed_queries, shown_variant
 from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
+from experiment.disk.layout import ExperimentFolder
 from experiment.disk.records import EvaluationRecord, TrialRecord
 from projheads.errors import ProjheadsError
 from tests.eval.report.factory import Plan, make_experiment, without
@@ -155,3 +156,39 @@ def test_without_texts_and_run_files_queries_stand_by_their_ids(tmp_path):
     (changed,) = changed_queries(board, shown_variant(board))
     assert changed.gained[0].text == ""
     assert changed.gained[0].variant_top == ()
+
+
+def test_a_changed_query_shows_the_seed_that_changed_most_with_relevant_documents_and_ranks(tmp_path):
+    folder = make_experiment(tmp_path / "x", Plan(effects={"linear": 0.0, "a": 0.05}, queries=40))
+    experiment = load_experiment(folder)
+    runs = {(one.label, one.seed): one.evaluations["pydocs"].read_run() for one in experiment.trials}
+    relevant = {query: ranking[1][0] for query, ranking in runs["linear", 0].items()}
+    qrels = ExperimentFolder(folder).qrels("pydocs")
+    qrels.parent.mkdir(parents=True)
+    qrels.write_text("".join(f"{query} 0 {document} 1\n" for query, document in relevant.items()))
+    board = build_leaderboard(load_experiment(folder))
+    (changed,) = changed_queries(board, shown_variant(board))
+    scores = {
+        (one.label, one.seed): one.evaluations["pydocs"].record.measures["nDCG@10"] for one in board.experiment.trials
+    }
+    for sign, queries in ((1, changed.gained), (-1, changed.lost)):
+        for query in queries:
+            changes = {
+                seed: sign * (scores["a", seed][query.id] - scores["linear", seed][query.id]) for seed in range(3)
+            }
+            assert query.shown.seed == max(changes, key=changes.get)
+            assert sign * (query.shown.variant - query.shown.baseline) == pytest.approx(max(changes.values()))
+            assert [one.seed for one in query.seeds] == [0, 1, 2]
+            for document in (*query.baseline_top, *query.variant_top):
+                assert document.relevant == (document.id == relevant[query.id])
+            ranking = [document for document, _ in runs["a", query.shown.seed][query.id]]
+            assert query.shown.variant_rank == ranking.index(relevant[query.id]) + 1
+
+
+def test_a_comparison_names_the_settings_that_differ(tmp_path):
+    folders = [make_experiment(tmp_path / name, Plan(queries=20)) for name in ("one", "two")]
+    assert not any("differ in more" in line for line in merge_experiments(folders).remarks)
+    file = folders[1] / "experiment.yaml"
+    file.write_text(file.read_text().replace("document_length: 64", "document_length: 180"))
+    remarks = merge_experiments(folders).remarks
+    assert "The experiments differ in more than their heads: model.document_length: 64 (one), 180 (two)." in remarks

@@ -107,6 +107,11 @@ eval:
         ("name=a/b", "names a file"),
         ("eval.datasets=[]", "at least 1"),
         ("train=3", "train"),
+        ("seeds=0", "seeds"),
+        ("learning_rate=1e-4", "use train.optimizer.head_lr"),
+        ("train.per_device_train_batch_size=8", "use train.batch_size"),
+        ("train.num_train_epochs=2", "use train.epochs"),
+        ("seed=3", "use seeds"),
     ],
 )
 def test_one_mistake_one_line(load, override, words):
@@ -352,3 +357,16 @@ def test_a_mistake_in_a_grid_has_its_line(load, grid, words):
     assert len(lines) == 1
     assert lines[0].startswith("try.yaml:4: heads.variants.1: ")
     assert words in lines[0]
+
+
+def test_a_number_of_seeds_and_a_single_data_set_are_short_for_lists(load):
+    config = load(GOOD, "seeds=4", "eval.datasets=pydocs")
+    assert config.seeds == (0, 1, 2, 3)
+    assert [dataset.name for dataset in config.eval.datasets] == ["pydocs"]
+
+
+@pytest.mark.parametrize("override", ["trian.batch_size=8", "train.optimiser.head_lr=1", "modle.backbone.x=a"])
+def test_a_mistake_of_the_command_line_is_found_there(load, override):
+    (line,) = problems(load, GOOD, override)
+    assert line.startswith(f"command line, {override}: ")
+    assert "did you mean" in line

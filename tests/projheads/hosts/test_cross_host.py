@@ -46,7 +46,7 @@ SETTINGS = {
 def make(host, backbone, folder, settings, spec='ffn(activation="gelu")'):
     head = build_head(spec, 32, 8, generator=torch.Generator().manual_seed(1))
     model = host.create(str(backbone), head, settings)
-    model.save(folder)
+    model.native.save(str(folder), create_model_card=False)  # as the host's own trainer saves it
     return model
 
 

@@ -5,6 +5,7 @@ import hashlib
 import inspect
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 
 from projheads import ProjheadsError, build_head
 from projheads.export import export_model, fold_model, swap_model
+from projheads.hosts import detect_host, load_host
 from projheads.hosts.base import EncodingSettings
 from projheads.hosts.model_folder import read_head
 
@@ -116,7 +118,7 @@ def test_the_dtype_is_kept(checkpoint, tmp_path, dtype):
     "spec, said",
     [
         ("pylate_gelu", "because of the activation gelu of layer 1; export it --to dense-chain"),
-        ("glu", "because of the product with the gate; export it --to onnx (any head), or linearise it first"),
+        ("glu", "because of the product with the gate; export it --to onnx (any head)"),
     ],
 )
 def test_a_head_that_is_not_linear_says_which_part_and_what_to_do(checkpoint, tmp_path, spec, said):
@@ -240,3 +242,47 @@ def docstrings(count):
         if inspect.isroutine(getattr(np, name)) and len(lines) > 1 and len(lines[0]) < 200:
             found.setdefault(" ".join(lines[0].split()), " ".join(" ".join(lines[1:]).split()).replace(name, ""))
     return list(found.items())[:count]
+
+
+@pytest.mark.parametrize("spec", LINEAR)
+def test_a_model_in_memory_is_folded_in_place_and_saved_as_a_stock_model(host, checkpoint, tmp_path, spec):
+    _, model = checkpoint(spec)
+    before = {query: model.encode(TEXTS, is_query=query) for query in (True, False)}
+    layer = fold_model(model.native)
+    folded = type(model)(model.native)
+    assert layer.weight.shape == (8, 32)
+    model.native.save_pretrained(str(tmp_path / "folded"), create_model_card=False)
+    for opened in (folded, plain(host, tmp_path / "folded")):
+        for query, expected in before.items():
+            for a, b in zip(opened.encode(TEXTS, is_query=query), expected, strict=True):
+                np.testing.assert_allclose(a, b, atol=1e-6, rtol=0)
+
+
+def test_a_head_that_is_not_linear_is_left_as_it_is_in_memory(checkpoint):
+    _, model = checkpoint("glu")
+    modules = list(model.native)
+    with pytest.raises(ProjheadsError, match="does not fold into one matrix because of the product with the gate"):
+        fold_model(model.native)
+    assert list(model.native) == modules
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_paths_are_strings_or_paths(host, checkpoint, backbone, tmp_path, kind):
+    folder, _ = checkpoint("linear")
+    folder = kind(folder)
+    fold_model(folder, kind(tmp_path / "folded"))
+    export_model(folder, kind(tmp_path / "chain"), to="dense-chain")
+    swap_model(folder, "lateon", kind(tmp_path / "swapped"))
+    adapter = load_host("auto", model_folder=kind(tmp_path / "swapped"))
+    adapter.load(kind(tmp_path / "swapped")).save(kind(tmp_path / "again"), backbone_from=folder)
+    assert detect_host(kind(tmp_path / "again"))
+    assert adapter.backbone_width(kind(backbone)) == 32
+    adapter.create(kind(backbone), build_head("linear", 32, 8), SETTINGS)
+
+
+def test_a_model_on_disk_needs_a_folder_to_write(checkpoint):
+    folder, model = checkpoint("linear")
+    with pytest.raises(ProjheadsError, match="give the folder to write as `out`"):
+        fold_model(folder)
+    with pytest.raises(ProjheadsError, match="is folded in place"):
+        fold_model(model.native, folder)

@@ -28,7 +28,7 @@ def make(backbone, spec="ffn"):
 
 
 def test_what_users_checkpoints_say_never_changes(backbone, tmp_path):
-    make(backbone).save(tmp_path)
+    make(backbone).native.save(str(tmp_path), create_model_card=False)
     assert json.loads((tmp_path / "modules.json").read_text()) == json.loads((GOLDEN / "pylate.json").read_text())
 
 
@@ -126,7 +126,7 @@ def test_a_checkpoint_in_stanfords_layout_opens(backbone, tmp_path):
 
 
 def test_a_broken_head_is_refused_by_plain_pylate_too(backbone, tmp_path):
-    make(backbone).save(tmp_path)
+    make(backbone).native.save(str(tmp_path), create_model_card=False)
     (tmp_path / "1_Projection" / "model.safetensors").write_bytes(b"\x80\x04pickle")
     for opens in (host.load, ColBERT):
         with pytest.raises(ProjheadsError, match="is not a safetensors file"):
@@ -134,7 +134,7 @@ def test_a_broken_head_is_refused_by_plain_pylate_too(backbone, tmp_path):
 
 
 def test_a_module_that_lies_outside_is_refused_before_it_is_read(backbone, tmp_path):
-    make(backbone).save(tmp_path / "model")
+    make(backbone).native.save(str(tmp_path / "model"), create_model_card=False)
     (tmp_path / "model" / "1_Projection").rename(tmp_path / "elsewhere")
     text = (tmp_path / "model" / "modules.json").read_text().replace("1_Projection", "../elsewhere")
     (tmp_path / "model" / "modules.json").write_text(text)

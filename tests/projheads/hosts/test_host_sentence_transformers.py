@@ -36,19 +36,19 @@ def test_pylate_is_not_needed():
 
 
 def test_what_users_checkpoints_say_never_changes(backbone, tmp_path):
-    make(backbone).save(tmp_path)
+    make(backbone).native.save(str(tmp_path), create_model_card=False)
     golden = json.loads((GOLDEN / "sentence-transformers.json").read_text())
     assert json.loads((tmp_path / "modules.json").read_text()) == golden
 
 
 def test_the_plain_host_asks_to_be_told_to_trust_us(backbone, tmp_path):
-    make(backbone).save(tmp_path)
+    make(backbone).native.save(str(tmp_path), create_model_card=False)
     with pytest.raises(ValueError, match="trust_remote_code=True"):
         MultiVectorEncoder(str(tmp_path), device="cpu")
 
 
 def test_a_class_of_someone_else_is_refused_in_one_line(backbone, tmp_path):
-    make(backbone).save(tmp_path)
+    make(backbone).native.save(str(tmp_path), create_model_card=False)
     text = (tmp_path / "modules.json").read_text().replace("projheads.hosts.sentence_transformers.Proj", "evil.Proj")
     (tmp_path / "modules.json").write_text(text)
     with pytest.raises(ProjheadsError, match=r"evil.Projection.*trust_remote_code=True") as error:
@@ -78,7 +78,7 @@ def test_a_checkpoint_with_the_hosts_own_dense_opens_with_its_chain_as_the_head(
 
 
 def test_a_broken_head_is_refused(backbone, tmp_path):
-    make(backbone).save(tmp_path)
+    make(backbone).native.save(str(tmp_path), create_model_card=False)
     (tmp_path / "1_Projection" / "model.safetensors").write_bytes(b"\x80\x04pickle")
     with pytest.raises(ProjheadsError, match="is not a safetensors file"):
         host.load(str(tmp_path))

@@ -28,8 +28,9 @@ def test_the_snippet_that_swaps_a_head(backbone, tmp_path, monkeypatch):
     snippet = snippet.replace(folder, "trained")
     names = {}
     exec(compile(snippet, str(README), "exec"), names)
-    swapped = host.PylateModel(names["model"])
-    assert str(swapped.head.spec) == "lateon"
+    assert str(names["head"].spec) == "lateon"
     assert names["layer"].weight.shape == (8, 32)
+    assert {type(module).__module__.split(".")[0] for module in names["model"]} == {"sentence_transformers", "pylate"}
+    swapped = host.PylateModel(names["model"])
     for ours, theirs in zip(swapped.encode(TEXTS, is_query=False), model.encode(TEXTS, is_query=False), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)

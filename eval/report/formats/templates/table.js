@@ -44,6 +44,11 @@
     count.textContent = words.length ? `${shown} of ${body.rows.length}` : "";
   }
 
+  for (const box of document.querySelectorAll("#chooser input")) {
+    box.addEventListener("change", () => {
+      for (const row of table.rows) row.cells[box.value].hidden = !box.checked;
+    });
+  }
   heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => sort(column)));
   filter.addEventListener("input", show);
 })();

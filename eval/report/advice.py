@@ -1,0 +1,114 @@
+"""What a reader can do with the answer: which head to take, what it costs, and what would say more."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from eval.report import format as fmt
+from eval.report.table import Leaderboard, Row
+from eval.verdicts import MINIMUM_SEEDS
+
+__all__ = ["advice", "inference_cost"]
+
+MATTERS = 0.01
+"""The difference that is looked for if the experiment asks for none: one point."""
+
+
+def advice(board: Leaderboard) -> list[tuple[str, str]]:
+    """Return what to do, as headings with a sentence or two each; empty if nothing was compared."""
+    judged = [row for row in board.rows if row.verdict is not None]
+    if not judged:
+        return []
+    head = _head_to_use(board, judged)
+    return [
+        ("Head to use", _reason(board, head)),
+        ("Its cost", _cost(board, head)),
+        ("To learn more", _next_step(board, judged)),
+    ]
+
+
+def inference_cost(row: Row) -> int | None:
+    """Return the multiply-adds per token once training is over: those of one matrix if the head folds."""
+    if row.costs is None:
+        return None
+    return min(row.costs.multiply_adds, row.costs.folded) if row.costs.folds else row.costs.multiply_adds
+
+
+def _head_to_use(board: Leaderboard, judged: Sequence[Row]) -> Row:
+    def words(row: Row) -> tuple[str, str]:
+        return (row.verdict.new_queries.word, row.verdict.these_queries.word) if row.verdict else ("", "")
+
+    for place in (0, 1):
+        better = [row for row in judged if words(row)[place] == "better"]
+        if better:
+            return better[0]
+    return board.baseline_row
+
+
+def _reason(board: Leaderboard, head: Row) -> str:
+    if head.verdict is None:
+        return f"Keep {head.label}: no other head was shown to be better."
+    if head.verdict.new_queries.word == "better":
+        return f"Use {head.label}: it is better, also for new queries."
+    return f"Use {head.label} for queries like these; for new queries its gain is not certain yet."
+
+
+def _cost(board: Leaderboard, head: Row) -> str:
+    cost, base = inference_cost(head), inference_cost(board.baseline_row)
+    if head.costs is None or cost is None or not base:
+        return "Unknown: none of its trials counts."
+    what = f"{fmt.count(cost)} multiply-adds per token"
+    if head.label == board.baseline:
+        return f"{what}."
+    folded = " once folded into one matrix" if head.costs.folds else ""
+    same = "as many as" if cost == base else f"{fmt.ratio(cost / base)} those of"
+    return f"{what}{folded}, {same} {board.baseline}."
+
+
+def _next_step(board: Leaderboard, judged: Sequence[Row]) -> str:
+    seeds = max(len(board.baseline_row.seeds), 1)
+    minutes = _minutes_per_seed(board)
+    if board.design is None:
+        missing = max(MINIMUM_SEEDS - seeds, 1)
+        return f"Train {MINIMUM_SEEDS} seeds of each head{_duration(minutes, missing)}."
+    wanted = board.resolution or MATTERS
+    size = fmt.amount(wanted)
+    steps = []
+    for new_queries, where in ((False, "on these queries"), (True, "for new queries")):
+        if board.design.smallest_shown(new_queries=new_queries) <= wanted:
+            steps.append(f"{size} {where} would have been detected already")
+            continue
+        needed = board.design.seeds_needed(wanted, new_queries=new_queries)
+        if needed is not None:
+            steps.append(f"{size} {where} takes {needed} seeds{_duration(minutes, max(needed - seeds, 1))}")
+            continue
+        queries = board.design.queries_needed(wanted) if new_queries else None
+        steps.append(
+            f"{size} {where} takes about {fmt.count(queries)} judged queries"
+            if queries is not None
+            else f"{size} {where} is out of reach of more seeds"
+        )
+    how = "For more seeds, rerun the command at the end of this page with seeds=NUMBER."
+    return f"Detecting a difference of {'; '.join(steps)}. {how}"
+
+
+def _minutes_per_seed(board: Leaderboard) -> float | None:
+    """Return the minutes that one more seed of every variant takes, as the present ones took; None if unknown."""
+    total = 0.0
+    for label in {trial.label for trial in board.experiment.trials}:
+        took = []
+        for trial in board.experiment.trials:
+            train = trial.record.timings.train_s
+            if trial.label == label and train is not None:
+                timings = [one.record.timings for one in trial.evaluations.values()]
+                took.append(train + sum(one.encode_s + one.index_s + one.search_s for one in timings))
+        if not took:
+            return None
+        total += float(np.mean(took))
+    return total / 60
+
+
+def _duration(minutes: float | None, seeds: int) -> str:
+    if minutes is None:
+        return ""
+    return f" ({seeds} more of each head, about {fmt.seconds(60 * minutes * seeds)})"

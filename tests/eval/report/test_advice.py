@@ -1,0 +1,69 @@
+"""What the page says a reader can do."""
+
+import re
+from dataclasses import replace
+
+from eval.report import write_report
+from eval.report.advice import advice, inference_cost
+from eval.report.answer import answer, warnings
+from eval.report.figures import shown_rows
+from eval.report.reading import load_experiment
+from eval.report.table import build_leaderboard
+from tests.eval.report.factory import Plan, make_experiment
+
+CLEAR = Plan(effects={"linear": 0.0, "a": 0.2, "b": -0.1}, seeds=(0, 1, 2, 3, 4), seed_sd=0.0, queries=200)
+EQUAL = replace(CLEAR, effects={"linear": 0.0, "a": 0.0}, seed_sd=0.012)
+
+
+def board_of(path, plan):
+    return build_leaderboard(load_experiment(make_experiment(path, plan)))
+
+
+def test_a_winner_is_the_head_to_use_and_otherwise_the_baseline(tmp_path):
+    assert dict(advice(board_of(tmp_path / "x", CLEAR)))["Head to use"] == "Use a: it is better, also for new queries."
+    said = dict(advice(board_of(tmp_path / "y", EQUAL)))
+    assert said["Head to use"] == "Keep linear: no other head was shown to be better."
+    assert re.search(
+        r"1\.0 point .* takes \d+ seeds \(\d+ more of each head, about [\d.]+ (s|min|h)", said["To learn more"]
+    )
+
+
+def test_a_head_that_folds_costs_one_matrix(tmp_path):
+    board = board_of(tmp_path / "x", CLEAR)
+    for row in board.rows:
+        trial = next(one.record for one in board.experiment.trials if one.label == row.label)
+        matrix = trial.in_features * trial.out_features
+        assert inference_cost(row) == (min(matrix, trial.multiply_adds) if trial.folds else trial.multiply_adds)
+
+
+def test_no_larger_gain_is_promised_than_is_left(tmp_path):
+    board = board_of(tmp_path / "x", replace(EQUAL, seeds=(0, 1, 2), seed_sd=0.3))
+    room = 1 - board.baseline_row.mean("nDCG@10")
+    assert min(row.verdict.smallest_shown_here for row in board.rows if row.verdict) > room
+    assert f"no improvement could have been detected: only {100 * room:.1f} points are left to gain" in answer(board)
+
+
+def test_bm25_above_every_head_is_a_warning(tmp_path):
+    board = board_of(tmp_path / "x", CLEAR)
+    assert not any("BM25" in line for line in warnings(board))
+    bm25 = next(row for row in board.references if row.label == "bm25")
+    raised = replace(bm25, scores={name: {"pydocs": (0.99,)} for name in bm25.scores})
+    others = tuple(row for row in board.references if row.label != "bm25")
+    best = max(row.mean("nDCG@10") for row in board.rows)
+    said = " ".join(warnings(replace(board, references=(raised, *others))))
+    assert f"BM25 scores {100 * (0.99 - best):.2f} points above the best variant" in said
+
+
+def test_the_page_has_the_answer_the_warnings_and_the_forest_plot_before_the_table(tmp_path):
+    plan = replace(CLEAR, failed={("a", 1): "the loss was NaN"})
+    page = write_report(make_experiment(tmp_path / "x", plan))
+    text = page.read_text()
+    places = [
+        text.index(part) for part in ("<dt>Head to use", 'id="warnings"', 'id="figure-forest"', '<table id="table"')
+    ]
+    assert places == sorted(places)
+    for name in re.findall(r'href="([^"#]+)"', text):
+        assert (page.parent / name).is_file()
+    assert all(f'id="{anchor}"' in text for anchor in re.findall(r'href="#([^"]+)"', text.partition("<figure")[0]))
+    board = build_leaderboard(load_experiment(tmp_path / "x"))
+    assert {"bm25", "backbone", "linear"} <= {row.label for row in shown_rows(board)}

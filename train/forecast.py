@@ -1,0 +1,70 @@
+"""What a dry run foresees: how many texts are truncated, and how long the experiment takes."""
+
+from collections.abc import Sequence
+
+from experiment.collections import check_source, open_collection
+from experiment.config import ExperimentConfig
+from experiment.disk.layout import ExperimentFolder
+from projheads.hosts.backbone import is_on_this_machine
+from projheads.hosts.base import HostModel
+from train.data.examples import load_training_data
+from train.duration import estimate_line
+from train.embedding.states import states_are_cached
+from train.preparation import prepare
+from train.sweep import plan_sweeps
+from train.trial import plan_trials
+
+__all__ = ["forecast"]
+
+SAMPLE = 256
+"""Texts of each kind whose tokens are counted."""
+
+MANY = 0.2
+"""From this share of truncated texts on, the line is a warning."""
+
+
+def forecast(config: ExperimentConfig) -> list[str]:
+    """Return lines about truncation and time; nothing is trained, written or downloaded.
+
+    If the data or the backbone are not on this machine yet, one line says so instead.
+    """
+    sources = [dataset.source for dataset in config.eval.datasets]
+    missing = [source for source in sources if check_source(source, cache=config.cache)]
+    if config.train.data.warnings(config.cache) or missing:
+        return ["truncation and time are known once the data is on this disk"]
+    if not is_on_this_machine(config.model.backbone, config.model.settings()):
+        return [f"truncation and time are known once {config.model.backbone} is on this machine"]
+    point, derived = config.points()[0]
+    data = load_training_data(derived)
+    prepared = prepare(derived, data, point)
+    model, folder = prepared.model, ExperimentFolder(config.output)
+    lines = [
+        *_truncated(config, model, "training queries", data.queries, is_query=True),
+        *_truncated(config, model, "training documents", data.documents, is_query=False),
+    ]
+    for dataset in config.eval.datasets:
+        collection = open_collection(dataset.source, split=dataset.split, cache=config.cache)
+        documents = [document.passage for document in list(collection.corpus.values())[:SAMPLE]]
+        lines += _truncated(config, model, f"documents of {dataset.name}", documents, is_query=False)
+    trials = (
+        [trial for sweep in plan_sweeps(prepared, folder) for trial in sweep.expected()] if config.sweep.grid else []
+    )
+    pending = [trial for trial in trials or plan_trials(prepared, folder) if not trial.finished]
+    if pending:
+        axes = " for each point of the axes" if config.axes else ""
+        lines.append(estimate_line(prepared, pending, encoded=states_are_cached(prepared)) + axes)
+    return lines
+
+
+def _truncated(
+    config: ExperimentConfig, model: HostModel, what: str, texts: Sequence[str], *, is_query: bool
+) -> list[str]:
+    """Say which share of a sample of texts loses tokens; nothing if none does."""
+    sample = texts[:: max(1, len(texts) // SAMPLE)][:SAMPLE]
+    share = model.count_truncated(sample, is_query=is_query) / len(sample) if sample else 0.0
+    if share == 0:
+        return []
+    name = "query_length" if is_query else "document_length"
+    length = config.model.query_length if is_query else config.model.document_length
+    line = f"about {100 * share:.0f}% of the {what} are longer than model.{name}={length} tokens and are truncated"
+    return [f"warning: {line}; raise it to use their ends" if share > MANY else line]
