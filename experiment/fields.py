@@ -20,9 +20,12 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 class Section(BaseModel):
-    """A part of the YAML. Unknown keys are errors, and values do not change."""
+    """A part of the YAML. Unknown keys are errors, and values do not change.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    Defaults are checked like given values, because the resolved file gives them to the next command.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, validate_default=True)
 
 
 @dataclass(frozen=True)

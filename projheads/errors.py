@@ -2,8 +2,9 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
-__all__ = ["ProjheadsError", "UnknownNameError", "did_you_mean", "unknown_name"]
+__all__ = ["ProjheadsError", "UnknownNameError", "cannot_read", "did_you_mean", "unknown_name"]
 
 
 class ProjheadsError(ValueError):
@@ -37,3 +38,10 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownNameError
     """
     names = sorted(known)
     return UnknownNameError(f'unknown {kind} "{name}"; known: {", ".join(names)}{did_you_mean(name, names)}')
+
+
+def cannot_read(path: Path, error: Exception, what: str = "") -> ProjheadsError:
+    """Return the error for a file that cannot be read, or not as ``what``, with the reason in one line."""
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    as_what = f" as {what}" if what else ""
+    return ProjheadsError(f"{path}: cannot be read{as_what} ({' '.join(str(reason).split())})")

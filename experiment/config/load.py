@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from experiment.config import ExperimentConfig, GivenModelsConfig
-from experiment.disk.yaml12 import Lines, read_scalar, read_yaml
+from experiment.disk.layout import ExperimentFolder
+from experiment.disk.yaml12 import Lines, dump_yaml, read_scalar, read_yaml_file
 from experiment.fields import OneOf, sections_in
 from projheads.errors import ProjheadsError, did_you_mean
 
@@ -35,11 +35,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
         ProjheadsError: If the file cannot be read or has mistakes; one line for each, with its place and, if a name is
             unknown, the known names.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProjheadsError(f"{path}: cannot be read as a configuration ({error})") from None
-    values, lines = read_yaml(text, str(path))
+    _, values, lines = read_yaml_file(path)
     if not isinstance(values, dict):
         raise ProjheadsError(f"{path}: an experiment is a mapping of keys to values; see configs/quickstart.yaml")
     origin = dict.fromkeys(lines, str(path))
@@ -93,12 +89,14 @@ def read_resolved(folder: Path, heads: Sequence[Path] = ()) -> ExperimentConfig:
     Raises:
         ProjheadsError: If the folder has none, or a broken one.
     """
-    path = folder / "experiment.yaml"
+    path = ExperimentFolder(folder).experiment_yaml
+    remake = ExperimentFolder(folder).remake(path)
     if not path.exists():
-        raise ProjheadsError(
-            f"{folder}: not an experiment's folder: it has no experiment.yaml; train the experiment first"
-        )
-    return load_config(path, override_heads(heads))
+        raise ProjheadsError(f"{folder}: has no experiment.yaml; train the experiment first, or {remake}")
+    try:
+        return load_config(path, override_heads(heads))
+    except ProjheadsError as error:
+        raise ProjheadsError(f"{error}; {remake}") from None
 
 
 def override_heads(files: Sequence[Path]) -> list[str]:
@@ -108,8 +106,7 @@ def override_heads(files: Sequence[Path]) -> list[str]:
 
 def dump_config(config: ExperimentConfig | GivenModelsConfig) -> str:
     """Write a configuration as YAML with every default filled in; ``load_config`` reads back an equal one."""
-    values = config.model_dump(mode="json")
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
+    return dump_yaml(config.model_dump(mode="json"))
 
 
 def _set(values: dict[str, Any], override: str) -> None:
@@ -179,6 +176,8 @@ def _what(schema: type[BaseModel], values: dict[str, Any], details: ErrorDetails
         return "missing; it has no default"
     if kind == "value_error":
         return str(details["ctx"]["error"])
+    if kind in ("model_type", "dict_type"):
+        return f"must be a mapping of keys to values, not {repr(given)[:60]}"
     if kind == "bool_type" and given in ("yes", "no", "on", "off"):
         return f'"{given}" is a string in YAML 1.2; write true or false'
     message = details["msg"][:1].lower() + details["msg"][1:]

@@ -60,15 +60,13 @@ class ExperimentConfig(Section):
     output: Path
     cache: Path = Path("outputs/.cache")
     question: QuestionConfig | None = None
-    seeds: Annotated[
-        tuple[Annotated[StrictInt, Field(ge=0)], ...], Field(min_length=1, default_factory=tuple, validate_default=True)
-    ]
+    seeds: Annotated[tuple[Annotated[StrictInt, Field(ge=0)], ...], Field(min_length=1, default_factory=tuple)]
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
     threads: Count | None = None
     model: ModelConfig = ModelConfig()
     heads: HeadsConfig
     train: TrainConfig
-    sweep: Annotated[SweepConfig, Field(validate_default=True)] = SweepConfig()
+    sweep: SweepConfig = SweepConfig()
     eval: EvalConfig
     axes: Annotated[Grid, BeforeValidator(flat_grid), Field(default_factory=dict)]
 

@@ -12,6 +12,7 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -124,12 +125,15 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+_installed = cache(version)
+
+
 def versions(packages: Mapping[str, str]) -> dict[str, str]:
     """Return the installed version of each distribution, by the given name; missing ones are left out."""
     found = {}
     for name, distribution in packages.items():
         try:
-            found[name] = version(distribution)
+            found[name] = _installed(distribution)
         except PackageNotFoundError:
             continue
     return found

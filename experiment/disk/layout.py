@@ -91,6 +91,12 @@ class ExperimentFolder:
         """Which models were evaluated last, and how; only in a folder of given models."""
         return self.path / "evaluation.yaml"
 
+    def remake(self, config_file: Path) -> str:
+        """Return the command that writes a damaged or missing configuration again; finished work is kept."""
+        if config_file == self.evaluation_yaml:
+            return f"rerun python -m eval --model with the same models and --output {self.path}, which writes it again"
+        return "rerun python -m train or python -m eval with the experiment's own YAML file, which writes it again"
+
     @property
     def rounds_json(self) -> Path:
         """What each look at the verdicts saw, and which seeds are trained next."""

@@ -106,6 +106,8 @@ eval:
         ("eval.measures=[nDCG@1000]", "depth"),
         ("name=a/b", "names a file"),
         ("eval.datasets=[]", "at least 1"),
+        ("eval.depth=5", "measure nDCG@10 needs 10 documents"),  # a default that a given value rules out
+        ("eval.max_candidates=50", "100 documents cannot be kept"),
         ("train=3", "train"),
     ],
 )
