@@ -174,8 +174,8 @@ def import_head_file(path: str | Path) -> list[str]:
         found.loader.exec_module(module)
     except ProjheadsError:
         raise
-    except Exception as error:
-        raise ProjheadsError(f"{path}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise ProjheadsError(f"{path}: {type(error).__name__}: {' '.join(str(error).split())}") from error
     added = sorted(set(_HEADS) - known)
     if not added:
         raise ProjheadsError(f'{path}: registers no head; decorate its class with @register_head("name")')
@@ -203,7 +203,7 @@ def _discover() -> None:
             entry_point.load()
         except ProjheadsError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ProjheadsError(
                 f'entry point "{entry_point.name} = {entry_point.value}" of {ENTRY_POINT_GROUP} cannot be loaded: '
                 f"{type(error).__name__}: {error}; fix or uninstall its package"

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from experiment.config import ExperimentConfig, GivenModelsConfig
 from experiment.disk.layout import ExperimentFolder
-from experiment.disk.yaml12 import Lines, dump_yaml, read_scalar, read_yaml_file
+from experiment.disk.yaml12 import DEEPEST, Lines, dump_yaml, read_scalar, read_yaml_file
 from experiment.fields import OneOf, sections_in
 from projheads.errors import ProjheadsError, did_you_mean
 
@@ -111,9 +111,9 @@ def dump_config(config: ExperimentConfig | GivenModelsConfig) -> str:
 
 def _set(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
-    if not equals or not all(key.split(".")):
+    if not equals or not all(key.split(".")) or key.count(".") >= DEEPEST:
         raise ProjheadsError(
-            f'command line: "{override}" is not of the form key=value, for example train.batch_size=16'
+            f'command line: "{override[:100]}" is not of the form key=value, for example train.batch_size=16'
         )
     *parents, last = key.split(".")
     at: Any = values

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from experiment.config.train_data_section import TrainData
-from experiment.fields import Count, Fraction, NonNegative, OneOf, Positive, Precision, Section
+from experiment.fields import MOST, Count, Fraction, NonNegative, OneOf, Positive, Precision, Rate, Section
 from experiment.losses import LOSSES, Contrastive, Loss
 
 __all__ = ["OptimizerConfig", "Tracker", "TrainConfig"]
@@ -30,8 +30,8 @@ class OptimizerConfig(Section):
     """
 
     name: Literal["adamw", "muon"] = "adamw"
-    head_lr: Positive = 1e-3
-    backbone_lr: Positive = 3e-5
+    head_lr: Rate = 1e-3
+    backbone_lr: Rate = 3e-5
     head_weight_decay: NonNegative = 0.0
     backbone_weight_decay: NonNegative = 0.0
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
@@ -79,7 +79,7 @@ class TrainConfig(Section):
     epochs: Count = 1
     max_steps: Count | None = None
     max_pairs: Count | None = None
-    batch_size: Annotated[StrictInt, Field(ge=2)] = 32
+    batch_size: Annotated[StrictInt, Field(ge=2, le=MOST)] = 32
     gradient_accumulation: Count = 1
     mini_batch_size: Count | None = None
     gradient_checkpointing: StrictBool = False
@@ -90,8 +90,8 @@ class TrainConfig(Section):
     warmup_ratio: Fraction = 0.1
     max_grad_norm: Positive | None = 1.0
     precision: Precision = "fp32"
-    validation_pairs: Annotated[StrictInt, Field(ge=0)] = 128
-    validations: Annotated[StrictInt, Field(ge=0)] = 4
+    validation_pairs: Annotated[StrictInt, Field(ge=0, le=MOST)] = 128
+    validations: Annotated[StrictInt, Field(ge=0, le=10_000)] = 4
     log_every: Count = 10
     resume_every: Count = 500
     trackers: tuple[Tracker, ...] = ()

@@ -4,8 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from experiment.disk.os_errors import describe_os_error
-from projheads.errors import ProjheadsError
+from projheads.errors import ProjheadsError, describe_os_error
 
 __all__ = ["prepare_process", "run_command"]
 

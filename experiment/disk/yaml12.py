@@ -13,7 +13,7 @@ import yaml
 
 from projheads.errors import ProjheadsError, cannot_read
 
-__all__ = ["Lines", "dump_yaml", "read_scalar", "read_yaml", "read_yaml_file"]
+__all__ = ["DEEPEST", "Lines", "dump_yaml", "read_scalar", "read_yaml", "read_yaml_file"]
 
 Lines = dict[tuple[str | int, ...], int]
 """The line of each value, counted from 1, by the keys and indices that lead to it."""
@@ -172,8 +172,8 @@ def _scalar(node: yaml.Node, here: str) -> Any:
         raise ProjheadsError(f"{here}: not valid YAML: {what} cannot be used here")
     text: str = node.value
     if tag == "str":
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise ProjheadsError(f"{here}: not valid YAML: {text!a} holds half of a surrogate pair")
+        if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text):
+            raise ProjheadsError(f"{here}: not valid YAML: {text!a} holds NUL or half of a surrogate pair")
         return text
     for kind, pattern, _, read in _CORE_SCHEMA:
         if kind == tag and re.fullmatch(pattern, text):

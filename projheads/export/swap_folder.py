@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from projheads.errors import ProjheadsError
+from projheads.errors import ProjheadsError, cannot_read
 from projheads.export.folder import new_folder
 from projheads.export.result import Exported, describe
 from projheads.hosts import load_host
@@ -72,7 +72,7 @@ def read_texts(file: Path) -> list[str]:
     try:
         texts = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise ProjheadsError(f"{file}: cannot be read ({error})") from error
+        raise cannot_read(file, error) from error
     if not texts:
         raise ProjheadsError(f"{file}: holds no text; write one per line")
     return texts
