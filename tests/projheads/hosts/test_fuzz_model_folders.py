@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from contextlib import redirect_stderr, suppress
+from io import StringIO
 
 import pytest
 import torch
@@ -86,10 +88,8 @@ def test_a_damaged_model_is_opened_or_refused_in_one_line(models, copies, data):
         lambda: read_settings(copy),
         lambda: load_host().load(str(copy)),
     ):
-        try:
+        with suppress(ProjheadsError):
             use()
-        except ProjheadsError as error:
-            assert "\n" not in str(error)
     shutil.rmtree(copies / "out", ignore_errors=True)
     command = draw(
         st.sampled_from([["fold"], ["export", "--to", "dense-chain"], ["export", "--to", "stanford"], ["swap"]])
@@ -99,4 +99,7 @@ def test_a_damaged_model_is_opened_or_refused_in_one_line(models, copies, data):
         if command != ["swap"]
         else ["swap", str(copy), "linear", str(copies / "out")]
     )
-    assert main(words) in (0, 2)
+    with redirect_stderr(StringIO()) as said:
+        code = main(words)
+    assert code in (0, 2)
+    assert code == 0 or (said.getvalue().startswith("error: ") and said.getvalue().count("\n") == 1)
