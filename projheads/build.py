@@ -101,7 +101,7 @@ def sketch_head(spec: HeadSpec | str, in_features: int, out_features: int) -> He
     except ProjheadsError:
         raise
     except (RuntimeError, RecursionError, TypeError, ValueError, ArithmeticError) as error:
-        reason = " ".join(str(error).split())
+        reason = (str(error).splitlines() or [type(error).__name__])[0]  # torch appends its own stack
         raise ProjheadsError(f"head {spec}, {in_features} -> {out_features}: cannot be built ({reason})") from error
     finally:
         hook.remove()

@@ -69,6 +69,8 @@ def describe_os_error(error: OSError) -> str:
     """Describe an error of the operating system, or one that a library reports like that, in one line."""
     where = "".join(f"{_printable(name)}: " for name in (error.filename, error.filename2) if name is not None)
     what = " ".join(str(error.strerror or error).split()) or type(error).__name__
+    if error.errno == errno.EEXIST:
+        what = "exists and is not a folder"
     if is_disk_full(error):
         return f"{where}{what}; free some space and rerun the same command: it keeps what is finished and resumes"
     return f"{where}{what}; finished work is kept"

@@ -121,7 +121,7 @@ def _set(values: dict[str, Any], override: str) -> None:
         if not isinstance(at.setdefault(parent, {}), dict):
             raise ProjheadsError(f'command line, {override}: "{parent}" is not a section of the configuration')
         at = at[parent]
-    at[last] = read_scalar(text, f"command line, {override}")
+    at[last] = read_scalar(text, _on_command_line(override))
 
 
 def _override(values: dict[str, Any], origin: dict[tuple[str | int, ...], str], overrides: Sequence[str]) -> None:
@@ -131,7 +131,11 @@ def _override(values: dict[str, Any], origin: dict[tuple[str | int, ...], str], 
         place: tuple[str | int, ...] = tuple(override.split("=", 1)[0].split("."))
         for key in [key for key in origin if key[: len(place)] == place]:
             del origin[key]
-        origin[place] = f"command line, {override}"
+        origin[place] = _on_command_line(override)
+
+
+def _on_command_line(override: str) -> str:
+    return f"command line, {override if len(override) <= 200 else f'{override[:200]}...'}"
 
 
 def _validate(schema: type[Schema], values: dict[str, Any], path: str, lines: Lines, origin: dict[Any, str]) -> Schema:

@@ -8,8 +8,20 @@ from pathlib import Path
 
 from experiment.disk.files import remove_leftovers
 from experiment.disk.records import TrialRecord
+from projheads.errors import ProjheadsError
 
-__all__ = ["ExperimentFolder", "TrialFolder"]
+__all__ = ["ExperimentFolder", "TrialFolder", "check_can_be_folder"]
+
+
+def check_can_be_folder(path: Path) -> None:
+    """Check that a folder is there or can be made.
+
+    Raises:
+        ProjheadsError: If the path, or one above it, is not a folder.
+    """
+    there = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise ProjheadsError(f"{path}: cannot be a folder, because {there} is a file; choose a different path")
 
 
 @dataclass(frozen=True)

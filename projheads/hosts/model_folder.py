@@ -292,8 +292,8 @@ def _settings_of_sentence_transformers(folder: Path) -> EncodingSettings:
         if there:
             raise ProjheadsError(f"{folder}: has {what}, which only sentence-transformers supports; open it there")
     return EncodingSettings(
-        query_length=query_length,
-        document_length=document_length,
+        query_length=query_length or 0,
+        document_length=document_length or 0,
         query_prefix=prompts.get("query") or "",
         document_prefix=prompts.get("document") or "",
         query_expansion=bool(expansion),

@@ -483,3 +483,16 @@ def test_a_damaged_stored_configuration_is_written_again_from_the_commands_own(f
     assert hashes(train("seeds=[0]", "heads.variants=[linear]")) == trained
     assert "this command writes it again" in capsys.readouterr().out
     assert stored.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "override", ["output=try.yaml", "cache=try.yaml/cache", "eval.index=foo", "train.trackers=[wandb]"]
+)
+def test_a_dry_run_finds_what_would_stop_the_training(folder, backbone, monkeypatch, capsys, override):
+    folder(backbone)
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", "nothing")
+    assert run_command(main, ["try.yaml", "--dry-run", override]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not Path("out").exists()

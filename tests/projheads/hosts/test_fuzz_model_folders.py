@@ -72,7 +72,7 @@ def copies(tmp_path_factory):
     return tmp_path_factory.mktemp("damaged")
 
 
-@fuzz(40)
+@fuzz(25)
 @given(st.data())
 def test_a_damaged_model_is_opened_or_refused_in_one_line(models, copies, data):
     form, draw = data.draw(st.sampled_from(FORMS)), data.draw
