@@ -68,11 +68,8 @@ def read_given_models(folder: Path) -> GivenModelsConfig:
     Raises:
         ProjheadsError: If it cannot be read.
     """
-    path = folder / "evaluation.yaml"
-    try:
-        values, _ = read_yaml(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProjheadsError(f"{path}: cannot be read as a configuration ({error})") from None
+    path = ExperimentFolder(folder).evaluation_yaml
+    _, values, _ = read_yaml_file(path)
     if not isinstance(values, dict):
         raise ProjheadsError(f"{path}: is not the configuration of an evaluation; run python -m eval --model again")
     # The folder may have been moved since it was written.
