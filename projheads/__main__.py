@@ -14,7 +14,7 @@ from projheads import __version__
 from projheads.build import build_head
 from projheads.card import CARD_FILE
 from projheads.cost import head_cost, head_warnings
-from projheads.errors import ProjheadsError
+from projheads.errors import ProjheadsError, describe_os_error
 from projheads.export import FORMATS, Exported, export_model, fold_model, read_texts, swap_model
 from projheads.hosts.base import OpenOptions
 from projheads.init import find_init, list_inits
@@ -46,6 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
         result, blocks = options.run(options)
     except ProjheadsError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno is None:  # raised by a library, not by the operating system
+            raise
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:  # the package installs only torch and safetensors
         advice = "it comes with a host: pip install 'projheads[pylate]'"

@@ -94,7 +94,7 @@ class ResumePoint:
                 about, tensors = read_json(point / "state.json"), load_file(point / "state.safetensors")
             except (ProjheadsError, OSError, SafetensorError):
                 continue  # damaged: an older point, or the start, leads to the same result
-            if about["key"] == self.key:
+            if isinstance(about, dict) and about.get("key") == self.key:
                 break
         else:
             return 0, None

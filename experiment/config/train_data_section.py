@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, StrictInt, field_validator, model_v
 from experiment.collections.hub import missing_from_hub_cache, parse_hub_name
 from experiment.collections.same_ids import ExcludeOwnId
 from experiment.collections.sources import check_source, check_training_source
-from experiment.fields import Positive, Section
+from experiment.fields import MOST, Positive, Section
 
 __all__ = ["DataPart", "MixPart", "TrainData", "TrainDataConfig"]
 
@@ -32,7 +32,7 @@ class DataPart(Section):
     source: str | None = None
     split: str = "train"
     tuples: str | None = None
-    n_ways: Annotated[StrictInt, Field(ge=2)] | None = None
+    n_ways: Annotated[StrictInt, Field(ge=2, le=MOST)] | None = None
     exclude_own_id: ExcludeOwnId = "auto"
 
     def __str__(self) -> str:

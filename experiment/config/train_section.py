@@ -6,7 +6,7 @@ from pydantic import BeforeValidator, Field, StrictBool, StrictInt, ValidationEr
 
 from experiment.config.train_data_section import TrainData
 from experiment.config.validation_section import Validation
-from experiment.fields import Count, Fraction, NonNegative, OneOf, Positive, Precision, Section
+from experiment.fields import MOST, Count, Fraction, NonNegative, OneOf, Positive, Precision, Rate, Section
 from experiment.losses import LOSSES, Contrastive, Loss
 
 __all__ = ["LoraSection", "OptimizerConfig", "Tracker", "TrainConfig"]
@@ -45,8 +45,8 @@ class OptimizerConfig(Section):
     """
 
     name: Literal["adamw", "muon"] = "adamw"
-    head_lr: Positive = 1e-3
-    backbone_lr: Positive = 3e-5
+    head_lr: Rate = 1e-3
+    backbone_lr: Rate = 3e-5
     head_weight_decay: NonNegative = 0.0
     backbone_weight_decay: NonNegative = 0.0
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
@@ -121,7 +121,7 @@ class TrainConfig(Section):
     epochs: Count = 1
     max_steps: Count | None = None
     max_pairs: Count | None = None
-    batch_size: Annotated[StrictInt, Field(ge=2)] = 32
+    batch_size: Annotated[StrictInt, Field(ge=2, le=MOST)] = 32
     gradient_accumulation: Count = 1
     mini_batch_size: Count | None = None
     gradient_checkpointing: StrictBool = False
@@ -133,8 +133,8 @@ class TrainConfig(Section):
     max_grad_norm: Positive | None = 1.0
     precision: Precision = "fp32"
     validation: Validation | None = None
-    validation_pairs: Annotated[StrictInt, Field(ge=0)] = 128
-    validations: Annotated[StrictInt, Field(ge=0)] = 4
+    validation_pairs: Annotated[StrictInt, Field(ge=0, le=MOST)] = 128
+    validations: Annotated[StrictInt, Field(ge=0, le=10_000)] = 4
     log_every: Count = 10
     resume_every: Count = 500
     trackers: tuple[Tracker, ...] = ()

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from projheads.errors import ProjheadsError
+from projheads.errors import ProjheadsError, cannot_read
 from projheads.export.describe_card import add_derived_card
 from projheads.export.folder import new_folder
 from projheads.export.result import Exported, describe
@@ -75,7 +75,7 @@ def read_texts(file: StrPath) -> list[str]:
     try:
         texts = [line.strip() for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise ProjheadsError(f"{file}: cannot be read ({error})") from error
+        raise cannot_read(file, error) from error
     if not texts:
         raise ProjheadsError(f"{file}: holds no text; write one per line")
     return texts
