@@ -296,8 +296,9 @@ def _norm_matched(head: Head, given: Given) -> None:
 
 def _draw_matrices(head: Head, draw: Callable[[Tensor], Tensor]) -> None:
     for parameter in head.parameters():
-        if parameter.ndim >= 2:
-            draw(parameter)
+        for matrix in parameter if parameter.ndim == 3 else [parameter]:  # block-diagonal: a stack of matrices
+            if matrix.ndim == 2:
+                draw(matrix)
     for module in head.modules():
         if isinstance(module, nn.Linear) and module.bias is not None:
             module.bias.zero_()

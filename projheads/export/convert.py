@@ -4,7 +4,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from projheads.blocks import DenseLayer
@@ -38,7 +37,7 @@ def fold_model(model: str, out: Path, options: OpenOptions = DEFAULT_OPTIONS) ->
     source = open_source(model, options)
     linear = _fold(source)
     with new_folder(out) as folder:
-        opens_in = write_stock(source, [_as_dense(linear)], folder)
+        opens_in = write_stock(source, [DenseLayer.around(linear)], folder)
     return _describe(source, out, "folded", linear, opens_in)
 
 
@@ -94,13 +93,6 @@ def _is_chain(source: Source) -> bool:
         return bool(dense_layers(source.head))
     except ProjheadsError:
         return False
-
-
-def _as_dense(linear: nn.Linear) -> DenseLayer:
-    with torch.device("meta"):
-        layer = DenseLayer(linear.in_features, linear.out_features)
-    layer.linear = linear
-    return layer
 
 
 def _describe(source: Source, out: Path, form: str, replacement: nn.Module, opens_in: list[str]) -> Exported:

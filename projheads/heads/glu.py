@@ -47,6 +47,7 @@ class GLU(Head):
         self.up = nn.Linear(in_features, width, bias=bias)
         self.output = nn.Linear(width, out_features, bias=bias)
         self.activation = make_activation(activation)
+        self.activation_name = activation
         self.dropout = nn.Dropout(dropout)
 
     def reset_parameters(self) -> None:

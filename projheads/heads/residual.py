@@ -65,7 +65,7 @@ class Residual(Head):
         """Return that of F."""
         return self.inner.nonlinear_part()
 
-    def output_layers(self) -> list[nn.Linear]:
+    def output_layers(self) -> list[nn.Module]:
         """Return those of F and S; an identity skip has no layer to scale."""
         return [*self.inner.output_layers(), *([] if self.skip is None else [self.skip])]
 
