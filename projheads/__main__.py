@@ -129,6 +129,7 @@ def _show(options: argparse.Namespace) -> tuple[Any, list[Block]]:
     costs = [
         ("parameters", f"{cost.parameters:,}"),
         ("multiply-adds per token", f"{cost.multiply_adds:,}"),
+        ("at inference", f"{cost.inference_multiply_adds:,} as {cost.inference_form or 'trained'}"),
         ("folds into one matrix", "yes" if cost.folds else f"no, because of {cost.why_not}"),
     ]
     blocks += ["", head_doc(resolved.name), "", Table("cost", costs), *(f"warning: {line}" for line in warnings)]

@@ -46,6 +46,14 @@ class Head(nn.Module):
         """Return the layers whose outputs sum to the head's output; scaling their parameters scales the embeddings."""
         return ()
 
+    def equal_forms(self) -> Sequence["Head"]:
+        """Return heads of the registry that compute the same at inference and may cost less.
+
+        Called in float64 on the CPU. :func:`projheads.reparameterize` takes the cheapest; a linear head need not name
+        the matrix that it folds into.
+        """
+        return ()
+
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
         """Take over a linear map in place: compute weight x + bias at inference, with every parameter still trainable.
 

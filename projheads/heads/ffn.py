@@ -13,6 +13,7 @@ from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.preserve import preserve_chain
 from projheads.registry import register_head
+from projheads.reparameterization import chain_forms
 
 Value = TypeVar("Value")
 
@@ -101,6 +102,10 @@ class FFN(Head):
     def output_layers(self) -> list[nn.Linear]:
         """Return those of the last layer."""
         return self.dense_layers()[-1].output_layers()
+
+    def equal_forms(self) -> list[Head]:
+        """Return the chain with its neighbours multiplied, and with idle channels merged into a skip."""
+        return chain_forms(self.dense_layers())
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
         """Distribute the map evenly over the layers that can carry it."""

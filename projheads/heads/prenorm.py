@@ -8,11 +8,12 @@ from typing import Literal, TypeAlias
 
 from torch import Tensor, nn
 
-from projheads.build import construct_head
+from projheads.build import build_head, construct_head
 from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.registry import register_head
-from projheads.spec import HeadSpec
+from projheads.reparameterization import reparameterize
+from projheads.spec import HeadSpec, OptionValue
 
 NormName: TypeAlias = Literal["layer", "rms"]
 
@@ -61,6 +62,17 @@ class Prenorm(Head):
     def output_layers(self) -> list[nn.Module]:
         """Return those of F."""
         return list(self.inner.output_layers())
+
+    def equal_forms(self) -> list[Head]:
+        """Return the norm before the cheapest form of F."""
+        inner = reparameterize(self.inner)
+        options: dict[str, OptionValue] = {"inner": inner.spec}
+        if self.norm_name != "layer":
+            options["norm"] = self.norm_name
+        made = build_head(HeadSpec("prenorm", options), self.in_features, self.out_features).double()
+        weights = {f"inner.{name}": tensor for name, tensor in inner.state_dict().items()}
+        made.load_state_dict({f"norm.{name}": tensor for name, tensor in self.norm.state_dict().items()} | weights)
+        return [made]
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
         """Give F the map: an RMS norm only changes the length of the token, and so of its embedding.

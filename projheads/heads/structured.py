@@ -23,6 +23,7 @@ from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.preserve import balanced_factors, preserve_chain
 from projheads.registry import register_head
+from projheads.reparameterization import chain_forms
 
 Kind: TypeAlias = Literal["low_rank", "block_shuffle", "block_dense"]
 
@@ -107,6 +108,16 @@ class Structured(Head):
         """Return the second factor of the last layer."""
         return [self._structured()[-1].second]
 
+    def equal_forms(self) -> list[Head]:
+        """Return the chain with its matrices multiplied out."""
+        layers: list[DenseLayer] = []
+        for number, layer in enumerate(self._structured(), start=1):
+            factors = layer.dense_factors()
+            activation: ActivationName = "identity" if number == len(self.layers) else self.activation_name
+            layers += [DenseLayer.around(factor) for factor in factors[:-1]]
+            layers.append(DenseLayer.around(factors[-1], activation=activation))
+        return chain_forms(layers)
+
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
         """Distribute the map over the factors.
 
@@ -171,6 +182,12 @@ class _StructuredLinear(nn.Module):
         guided: Tensor = self.share * self.dense(x) + (1 - self.share) * y
         return guided
 
+    def dense_factors(self) -> list[nn.Linear]:
+        """Return linear layers with the same output: the two factors if they are dense, otherwise their product."""
+        if isinstance(self.first, nn.Linear) and isinstance(self.second, nn.Linear):
+            return [self.first, self.second]
+        return [self._multiplied()]
+
     def guide(self, share: float | None) -> None:
         """Set the share of the dense matrix, which is made at the first call; None removes it."""
         if share is None:
@@ -178,17 +195,22 @@ class _StructuredLinear(nn.Module):
             self.guided = False
             return
         if self.dense is None:
-            with torch.no_grad():
-                weight = next(self.parameters())
-                at_zero = self._product(weight.new_zeros(self.in_features))
-                product = self._product(torch.eye(self.in_features).to(weight)) - at_zero
-                self.dense = nn.Linear(self.in_features, len(at_zero), bias=bool(at_zero.any()), device="meta")
-                self.dense.weight = nn.Parameter(product.T.contiguous())
-                if self.dense.bias is not None:
-                    self.dense.bias = nn.Parameter(at_zero.clone())
+            self.dense = self._multiplied()
         weight = self.dense.weight
         self.share = torch.full((), share, dtype=weight.dtype, device=weight.device)
         self.guided = share > 0
+
+    def _multiplied(self) -> nn.Linear:
+        """Return M and b as a dense layer."""
+        with torch.no_grad():
+            weight = next(self.parameters())
+            bias = self._product(weight.new_zeros(self.in_features))
+            matrix = (self._product(torch.eye(self.in_features).to(weight)) - bias).T
+            linear = nn.Linear(self.in_features, len(bias), bias=bool(bias.any()), device="meta")
+            linear.weight = nn.Parameter(matrix.contiguous())
+            if bias.any():
+                linear.bias = nn.Parameter(bias)
+        return linear
 
     def _product(self, x: Tensor) -> Tensor:
         y: Tensor = self.first(x)

@@ -11,6 +11,7 @@ from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.preserve import preserve_chain
 from projheads.registry import register_head
+from projheads.reparameterization import chain_forms
 
 
 @register_head("upscaled")
@@ -74,6 +75,10 @@ class Upscaled(Head):
     def output_layers(self) -> list[nn.Linear]:
         """Return W_2."""
         return [self.output]
+
+    def equal_forms(self) -> list[Head]:
+        """Return the chain with its neighbours multiplied, and with idle channels and the skip merged."""
+        return chain_forms([self.up, DenseLayer.around(self.output)])
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
         """Distribute the map evenly over both layers."""
