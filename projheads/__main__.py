@@ -76,7 +76,7 @@ def command_parser() -> argparse.ArgumentParser:
     show.add_argument("--out", dest="out_features", type=int, default=128, metavar="WIDTH", help=width)
     check = add("check", _check, "run the conformance suite on the heads in a file")
     check.add_argument("file", metavar="FILE", help="a Python file that registers heads")
-    fold = add("fold", _fold, "replace the head with one equivalent matrix; the result opens without projheads", model)
+    fold = add("fold", _fold, "replace the head with its cheapest equal form: one matrix, if it is linear", model)
     export = add("export", _export, "write the model in a format that opens without projheads", model)
     export.add_argument("--to", required=True, metavar="FORM", help=f"the format: {', '.join(FORMATS)}")
     swap = add("swap", _swap, "write the model with a different head", model)

@@ -21,6 +21,7 @@ from train.batch import BackwardPass
 from train.data.examples import TrainingData, order_of
 from train.embedding.embedders import BatchEmbedder
 from train.failures import TrainingFailedError
+from train.head_hooks import report_progress
 from train.optimization import add_gradient_noise, count_steps, make_optimizers, set_learning_rates
 from train.processes import Processes
 from train.resume import ResumePoint
@@ -100,6 +101,7 @@ def train_trial(
         TrainingFailedError: If a loss or a gradient is not finite.
     """
     trained = head if model is None else model.native
+    report_progress(head, 0.0)
     parameters = [parameter for parameter in trained.parameters() if parameter.requires_grad]
     device = next(head.parameters()).device
     step_size = config.batch_size * config.gradient_accumulation
@@ -110,6 +112,7 @@ def train_trial(
     backward = BackwardPass(config, head, embed, data, widths, seed, scaler, processes)
     done, progress = resume.load(trained, optimizers, scaler) if resume else (0, None)
     log = TrainingLog(**progress) if progress else TrainingLog()
+    report_progress(head, done / max(1, steps))
     on_step(done, log)
 
     def write(line: TrainLine) -> None:
@@ -137,6 +140,7 @@ def train_trial(
                 scaler.step(optimizer)
                 optimizer.zero_grad()
             scaler.update()
+        report_progress(head, step / steps)
         log.losses.append(loss.item())
         log.seconds += time.perf_counter() - started
         log.examples_per_s = step * step_size / log.seconds

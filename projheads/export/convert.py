@@ -14,9 +14,11 @@ from projheads.export.opened import Source, open_source
 from projheads.export.result import Exported, describe
 from projheads.export.stanford import write_stanford
 from projheads.export.stock import write_stock
-from projheads.folding import fold
+from projheads.export.swap_folder import save_with_head
+from projheads.folding import fold, folds
 from projheads.hosts.base import DEFAULT_OPTIONS, OpenOptions
 from projheads.hosts.dense_chain import dense_layers
+from projheads.reparameterization import reparameterize
 
 __all__ = ["FORMATS", "export_model", "fold_model"]
 
@@ -24,7 +26,10 @@ FORMATS = ("dense-chain", "onnx", "stanford")
 
 
 def fold_model(model: str, out: Path, options: OpenOptions = DEFAULT_OPTIONS) -> Exported:
-    """Write a stock model whose head is one matrix; opening it does not need projheads.
+    """Write a model whose head is in its cheapest form; see :func:`projheads.reparameterize`.
+
+    The head becomes one matrix if it is linear. Otherwise it becomes the equal head with the fewest multiply-adds: a
+    stock model if the hosts' own layers express it, and a model that needs projheads if not.
 
     Args:
         model: A model of PyLate or sentence-transformers: a folder or a hub name. It is only read.
@@ -32,13 +37,29 @@ def fold_model(model: str, out: Path, options: OpenOptions = DEFAULT_OPTIONS) ->
         options: How the model may be found and opened.
 
     Raises:
-        ProjheadsError: If the model cannot be used, its head is not linear, or ``out`` exists or cannot be written.
+        ProjheadsError: If the model cannot be used, its head has no cheaper form, or ``out`` exists or cannot be
+            written.
     """
     source = open_source(model, options)
-    linear = _fold(source)
-    with new_folder(out) as folder:
-        opens_in = write_stock(source, [DenseLayer.around(linear)], folder)
-    return _describe(source, out, "folded", linear, opens_in)
+    if folds(source.head):
+        linear = fold(source.head)
+        with new_folder(out) as folder:
+            opens_in = write_stock(source, [DenseLayer.around(linear)], folder)
+        return _describe(source, out, "folded", linear, opens_in)
+    cheapest = reparameterize(source.head)
+    if cheapest is source.head:
+        _fold(source)
+    try:
+        layers = dense_layers(cheapest)
+    except ProjheadsError:
+        with new_folder(out) as folder:
+            opens_in = save_with_head(source, cheapest, folder)
+        what = str(cheapest.spec)
+    else:
+        with new_folder(out) as folder:
+            opens_in = write_stock(source, layers, folder)
+        what = f"{cheapest.spec}, as Dense layers"
+    return describe(out, "reparameterized", source.head, cheapest, (str(source.head.spec), what), opens_in)
 
 
 def export_model(model: str, out: Path, options: OpenOptions = DEFAULT_OPTIONS, *, to: str) -> Exported:

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from projheads.errors import ProjheadsError
 from projheads.export.folder import new_folder
+from projheads.export.opened import Source
 from projheads.export.result import Exported, describe
+from projheads.head import Head
 from projheads.hosts import load_host
 from projheads.hosts.base import DEFAULT_OPTIONS, HostModel, OpenOptions
 from projheads.hosts.opening import find_model
@@ -17,7 +19,7 @@ from projheads.hosts.trust import check_links
 from projheads.spec import HeadSpec
 from projheads.swap import swap_head
 
-__all__ = ["read_texts", "swap_model"]
+__all__ = ["read_texts", "save_with_head", "swap_model"]
 
 _BATCH = 32
 
@@ -59,8 +61,19 @@ def swap_model(
     with new_folder(out) as temporary:
         opened.save(temporary)
     labels = str(getattr(before, "spec", "the host's own layers")), str(head.spec)
-    needs_trust = " (with trust_remote_code=True)" if host == "sentence-transformers" else ""
-    return describe(out, "swapped", before, copy.deepcopy(head), labels, [f"{host} with projheads{needs_trust}"])
+    return describe(out, "swapped", before, copy.deepcopy(head), labels, [_opens_in(host)])
+
+
+def save_with_head(source: Source, head: Head, folder: Path) -> list[str]:
+    """Write a model with a built head instead of its own into a folder, and return what opens it."""
+    opened = load_host("auto", model_folder=source.folder).load(str(source.folder), source.options)
+    swap_head(opened.native, copy.deepcopy(head))
+    opened.save(folder)
+    return [_opens_in(opened.host)]
+
+
+def _opens_in(host: str) -> str:
+    return f"{host} with projheads" + (" (with trust_remote_code=True)" if host == "sentence-transformers" else "")
 
 
 def read_texts(file: Path) -> list[str]:
