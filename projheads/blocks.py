@@ -1,5 +1,6 @@
 """Building blocks shared by several heads."""
 
+import math
 from typing import Literal, TypeAlias
 
 import torch
@@ -158,6 +159,20 @@ class DenseLayer(nn.Module):
         if self.use_residual:
             y = y + (x if self.residual is None else self.residual(x))
         return y
+
+    def layer_gains(self, mean_square: float) -> list[tuple[Tensor, float]]:
+        """Return factors of the weights that keep the mean square of the states; for the start ``critical``.
+
+        Args:
+            mean_square: Mean square of the input.
+        """
+        from projheads.gains import activation_gain
+
+        share = 0.5 if self.residual is not None else 1.0
+        active = self.linear.weight[: self.out_features - self.idle]
+        gains = [(active, activation_gain(self.activation_name, mean_square, share * mean_square))]
+        gains.append((self.linear.weight[self.out_features - self.idle :], math.sqrt(share)))
+        return gains if self.residual is None else [*gains, (self.residual.weight, math.sqrt(share))]
 
     def nonlinear_part(self) -> str | None:
         """Return the activation's name, or None for the identity."""

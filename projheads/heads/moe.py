@@ -7,6 +7,7 @@ the router learns from the gradient of its probabilities (a straight-through est
 the head is the one that was cut.
 """
 
+import math
 from typing import Literal, TypeAlias
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from projheads.blocks import ActivationName, DenseLayer, GateName, hidden_width, make_activation
 from projheads.build import build_head
 from projheads.errors import ProjheadsError
+from projheads.gains import activation_gain, mean_square_after
 from projheads.head import Head, head_label
 from projheads.preserve import preserve_chain
 from projheads.registry import register_head
@@ -139,6 +141,10 @@ class Moe(Head):
                 [DenseLayer.around(expert.up, activation=activation), expert.output], weight / self.top_k, bias
             )
 
+    def layer_gains(self, mean_square: float) -> list[tuple[Tensor, float]]:
+        """Return factors of the weights for the start ``critical``."""
+        return [(expert.output.weight, 1 / math.sqrt(self.top_k)) for expert in self._experts()]
+
     def training_loss(self, x: Tensor) -> Tensor | None:
         """Return balance * E * sum over experts of (share of the choices) * (mean probability)."""
         if not self.balance or len(self.experts) == self.top_k:
@@ -169,12 +175,19 @@ class _Expert(nn.Module):
         self.gate = nn.Linear(in_features, width, bias=False) if form == "glu" else None
         self.up = nn.Linear(in_features, width, bias=False)
         self.activation = make_activation(activation)
+        self.activation_name = activation
         self.output = nn.Linear(width, out_features, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         up = self.up(x)
         y: Tensor = self.output(self.activation(up) if self.gate is None else self.activation(self.gate(x)) * up)
         return y
+
+    def layer_gains(self, mean_square: float) -> list[tuple[Tensor, float]]:
+        """Return factors of the weights for the start ``critical``."""
+        if self.gate is not None:
+            return [(self.up.weight, 1 / math.sqrt(mean_square_after(self.activation_name, mean_square)))]
+        return [(self.up.weight, activation_gain(self.activation_name, mean_square))]
 
     def hidden_matrices(self) -> list[nn.Linear]:
         """Return those that make the hidden channels."""

@@ -4,6 +4,8 @@ Multiplicative layers: Ben-Shaul et al., 2023, arXiv 2301.04605. Degree 2 is a l
 ``glu(activation="identity")``.
 """
 
+import math
+
 from torch import Tensor, nn
 
 from projheads.blocks import hidden_width
@@ -66,6 +68,12 @@ class Polynomial(Head):
     def output_layers(self) -> list[nn.Linear]:
         """Return L and every O_d."""
         return [self.linear, *(output for output in self.outputs if isinstance(output, nn.Linear))]
+
+    def layer_gains(self, mean_square: float) -> list[tuple[Tensor, float]]:
+        """Return factors of the weights for the start ``critical``."""
+        linears = [factor for factor in self.factors if isinstance(factor, nn.Linear)]
+        keep = [(factor.weight, 1 / math.sqrt(mean_square)) for factor in linears[1:]]
+        return keep + [(layer.weight, 1 / math.sqrt(1 + len(self.outputs))) for layer in self.output_layers()]
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
         """Set L to the map and every O_d to zero."""

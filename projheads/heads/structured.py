@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from projheads.blocks import ActivationName, DenseLayer, hidden_width, make_activation
 from projheads.errors import ProjheadsError
+from projheads.gains import activation_gain
 from projheads.head import Head
 from projheads.preserve import balanced_factors, preserve_chain
 from projheads.registry import register_head
@@ -118,6 +119,11 @@ class Structured(Head):
             layers.append(DenseLayer.around(factors[-1], activation=activation))
         return chain_forms(layers)
 
+    def layer_gains(self, mean_square: float) -> list[tuple[Tensor, float]]:
+        """Return factors of the weights for the start ``critical``."""
+        gain = activation_gain(self.activation_name, mean_square)
+        return [(factor, gain) for layer in self._structured()[:-1] for factor in layer.second_weights()]
+
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
         """Distribute the map over the factors.
 
@@ -187,6 +193,10 @@ class _StructuredLinear(nn.Module):
         if isinstance(self.first, nn.Linear) and isinstance(self.second, nn.Linear):
             return [self.first, self.second]
         return [self._multiplied()]
+
+    def second_weights(self) -> list[Tensor]:
+        """Return the weights of the second factor."""
+        return [parameter for parameter in self.second.parameters() if parameter.ndim > 1]
 
     def guide(self, share: float | None) -> None:
         """Set the share of the dense matrix, which is made at the first call; None removes it."""
