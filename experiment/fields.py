@@ -1,7 +1,7 @@
 """Kinds of values that several sections of an experiment's YAML share."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
@@ -10,12 +10,25 @@ from pydantic_core import core_schema
 
 from projheads.errors import unknown_name
 
-__all__ = ["Count", "Fraction", "NonNegative", "OneOf", "Positive", "Precision", "Section", "safe_name", "sections_in"]
+__all__ = [
+    "UNUSED_AT_DEFAULT",
+    "Count",
+    "Fraction",
+    "NonNegative",
+    "OneOf",
+    "Positive",
+    "Precision",
+    "Section",
+    "safe_name",
+    "sections_in",
+]
 
 Count = Annotated[StrictInt, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[PositiveFloat, Field(allow_inf_nan=False)]
+UNUSED_AT_DEFAULT = "unused at default"
+"""Marks a field of a section that was added after results had been written; see :meth:`Section.key_values`."""
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
@@ -23,6 +36,24 @@ class Section(BaseModel):
     """A part of the YAML. Unknown keys are errors, and values do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    def key_values(self, exclude: Collection[str] = ()) -> dict[str, Any]:
+        """Return the section's JSON values for the key of a result.
+
+        Fields marked :data:`UNUSED_AT_DEFAULT` are left out at their default, so that a new setting does not change the
+        keys of results that do not use it.
+
+        Args:
+            exclude: Fields that the result does not depend on.
+        """
+        values = self.model_dump(mode="json", exclude=set(exclude))
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if UNUSED_AT_DEFAULT in field.metadata and value == field.default:
+                values.pop(name, None)
+            elif isinstance(value, Section) and name in values:
+                values[name] = value.key_values()
+        return values
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ def write_untrained(prepared: Preparation, folder: ExperimentFolder) -> None:
 
 def _save(model: HostModel, to: TrialFolder, prepared: Preparation, folder: ExperimentFolder) -> None:
     """Save a model; if the backbone is frozen, all models of the experiment share one weight file."""
-    frozen = prepared.config.train.trainable == "head"
+    frozen = prepared.config.train.trainable == "head" and "model.layer" not in prepared.point.values
     saved = next((path for path in folder.models() if _is_pretrained(path)), None) if frozen else None
     save_model(model, to.model, backbone_from=saved)
 

@@ -17,6 +17,7 @@ from torch.profiler import record_function
 from experiment.config import TrainConfig
 from experiment.disk.records import TrainLine
 from projheads.hosts.base import HostModel
+from train.averaging import WeightAverage
 from train.batch import BackwardPass
 from train.data.examples import TrainingData, order_of
 from train.embedding.embedders import BatchEmbedder
@@ -110,7 +111,8 @@ def train_trial(
     optimizers = make_optimizers(config, head, trained)
     scaler = GradScaler(device.type, enabled=config.precision == "fp16")
     backward = BackwardPass(config, head, embed, data, widths, seed, scaler, processes)
-    done, progress = resume.load(trained, optimizers, scaler) if resume else (0, None)
+    average = WeightAverage(trained, config.average)
+    done, progress = resume.load(trained, optimizers, scaler, average.weights) if resume else (0, None)
     log = TrainingLog(**progress) if progress else TrainingLog()
     report_progress(head, done / max(1, steps))
     on_step(done, log)
@@ -140,7 +142,10 @@ def train_trial(
                 scaler.step(optimizer)
                 optimizer.zero_grad()
             scaler.update()
+        average.update()
         report_progress(head, step / steps)
+        if step == steps:
+            average.apply()
         log.losses.append(loss.item())
         log.seconds += time.perf_counter() - started
         log.examples_per_s = step * step_size / log.seconds
@@ -154,10 +159,11 @@ def train_trial(
                 )
             )  # fmt: skip
         if step in validate_at and len(data.validation):
-            log.validation = validate(config, head, trained, embed, data)
+            with average.applied():
+                log.validation = validate(config, head, trained, embed, data)
             write(TrainLine(step=step, **{f"validation_{name}": value for name, value in log.validation.items()}))
         if resume and processes.main and step % resume.every == 0 and step < steps:
-            resume.save(step, trained, optimizers, scaler, asdict(log))
+            resume.save(step, trained, optimizers, scaler, asdict(log), average.weights)
         on_step(step, log)
     return log
 

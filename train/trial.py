@@ -82,7 +82,7 @@ def plan_trial(
 ) -> Trial:
     """Describe a trial; its key covers everything that its result depends on."""
     training: dict[str, Any] = {
-        "train": config.model_dump(mode="json", exclude={"log_every", "resume_every", "trackers"}),
+        "train": config.key_values(exclude=("log_every", "resume_every", "trackers")),
         "data": prepared.data.hash,
     }
     if prepared.config.heads.matryoshka:

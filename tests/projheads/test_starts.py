@@ -27,7 +27,9 @@ def test_gains_that_have_a_closed_form():
         ("silu", torch.nn.functional.silu),
         ("tanh", torch.tanh),
     ):
-        assert mean_square_after(name, 0.7) == pytest.approx(function(math.sqrt(0.7) * z).square().mean().item(), rel=5e-3)
+        assert mean_square_after(name, 0.7) == pytest.approx(
+            function(math.sqrt(0.7) * z).square().mean().item(), rel=5e-3
+        )
 
 
 @pytest.mark.parametrize("scale", [0.3, 0.9])

@@ -8,6 +8,7 @@ from typing import Any
 from experiment.config import ExperimentConfig
 from experiment.console.progress import Progress, human_time
 from experiment.disk.files import sha256_json
+from experiment.encoding.backbone_layers import create_model
 from experiment.encoding.tokens import Encodable, TokenStore, encode_tokens, text_key
 from projheads import Head
 from projheads.hosts.base import HostModel
@@ -69,8 +70,7 @@ def trial_model(prepared: Preparation, states: TrainingStates, head: Head) -> tu
         if states.stores is None:
             raise ValueError("the training states hold neither tokens nor states")
         return None, FrozenEmbedder(*states.stores, prepared.model.device)
-    backbone = prepared.config.model
-    model = prepared.host.create(backbone.backbone, head, backbone.settings(), device=str(prepared.model.device))
+    model = create_model(prepared.host, prepared.config.model, head, str(prepared.model.device))
     upper = None
     if states.stores is not None and config.trained_layers:
         freeze_below(model, config.trained_layers)
@@ -120,7 +120,7 @@ def _keys(prepared: Preparation) -> list[str]:
     config, data, layers = prepared.config, prepared.data, prepared.config.train.trained_layers
     if layers is None:
         return []
-    read: list[Any] = [prepared.backbone_hash, config.model.model_dump(mode="json"), config.train.precision]
+    read: list[Any] = [prepared.backbone_hash, config.model.key_values(), config.train.precision]
     if layers:
         read.append(f"top-{layers}")
     return [sha256_json([*read, text_key(texts)]) for texts in (data.queries, data.documents)]
