@@ -202,7 +202,7 @@ def _save(
     add_card: Callable[[Path], None],
 ) -> None:
     """Save a model; if the backbone is frozen, all models of the experiment share one weight file."""
-    frozen = prepared.config.train.trainable == "head"
+    frozen = prepared.config.train.trainable == "head" and "model.layer" not in prepared.point.values
     saved = next((path for path in folder.models() if _is_pretrained(path)), None) if frozen else None
     save_model(model, to.model, backbone_from=saved, add_card=add_card)
 
@@ -243,6 +243,7 @@ def _describe(prepared: Preparation, trial: Trial, head: Head, log: TrainingLog,
         precision=config.train.precision,
         parameters=cost.parameters,
         multiply_adds=cost.multiply_adds,
+        inference_multiply_adds=cost.inference_multiply_adds,
         folds=cost.folds,
         steps=trial.steps,
         learning_rate=trial.config.optimizer.head_lr,
