@@ -18,7 +18,7 @@ from projheads.hosts.base import Host, HostModel
 from projheads.init import find_init
 from projheads.registry import head_files
 from train.data.examples import TrainingData, load_training_data
-from train.embedding.lora import check_peft
+from train.lora import check_peft
 from train.start import old_head
 
 __all__ = ["TRAINING_VERSION", "Preparation", "new_head", "own_start", "prepare", "start_group", "start_key"]

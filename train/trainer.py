@@ -25,9 +25,9 @@ from projheads.hosts.base import HostModel
 from projheads.registry import head_files
 from train.data.examples import load_training_data
 from train.describe_trial import PACKAGES, add_trial_card, add_untrained_card
-from train.embedding.lora import merge_lora
 from train.embedding.states import TrainingStates, open_all_states, transformer_of, trial_embedder, trial_model
 from train.failures import TrainingFailedError, trial_errors
+from train.lora import merge_lora
 from train.preparation import Preparation, new_head, prepare, start_group, start_key
 from train.processes import Processes
 from train.resume import ResumePoint

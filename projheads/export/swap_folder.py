@@ -1,6 +1,7 @@
 """Write a model with a different head: a host opens it, the head is swapped, and the result is saved."""
 
 import copy
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -62,7 +63,7 @@ def swap_model(
     with new_folder(out) as temporary:
         opened.save(temporary)
         made = f"Its head was replaced by `{head.spec}` (init {init}, seed {seed}); it has not been trained since."
-        add_derived_card(temporary, head, model, folder, out=out, form="swapped", made=made)
+        add_derived_card(temporary, head, os.fspath(model), folder, out=Path(out), form="swapped", made=made)
     labels = str(getattr(before, "spec", "the host's own layers")), str(head.spec)
     return describe(out, "swapped", before, copy.deepcopy(head), labels, [_opens_in(host)])
 
@@ -88,7 +89,7 @@ def read_texts(file: StrPath) -> list[str]:
     try:
         texts = [line.strip() for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise cannot_read(file, error) from error
+        raise cannot_read(Path(file), error) from error
     if not texts:
         raise ProjheadsError(f"{file}: holds no text; write one per line")
     return texts

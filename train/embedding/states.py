@@ -14,8 +14,8 @@ from projheads import Head
 from projheads.hosts.base import HostModel
 from train.embedding.embedders import BatchEmbedder, FrozenEmbedder, LiveEmbedder
 from train.embedding.layers import LowerLayers, UpperLayers, freeze_below
-from train.embedding.lora import add_lora
 from train.embedding.tokenised import TokenisedTexts, tokenise_once
+from train.lora import add_lora
 from train.preparation import Preparation
 from train.processes import Processes
 
