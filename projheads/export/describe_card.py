@@ -69,7 +69,7 @@ def add_card(
             original=original,
             base_model=base_model,
             license=license,
-            foldable=ours,
+            foldable=ours or (layout in opens_in and resolved.name != "linear" and layout != "stanford"),
         ),
         folder,
         name=name,

@@ -11,6 +11,7 @@ from projheads.export import export_model, fold_model, swap_model
 from projheads.export.describe_card import add_card, hub_name
 from projheads.hosts import available_hosts
 from projheads.hosts.base import EncodingSettings
+from projheads.hosts.model_folder import OUR_PROJECTIONS
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 
@@ -50,20 +51,23 @@ def run_snippets(folder, monkeypatch):
     return found
 
 
-def test_the_card_of_a_model_with_our_head(saved, host, monkeypatch):
-    folder = saved("ffn(depth=2)")
+@pytest.mark.parametrize("spec", ["ffn(depth=2)", "residual(inner=ffn(depth=2))", "glu"])
+def test_the_card_of_a_model(saved, host, monkeypatch, spec):
+    folder = saved(spec)
     card = huggingface_hub.ModelCard.load(folder / "README.md")
     assert card.data.base_model == "someone/backbone"
     assert card.data.license == "mit"
     assert {"ColBERT", "projheads"} <= set(card.data.tags)
     text = card.text
     assert text.startswith("\n# a title\n") or text.startswith("# a title\n")
-    assert "`ffn(depth=2)`: " in text
+    assert f"`{spec}`: " in text
     assert "32 -> 8 features" in text
     assert section_of(card, "Training") == "- Data: some.\n- Seed: 7."
-    assert "pip install 'projheads[" in text
-    assert 'python -m projheads fold "model" folded' in text
-    assert list(run_snippets(folder, monkeypatch).values()) == [8]
+    assert ("pip install 'projheads[" in text) == any(
+        type_ in (folder / "modules.json").read_text() for type_ in OUR_PROJECTIONS
+    )
+    assert ('python -m projheads fold "model" folded' in text) == (spec != "glu")
+    assert set(run_snippets(folder, monkeypatch).values()) == {8}
 
 
 def test_a_fold_keeps_what_the_card_says_of_training_and_results(saved, monkeypatch):
@@ -134,7 +138,7 @@ def test_a_damaged_card_stops_nothing(saved, text):
 def test_the_fold_command_of_a_card_runs(saved, monkeypatch, capsys):
     from projheads.__main__ import main
 
-    folder = saved("linear")
+    folder = saved("ffn(depth=2)")
     monkeypatch.chdir(folder.parent)
     command = re.search(r"^python -m projheads (fold .*)$", (folder / "README.md").read_text(), re.MULTILINE)[1]
     words = subprocess.run(["bash", "-c", f"printf '%s\\n' {command}"], capture_output=True, text=True, check=True)
@@ -143,7 +147,7 @@ def test_the_fold_command_of_a_card_runs(saved, monkeypatch, capsys):
 
 
 def test_names_on_the_hub_replace_the_folder(saved, tmp_path, monkeypatch):
-    folder = saved("linear")
+    folder = saved("ffn(depth=2)")
     text = for_hub(read_card(folder), "model", "me/mine")
     assert '"me/mine"' in text
     assert '"model"' not in text
