@@ -167,7 +167,8 @@ def read_named_head(folder: Path) -> Head | None:
     Raises:
         ProjheadsError: If it is damaged, or the chain is not that head.
     """
-    entries = projections(folder)
+    modules = read_modules(folder / MODULES_FILE) if (folder / MODULES_FILE).is_file() else []
+    entries = [entry for entry in modules if _is_dense(entry)]
     file = folder / entries[0].path / HEAD_FILE if entries else folder
     if not file.is_file():
         return None
