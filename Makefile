@@ -14,7 +14,7 @@ TESTS_ST := tests/projheads tests/examples tests/peers tests/experiment/encoding
 # Folder with the hosts' sources, pylate/ and sentence-transformers/: see tests/peers/__main__.py.
 PROJHEADS_PEERS ?= peers
 
-.PHONY: quickstart test test-pylate test-sentence-transformers peers mutation check format lint types imports wheel docs clean
+.PHONY: quickstart test test-pylate test-sentence-transformers fuzz peers mutation check format lint types imports wheel docs clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/python -m answer configs/quickstart.yaml
@@ -26,6 +26,11 @@ test-pylate: $(VENV)/.dev
 
 test-sentence-transformers: $(VENV_ST)/.test
 	OMP_NUM_THREADS=1 $(BIN_ST)/python -m pytest -n 2 $(TESTS_ST)
+
+# The property tests with FUZZ times as many examples, new ones each time.
+fuzz: FUZZ ?= 20
+fuzz: $(VENV)/.dev
+	PROJHEADS_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(shell grep -rl tests.fuzz tests --include='test_*.py')
 
 # The hosts' own tests, with our heads instead of their Dense.
 peers: $(VENV)/.dev $(VENV_ST)/.test

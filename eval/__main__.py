@@ -122,7 +122,7 @@ def _add_models(command: argparse.ArgumentParser) -> None:
         "--trust-remote-code",
         action="append",
         metavar="MODEL",
-        help="one of the models, whose code may run; may be repeated",
+        help="let code that comes with this model run; may be repeated",
     )
     command.add_argument(
         "--datasets",
@@ -246,17 +246,63 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _add_compare(command: argparse.ArgumentParser) -> None:
-    command.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="such as outputs/my outputs/other")
+    command.add_argument(
+        "folders",
+        type=Path,
+        nargs="+",
+        metavar="FOLDER",
+        help="such as outputs/my outputs/other, or results of other programs: a TREC or ranx run or an mteb result "
+        "named after its dataset, or a folder of them for one model",
+    )
     command.add_argument("--output", type=Path, help="folder of the leaderboard (default: outputs/compare/<names>)")
     _add_json(command)
 
 
 def _compare(options: argparse.Namespace) -> None:
+    from eval.foreign import is_foreign, load_foreign
+    from eval.report.reading import load_experiment
     from eval.report.write import compare
 
     names = "-".join(folder.resolve().name for folder in options.folders)
     target = options.output or Path("outputs/compare") / names
-    _print(lambda console: compare(options.folders, target, console), options.json)
+    foreign = [path for path in options.folders if is_foreign(path)]
+    folders = [path for path in options.folders if path not in foreign]
+    if not folders:
+        raise ProjheadsError("compare: list at least one folder of an experiment, whose judgements score the runs")
+    first = load_experiment(folders[0])
+    others = [load_foreign(path, first) for path in foreign]
+    _print(lambda console: compare(folders, target, console, others), options.json)
+
+
+def _add_export(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="the experiment's folder, such as outputs/my")
+    command.add_argument("--to", required=True, metavar="FORMAT", help="mteb (its result cache) or ranx (its runs)")
+    command.add_argument("--output", type=Path, help="the folder to write (default: FOLDER/export/FORMAT)")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from eval.export import export_results
+
+    target = options.output or options.folder / "export" / options.to
+    written = export_results(options.folder, target, options.to)
+    print(f"{target}: {len(written)} files written")
+
+
+def _add_agree(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="the experiment's folder, such as outputs/my")
+    for side in ("small", "large"):
+        about = f"datasets of the {side} suite, or suite:<name>"
+        command.add_argument(f"--{side}", nargs="+", required=True, metavar="DATASET", help=about)
+    _add_json(command)
+
+
+def _agree(options: argparse.Namespace) -> None:
+    import dataclasses
+
+    from eval.report.agreement import agreement_value, describe_agreement
+
+    found = agreement_value(options.folder, options.small, options.large)
+    print(json.dumps(dataclasses.asdict(found), indent=1) if options.json else "\n".join(describe_agreement(found)))
 
 
 def _add_score(command: argparse.ArgumentParser) -> None:
@@ -305,10 +351,24 @@ COMMANDS = {
         _add_folder,
         _plan,
     ),
+    "agree": Command(
+        "compare a small suite with a large one",
+        "Print how far a small suite, such as NanoBEIR, ranks the variants of an experiment as a large one does: "
+        "Kendall's tau with its 95% interval over queries and seeds.",
+        _add_agree,
+        _agree,
+    ),
+    "export": Command(
+        "write the results for mteb or ranx",
+        "Write the results of an experiment in the format of a different program. TREC runs are already there, in the "
+        "folders eval/ of the trials.",
+        _add_export,
+        _export,
+    ),
     "compare": Command(
         "write one leaderboard of several experiments",
-        "Write and print one leaderboard of several experiments, or of folders that python -m eval --model wrote. The "
-        "baseline of the first is the baseline for all.",
+        "Write and print one leaderboard of several experiments, of folders that python -m eval --model wrote, and of "
+        "results of other programs. The baseline of the first experiment is the baseline for all.",
         _add_compare,
         _compare,
     ),

@@ -4,7 +4,7 @@ from eval.search.choice import check_search, search_settings
 from eval.search.compressed import check_forms
 from experiment.collections import check_source, suite_notes
 from experiment.config import ExperimentConfig
-from experiment.disk.layout import ExperimentFolder
+from experiment.disk.layout import ExperimentFolder, check_can_be_folder
 from experiment.disk.records import row_label
 from experiment.rounds import planned_seeds
 
@@ -18,6 +18,8 @@ def print_dry_run(config: ExperimentConfig) -> None:
         ProjheadsError: If the index or a dataset cannot be used.
     """
     settings = config.eval
+    for path in (config.output, config.cache):
+        check_can_be_folder(path)
     folder, files = ExperimentFolder(config.output), []
     for point, derived in config.points():
         check_search(search_settings(settings), derived.heads.out_features)

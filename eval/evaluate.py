@@ -15,12 +15,10 @@ from eval.search.choice import check_search, search_settings
 from eval.search.compressed import check_forms
 from eval.subjects import Subject, list_references, list_shared, list_trials
 from eval.texts import write_texts
-from experiment.claim import refuse_another
+from experiment.claim import check_folder, store_config
 from experiment.collections import open_collection, suite_notes
 from experiment.config import EvalConfig, ExperimentConfig
-from experiment.config.load import dump_config, read_resolved
 from experiment.console.progress import Progress, human_time
-from experiment.disk.files import write_text
 from experiment.disk.layout import ExperimentFolder
 from experiment.encoding.device import pick_device, resolve_precision
 from experiment.executors.local import LocalExecutor
@@ -32,6 +30,8 @@ __all__ = ["evaluate_experiment", "evaluate_subjects"]
 
 def evaluate_experiment(config: ExperimentConfig, progress: Progress, executor: Executor | None = None) -> None:
     """Evaluate the finished trials and the reference rows on every data set; skip what is already evaluated.
+
+    Once all evaluations are finished, experiment.yaml is updated; if one fails, it stays as it was.
 
     Args:
         config: The experiment.
@@ -55,12 +55,13 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress, executor: 
         cache=config.cache,
         dtype=config.eval.vector_dtype,
     )
-    folder = _open_folder(config)
+    folder = check_folder(config, progress.say)
     trials = list_trials(config, progress.say)
     if not trials:
         raise ProjheadsError(f"{config.output}: has no finished trial; run python -m train on this experiment first")
     subjects = [*trials, *list_shared(config), *list_references(config, trials, progress.say)]
     evaluate_subjects(subjects, config.eval, encoding, folder, progress, executor)
+    store_config(config, folder.experiment_yaml)
 
 
 def evaluate_subjects(
@@ -103,20 +104,6 @@ def evaluate_subjects(
         write_texts(folder.texts_json(ref.name), ref.name, collection, subjects)
     if failed:
         raise ProjheadsError(f"failed evaluations: {', '.join(failed)}; the others are finished")
-
-
-def _open_folder(config: ExperimentConfig) -> ExperimentFolder:
-    """Check that the folder contains this experiment, and update its experiment.yaml.
-
-    Raises:
-        ProjheadsError: If it does not contain an experiment, or one that was trained differently.
-    """
-    there = read_resolved(config.output, config.heads.files)
-    refuse_another(config, there)
-    folder = ExperimentFolder(config.output)
-    if folder.experiment_yaml.read_text(encoding="utf-8") != dump_config(config):
-        write_text(folder.experiment_yaml, dump_config(config))
-    return folder
 
 
 def _evaluate_dataset(evaluator: Evaluator, subjects: Sequence[Subject], executor: Executor) -> list[str]:

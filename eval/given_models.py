@@ -16,10 +16,10 @@ from eval.embed import Encoding
 from eval.evaluate import evaluate_subjects
 from eval.search.choice import check_search, search_settings
 from eval.subjects import Subject
+from experiment.claim import store_config
 from experiment.config import GivenModelsConfig
-from experiment.config.load import dump_config
 from experiment.console.progress import Progress
-from experiment.disk.files import sha256_json, write_text
+from experiment.disk.files import sha256_json
 from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.models import weights_hash
 from experiment.disk.records import TrialRecord
@@ -64,10 +64,8 @@ def evaluate_given_models(config: GivenModelsConfig, progress: Progress) -> None
     subjects = list_given_models(config, progress.say)
     for width in {subject.out_features for subject in subjects}:
         check_search(searching, width)
-    text = dump_config(config)
-    if not folder.evaluation_yaml.exists() or folder.evaluation_yaml.read_text(encoding="utf-8") != text:
-        write_text(folder.evaluation_yaml, text)
     evaluate_subjects(subjects, config.eval, encoding, folder, progress)
+    store_config(config, folder.evaluation_yaml)
 
 
 def list_given_models(config: GivenModelsConfig, say: Callable[[str], None]) -> list[Subject]:

@@ -5,7 +5,6 @@ within an id is percent-encoded as UTF-8 (``%20``), as is a ``%`` that could be 
 (``%25``). Every other id is written unchanged. Reading decodes it.
 """
 
-import csv
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,8 +14,9 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
+from experiment.collections.beir_folder import split_tsv
 from experiment.disk.files import write_bytes
-from projheads.errors import ProjheadsError
+from projheads.errors import ProjheadsError, cannot_read
 
 if TYPE_CHECKING:  # Scoring a file needs no torch.
     from eval.search.ranking import Ranking
@@ -140,7 +140,10 @@ def read_qrels(path: Path) -> Qrels:
     """
     qrels: dict[str, dict[str, int]] = {}
     for number, line in _lines(path):
-        columns = _judgement(line)
+        try:
+            columns = _judgement(line)
+        except ValueError as error:
+            raise ProjheadsError(f"{path} line {number}: {error}") from None
         if len(columns) not in (3, 4):
             found = f"{len(columns)} column{'s' if len(columns) > 1 else ''}"
             raise ProjheadsError(f"{path} line {number}: a judgement has 3 columns (BEIR) or 4 (TREC), not {found}")
@@ -161,7 +164,7 @@ def read_qrels(path: Path) -> Qrels:
 def _judgement(line: str) -> list[str]:
     """Split a line as BEIR does, at tabs and with quotes, or as TREC does, at white space."""
     if "\t" in line:
-        columns = next(csv.reader([line], delimiter="\t")) if '"' in line else line.split("\t")
+        columns = split_tsv(line)
         if len(columns) == 3:
             return columns
     return COLUMN.findall(line)
@@ -173,8 +176,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield number, line.rstrip("\r\n")
-    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError) as error:
-        raise ProjheadsError(f"{path}: cannot be read ({error})") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise cannot_read(path, error) from None
 
 
 def _number(text: str, what: str) -> float:
@@ -183,5 +186,5 @@ def _number(text: str, what: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ProjheadsError(f'{what} "{text}" is not a number')
+        raise ProjheadsError(f'{what} "{text[:40]}" is not a number')
     return value

@@ -7,6 +7,7 @@ from eval.runs import decode_id
 from eval.subjects import Subject
 from experiment.collections import Collection
 from experiment.disk.records import TextsRecord
+from projheads.errors import ProjheadsError
 
 __all__ = ["write_texts"]
 
@@ -29,11 +30,16 @@ def write_texts(path: Path, dataset: str, collection: Collection, subjects: Sequ
 
 
 def _top_documents(run: Path) -> Iterator[str]:
-    with run.open(encoding="utf-8", newline="\n") as lines:
-        for line in lines:
-            _, _, document, rank, *_ = line.split(" ")
-            if int(rank) <= TOP:
-                yield decode_id(document)
+    try:
+        with run.open(encoding="utf-8", newline="\n") as lines:
+            for line in lines:
+                _, _, document, rank, *_ = line.split(" ")
+                if int(rank) <= TOP:
+                    yield decode_id(document)
+    except ValueError:
+        raise ProjheadsError(
+            f"{run}: damaged; delete it and the .json file beside it, and run python -m eval again"
+        ) from None
 
 
 def _short(text: str) -> str:

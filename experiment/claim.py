@@ -1,17 +1,19 @@
 """One output folder holds one experiment, and one process at a time trains in it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from experiment.config import ExperimentConfig
+from experiment.config import ExperimentConfig, GivenModelsConfig
 from experiment.config.load import dump_config, read_resolved
 from experiment.disk.files import write_text
-from experiment.disk.layout import ExperimentFolder
+from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.lock import locked
+from experiment.disk.records import TrialRecord
 from projheads.errors import ProjheadsError
 
-__all__ = ["claim_folder", "refuse_another"]
+__all__ = ["check_folder", "claim_folder", "is_stored", "store_config"]
 
 MAY_CHANGE = (
     "name",
@@ -36,11 +38,15 @@ MAY_CHANGE = (
 
 
 @contextmanager
-def claim_folder(config: ExperimentConfig) -> Iterator[ExperimentFolder]:
-    """Lock an experiment's folder for this process and write its resolved configuration.
+def claim_folder(config: ExperimentConfig, say: Callable[[str], None]) -> Iterator[ExperimentFolder]:
+    """Lock an experiment's folder for this process, and check that it may hold this experiment.
 
     In an existing folder, variants and seeds may be added, and everything about the evaluation may change; what the
     finished trials were trained with may not.
+
+    Args:
+        config: The experiment.
+        say: Reports a configuration in the folder that is damaged, so it will be written again.
 
     Raises:
         ProjheadsError: If the folder holds a different experiment, or another process is training in it.
@@ -52,12 +58,59 @@ def claim_folder(config: ExperimentConfig) -> Iterator[ExperimentFolder]:
             raise ProjheadsError(f"{folder.path}: another process is using this folder; wait for it or stop it")
         folder.remove_leftovers()
         if folder.trials():
-            refuse_another(config, read_resolved(folder.path, config.heads.files))
-        write_text(folder.experiment_yaml, dump_config(config))
+            check_folder(config, say)
         yield folder
 
 
-def refuse_another(config: ExperimentConfig, there: ExperimentConfig) -> None:
+def check_folder(config: ExperimentConfig, say: Callable[[str], None]) -> ExperimentFolder:
+    """Check that a folder holds the trials of an experiment.
+
+    If its experiment.yaml is missing or damaged, the records of its trials are checked instead.
+
+    Args:
+        config: The experiment.
+        say: Reports a configuration in the folder that is damaged, so it will be written again.
+
+    Raises:
+        ProjheadsError: If it holds a different experiment, or neither a configuration nor trials.
+    """
+    folder = ExperimentFolder(config.output)
+    try:
+        there = read_resolved(folder.path, config.heads.files)
+    except ProjheadsError as error:
+        trials = folder.trials()
+        if not trials:
+            raise
+        for trial in trials:
+            _refuse_another_trial(config, trial)
+        say(f"{str(error).splitlines()[0].partition('; rerun ')[0]}; this command writes it again")
+    else:
+        _refuse_another(config, there)
+    return folder
+
+
+def is_stored(config: ExperimentConfig) -> bool:
+    """Return whether an experiment's folder has a valid configuration."""
+    try:
+        read_resolved(config.output, config.heads.files)
+    except ProjheadsError:
+        return False
+    return True
+
+
+def store_config(config: ExperimentConfig | GivenModelsConfig, file: Path) -> bytes | None:
+    """Write a resolved configuration, unless the file already holds it.
+
+    Returns:
+        What the file held before; None if it did not exist.
+    """
+    before = file.read_bytes() if file.exists() else None
+    if before != dump_config(config).encode("utf-8"):
+        write_text(file, dump_config(config))
+    return before
+
+
+def _refuse_another(config: ExperimentConfig, there: ExperimentConfig) -> None:
     """Check that the trials in an output folder were trained with a given configuration.
 
     Args:
@@ -74,6 +127,24 @@ def refuse_another(config: ExperimentConfig, there: ExperimentConfig) -> None:
             raise ProjheadsError(
                 f"{config.output}: holds a different experiment ({key} is {theirs.get(key)!r} there and "
                 f"{ours.get(key)!r} here); set a different `output`, or delete the folder"
+            )
+
+
+def _refuse_another_trial(config: ExperimentConfig, folder: TrialFolder) -> None:
+    """Check that a trial may belong to an experiment, as far as its record says how it was trained."""
+    trial = TrialRecord.read(folder.trial_json)
+    trained = {
+        "model.backbone": (trial.backbone, config.model.backbone),
+        "heads.init": (trial.init, config.heads.init),
+        "heads.out_features": (trial.out_features, config.heads.out_features),
+        "train.trainable": (trial.trainable, config.train.trainable),
+    }
+    for key, (theirs, ours) in trained.items():
+        compared = key in config.axes or key.removeprefix("train.") in config.axes
+        if theirs is not None and theirs != ours and not compared:
+            raise ProjheadsError(
+                f"{folder.path}: a trial of a different experiment ({key} is {theirs!r} there and {ours!r} here); "
+                "set a different `output`, or delete the folder"
             )
 
 

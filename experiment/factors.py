@@ -5,6 +5,7 @@ import json
 import re
 from typing import Any
 
+from experiment.fields import check_combinations
 from projheads.errors import ProjheadsError
 from projheads.spec import HeadSpec, OptionValue
 
@@ -25,6 +26,7 @@ def expand(template: str) -> list[str]:
         ProjheadsError: If the braces are malformed; the message gives the position, counted from 1.
     """
     fixed, levels = _parse(template)
+    check_combinations(levels.values())
     heads = []
     for cell in itertools.product(*levels.values()):
         between = itertools.chain.from_iterable(zip(cell, fixed[1:], strict=True))

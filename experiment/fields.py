@@ -1,28 +1,45 @@
 """Kinds of values that several sections of an experiment's YAML share."""
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PositiveFloat, StrictInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, PositiveFloat, StrictInt
 from pydantic_core import core_schema
 
-from projheads.errors import unknown_name
+from projheads.errors import ProjheadsError, unknown_name
 
-__all__ = ["Count", "Fraction", "NonNegative", "OneOf", "Positive", "Precision", "Section", "safe_name", "sections_in"]
+__all__ = ["Count", "Device", "Fraction", "NonNegative", "OneOf", "Positive", "Precision", "Rate", "Section", "Threads"]
+__all__ += ["check_combinations", "safe_name", "sections_in"]
 
-Count = Annotated[StrictInt, Field(ge=1)]
+MOST, MOST_COMBINATIONS = 10**9, 10_000
+
+
+def _sensible(rate: float) -> float:
+    if not 1e-12 <= rate <= 100:
+        raise ValueError(f"{rate:g} is out of range for a learning rate; use 1e-12 to 100")
+    return rate
+
+
+Count = Annotated[StrictInt, Field(ge=1, le=MOST)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[PositiveFloat, Field(allow_inf_nan=False)]
+Rate = Annotated[Positive, AfterValidator(_sensible)]
+Threads = Annotated[StrictInt, Field(ge=1, le=4096)]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d{1,2})?)$")]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 class Section(BaseModel):
-    """A part of the YAML. Unknown keys are errors, and values do not change."""
+    """A part of the YAML. Unknown keys are errors, and values do not change.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    Defaults are checked like given values, because the resolved file gives them to the next command.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, validate_default=True)
 
 
 @dataclass(frozen=True)
@@ -74,8 +91,19 @@ def sections_in(annotation: Any) -> list[type[BaseModel]]:
     return [section for argument in get_args(annotation) for section in sections_in(argument)]
 
 
+def check_combinations(values: Iterable[Sized]) -> None:
+    """Check that a grid has a number of combinations that can be trained.
+
+    Raises:
+        ProjheadsError: If it has more.
+    """
+    combinations = math.prod(map(len, values))
+    if combinations > MOST_COMBINATIONS:
+        raise ProjheadsError(f"has {combinations} combinations; use at most {MOST_COMBINATIONS}")
+
+
 def safe_name(value: str) -> str:
     """Check that a name can be part of a file name."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
-        raise ValueError(f'"{value}" names a file, so it may hold only letters, digits, ".", "_" and "-"')
+        raise ValueError(f'"{value[:100]}" names a file, so it may hold only letters, digits, ".", "_" and "-"')
     return value

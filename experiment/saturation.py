@@ -1,4 +1,4 @@
-"""Whether the held-out pairs of a sweep are too easy to choose by."""
+"""Whether the measure of a sweep is too easy, or too noisy, to choose by."""
 
 import math
 from collections.abc import Sequence
@@ -24,11 +24,16 @@ def saturation_warning(sweeps: Sequence[SweepRecord]) -> str | None:
     scored = [scores for scores in scored if scores]
     if len(scored) < 2:
         return None
+    pairs = sweeps[0].by_held_out_pairs
+    queries = "train.validation_pairs" if pairs else "train.validation.max_queries"
     means = [sum(scores) / len(scores) for scores in scored]
     if min(means) > EASY:
+        harder = "raise train.validation.max_documents or choose a harder split"
+        if pairs:
+            harder = f"choose by development queries (train.validation: {{split: dev}}), or raise {queries}"
         return (
-            f"{sweeps[0].measure} is above {EASY} for every variant at every point of the sweep; raise "
-            "train.validation_pairs, so that it can choose"
+            f"{sweeps[0].measure} is above {EASY} for every variant at every point of the sweep, too easy to choose "
+            f"by; {harder}"
         )
     squares = sum((score - mean) ** 2 for scores, mean in zip(scored, means, strict=True) for score in scores)
     freedom = sum(len(scores) - 1 for scores in scored)
@@ -39,6 +44,6 @@ def saturation_warning(sweeps: Sequence[SweepRecord]) -> str | None:
         return (
             f"{sweeps[0].measure} differs between the points of the sweep by no more than {STANDARD_ERRORS:.0f} "
             f"standard errors of a difference ({error:.4f}), so the choice is mostly luck; raise "
-            "train.validation_pairs or sweep.seeds"
+            f"{queries} or sweep.seeds"
         )
     return None

@@ -12,13 +12,15 @@ from typing import Any, TypeAlias
 
 from projheads import __version__
 from projheads.build import build_head
+from projheads.card import CARD_FILE
 from projheads.cost import head_cost, head_warnings
-from projheads.errors import ProjheadsError
+from projheads.errors import ProjheadsError, describe_os_error
 from projheads.export import FORMATS, Exported, export_model, fold_model, read_texts, swap_model
 from projheads.hosts.base import OpenOptions
 from projheads.init import find_init, list_inits
 from projheads.listing import Block, Table, print_blocks
 from projheads.presets import list_presets, preset, resolve_preset
+from projheads.push import plan_push, push
 from projheads.registry import broken_plugins, head_doc, head_options, import_head_file, list_heads
 from projheads.spec import to_text
 from projheads.testing import check_head
@@ -44,6 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
         result, blocks = options.run(options)
     except ProjheadsError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno is None:  # raised by a library, not by the operating system
+            raise
+        print(f"error: {describe_os_error(error)}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:  # the package installs only torch and safetensors
         advice = "it comes with a host: pip install 'projheads[pylate]'"
@@ -121,6 +128,12 @@ def command_parser() -> argparse.ArgumentParser:
     swap.add_argument("spec", metavar="SPEC", help="the new head")
     for command in (fold, export, swap):
         command.add_argument("out", type=Path, metavar="OUT", help="the folder to write; must not exist")
+    push = add("push", _push, "send a model folder or a trial to the Hugging Face Hub, with its card and leaderboard")
+    push.add_argument("folder", type=Path, metavar="FOLDER", help="a model folder or the folder of a trial")
+    push.add_argument("repo", metavar="REPO", help="the repository, owner/name; created if it does not exist")
+    push.add_argument("--dry-run", action="store_true", help="print what would be sent, without using the network")
+    push.add_argument("--private", action="store_true", help="make a repository that is created private")
+    push.add_argument("--license", metavar="ID", help="licence for the card, such as apache-2.0")
     init = "preserve (default) keeps the embeddings; `list` shows the other initialisations"
     swap.add_argument("--init", default="preserve", help=init)
     width = "width of the new token embeddings (default: the old one); preserve makes the old outputs the first of more"
@@ -197,6 +210,17 @@ def _swap(options: argparse.Namespace) -> tuple[Any, list[Block]]:
     texts = read_texts(options.texts) if options.texts else []
     chosen = {"init": options.init, "out_features": options.out_features, "seed": options.seed, "texts": texts}
     return _report(swap_model(options.model, options.spec, options.out, _opening(options), **chosen))
+
+
+def _push(options: argparse.Namespace) -> tuple[Any, list[Block]]:
+    planned = plan_push(options.folder, options.repo, license=options.license)
+    url = None if options.dry_run else push(planned, private=options.private)
+    result = {"repo": planned.repo, "sent": url, "files": {one.path: one.bytes for one in planned.files}}
+    rows = [(one.path, f"{one.bytes:,} bytes") for one in planned.files]
+    card = next(one.text for one in planned.files if one.path == CARD_FILE)
+    if url is None:
+        return result, [Table(f"would be sent to {planned.repo}", rows), "", str(card)]
+    return result, [Table(f"sent to {planned.repo}", rows), str(url)]
 
 
 def _opening(options: argparse.Namespace) -> OpenOptions:

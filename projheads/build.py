@@ -1,7 +1,12 @@
 """Builds an initialised head from a spec."""
 
+import contextlib
+import os
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from projheads.errors import ProjheadsError
 from projheads.head import Head
@@ -10,7 +15,10 @@ from projheads.presets import resolve_preset
 from projheads.registry import check_spec, head_class
 from projheads.spec import HeadSpec
 
-__all__ = ["build_head", "construct_head"]
+__all__ = ["build_head", "construct_head", "sketch_head"]
+
+MOST_TENSORS = 100_000
+"""Parameters, counted as tensors, of a head that is nested or deep beyond use."""
 
 
 def build_head(
@@ -41,6 +49,7 @@ def build_head(
         ProjheadsError: If a name, option or width is invalid, or the head does not support the initialisation.
     """
     generator = torch.Generator().manual_seed(0) if generator is None else generator
+    sketch_head(spec, in_features, out_features)
     with torch.device("cpu"):
         with isolated_random_state(generator):
             head = construct_head(spec, in_features, out_features)
@@ -64,3 +73,44 @@ def construct_head(spec: HeadSpec | str, in_features: int, out_features: int) ->
     head = head_class(resolved.name)(in_features, out_features, **resolved.options)
     head.spec = spec
     return head
+
+
+def sketch_head(spec: HeadSpec | str, in_features: int, out_features: int) -> Head:
+    """Construct a head on the meta device, where it has shapes and takes no memory.
+
+    Raises:
+        ProjheadsError: If a name, option or width is invalid, or this machine's memory could not hold the head.
+    """
+    memory, size, tensors = machine_memory(), 0, 0
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal size, tensors
+        tensors += 1
+        size += 0 if parameter is None else parameter.numel() * parameter.element_size()
+        if size > memory or tensors > MOST_TENSORS:
+            taken = f"{size / 1e9:.1f} GB" if size > memory else f"{MOST_TENSORS} parameters"
+            raise ProjheadsError(
+                f"head {spec}, {in_features} -> {out_features}: takes over {taken}; this machine has "
+                f"{memory / 1e9:.1f} GB of memory; use smaller widths or fewer layers"
+            )
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        with isolated_random_state(torch.Generator()), torch.device("meta"):
+            return construct_head(spec, in_features, out_features)
+    except ProjheadsError:
+        raise
+    except (RuntimeError, RecursionError, TypeError, ValueError, ArithmeticError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]  # torch appends its own stack
+        raise ProjheadsError(f"head {spec}, {in_features} -> {out_features}: cannot be built ({reason})") from error
+    finally:
+        hook.remove()
+
+
+def machine_memory() -> int:
+    """Return the bytes of memory of this machine, or of the control group that this process is limited to."""
+    total: int = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for file in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            total = min(total, int(Path(file).read_text(encoding="ascii")))
+    return total

@@ -184,8 +184,8 @@ def import_head_file(path: str | os.PathLike[str]) -> list[str]:
         found.loader.exec_module(module)
     except ProjheadsError:
         raise
-    except Exception as error:
-        raise ProjheadsError(f"{path}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise ProjheadsError(f"{path}: {type(error).__name__}: {' '.join(str(error).split())}") from error
     added = sorted(set(_HEADS) - known)
     if not added:
         raise ProjheadsError(f'{path}: registers no head; decorate its class with @register_head("name")')
@@ -211,7 +211,7 @@ def _discover() -> None:
     for entry_point in importlib.metadata.entry_points(group=ENTRY_POINT_GROUP):
         try:
             entry_point.load()
-        except Exception as error:  # of whatever kind, it must not hide the other heads
+        except (Exception, SystemExit) as error:  # of whatever kind, it must not hide the other heads
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             _BROKEN.append(
                 f'entry point "{entry_point.name} = {entry_point.value}" of {ENTRY_POINT_GROUP} cannot be loaded: '

@@ -6,17 +6,20 @@ import importlib
 import io
 import json
 import pickle
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
 import pytest
+from huggingface_hub import ModelCard
 
 from experiment.collections import Document, write_beir_folder
 from experiment.config.load import load_config, override_heads
 from experiment.console.command import run_command
 from projheads import ProjheadsError, list_heads, registry
+from projheads.card import section_of
 from projheads.hosts import available_hosts, load_host
 
 pytestmark = pytest.mark.skipif(not available_hosts(), reason="no host is installed")
@@ -132,6 +135,32 @@ def test_a_model_opens_in_the_host_and_has_the_rankings_of_its_run_file(work):
     written = [line.split() for line in (folder / "eval" / "set.run").read_text().splitlines()]
     found = {columns[2]: float(columns[4]) for columns in written if columns[0] == "q0"}
     np.testing.assert_allclose([found[name] for name in found], [scores[name] for name in found], atol=2e-2)
+
+
+def test_the_cards_of_trials_have_their_training_leaderboard_and_scores(work):
+    run(work, "eval", "out", "--heads", "mine.py")
+    for folder, trial in trials(work).items():
+        card = ModelCard.load(folder / "model" / "README.md")
+        means = json.loads((folder / "eval" / "set.json").read_text())["means"]
+        scores = {one.metric_type: one.metric_value for one in card.data.eval_results}
+        assert scores == pytest.approx(means, abs=1e-6)
+        assert {(one.dataset_name, one.dataset_split) for one in card.data.eval_results} == {("set", "test")}
+        assert "Data: set (train), 28 pairs." in card.text
+        assert f"seed {trial['seed']} of the experiment try." in card.text
+        assert "new queries" in section_of(card, "Results")
+        assert str(work) not in str(card)
+        own = trial["label"] != "linear"
+        assert ("import_head_file('mine.py')" in card.text) == own
+        written = (folder / "model" / "README.md").stat().st_mtime_ns
+        run(work, "eval", "report", "out")
+        assert (folder / "model" / "README.md").stat().st_mtime_ns == written
+        code = re.search(r"```python\n(.*?)```", card.text, re.DOTALL)[1]
+        (folder / "mine.py").write_text(HEAD)
+        names = {}
+        with contextlib.chdir(folder), patch.multiple(registry, _HEADS=dict(registry._HEADS), _FILES={}):
+            exec(compile(code, "README.md", "exec"), names)
+        assert names["documents"][0].shape[-1] == 8
+        (folder / "mine.py").unlink()
 
 
 def test_the_heads_file_is_recorded_with_its_content(work):

@@ -80,6 +80,7 @@ class BackwardPass:
         data, processes, loss_of = self.data, self.processes, self.config.loss
         own, rotated = processes.share(batch)
         examples = data.examples[own]
+        examples = examples[:, examples[0] >= 0]  # a batch of a mix is of one source, whose tuples are equally long
         in_batch = loss_of.scope == "batch"
         with record_function("forward"):
             queries = self._embed(examples[:, 0], (*stream, "queries", processes.rank), is_query=True)
@@ -92,11 +93,12 @@ class BackwardPass:
             query_tokens, query_mask = pad(query_rows, queries.counts)
             document_tokens, document_mask = pad(document_rows, counts)
             ignore = teacher = None
-            if in_batch:
-                ignore = torch.from_numpy(data.false_negatives(data.examples[rotated])[: len(own)]).to(self._device)
-            if data.teacher_scores is not None:
-                teacher = torch.from_numpy(data.teacher_scores[own]).to(self._device)
             shape = (len(own), examples.shape[1] - 1)
+            if in_batch:
+                everyone = data.examples[rotated][:, : examples.shape[1]]
+                ignore = torch.from_numpy(data.false_negatives(everyone)[: len(own)]).to(self._device)
+            if data.teacher_scores is not None:
+                teacher = torch.from_numpy(data.teacher_scores[own][:, : shape[1]]).to(self._device)
             losses = []
             for some_queries, some_documents in prefixes(query_tokens, document_tokens, self.widths):
                 if in_batch:

@@ -12,7 +12,8 @@ from experiment.collections.same_ids import ExcludeOwnId
 from experiment.config import ExperimentConfig
 from experiment.config.load import dump_config, load_config, override_heads
 from experiment.console.progress import Progress
-from experiment.disk.layout import ExperimentFolder
+from experiment.disk.layout import ExperimentFolder, check_can_be_folder
+from experiment.encoding.device import pick_device
 from experiment.executors.options import open_executor
 from experiment.rounds import planned_seeds
 from projheads.errors import ProjheadsError
@@ -85,9 +86,18 @@ def print_plan(config: ExperimentConfig, path: Path) -> None:
         ProjheadsError: If a collection cannot be used.
     """
     print(dump_config(config), end="")
-    evaluated = [check_source(dataset.source, cache=config.cache) for dataset in config.eval.datasets]
+    sources = [dataset.source for dataset in config.eval.datasets]
+    if config.train.validation is not None:
+        sources.append(str(config.train.validation.source))
+    evaluated = [check_source(source, cache=config.cache) for source in sources]
     for warning in dict.fromkeys([*config.train.data.warnings(config.cache), *filter(None, evaluated)]):
         print(f"warning: {warning}", file=sys.stderr)
+    for path in (config.output, config.cache):
+        check_can_be_folder(path)
+    try:
+        pick_device(config.device)
+    except ProjheadsError as error:
+        print(f"warning: {error}", file=sys.stderr)
     folder, points = ExperimentFolder(config.output), config.points()
     planned = [planned_seeds(derived, folder, point.values) for point, derived in points]
     counts = sorted(len(seeds) for rows in planned for seeds in rows.values())

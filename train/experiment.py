@@ -2,15 +2,16 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 
-from experiment.claim import claim_folder
+from experiment.claim import claim_folder, is_stored, store_config
 from experiment.config import ExperimentConfig
 from experiment.console.progress import Progress
+from experiment.disk.files import write_bytes
 from experiment.disk.layout import ExperimentFolder
 from experiment.encoding.device import describe_device
 from experiment.executors.local import LocalExecutor
@@ -20,7 +21,7 @@ from projheads import head_warnings
 from projheads.errors import ProjheadsError
 from train.data.examples import load_training_data
 from train.duration import estimate_line
-from train.embedding.states import open_states, states_are_cached
+from train.embedding.states import open_all_states, states_are_cached
 from train.preparation import Preparation, new_head, own_start, prepare
 from train.processes import Processes, join_processes
 from train.sweep import Sweep, plan_sweeps
@@ -48,7 +49,9 @@ def train_experiment(config: ExperimentConfig, executor: Executor | None = None)
     with (
         join_processes(config.device) as (processes, device),
         Progress(quiet=not processes.main) as progress,
-        claim_folder(config) if processes.main else nullcontext(ExperimentFolder(config.output)) as folder,
+        claim_folder(config, progress.say)
+        if processes.main
+        else nullcontext(ExperimentFolder(config.output)) as folder,
     ):
         if processes.count > 1 and executor is not None and not isinstance(executor, LocalExecutor):
             raise ProjheadsError("--executor ray starts its own processes; run the command without a launcher")
@@ -59,28 +62,48 @@ def train_experiment(config: ExperimentConfig, executor: Executor | None = None)
                 "accelerate launch started one process, which is all that it starts on CPUs; for several use "
                 "torchrun --nproc-per-node N -m train"
             )
-        failed = []
-        for place, (point, derived) in enumerate(config.points()):
-            if point.values:
-                progress.say(f"axes: {point}")
-            with processes.main_first():
-                data = load_training_data(derived)
-            for line in data.describe(derived.train.data):
-                progress.say(line)
-            prepared = prepare(derived.model_copy(update={"device": device}), data, point)
-            if place == 0 and "untrained" in config.eval.references and processes.main:
-                write_untrained(prepared, folder)
-            failed += train_trials(prepared, folder, processes, executor or LocalExecutor(), progress)
-        return failed
+        finished: dict[str, bool] = {}
+        with ExitStack() as stored:
+            for place, (point, derived) in enumerate(config.points()):
+                if point.values:
+                    progress.say(f"axes: {point}")
+                with processes.main_first():
+                    data = load_training_data(derived)
+                for line in data.describe(derived.train.data):
+                    progress.say(line)
+                prepared = prepare(derived.model_copy(update={"device": device}), data, point)
+                if place == 0 and processes.main:
+                    stored.enter_context(_stored(config, folder, finished))
+                    if "untrained" in config.eval.references:
+                        write_untrained(prepared, folder)
+                finished |= train_trials(prepared, folder, processes, executor or LocalExecutor(), progress)
+        return [name for name, trained in finished.items() if not trained]
+
+
+@contextmanager
+def _stored(config: ExperimentConfig, folder: ExperimentFolder, finished: Mapping[str, bool]) -> Iterator[None]:
+    """Store the configuration; if the training fails, or no trial is ``finished``, restore an earlier valid one."""
+    valid = is_stored(config)
+    before = store_config(config, folder.experiment_yaml)
+    failed = True
+    try:
+        yield
+        failed = not any(finished.values())
+    except KeyboardInterrupt:
+        failed = False
+        raise
+    finally:
+        if failed and valid and before is not None:
+            write_bytes(folder.experiment_yaml, before)
 
 
 def train_trials(
     prepared: Preparation, folder: ExperimentFolder, processes: Processes, executor: Executor, progress: Progress
-) -> list[str]:
+) -> dict[str, bool]:
     """Train the trials that are not finished yet and choose each variant's point of the sweep.
 
     Returns:
-        The names of the trials that failed.
+        Whether each trial is finished, by its name; the others failed.
 
     Raises:
         ProjheadsError: If the examples are too few for the batch size, or the batch size for the processes.
@@ -110,12 +133,13 @@ def train_trials(
         _train(prepared, pending, sweeps, folder, processes, executor, progress)
     processes.wait()
     wanted = plan_trials(prepared, folder)
-    failed = [trial.name for trial in wanted if not trial.folder.is_finished]
+    finished = {trial.name: trial.folder.is_finished for trial in wanted}
+    failed = [name for name, trained in finished.items() if not trained]
     if failed:
         progress.say(
             f"{len(failed)} of {len(wanted)} trials failed: {', '.join(failed)}; rerun the same command to retry them"
         )
-    return failed
+    return finished
 
 
 def _train_sweeps(
@@ -161,7 +185,7 @@ def _train(
     progress: Progress,
 ) -> None:
     """Train the trials; a trial that fails is recorded as failed, and the others still run."""
-    trainer = Trainer(prepared, open_states(prepared, processes, progress), folder, processes)
+    trainer = Trainer(prepared, open_all_states(prepared, processes, progress), folder, processes)
     left = Counter(trial.spec.slug for trial in pending)
     with progress.step("experiment", sum(trial.steps for trial in pending)) as advance:
         done = executor.map(trainer, pending, progress, advance)

@@ -5,8 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
-from experiment.disk.os_errors import describe_os_error, is_disk_full
-from projheads.errors import ProjheadsError
+from projheads.errors import ProjheadsError, describe_os_error, is_disk_full
 
 __all__ = ["TrainingFailedError", "trial_errors"]
 

@@ -38,15 +38,15 @@ def held_out_ndcg(
 
 
 def ndcg(scores: Tensor, relevant: Tensor, cutoff: int = 10) -> Tensor:
-    """Compute nDCG with binary relevance.
+    """Compute nDCG.
 
     DCG = sum over the ranks r up to the cutoff of  relevant_r / log2(r + 1); nDCG divides it by the ideal DCG.
-    Source: Jarvelin and Kekalainen (2002). Among documents with equal scores, irrelevant ones rank first, so a head
+    Source: Jarvelin and Kekalainen (2002). Among documents with equal scores, less relevant ones rank first, so a head
     that maps everything to one embedding gains nothing.
 
     Args:
         scores: (Q, D) score of each document for each query.
-        relevant: (Q, D) bool, at least one True in each row.
+        relevant: (Q, D) the gain of each document: bool or a grade of at least 0, with a positive one in each row.
         cutoff: Rank cutoff.
 
     Returns:

@@ -16,7 +16,8 @@ from projheads.hosts import load_host
 from projheads.hosts.base import Host, HostModel
 from projheads.init import find_init
 from projheads.registry import head_files
-from train.data.examples import TrainingData
+from train.data.examples import TrainingData, load_training_data
+from train.embedding.lora import check_peft
 from train.start import old_head
 
 __all__ = ["TRAINING_VERSION", "Preparation", "new_head", "own_start", "prepare", "start_group", "start_key"]
@@ -40,6 +41,7 @@ class Preparation:
         sample: (n, in_features) token states for initialisations that depend on data; None for the others.
         point: The point of the experiment's axes; without values if it has none.
         old: The backbone's own head, folded, for the initialisation ``preserve``; None for the others.
+        later: The training data of the stages that follow.
     """
 
     config: ExperimentConfig
@@ -50,6 +52,7 @@ class Preparation:
     backbone_hash: str
     sample: Tensor | None
     old: nn.Linear | None
+    later: tuple[TrainingData, ...] = ()
 
 
 def prepare(config: ExperimentConfig, data: TrainingData, point: Point | None = None) -> Preparation:
@@ -63,6 +66,8 @@ def prepare(config: ExperimentConfig, data: TrainingData, point: Point | None = 
     Raises:
         ProjheadsError: If the backbone cannot be opened, or the initialisation cannot start from it.
     """
+    if config.train.lora is not None:
+        check_peft()
     device = pick_device(config.device)
     precision = resolve_precision(config.train.precision, device)
     config = config.model_copy(update={"train": config.train.model_copy(update={"precision": precision})})
@@ -76,7 +81,15 @@ def prepare(config: ExperimentConfig, data: TrainingData, point: Point | None = 
         texts = data.documents[:SAMPLE_TEXTS]
         sample = torch.tensor(encode_tokens(model, texts, is_query=False, project=False, dtype="float32").vectors)
     return Preparation(
-        config, point or Point({}, config.train), data, host, model, backbone_fingerprint(model), sample, old
+        config,
+        point or Point({}, config.train),
+        data,
+        host,
+        model,
+        backbone_fingerprint(model),
+        sample,
+        old,
+        tuple(load_training_data(config.model_copy(update={"train": stage})) for stage in config.train.following()),
     )
 
 

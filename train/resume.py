@@ -33,11 +33,17 @@ class ResumePoint:
         folder: The folder of the trial's resume points, ``step-<n>``.
         key: Identifies everything that the trial's result depends on; points with a different key are ignored.
         every: Steps between two resume points.
+        keep_end: Whether the state after the last step is kept, from which a later stage begins.
     """
 
     folder: Path
     key: str
     every: int
+    keep_end: bool = False
+
+    def is_due(self, step: int, steps: int) -> bool:
+        """Return whether the state after a step is saved."""
+        return self.keep_end if step == steps else step % self.every == 0
 
     def save(
         self,
@@ -71,10 +77,6 @@ class ResumePoint:
         for point in older:
             shutil.rmtree(point, ignore_errors=True)
 
-    def remove(self) -> None:
-        """Delete the resume points of a finished trial."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
     def _points(self) -> list[Path]:
         """List the resume points, the latest first."""
         return sorted(self.folder.glob("step-*"), key=lambda point: -int(point.name.removeprefix("step-")))
@@ -92,7 +94,7 @@ class ResumePoint:
                 about, tensors = read_json(point / "state.json"), load_file(point / "state.safetensors")
             except (ProjheadsError, OSError, SafetensorError):
                 continue  # damaged: an older point, or the start, leads to the same result
-            if about["key"] == self.key:
+            if isinstance(about, dict) and about.get("key") == self.key:
                 break
         else:
             return 0, None

@@ -1,10 +1,11 @@
 """The sweep: every variant is trained at every point of a grid, and each of its seeds uses the best one.
 
 At a fixed learning rate, a comparison may say more about which head suits it than about the heads. The best point has
-the highest nDCG@10 on the held-out training pairs; test queries play no part. A seed uses the point that the other
-swept seeds choose, because the luck of the seed that chooses would otherwise be reported as a gain. The trials of all
-points are in ``sweep/<variant>/<point>/seed-<n>``; those of the chosen points are shared with
-``trials/<variant>/seed-<n>``, where evaluation finds them. All decisions follow from files, so a stopped sweep resumes.
+the highest nDCG@10 on the development queries, or else on held-out training pairs; test queries play no part. A seed
+uses the point that the other swept seeds choose, because the luck of the seed that chooses would otherwise be reported
+as a gain. The trials of all points are in ``sweep/<variant>/<point>/seed-<n>``; those of the chosen points are shared
+with ``trials/<variant>/seed-<n>``, where evaluation finds them. All decisions follow from files, so a stopped sweep
+resumes.
 """
 
 import os
@@ -23,7 +24,7 @@ from projheads.errors import ProjheadsError
 from train.optimization import count_steps
 from train.preparation import Preparation
 from train.trial import Trial, plan_trial
-from train.validation import MEASURE
+from train.validation import MEASURE, choice_measure
 
 __all__ = ["Sweep", "plan_sweeps"]
 
@@ -130,7 +131,7 @@ class Sweep:
                 trial = self.at(point, seed)
                 record = trial.folder.read_trial()
                 if record is not None and record.key == trial.key:
-                    scores[point.slug][seed], reason = _score(record)
+                    scores[point.slug][seed], reason = _score(record, choice_measure(self.prepared.data))
                     if reason is not None:
                         reasons[point.slug][seed] = reason
         return Scores(grid, points, scores, reasons)
@@ -185,7 +186,7 @@ class Sweep:
     def _record(self, scores: Scores, chosen: Point | None) -> SweepRecord:
         by_all = scores.best(self.swept)
         return SweepRecord(
-            measure=f"{MEASURE} on {len(self.prepared.data.validation)} held-out pairs",
+            measure=f"{MEASURE} on {self.prepared.data.choice}",
             grid={key: list(values) for key, values in scores.grid.items()},
             chosen=dict(chosen.values) if chosen else None,
             chosen_by_all=dict(by_all.values) if by_all else None,
@@ -235,12 +236,12 @@ def plan_sweeps(prepared: Preparation, folder: ExperimentFolder) -> list[Sweep]:
     return [Sweep(prepared, spec, folder, seeds[row]) for spec, row in rows.items()]
 
 
-def _score(record: TrialRecord) -> tuple[float | None, str | None]:
-    """Return a trial's score on the held-out pairs, or the reason why there is none."""
+def _score(record: TrialRecord, measure: str) -> tuple[float | None, str | None]:
+    """Return a trial's score by the measure that chooses, or the reason why there is none."""
     if record.status != "finished":
         return None, str(record.error)
-    score = (record.validation or {}).get(MEASURE)
-    return score, f"its trial.json has no validation {MEASURE}" if score is None else None
+    score = (record.validation or {}).get(measure)
+    return score, f"its trial.json has no validation {measure}" if score is None else None
 
 
 def _publish(trial: Trial, record: TrialRecord, to: TrialFolder) -> None:

@@ -1,10 +1,13 @@
 """Sends the lines of train.jsonl to TensorBoard, Weights & Biases or trackio, through accelerate's trackers."""
 
 import importlib.util
+import netrc
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 from experiment.config import ExperimentConfig
 from experiment.config.train_section import Tracker
@@ -26,6 +29,24 @@ def check_trackers(names: tuple[Tracker, ...]) -> None:
             raise ProjheadsError(
                 f"train.trackers: {name} is not installed; run pip install {PACKAGES[name]}, or remove it"
             )
+        if name == "wandb" and not _can_log_to_wandb():
+            raise ProjheadsError(
+                "train.trackers: wandb is not logged in; run `wandb login`, or set WANDB_MODE=offline, or remove it"
+            )
+
+
+def _can_log_to_wandb() -> bool:
+    """Return whether wandb is offline or has credentials, without asking for them or using the network."""
+    import wandb
+
+    settings = wandb.setup().settings
+    if settings.mode in ("offline", "disabled", "dryrun") or settings.api_key or settings.identity_token_file:
+        return True
+    hosts = {urlparse(settings.base_url).hostname, "api.wandb.ai"}
+    try:
+        return bool(hosts & netrc.netrc(os.environ.get("NETRC")).hosts.keys())
+    except (OSError, netrc.NetrcParseError):
+        return False
 
 
 @contextmanager
@@ -64,6 +85,7 @@ def open_trackers(
 
     def show(line: dict[str, Any]) -> None:
         values = {name: value for name, value in line.items() if name != "step" and value is not None}
+        values |= {f"loss/{source}": loss for source, loss in values.pop("source_losses", {}).items()}
         for tracker in trackers:
             tracker.log(values, step=line["step"])
 

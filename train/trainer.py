@@ -2,10 +2,12 @@
 
 import json
 import platform
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,12 +18,15 @@ from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.models import is_intact, save_model, weights_hash
 from experiment.disk.records import FinalLoss, ReferenceRecord, TrainTimings, TrialRecord
 from experiment.encoding.device import describe_device, peak_memory, reset_peak_memory
+from experiment.seeds import seed_for
 from projheads import Head, head_cost
 from projheads.errors import ProjheadsError
 from projheads.hosts.base import HostModel
 from projheads.registry import head_files
 from train.data.examples import load_training_data
-from train.embedding.states import TrainingStates, open_states, trial_model
+from train.describe_trial import PACKAGES, add_trial_card, add_untrained_card
+from train.embedding.lora import merge_lora
+from train.embedding.states import TrainingStates, open_all_states, transformer_of, trial_embedder, trial_model
 from train.failures import TrainingFailedError, trial_errors
 from train.preparation import Preparation, new_head, prepare, start_group, start_key
 from train.processes import Processes
@@ -32,14 +37,6 @@ from train.trial import Trial
 
 __all__ = ["Trainer", "write_failed", "write_untrained"]
 
-PACKAGES = {
-    "projheads": "projheads",
-    "torch": "torch",
-    "transformers": "transformers",
-    "sentence-transformers": "sentence-transformers",
-    "pylate": "pylate",
-}
-
 
 @dataclass(frozen=True)
 class Trainer:
@@ -47,13 +44,13 @@ class Trainer:
 
     Attributes:
         prepared: What the trials share.
-        states: What is computed once from the training texts.
+        states: What is computed once from the training texts, for each stage.
         folder: The experiment's folder.
         processes: The processes that train each trial together.
     """
 
     prepared: Preparation
-    states: TrainingStates
+    states: tuple[TrainingStates, ...]
     folder: ExperimentFolder
     processes: Processes
 
@@ -73,8 +70,7 @@ class Trainer:
         """
         prepared, processes = self.prepared, self.processes
         head = new_head(prepared, trial.spec, trial.seed).to(self.device)
-        model, embed = trial_model(prepared, self.states, head)
-        resume = ResumePoint(trial.folder.resume, trial.key, trial.config.resume_every)
+        model = trial_model(prepared, head, trial.config, trial.seed)
         reset_peak_memory(self.device)
         reached = 0
         try:
@@ -91,23 +87,56 @@ class Trainer:
                     advance(step - reached, note)
                     reached = step
 
-                log = train_trial(
-                    trial.config, head, model, embed, prepared.data, trial.seed,
-                    widths=prepared.config.heads.widths, on_step=on_step, on_line=track,
-                    resume=resume, processes=processes,
-                )  # fmt: skip
+                log = self._train(trial, head, model, on_step, track)
+                if model is not None and trial.config.lora is not None:
+                    merge_lora(transformer_of(model))
                 if processes.main:
                     trial.folder.trial_json.unlink(missing_ok=True)
                     write_text(trial.folder.train_jsonl, "".join(f"{json.dumps(line)}\n" for line in log.lines))
                     trained = model or prepared.host.replace_head(prepared.model, head)
-                    _save(trained, trial.folder, prepared, self.folder)
+                    card = partial(add_trial_card, prepared, head, trial)
+                    _save(trained, trial.folder, prepared, self.folder, card)
                     _describe(prepared, trial, head, log, None).write(trial.folder.trial_json)
-                    resume.remove()
+                    shutil.rmtree(trial.folder.resume, ignore_errors=True)
         except TrainingFailedError:
             processes.wait()
             raise
         processes.wait()
         return str(log)
+
+    def _train(
+        self,
+        trial: Trial,
+        head: Head,
+        model: HostModel | None,
+        on_step: Callable[[int, TrainingLog], None],
+        on_line: Callable[[dict[str, Any]], None],
+    ) -> TrainingLog:
+        """Train the stages of a trial one after the other; with several, steps are counted through all of them."""
+        prepared = self.prepared
+        stages = list(zip((trial.config, *trial.config.following()), (prepared.data, *prepared.later), strict=True))
+        lines: list[dict[str, Any]] = []
+        seconds, first = 0.0, 0
+        for number, (config, data) in enumerate(stages):
+
+            def renumbered(line: dict[str, Any], number: int = number, first: int = first) -> dict[str, Any]:
+                return line if len(stages) == 1 else {**line, "step": line["step"] + first, "stage": number + 1}
+
+            folder, seed = trial.folder.resume, trial.seed
+            if number:
+                folder, seed = folder / f"stage-{number + 1}", seed_for(trial.seed, "stage", number)
+            log = train_trial(
+                config, head, model, trial_embedder(prepared, self.states[number], model, config), data, seed,
+                widths=prepared.config.heads.widths,
+                on_step=lambda step, log, first=first: on_step(first + step, log),  # type: ignore[misc]
+                on_line=lambda line, renumbered=renumbered: on_line(renumbered(line)),  # type: ignore[misc]
+                resume=ResumePoint(folder, trial.key, config.resume_every, keep_end=number + 1 < len(stages)),
+                processes=self.processes,
+            )  # fmt: skip
+            lines += map(renumbered, log.lines)
+            seconds += log.seconds
+            first += len(log.losses)
+        return replace(log, lines=lines, seconds=seconds)
 
     def recipe(self) -> "Callable[[], Trainer]":
         """Return a picklable function that makes the same trainer in another process."""
@@ -134,7 +163,7 @@ def _trainer(config: ExperimentConfig, point: Point, device: str, backbone_hash:
             )
     prepared = replace(prepared, config=config)
     single = Processes()
-    states = open_states(prepared, single, Progress(quiet=True))
+    states = open_all_states(prepared, single, Progress(quiet=True))
     return Trainer(prepared, states, ExperimentFolder(config.output), single)
 
 
@@ -154,7 +183,8 @@ def write_untrained(prepared: Preparation, folder: ExperimentFolder) -> None:
         if record is not None and record.key == key and is_intact(reference.model, record.weights_hash):
             continue
         head = new_head(prepared, baseline, seed).to(prepared.model.device)
-        _save(prepared.host.replace_head(prepared.model, head), reference, prepared, folder)
+        card = partial(add_untrained_card, prepared, head, seed)
+        _save(prepared.host.replace_head(prepared.model, head), reference, prepared, folder, card)
         ReferenceRecord(
             name="untrained",
             description=f"{baseline} at its initialisation, before training",
@@ -164,11 +194,17 @@ def write_untrained(prepared: Preparation, folder: ExperimentFolder) -> None:
         ).write(reference.reference_json)
 
 
-def _save(model: HostModel, to: TrialFolder, prepared: Preparation, folder: ExperimentFolder) -> None:
+def _save(
+    model: HostModel,
+    to: TrialFolder,
+    prepared: Preparation,
+    folder: ExperimentFolder,
+    add_card: Callable[[Path], None],
+) -> None:
     """Save a model; if the backbone is frozen, all models of the experiment share one weight file."""
     frozen = prepared.config.train.trainable == "head"
     saved = next((path for path in folder.models() if _is_pretrained(path)), None) if frozen else None
-    save_model(model, to.model, backbone_from=saved)
+    save_model(model, to.model, backbone_from=saved, add_card=add_card)
 
 
 def _is_pretrained(model: Path) -> bool:

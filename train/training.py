@@ -19,12 +19,13 @@ from experiment.disk.records import TrainLine
 from projheads.hosts.base import HostModel
 from train.batch import BackwardPass
 from train.data.examples import TrainingData, order_of
+from train.data.mix import Mix
 from train.embedding.embedders import BatchEmbedder
 from train.failures import TrainingFailedError
 from train.optimization import add_gradient_noise, count_steps, make_optimizers, set_learning_rates
 from train.processes import Processes
 from train.resume import ResumePoint
-from train.validation import MEASURE, validate
+from train.validation import DEVELOPMENT, MEASURE, validate
 
 __all__ = ["TrainingLog", "train_trial"]
 
@@ -37,8 +38,7 @@ class TrainingLog:
         lines: The lines of train.jsonl, as JSON values.
         losses: The loss of each step.
         clipped: Number of steps whose gradient was clipped.
-        validation: ``loss``, ``accuracy`` and ``nDCG@10`` on the held-out pairs after the last step; None without
-            held-out pairs.
+        validation: What ``validate`` measured after the last step; None without held-out pairs and development queries.
         seconds: Time of the training steps, without validation.
         examples_per_s: Pairs or tuples per second.
     """
@@ -60,7 +60,9 @@ class TrainingLog:
         """Summarise the training in one line."""
         held_out = ""
         if self.validation:
-            held_out = f", held-out loss {self.validation['loss']:.3f} {MEASURE} {self.validation[MEASURE]:.3f}"
+            names = {"loss": "held-out loss", MEASURE: MEASURE, DEVELOPMENT: f"development {MEASURE}"}
+            shown = [f"{names[name]} {value:.3f}" for name, value in self.validation.items() if name in names]
+            held_out = f", {' '.join(shown)}"
         return f"loss {self.loss:.3f}{held_out}, {self.seconds:.1f} s, {self.examples_per_s:.0f} examples/s"
 
 
@@ -143,19 +145,32 @@ def train_trial(
 
         if step % config.log_every == 0 or step in (1, steps):
             gradient_norm = norm.item() if torch.isfinite(norm) else None
-            write(
-                TrainLine(
-                    step=step, loss=log.losses[-1], learning_rate=rate,
-                    gradient_norm=gradient_norm, examples_per_s=round(log.examples_per_s, 2),
-                )
-            )  # fmt: skip
-        if step in validate_at and len(data.validation):
+            line: dict[str, Any] = {
+                "step": step, "loss": log.losses[-1], "learning_rate": rate, "gradient_norm": gradient_norm,
+                "examples_per_s": round(log.examples_per_s, 2),
+            }  # fmt: skip
+            if data.mix is not None:
+                line["source_losses"] = _source_losses(data.mix, log.losses, config, seed)
+            write(TrainLine(**line))
+        if step in validate_at and (len(data.validation) or data.development):
             log.validation = validate(config, head, trained, embed, data)
-            write(TrainLine(step=step, **{f"validation_{name}": value for name, value in log.validation.items()}))
-        if resume and processes.main and step % resume.every == 0 and step < steps:
+            names = {name: name if name == DEVELOPMENT else f"validation_{name}" for name in log.validation}
+            measured: dict[str, Any] = {names[name]: value for name, value in log.validation.items()}
+            write(TrainLine(step=step, **measured))
+        if resume and processes.main and resume.is_due(step, steps):
             resume.save(step, trained, optimizers, scaler, asdict(log))
         on_step(step, log)
     return log
+
+
+def _source_losses(mix: Mix, losses: Sequence[float], config: TrainConfig, seed: int) -> dict[str, float]:
+    """Return the mean loss of each source's steps since the last logged step."""
+    step = len(losses)
+    since = max((step - 1) // config.log_every * config.log_every, min(step - 1, 1))
+    found: dict[str, list[float]] = {}
+    for source, loss in zip(mix.sources(step, seed)[since:].tolist(), losses[since:], strict=True):
+        found.setdefault(mix.names[source], []).append(loss)
+    return {name: sum(own) / len(own) for name, own in found.items()}
 
 
 def _check_finite(step: int, loss: Tensor, norm: Tensor, scaler: GradScaler) -> None:

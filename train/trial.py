@@ -81,12 +81,25 @@ def plan_trial(
     point: Point | None = None,
 ) -> Trial:
     """Describe a trial; its key covers everything that its result depends on."""
+    settings = config.model_dump(mode="json", exclude={"log_every", "resume_every", "trackers"})
+    # Settings that are off are left out, so that trials from before they existed keep their keys.
+    if config.validation is None:
+        del settings["validation"]
+    if not config.next_stages:
+        del settings["next_stages"]
+    if config.lora is None:
+        del settings["lora"]
+    if not config.data.mix:
+        del settings["data"]["mix"], settings["data"]["temperature"]
     training: dict[str, Any] = {
-        "train": config.model_dump(mode="json", exclude={"log_every", "resume_every", "trackers"}),
+        "train": settings,
         "data": prepared.data.hash,
     }
+    if prepared.later:
+        training["later_data"] = [data.hash for data in prepared.later]
     if prepared.config.heads.matryoshka:
         training["matryoshka"] = list(prepared.config.heads.matryoshka)
     key = sha256_json(start_key(prepared, spec, seed) | training)
-    steps = count_steps(config, len(prepared.data.examples))
+    stages = zip((config, *config.following()), (prepared.data, *prepared.later), strict=True)
+    steps = sum(count_steps(stage, len(data.examples)) for stage, data in stages)
     return Trial(spec, seed, folder, key, config, steps, prepared.point.values, point)

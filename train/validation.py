@@ -1,46 +1,80 @@
-"""Validation on the held-out pairs."""
+"""Validation on the held-out pairs and on the development queries."""
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from experiment.config import TrainConfig
 from experiment.encoding.device import autocast
 from experiment.losses import contrastive_loss, pair_accuracy
 from projheads.scoring import maxsim
+from train.data.development import Development
 from train.data.examples import TrainingData
 from train.embedding.embedders import BatchEmbedder, pad
-from train.ndcg import held_out_ndcg
+from train.ndcg import held_out_ndcg, ndcg
 
-__all__ = ["MEASURE", "validate"]
+__all__ = ["DEVELOPMENT", "MEASURE", "choice_measure", "validate"]
 
 MEASURE = "nDCG@10"
 """The measure that decides a sweep."""
+
+DEVELOPMENT = f"development_{MEASURE}"
+"""Its name in a trial's files if it is measured on the development queries."""
+
+CHUNK = 64
+"""Texts that are embedded at once."""
+
+
+def choice_measure(data: TrainingData) -> str:
+    """Return the name of the measure that decides a sweep."""
+    return MEASURE if data.development is None else DEVELOPMENT
 
 
 def validate(
     config: TrainConfig, head: nn.Module, trained: nn.Module, embed: BatchEmbedder, data: TrainingData
 ) -> dict[str, float]:
-    """Rank the held-out documents for each held-out query.
+    """Rank the held-out documents for each held-out query, and a corpus for each development query.
 
     Returns:
-        ``loss``: the contrastive loss with all held-out documents as one batch, at the temperature of the training
-        loss; ``accuracy``: the share of queries whose relevant document ranks first; ``nDCG@10``: with the held-out
-        documents as the corpus.
+        With held-out pairs ``loss``: the contrastive loss with all held-out documents as one batch, at the temperature
+        of the training loss; ``accuracy``: the share of queries whose relevant document ranks first; ``nDCG@10``: with
+        the held-out documents as the corpus. With development queries ``development_nDCG@10``.
     """
-    device = next(head.parameters()).device
+    found: dict[str, float] = {}
     trained.eval()
-    columns = []
-    ignore = torch.from_numpy(data.false_negatives(data.validation)).to(device)
-    with torch.no_grad(), autocast(device, config.precision):
-        chunks = [data.validation[at : at + 64] for at in range(0, len(data.validation), 64)]
-        documents = [pad(*embed(head, chunk[:, 1], is_query=False)) for chunk in chunks]
-        for chunk in chunks:
-            queries, queries_mask = pad(*embed(head, chunk[:, 0], is_query=True))
-            columns.append(torch.cat([maxsim(queries, d, queries_mask, mask) for d, mask in documents], dim=1))
-    scores = torch.cat(columns)
+    if len(data.validation):
+        scores = _scores(config, head, embed, data.validation[:, 0], data.validation[:, 1])
+        ignore = torch.from_numpy(data.false_negatives(data.validation)).to(scores.device)
+        found["loss"] = float(contrastive_loss(scores, config.loss.temperature, ignore))
+        found["accuracy"] = pair_accuracy(scores, ignore)
+        found[MEASURE] = held_out_ndcg(scores, data.validation, data.relevant, data.excluded)
+    if data.development is not None:
+        scores = _scores(config, head, embed, data.development_queries, data.development_documents)
+        found[DEVELOPMENT] = _development_ndcg(scores, data.development)
     trained.train()
-    return {
-        "loss": float(contrastive_loss(scores, config.loss.temperature, ignore)),
-        "accuracy": pair_accuracy(scores, ignore),
-        MEASURE: held_out_ndcg(scores, data.validation, data.relevant, data.excluded),
-    }
+    return found
+
+
+def _scores(
+    config: TrainConfig, head: nn.Module, embed: BatchEmbedder, queries: np.ndarray, documents: np.ndarray
+) -> Tensor:
+    """Compute the MaxSim of every query with every document, (n_queries, n_documents)."""
+    columns = []
+    with torch.no_grad(), autocast(next(head.parameters()).device, config.precision):
+        embedded = [pad(*embed(head, chunk, is_query=True)) for chunk in _chunks(queries)]
+        for chunk in _chunks(documents):
+            vectors, mask = pad(*embed(head, chunk, is_query=False))
+            columns.append(torch.cat([maxsim(query, vectors, tokens, mask) for query, tokens in embedded]))
+    return torch.cat(columns, dim=1)
+
+
+def _chunks(indices: np.ndarray) -> list[np.ndarray]:
+    return [indices[at : at + CHUNK] for at in range(0, len(indices), CHUNK)]
+
+
+def _development_ndcg(scores: Tensor, development: Development) -> float:
+    """Compute the mean nDCG@10 of the development queries."""
+    scores = scores.float().cpu()
+    rows = np.flatnonzero(development.hidden >= 0)
+    scores[rows, development.hidden[rows]] = float("-inf")
+    return float(ndcg(scores, torch.from_numpy(development.gains)).mean())

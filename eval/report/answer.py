@@ -9,6 +9,7 @@ from eval.report.table import Leaderboard, Row
 from eval.report.words import tone, word_text
 from eval.verdicts import MINIMUM_SEEDS, Verdict, Word
 from experiment.disk.records import CandidateRecall
+from experiment.saturation import saturation_warning
 
 __all__ = ["answer", "notes", "remarks", "warnings"]
 
@@ -264,6 +265,9 @@ def _sweep_notes(board: Leaderboard) -> list[str]:
         f"Each variant was trained at {_counted(first.points, 'point')} of the sweep, and the best by "
         f"{first.measure} was kept{first.by_whom}; the queries of this report had no part in the choice."
     ]
+    by_variant = {trial.label: trial.record.sweep for trial in board.experiment.trials if trial.record.sweep}
+    if saturated := saturation_warning(list(by_variant.values())):
+        found.append(f"{saturated}.")
     edges: dict[str, list[str]] = {}
     for label, one in chosen:
         for key, (least, most) in one.at_edge.items():

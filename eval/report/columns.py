@@ -394,7 +394,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "learning_rates",
         "learning rate",
-        "Learning rate of the trials; with a sweep, the one that held-out pairs chose.",
+        "Learning rate of the trials; with a sweep, the one that held-out pairs or development queries chose.",
         lambda cell: " ".join(map(repr, cell.row.costs.learning_rates)) if cell.row.costs else None,
         PAGES,
         text=lambda cell: fmt.rates(cell.row.costs) if cell.row.costs else "",

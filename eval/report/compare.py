@@ -33,11 +33,12 @@ SHOWN = 8
 """At most so many differing settings are listed."""
 
 
-def merge_experiments(paths: Sequence[Path]) -> Experiment:
+def merge_experiments(paths: Sequence[Path], others: Sequence[Experiment] = ()) -> Experiment:
     """Read experiments and merge them on the data sets whose scores can be paired.
 
     Args:
         paths: Their folders; the baseline of the first is the baseline of all.
+        others: Results of other programs, read by ``eval.foreign``.
 
     Returns:
         One experiment, whose variants are prefixed with their experiment's name; its remarks say what was left out.
@@ -45,9 +46,10 @@ def merge_experiments(paths: Sequence[Path]) -> Experiment:
     Raises:
         ProjheadsError: If there are fewer than two, one is listed twice, or nothing can be paired.
     """
-    if len({path.resolve() for path in paths}) < max(2, len(paths)):
+    listed = [*paths, *(one.path for one in others)]
+    if not paths or len({path.resolve() for path in listed}) < max(2, len(listed)):
         raise ProjheadsError("a comparison needs the folders of at least two experiments, each listed once")
-    experiments = [load_experiment(path) for path in paths]
+    experiments = [*(load_experiment(path) for path in paths), *others]
     first = experiments[0]
     for other in experiments[1:]:
         if first.measures and first.measures[0] not in other.measures:
@@ -81,13 +83,13 @@ def merge_experiments(paths: Sequence[Path]) -> Experiment:
         references=tuple(
             replace(
                 reference,
-                record=reference.record.replace(name=f"{name}: {reference.record.name}"),
+                record=reference.record.replace(name=_prefixed(name, reference.record.name)),
                 evaluations=_only(reference.evaluations, datasets),
             )
             for name, one in named
             for reference in one.references
         ),
-        command=f"python -m eval compare {' '.join(shlex.quote(path.as_posix()) for path in paths)}",
+        command=f"python -m eval compare {' '.join(shlex.quote(path.as_posix()) for path in listed)}",
         remarks=tuple(
             dict.fromkeys(
                 [*_differing(named), *refusals.values(), *(text for one in experiments for text in one.remarks)]
@@ -157,13 +159,18 @@ def _shared_seed(experiments: Sequence[Experiment]) -> int:
 def _renamed(trial: Trial, experiment: str, datasets: Sequence[str], seed: int, *, first: bool) -> Trial:
     start = trial.record.start_group
     record = trial.record.replace(
-        label=f"{experiment}: {trial.label}",
+        label=_prefixed(experiment, trial.label),
         # Starts of one name may differ between experiments.
         start_group=start and f"{experiment}: {start}",
         seed=trial.seed if trial.record.checkpoint is None else seed,
         is_baseline=trial.record.is_baseline and first,
     )
     return replace(trial, record=record, evaluations=_only(trial.evaluations, datasets))
+
+
+def _prefixed(experiment: str, label: str) -> str:
+    """Name a row after its experiment; the only row of a model's own results has its name."""
+    return label if label == experiment else f"{experiment}: {label}"
 
 
 def _only(evaluations: Mapping[str, Evaluation], datasets: Sequence[str]) -> dict[str, Evaluation]:

@@ -326,8 +326,8 @@ FIGURES: dict[str, Drawing] = {
     ),
     "rates": Drawing(
         "Held-out score over the learning rate",
-        "Mean over seeds on held-out training pairs, which chose the rates; thin grey lines are the other variants. "
-        "A head whose line still rises at the edge needs a wider grid.",
+        "Mean over seeds on the held-out pairs or development queries that chose the rates; thin grey lines are the "
+        "other variants. A head whose line still rises at the edge needs a wider grid.",
         rates,
         section="rates",
     ),

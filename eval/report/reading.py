@@ -9,9 +9,9 @@ from typing import Any
 
 from eval.report.groups import group_members, merge_groups
 from eval.report.results import Evaluation, Experiment, InconclusiveError, Reference, Trial, all_evaluations
+from eval.report.stored_config import StoredConfig, StoredModel, read_stored_config
 from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.records import EvaluationRecord, ReferenceRecord, RoundsRecord, TrialRecord, read_train_lines
-from experiment.disk.yaml12 import read_yaml
 from projheads.errors import ProjheadsError
 
 __all__ = ["load_experiment"]
@@ -24,7 +24,7 @@ def load_experiment(path: Path) -> Experiment:
         ProjheadsError: If there is no trial, or a file is damaged; the line names the file.
     """
     folder = ExperimentFolder(path)
-    config_text, config = _config(folder.evaluation_yaml if folder.evaluation_yaml.exists() else folder.experiment_yaml)
+    config = read_stored_config(folder)
     trials = [_trial(trial) for trial in folder.trials()]
     if not trials:
         raise ProjheadsError(
@@ -34,17 +34,15 @@ def load_experiment(path: Path) -> Experiment:
         Reference(ReferenceRecord.read(reference.reference_json), _evaluations(reference))
         for reference in folder.references()
     ]
-    heads, wanted = _section(config, "heads"), _section(config, "eval")
-    asked = [dataset for dataset in wanted.get("datasets", []) if isinstance(dataset, dict)]
-    if "models" in config:
-        trials = _given_models(trials, config["models"], {dataset["name"] for dataset in asked})
+    asked = config.eval.datasets
+    if config.models is not None:
+        trials = _given_models(trials, config.models, {dataset.name for dataset in asked})
     _distinct(trials, path)
-    order = [str(variant) for variant in heads.get("variants", [trial.label for trial in trials])]
-    axes = _section(config, "axes")
+    order = [trial.label for trial in trials] if config.heads.variants is None else config.heads.variants
     trials.sort(
-        key=lambda trial: (_place(order, trial.record.label), _axis_places(axes, trial), trial.label, trial.seed)
+        key=lambda trial: (_place(order, trial.record.label), _axis_places(config.axes, trial), trial.label, trial.seed)
     )
-    rate = _shared_rate(config)
+    rate = config.train.optimizer.head_lr
     shared = _shared_trials(folder, trials, rate)
     everyone = all_evaluations(trials, references)
     members, few = group_members(everyone), _too_few(everyone)
@@ -62,30 +60,25 @@ def load_experiment(path: Path) -> Experiment:
         raise InconclusiveError("; ".join(f"{name}: {why}" for name, why in few.items()))
     return Experiment(
         path=path,
-        name=str(config.get("name", path.resolve().name)),
-        description=str(config.get("description", "")),
-        config_text=config_text,
-        measures=_ordered(wanted.get("measures", []), [name for one in found for name in one.record.measures]),
+        name=path.resolve().name if config.name is None else config.name,
+        description=config.description,
+        config_text=config.text,
+        measures=_ordered(config.eval.measures, [name for one in found for name in one.record.measures]),
         datasets=_ordered(
-            [str(dataset.get("group") or dataset["name"]) for dataset in asked],
+            [dataset.group or dataset.name for dataset in asked],
             [one.record.dataset.name for one in found],
         ),
         trials=tuple(trials),
         references=tuple(references),
         command=_command(folder, config),
         remarks=tuple(remarks),
-        lengths=_lengths(_section(config, "model")),
-        question=_section(config, "question"),
+        lengths=_lengths(config.model),
+        question=config.question or {},
         rounds=RoundsRecord.find(folder.rounds_json),
-        grids=tuple(str(grid) for grid in heads.get("grids", [])),
+        grids=config.heads.grids,
         shared=tuple(shared),
         shared_rate=rate,
     )
-
-
-def _shared_rate(config: Mapping[str, Any]) -> float | None:
-    rate = _section(_section(config, "train"), "optimizer").get("head_lr")
-    return float(rate) if isinstance(rate, int | float) else None
 
 
 def _shared_trials(folder: ExperimentFolder, trials: Sequence[Trial], rate: float | None) -> list[Trial]:
@@ -101,9 +94,9 @@ def _shared_trials(folder: ExperimentFolder, trials: Sequence[Trial], rate: floa
     return [trial for key, trial in found.items() if key in swept]
 
 
-def _lengths(model: Mapping[str, Any]) -> dict[str, int]:
-    names = {"queries": "query_length", "documents": "document_length"}
-    return {side: int(model[name]) for side, name in names.items() if model.get(name) is not None}
+def _lengths(model: StoredModel) -> dict[str, int]:
+    lengths = {"queries": model.query_length, "documents": model.document_length}
+    return {side: length for side, length in lengths.items() if length is not None}
 
 
 def _given_models(trials: Sequence[Trial], models: Sequence[str], datasets: Collection[str]) -> list[Trial]:
@@ -131,13 +124,13 @@ def _too_few(everyone: Sequence[Mapping[str, Evaluation]]) -> dict[str, str]:
     }
 
 
-def _command(folder: ExperimentFolder, config: Mapping[str, Any]) -> str:
+def _command(folder: ExperimentFolder, config: StoredConfig) -> str:
     """Return the command that reproduces the results."""
-    if "models" not in config:
+    if config.models is None:
         yaml = shlex.quote(folder.experiment_yaml.as_posix())
         return f"python -m train {yaml}\npython -m eval {yaml}"
-    sources = [str(dataset["source"]) for dataset in _section(config, "eval").get("datasets", [])]
-    options = [("--model", str(model)) for model in config["models"]] + [("--datasets", source) for source in sources]
+    sources = [("--datasets", dataset.source) for dataset in config.eval.datasets]
+    options = [*(("--model", model) for model in config.models), *sources]
     output = shlex.quote(folder.path.as_posix())
     return f"python -m eval {' '.join(f'{name} {shlex.quote(value)}' for name, value in options)} --output {output}"
 
@@ -147,19 +140,6 @@ def _distinct(trials: Sequence[Trial], path: Path) -> None:
     for (label, seed), count in counted.items():
         if count > 1:
             raise ProjheadsError(f"{path}: has {count} trials of {label} with seed {seed}; keep one of their folders")
-
-
-def _config(path: Path) -> tuple[str, dict[str, Any]]:
-    if not path.exists():
-        return "", {}
-    text = path.read_text(encoding="utf-8")
-    config, _ = read_yaml(text, str(path))
-    return text, config if isinstance(config, dict) else {}
-
-
-def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    section = config.get(name)
-    return section if isinstance(section, dict) else {}
 
 
 def _ordered(wanted: Sequence[str], found: Sequence[str]) -> tuple[str, ...]:

@@ -181,7 +181,7 @@ def build_leaderboard(experiment: Experiment) -> Leaderboard:
             scores=_means(experiment, complete[label], queries),
             verdict=verdicts.get(label),
             dataset_verdicts={name: by_dataset[name][label] for name in by_dataset if label in by_dataset[name]},
-            costs=_costs(complete[label]) if complete[label] else None,
+            costs=_costs(complete[label]) if complete[label] and complete[label][0].record.parameters else None,
             failures=tuple((one.seed, why) for one in groups[label] if (why := _missing(one, experiment))),
             stored=stored_forms(complete[label], measure, scores[label], queries) if complete[label] else (),
         )

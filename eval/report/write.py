@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from eval.report import drawing
+from eval.report.cards import update_cards
 from eval.report.compare import merge_experiments
 from eval.report.figures import FIGURES
 from eval.report.formats.console import print_board
@@ -15,6 +16,7 @@ from eval.report.formats.html import html_text
 from eval.report.formats.latex import latex_text
 from eval.report.formats.markdown import markdown_text
 from eval.report.reading import load_experiment
+from eval.report.results import Experiment
 from eval.report.table import Leaderboard, build_leaderboard
 from experiment.disk.files import write_bytes, write_text
 from experiment.disk.layout import ExperimentFolder
@@ -41,7 +43,7 @@ FORMATS: dict[str, Format] = {
 
 
 def write_report(folder: Path, console: Console | None = None) -> Path:
-    """Write the leaderboard of an experiment in every format.
+    """Write the leaderboard of an experiment in every format, and into the model cards of its trials.
 
     Args:
         folder: The experiment's folder.
@@ -53,16 +55,21 @@ def write_report(folder: Path, console: Console | None = None) -> Path:
     Raises:
         ProjheadsError: If there is nothing to report, or result files are broken or do not belong together.
     """
-    return _write_board(build_leaderboard(load_experiment(folder)), ExperimentFolder(folder).report, console)
+    board = build_leaderboard(load_experiment(folder))
+    update_cards(board)
+    return _write_board(board, ExperimentFolder(folder).report, console)
 
 
-def compare(folders: Sequence[Path], target: Path, console: Console | None = None) -> Path:
+def compare(
+    folders: Sequence[Path], target: Path, console: Console | None = None, others: Sequence[Experiment] = ()
+) -> Path:
     """Write one leaderboard of several experiments in every format.
 
     Args:
         folders: The experiments' folders; the first one's baseline is the baseline for all.
         target: Folder of the leaderboard.
         console: As for ``write_report``.
+        others: Results of other programs, read by ``eval.foreign``.
 
     Returns:
         The HTML page.
@@ -70,7 +77,7 @@ def compare(folders: Sequence[Path], target: Path, console: Console | None = Non
     Raises:
         ProjheadsError: If the experiments cannot be paired.
     """
-    return _write_board(build_leaderboard(merge_experiments(folders)), target, console)
+    return _write_board(build_leaderboard(merge_experiments(folders, others)), target, console)
 
 
 def _write_board(board: Leaderboard, target: Path, console: Console | None) -> Path:

@@ -1,5 +1,7 @@
 """Exact MaxSim search: every query against every document, at nearly the speed of the bare matrix products.
 
+It is exact over the vectors that it is given, which evaluation keeps as float16 unless ``eval.vectors`` says otherwise.
+
 The corpus is read in windows, in the order of the disk. In a window, documents of similar length share a tile, in which
 shorter ones repeat their last token vector (which changes no maximum); queries are padded with zero vectors (which add
 0 to the sum). So the similarities of a tile are one matrix product, and its maxima one reduction over an axis while the

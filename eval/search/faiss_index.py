@@ -4,7 +4,7 @@ The index contains every token vector of the corpus and is searched by inner pro
 over its tokens (as in ColBERT's first stage, Khattab and Zaharia, 2020, section 3.4); their scores come from the stored
 vectors, never from the index, and so equal those of the exact search.
 
-FAISS is imported only here, inside functions.
+FAISS is imported inside functions, see ``experiment.config.index_factory``.
 """
 
 import re
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from eval.search.ranking import NOTHING, Problem, Ranking, maxsim_of, rank, rounding_errors, shortlist
+from experiment.config.index_factory import check_factory, empty_index, faiss_library, faiss_reason
 from experiment.encoding.store import TokenStore
 from experiment.encoding.threads import over_threads
 from projheads.errors import ProjheadsError
@@ -89,16 +90,6 @@ def written_bytes(index: Any) -> int:
     return size
 
 
-def check_factory(factory: str, width: int, nprobe: int | None) -> None:
-    """Check an index description before anything is encoded.
-
-    Raises:
-        ProjheadsError: If FAISS is not installed, does not know the description or cannot build it for vectors of this
-            width, or if ``nprobe`` is given for an index without inverted lists.
-    """
-    _empty_index(factory, width, nprobe)
-
-
 def build_index(store: TokenStore, factory: str, nprobe: int | None, device: torch.device) -> TokenIndex:
     """Build an index over every token vector of a corpus.
 
@@ -115,7 +106,7 @@ def build_index(store: TokenStore, factory: str, nprobe: int | None, device: tor
     Raises:
         ProjheadsError: As in ``check_factory``, or if the corpus is too small to train the index.
     """
-    index, nprobe = _empty_index(factory, store.width, nprobe)
+    index, nprobe = empty_index(factory, store.width, nprobe)
     index, resources = _to_gpu(index, device)
     largest_norm = 0.0
     with faiss_threads(1 if re.search("HNSW|NSG", factory) else torch.get_num_threads()):
@@ -127,7 +118,7 @@ def build_index(store: TokenStore, factory: str, nprobe: int | None, device: tor
                 largest_norm = max(largest_norm, float(np.linalg.norm(rows, axis=1).max()))
                 index.add(rows)
         except RuntimeError as error:
-            raise ProjheadsError(f'eval.index "{factory}": {_reason(error)}') from None
+            raise ProjheadsError(f'eval.index "{factory}": {faiss_reason(error)}') from None
     return TokenIndex(index, nprobe, resources, largest_norm)
 
 
@@ -219,23 +210,6 @@ def _batches(lengths: np.ndarray, rows: int) -> Iterator[list[int]]:
         yield batch
 
 
-def _empty_index(factory: str, width: int, nprobe: int | None) -> tuple[Any, int | None]:
-    faiss = faiss_library()
-    try:
-        index = faiss.index_factory(width, factory, faiss.METRIC_INNER_PRODUCT)
-    except RuntimeError as error:
-        raise ProjheadsError(
-            f'eval.index "{factory}": {_reason(error)}; examples: Flat, IVF1024,Flat, HNSW32'
-        ) from None
-    inverted = faiss.try_extract_index_ivf(index)
-    if inverted is None:
-        if nprobe is not None:
-            raise ProjheadsError(f'eval.nprobe: an index "{factory}" has no inverted lists to visit; remove nprobe')
-        return index, None
-    inverted.nprobe = min(inverted.nlist, nprobe or max(8, inverted.nlist // 32))
-    return index, int(inverted.nprobe)
-
-
 def training_rows(lists: int) -> int:
     """Return how many token vectors an index with that many inverted lists is trained on, if available."""
     return max(TRAINING_ROWS, TRAINING_ROWS_PER_LIST * lists)
@@ -272,25 +246,3 @@ def faiss_threads(number: int) -> Iterator[None]:
         yield
     finally:
         faiss.omp_set_num_threads(before)
-
-
-def faiss_library() -> Any:
-    """Import FAISS.
-
-    Raises:
-        ProjheadsError: If it is not installed.
-    """
-    try:
-        import faiss
-    except ImportError:
-        raise ProjheadsError(
-            "FAISS is not installed; install faiss-cpu, or set eval.index: exact and keep only fp16 and dim forms in "
-            "eval.storage"
-        ) from None
-    return faiss
-
-
-def _reason(error: RuntimeError) -> str:
-    """Extract the useful part of FAISS's message."""
-    text = " ".join(str(error).split())
-    return re.sub(r"^Error in .*? at \S+:\d+: (Error: )?('.*?' failed: ?)?", "", text).rstrip(". ") or "cannot be built"

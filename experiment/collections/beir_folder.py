@@ -14,9 +14,9 @@ from typing import Any
 from experiment.collections.collection import Collection, Document, Judgement, make_collection
 from experiment.collections.rows import Records, read_documents, read_grade, read_queries
 from experiment.collections.source import Source
-from projheads.errors import ProjheadsError
+from projheads.errors import ProjheadsError, parse_json
 
-__all__ = ["FOLDER", "is_beir_folder", "read_beir_folder", "write_beir_folder"]
+__all__ = ["FOLDER", "is_beir_folder", "read_beir_folder", "split_tsv", "write_beir_folder"]
 
 HEADER = ("query-id", "corpus-id", "score")
 
@@ -114,14 +114,29 @@ def _explain_columns(row: list[str]) -> str:
 def _read_tsv(file: Path) -> Iterator[tuple[int, list[str]]]:
     for number, line in _read_lines(file):
         # Quotes are rare and mean what they mean to beir, which reads and writes qrels with the csv module.
-        yield number, next(csv.reader([line], delimiter="\t")) if '"' in line else line.split("\t")
+        try:
+            yield number, split_tsv(line)
+        except ValueError as error:
+            raise ProjheadsError(f"{file} line {number}: {error}") from None
+
+
+def split_tsv(line: str) -> list[str]:
+    """Split a line at tabs, reading quotes as the csv module does.
+
+    Raises:
+        ValueError: If the csv module cannot read it, for instance a column of over 131 072 characters.
+    """
+    try:
+        return next(csv.reader([line], delimiter="\t")) if '"' in line else line.split("\t")
+    except (csv.Error, StopIteration) as error:
+        raise ValueError(f"not tab-separated values ({error or 'no columns'})") from None
 
 
 def _read_jsonl(file: Path) -> Records:
     def rows() -> Iterator[tuple[int, Any]]:
         for number, line in _read_lines(file):
             try:
-                yield number, json.loads(line)
+                yield number, parse_json(line)
             except ValueError as error:
                 reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
                 raise ProjheadsError(f"{file} line {number}: broken JSON: {reason}") from None

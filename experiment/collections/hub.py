@@ -21,7 +21,7 @@ from experiment.collections.rows import Records, read_documents, read_grade, rea
 from experiment.collections.source import Source
 from projheads.errors import ProjheadsError
 
-__all__ = ["HUB", "hub_errors", "missing_from_hub_cache", "open_hub", "parse_hub_name"]
+__all__ = ["HUB", "fetch_file", "hub_errors", "load_splits", "missing_from_hub_cache", "open_hub", "parse_hub_name"]
 
 Splits = Mapping[str, Any]
 """The splits of one table: name to rows, which are dictionaries."""
@@ -47,22 +47,23 @@ def missing_from_hub_cache(repo: str) -> str | None:
     return None if cached else "not on this disk yet; it is fetched when needed"
 
 
-def open_hub(repo: str, *, split: str, config: str | None = None) -> Collection:
+def open_hub(repo: str, *, split: str, config: str | None = None, revision: str | None = None) -> Collection:
     """Open one split of a data set on the hub.
 
     Args:
         repo: The repository, ``owner/name``, or a folder of the same layout.
         split: The split of the qrels.
         config: Prefix of the names of the configurations, if the repository holds several data sets.
+        revision: Commit, branch or tag; None for the default branch.
 
     Raises:
         ProjheadsError: If the hub cannot be reached, the repository or split does not exist, or the layout differs.
     """
     with hub_errors(repo):
         prefix = f"{config}-" if config else ""
-        corpus = _load_table(repo, f"{prefix}corpus", split)
-        queries = _load_table(repo, f"{prefix}queries", split)
-        qrels = _load_qrels(repo, (f"{prefix}qrels", config or "default"))
+        corpus = _load_table(repo, f"{prefix}corpus", split, revision)
+        queries = _load_table(repo, f"{prefix}queries", split, revision)
+        qrels = _load_qrels(repo, (f"{prefix}qrels", config or "default"), revision)
     if split not in qrels:
         raise ProjheadsError(f'hf:{repo}: unknown split "{split}"; its splits: {", ".join(sorted(qrels))}')
     notes: Counter[str] = Counter()
@@ -78,16 +79,26 @@ def open_hub(repo: str, *, split: str, config: str | None = None) -> Collection:
     )
 
 
-def _load(repo: str, config: str | None) -> Splits:
+def load_splits(repo: str, config: str | None, revision: str | None = None) -> Splits:
+    """Return the splits of one table of a repository, or of a folder of the same layout, which has no revisions."""
     import datasets
 
-    tables: Splits = datasets.load_dataset(repo, config)
+    tables: Splits = datasets.load_dataset(repo, config, revision=None if Path(repo).is_dir() else revision)
     return tables
 
 
-def _load_table(repo: str, config: str, split: str) -> Any:
+def fetch_file(repo: str, file: str, revision: str | None = None) -> Path:
+    """Return one file of a data set on the hub, or of a folder of the same layout."""
+    from huggingface_hub import hf_hub_download
+
+    if Path(repo).is_dir():
+        return Path(repo, file)
+    return Path(hf_hub_download(repo, file, repo_type="dataset", revision=revision))
+
+
+def _load_table(repo: str, config: str, split: str, revision: str | None) -> Any:
     """Return the rows of a table that all splits share, whatever its own split is called."""
-    tables = _load(repo, config)
+    tables = load_splits(repo, config, revision)
     for name in (config.rpartition("-")[2], split):
         if name in tables:
             return tables[name]
@@ -96,12 +107,12 @@ def _load_table(repo: str, config: str, split: str) -> Any:
     return next(iter(tables.values()))
 
 
-def _load_qrels(repo: str, configs: Sequence[str]) -> Splits:
+def _load_qrels(repo: str, configs: Sequence[str], revision: str | None) -> Splits:
     for config in configs:
         # datasets raises ValueError if the configuration does not exist, online or in its cache.
         with suppress(ValueError):
-            return _load(repo, config)
-    return _load(f"{repo}-qrels", None)
+            return load_splits(repo, config, revision)
+    return load_splits(f"{repo}-qrels", None)
 
 
 def _records(source: str, table: Any) -> Records:
@@ -125,6 +136,7 @@ def _read_qrels(source: str, table: Any) -> Iterator[Judgement]:
 def hub_errors(repo: str) -> Iterator[None]:
     """Turn the errors of the block, which reads a data set of the hub, into one line."""
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
+    from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils import logging as hub_logging
 
     verbosity = hub_logging.get_verbosity()
@@ -136,7 +148,7 @@ def hub_errors(repo: str) -> Iterator[None]:
             f"hf:{repo}: the hub cannot be reached and the data set is not in its cache; "
             "connect once to fetch it, or use a folder in BEIR layout"
         ) from None
-    except DatasetNotFoundError:
+    except (DatasetNotFoundError, HfHubHTTPError):
         raise ProjheadsError(
             f"hf:{repo}: not on the hub, or private; if it is private, log in with `hf auth login`"
         ) from None
@@ -149,7 +161,13 @@ def hub_errors(repo: str) -> Iterator[None]:
 def _network_errors() -> tuple[type[Exception], ...]:
     """Return the errors of a lost network: huggingface_hub raises those of httpx, or of httpx2 from version 2 on."""
     installed = [name for name in ("httpx", "httpx2") if importlib.util.find_spec(name)]
-    return (ConnectionError, *(importlib.import_module(name).TransportError for name in installed))
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    return (
+        ConnectionError,
+        LocalEntryNotFoundError,
+        *(importlib.import_module(name).TransportError for name in installed),
+    )
 
 
 def _open(name: str, split: str, cache: Path) -> Collection:

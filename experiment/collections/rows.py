@@ -66,10 +66,10 @@ def read_grade(value: Any) -> int:
     """
     try:
         grade = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f'the grade "{value}" is not a number') from None
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f'the grade "{str(value)[:40]}" is not a number') from None
     if not grade.is_integer():
-        raise ValueError(f'the grade "{value}" is not an integer')
+        raise ValueError(f'the grade "{str(value)[:40]}" is not an integer')
     return int(grade)
 
 
@@ -100,6 +100,8 @@ def _read_id(record: Mapping[str, Any]) -> str:
         raise ValueError('it has no "_id"')
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError(f'its "_id" is {json.dumps(value)[:40]}; an id must be a string or an integer')
+    if isinstance(value, str) and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ValueError(f'its "_id" {value!a} holds half of a surrogate pair; write a valid id')
     return str(value)
 
 

@@ -6,6 +6,7 @@ from experiment.collections.beir_folder import FOLDER
 from experiment.collections.beir_hub import BEIR
 from experiment.collections.collection import Collection
 from experiment.collections.hub import HUB
+from experiment.collections.mteb import MTEB
 from experiment.collections.nano_beir import NANO
 from experiment.collections.pydocs import PYDOCS
 from experiment.collections.source import Source
@@ -18,7 +19,7 @@ __all__ += ["open_collection", "published_without_same_ids"]
 DEFAULT_CACHE = Path("outputs/.cache")
 """Where downloads and ``pydocs`` are kept by default."""
 
-SOURCES = {source.scheme: source for source in (PYDOCS, BEIR, NANO, HUB)}
+SOURCES = {source.scheme: source for source in (PYDOCS, BEIR, NANO, MTEB, HUB)}
 """The sources by scheme. Anything else is the path of a folder in BEIR layout."""
 
 
@@ -26,7 +27,7 @@ def open_collection(text: str, *, split: str, cache: Path | None = None) -> Coll
     """Open one split of a collection.
 
     Args:
-        text: The source as a configuration writes it: ``pydocs``, ``beir:<name>``, ``nano:<name>``,
+        text: The source as a configuration writes it: ``pydocs``, ``beir:<name>``, ``nano:<name>``, ``mteb:<task>``,
             ``hf:<owner>/<name>[/<config>]``, or the path of a folder in BEIR layout.
         split: The split whose queries and judgements are read.
         cache: Folder for what is downloaded or made; ``outputs/.cache`` by default. The hub keeps its own cache.

@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails
 
-from projheads.errors import unknown_name
+from experiment.fields import check_combinations
+from projheads.errors import ProjheadsError, unknown_name
 
 __all__ = ["check_axes", "combinations", "with_values"]
 
@@ -62,6 +63,10 @@ def check_axes(axes: Mapping[str, tuple[Any, ...]], config: BaseModel) -> dict[s
             mistakes.append(_mistake((key,), given, "lists no values; give at least one"))
         else:
             checked[key] = tuple(_read(config, values, key, given, mistakes))
+    try:
+        check_combinations(axes.values())
+    except ProjheadsError as error:
+        mistakes.append(_mistake((), axes, str(error)))
     if not mistakes and len(checked) > 1:
         for point in combinations(checked):
             try:

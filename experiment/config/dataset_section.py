@@ -16,7 +16,8 @@ class DatasetRef(Section):
     """A collection and one of its splits. In YAML a string is short for ``{source: <string>}``.
 
     Attributes:
-        source: ``pydocs``, ``beir:<name>``, ``nano:<name>``, ``hf:<repo>[/<config>]``, or a folder in BEIR layout.
+        source: ``pydocs``, ``beir:<name>``, ``nano:<name>``, ``mteb:<task>``, ``hf:<repo>[/<config>]``, or a folder in
+            BEIR layout.
         split: The split whose judgements are used; for BEIR and NanoBEIR, the one that papers report.
         name: Name in tables and of result files; by default derived from the source.
     """

@@ -1,15 +1,27 @@
 """The section ``eval`` of an experiment's YAML."""
 
+import importlib.util
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StrictBool,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from experiment.config.dataset_section import EvalDataset, EvalDatasetRef, expand_suites
+from experiment.config.grid import value_error
+from experiment.config.index_factory import check_factory
 from experiment.config.measure_names import check_measures
-from experiment.config.storage_forms import parse_storage
+from experiment.config.storage_forms import check_storage, parse_storage
 from experiment.fields import Count, Precision, Section
+from projheads.errors import ProjheadsError
 
-__all__ = ["EvalConfig"]
+__all__ = ["EvalConfig", "check_for_width"]
 
 
 def _listed(datasets: Any) -> Any:
@@ -21,9 +33,10 @@ class EvalConfig(Section):
     """How every trial is evaluated.
 
     Attributes:
-        datasets: Collections to search; ``{suite: beir}`` and ``{suite: nanobeir}`` are short for all of theirs.
-        index: ``exact`` scores every document, a FAISS factory string builds that index over the token vectors, and
-            ``auto`` is exact unless an index takes less work.
+        datasets: Collections to search; ``{suite: beir}``, ``{suite: nanobeir}`` and the other suites are short for all
+            of theirs.
+        index: ``exact`` scores every document with its vectors as they are kept (see ``vectors``), a FAISS factory
+            string builds that index over the token vectors, and ``auto`` is exact unless an index takes less work.
         nprobe: Lists that an inverted-file index visits; None for a thirty-second of them, at least 8.
         candidates_per_token: Token vectors that the index returns for each query token.
         max_candidates: Documents of a query that an approximate search scores exactly, those with the best approximate
@@ -102,3 +115,24 @@ class EvalConfig(Section):
         if "depth" in info.data:
             check_measures(measures, depth=info.data["depth"])
         return measures
+
+
+def check_for_width(settings: EvalConfig, width: int) -> None:
+    """Check that token vectors of a width can be stored and indexed as configured, as far as that is known here.
+
+    Raises:
+        ValidationError: With the place of every mistake.
+    """
+    mistakes = []
+    for place, name in enumerate(settings.storage):
+        try:
+            check_storage(parse_storage(name), width)
+        except ProjheadsError as error:
+            mistakes.append(value_error(("storage", place), name, str(error)))
+    if settings.index not in ("auto", "exact") and importlib.util.find_spec("faiss") is not None:
+        try:
+            check_factory(settings.index, width, settings.nprobe)
+        except ProjheadsError as error:
+            mistakes.append(value_error(("index",), settings.index, str(error)))
+    if mistakes:
+        raise ValidationError.from_exception_data("eval", mistakes)

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from pydantic_core import InitErrorDetails
 
 from experiment.config.train_section import TrainConfig
-from projheads.errors import unknown_name
+from experiment.fields import check_combinations
+from projheads.errors import ProjheadsError, unknown_name
 
 __all__ = [
     "Grid",
@@ -34,6 +35,8 @@ SHARED = (
     "data",
     "trainable",
     "max_pairs",
+    "next_stages",
+    "validation",
     "validation_pairs",
     "validations",
     "precision",
@@ -116,8 +119,12 @@ def check_grid(grid: Grid, train: TrainConfig) -> Grid:
             mistakes.append(value_error((key,), values, "lists no values; give at least one"))
         else:
             checked[key] = tuple(_read(train, key, values, mistakes))
-    if not mistakes and grid and not (train.validation_pairs and train.validations):
-        missing = "validations" if train.validation_pairs else "validation_pairs"
+    try:
+        check_combinations(grid.values())
+    except ProjheadsError as error:
+        mistakes.append(value_error((), grid, str(error)))
+    if not mistakes and grid and not ((train.validation_pairs or train.validation) and train.validations):
+        missing = "validation_pairs" if train.validations else "validations"
         text = f"a sweep is decided on held-out pairs, but train.{missing} is 0; raise it, or switch off: `sweep: {{}}`"
         mistakes.append(value_error((), grid, text))
     if not mistakes:

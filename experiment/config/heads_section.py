@@ -20,7 +20,7 @@ from pydantic_core import core_schema
 from experiment.config.grid import forward, value_error
 from experiment.factors import expand, head_key, is_grid
 from experiment.fields import Count, Section
-from projheads.build import build_head
+from projheads.build import build_head, sketch_head
 from projheads.errors import ProjheadsError
 from projheads.folding import fold
 from projheads.init import find_init, take_over
@@ -206,6 +206,8 @@ class HeadsConfig(Section):
         problems = []
         for spec in variants:
             try:
+                if "out_features" in info.data:
+                    sketch_head(spec, 768, info.data["out_features"])
                 build_head(spec, 768, 128)
                 if takes_map:
                     _take_over_one_direction(spec)

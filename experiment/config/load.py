@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from experiment.config import ExperimentConfig, GivenModelsConfig
-from experiment.disk.yaml12 import Lines, read_scalar, read_yaml
+from experiment.disk.layout import ExperimentFolder
+from experiment.disk.yaml12 import DEEPEST, Lines, dump_yaml, read_scalar, read_yaml_file
 from experiment.fields import OneOf, sections_in
 from projheads.errors import ProjheadsError, did_you_mean
 
@@ -63,11 +63,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
         ProjheadsError: If the file cannot be read or has mistakes; one line for each, with its place and, if a name is
             unknown, the known names.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProjheadsError(f"{path}: cannot be read as a configuration ({error})") from None
-    values, lines = read_yaml(text, str(path))
+    _, values, lines = read_yaml_file(path)
     if not isinstance(values, dict):
         raise ProjheadsError(f"{path}: an experiment is a mapping of keys to values; see configs/quickstart.yaml")
     origin = dict.fromkeys(lines, str(path))
@@ -100,11 +96,8 @@ def read_given_models(folder: Path) -> GivenModelsConfig:
     Raises:
         ProjheadsError: If it cannot be read.
     """
-    path = folder / "evaluation.yaml"
-    try:
-        values, _ = read_yaml(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProjheadsError(f"{path}: cannot be read as a configuration ({error})") from None
+    path = ExperimentFolder(folder).evaluation_yaml
+    _, values, _ = read_yaml_file(path)
     if not isinstance(values, dict):
         raise ProjheadsError(f"{path}: is not the configuration of an evaluation; run python -m eval --model again")
     # The folder may have been moved since it was written.
@@ -121,12 +114,14 @@ def read_resolved(folder: Path, heads: Sequence[Path] = ()) -> ExperimentConfig:
     Raises:
         ProjheadsError: If the folder has none, or a broken one.
     """
-    path = folder / "experiment.yaml"
+    path = ExperimentFolder(folder).experiment_yaml
+    remake = ExperimentFolder(folder).remake(path)
     if not path.exists():
-        raise ProjheadsError(
-            f"{folder}: not an experiment's folder: it has no experiment.yaml; train the experiment first"
-        )
-    return load_config(path, override_heads(heads))
+        raise ProjheadsError(f"{folder}: has no experiment.yaml; train the experiment first, or {remake}")
+    try:
+        return load_config(path, override_heads(heads))
+    except ProjheadsError as error:
+        raise ProjheadsError(f"{error}; {remake}") from None
 
 
 def override_heads(files: Sequence[Path]) -> list[str]:
@@ -136,15 +131,14 @@ def override_heads(files: Sequence[Path]) -> list[str]:
 
 def dump_config(config: ExperimentConfig | GivenModelsConfig) -> str:
     """Write a configuration as YAML with every default filled in; ``load_config`` reads back an equal one."""
-    values = config.model_dump(mode="json")
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=120)
+    return dump_yaml(config.model_dump(mode="json"))
 
 
 def _set(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
-    if not equals or not all(key.split(".")):
+    if not equals or not all(key.split(".")) or key.count(".") >= DEEPEST:
         raise ProjheadsError(
-            f'command line: "{override}" is not of the form key=value, for example train.batch_size=16'
+            f'command line: "{override[:100]}" is not of the form key=value, for example train.batch_size=16'
         )
     *parents, last = key.split(".")
     at: Any = values
@@ -152,7 +146,7 @@ def _set(values: dict[str, Any], override: str) -> None:
         if not isinstance(at.setdefault(parent, {}), dict):
             raise ProjheadsError(f'command line, {override}: "{parent}" is not a section of the configuration')
         at = at[parent]
-    at[last] = read_scalar(text, f"command line, {override}")
+    at[last] = read_scalar(text, _on_command_line(override))
 
 
 def _override(values: dict[str, Any], origin: dict[tuple[str | int, ...], str], overrides: Sequence[str]) -> None:
@@ -162,7 +156,11 @@ def _override(values: dict[str, Any], origin: dict[tuple[str | int, ...], str], 
         place: tuple[str | int, ...] = tuple(override.split("=", 1)[0].split("."))
         for key in [key for key in origin if key[: len(place)] == place]:
             del origin[key]
-        origin[place] = f"command line, {override}"
+        origin[place] = _on_command_line(override)
+
+
+def _on_command_line(override: str) -> str:
+    return f"command line, {override if len(override) <= 200 else f'{override[:200]}...'}"
 
 
 def _validate(schema: type[Schema], values: dict[str, Any], path: str, lines: Lines, origin: dict[Any, str]) -> Schema:
@@ -210,6 +208,8 @@ def _what(schema: type[BaseModel], values: dict[str, Any], details: ErrorDetails
         return "missing; it has no default"
     if kind == "value_error":
         return str(details["ctx"]["error"])
+    if kind in ("model_type", "dict_type"):
+        return f"must be a mapping of keys to values, not {repr(given)[:60]}"
     if kind == "bool_type" and given in ("yes", "no", "on", "off"):
         return f'"{given}" is a string in YAML 1.2; write true or false'
     message = details["msg"][:1].lower() + details["msg"][1:]

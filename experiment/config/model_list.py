@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StrictBool, ValidationInfo, field_validator
 
 from experiment.config.eval_section import EvalConfig
-from experiment.fields import Count, Section
+from experiment.fields import Device, Section, Threads
 from projheads.hosts.base import OpenOptions
 
 __all__ = ["GivenModelsConfig"]
@@ -31,8 +31,8 @@ class GivenModelsConfig(Section):
     cache: Path = Path("outputs/.cache")
     host: Literal["auto", "pylate", "sentence-transformers"] = "auto"
     trust_remote_code: StrictBool | tuple[str, ...] = False
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
-    threads: Count | None = None
+    device: Device = "auto"
+    threads: Threads | None = None
     eval: EvalConfig
 
     @field_validator("models")

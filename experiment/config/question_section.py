@@ -9,13 +9,14 @@ from experiment.fields import Positive, Section
 
 __all__ = ["QuestionConfig"]
 
+MOST_SEEDS = 10_000
 LEAST_SEEDS = 3
 """A verdict needs three seeds of the variant and three of the baseline."""
 
 
 def _range(value: Any) -> Any:
     """Read ``3..20`` as [3, 20]."""
-    found = re.fullmatch(r"\s*(\d+)\s*\.\.\s*(\d+)\s*", value) if isinstance(value, str) else None
+    found = re.fullmatch(r"\s*([0-9]{1,9})\s*\.\.\s*([0-9]{1,9})\s*", value) if isinstance(value, str) else None
     if found is None and isinstance(value, str):
         raise ValueError(f"write the least and the most seeds of a variant, as [3, 20] or 3..20; got {value!r}")
     return [int(number) for number in found.groups()] if found else value
@@ -47,6 +48,8 @@ class QuestionConfig(Section):
         least, most = seeds
         if least < LEAST_SEEDS:
             raise ValueError(f"the least number of seeds must be at least {LEAST_SEEDS}, not {least}")
+        if most > MOST_SEEDS:
+            raise ValueError(f"the most seeds must be at most {MOST_SEEDS}, not {most}")
         if most < least:
             raise ValueError(f"the most seeds, {most}, must not be fewer than the least, {least}")
         return seeds

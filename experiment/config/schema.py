@@ -15,14 +15,14 @@ from pydantic import (
 )
 
 from experiment.config.axes import check_axes, combinations, with_values
-from experiment.config.eval_section import EvalConfig
+from experiment.config.eval_section import EvalConfig, check_for_width
 from experiment.config.grid import Grid, Point, flat_grid, grid_points
 from experiment.config.heads_section import HeadsConfig
 from experiment.config.model_section import ModelConfig
 from experiment.config.question_section import QuestionConfig
 from experiment.config.sweep_section import SweepConfig, read_sweep
 from experiment.config.train_section import TrainConfig
-from experiment.fields import Count, Section, safe_name
+from experiment.fields import Device, Section, Threads, safe_name
 
 __all__ = ["ExperimentConfig"]
 
@@ -61,15 +61,13 @@ class ExperimentConfig(Section):
     output: Path
     cache: Path = Path("outputs/.cache")
     question: QuestionConfig | None = None
-    seeds: Annotated[
-        tuple[Annotated[StrictInt, Field(ge=0)], ...], Field(min_length=1, default_factory=tuple, validate_default=True)
-    ]
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
-    threads: Count | None = None
+    seeds: Annotated[tuple[Annotated[StrictInt, Field(ge=0)], ...], Field(min_length=1, default_factory=tuple)]
+    device: Device = "auto"
+    threads: Threads | None = None
     model: ModelConfig = ModelConfig()
     heads: HeadsConfig
     train: TrainConfig
-    sweep: Annotated[SweepConfig, Field(validate_default=True)] = SweepConfig()
+    sweep: SweepConfig = SweepConfig()
     eval: EvalConfig
     axes: Annotated[Grid, BeforeValidator(flat_grid), Field(default_factory=dict)]
 
@@ -115,6 +113,26 @@ class ExperimentConfig(Section):
     @classmethod
     def _sweepable(cls, value: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> SweepConfig:
         return read_sweep(value, read, info.data.get("train"))
+
+    @field_validator("eval")
+    @classmethod
+    def _not_chosen_by_test_queries(cls, evaluation: EvalConfig, info: ValidationInfo) -> EvalConfig:
+        train: TrainConfig | None = info.data.get("train")
+        chosen_by = train.validation if train is not None else None
+        for dataset in evaluation.datasets:
+            if chosen_by is not None and (dataset.source, dataset.split) == (chosen_by.source, chosen_by.split):
+                raise ValueError(
+                    f"datasets: {chosen_by} is also train.validation, and test queries must not choose anything; use "
+                    "a different split for one of them"
+                )
+        return evaluation
+
+    @field_validator("eval")
+    @classmethod
+    def _fits_the_width(cls, settings: EvalConfig, info: ValidationInfo) -> EvalConfig:
+        if "heads" in info.data:
+            check_for_width(settings, info.data["heads"].out_features)
+        return settings
 
     @field_validator("axes")
     @classmethod

@@ -38,7 +38,7 @@ class SweepConfig(Section):
 
     grid: Grid = _rates(1e-3)
     seeds: Count = 3
-    extend: Annotated[StrictInt, Field(ge=0)] = 2
+    extend: Annotated[StrictInt, Field(ge=0, le=100)] = 2
 
     def shared_point(self, train: TrainConfig) -> Point | None:
         """Return the point that has the experiment's own values of ``train``; None if it is not in the grid."""

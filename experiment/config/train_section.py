@@ -2,13 +2,28 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StrictBool, StrictInt, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt, ValidationError, model_validator
 
 from experiment.config.train_data_section import TrainData
-from experiment.fields import Count, Fraction, NonNegative, OneOf, Positive, Precision, Section
+from experiment.config.validation_section import Validation
+from experiment.fields import MOST, Count, Fraction, NonNegative, OneOf, Positive, Precision, Rate, Section
 from experiment.losses import LOSSES, Contrastive, Loss
 
-__all__ = ["OptimizerConfig", "Tracker", "TrainConfig"]
+__all__ = ["LoraSection", "OptimizerConfig", "Tracker", "TrainConfig"]
+
+FOR_ALL_STAGES = (
+    "trainable",
+    "lora",
+    "gradient_checkpointing",
+    "compile",
+    "precision",
+    "validation",
+    "log_every",
+    "resume_every",
+    "trackers",
+    "next_stages",
+)
+"""Settings that a later stage cannot change."""
 
 Tracker = Literal["tensorboard", "wandb", "trackio"]
 
@@ -30,13 +45,33 @@ class OptimizerConfig(Section):
     """
 
     name: Literal["adamw", "muon"] = "adamw"
-    head_lr: Positive = 1e-3
-    backbone_lr: Positive = 3e-5
+    head_lr: Rate = 1e-3
+    backbone_lr: Rate = 3e-5
     head_weight_decay: NonNegative = 0.0
     backbone_weight_decay: NonNegative = 0.0
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
     eps: Positive = 1e-8
     gradient_noise: Positive | None = None
+
+
+class LoraSection(Section):
+    """Low-rank adapters on the backbone (Hu et al., 2021), trained with the complete head and merged when it is saved.
+
+    Attributes:
+        rank: Rank of an adapter.
+        alpha: An adapter's output is scaled by ``alpha / rank``.
+        dropout: Dropout before an adapter.
+        targets: Names of the matrices that have one, such as ``[query, value]``; ``all-linear`` for all of them.
+    """
+
+    rank: Count = 16
+    alpha: Positive = 32.0
+    dropout: Fraction = 0.0
+    targets: Annotated[
+        tuple[str, ...],
+        BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+        Field(min_length=1),
+    ] = ("all-linear",)
 
 
 class TrainConfig(Section):
@@ -47,6 +82,8 @@ class TrainConfig(Section):
         trainable: ``head`` freezes the backbone, whose token states are then computed once for all trials;
             ``top-<k>`` trains the head and the last k layers, and the output of the layers below is computed once;
             ``all`` trains everything.
+        lora: Train low-rank adapters instead of the backbone's weights, at ``optimizer.backbone_lr``; needs peft and
+            ``trainable: all``. None trains the weights.
         epochs: Passes over the examples, unless ``max_steps`` is reached first.
         max_steps: Maximum number of optimiser steps; None for no limit.
         max_pairs: Maximum number of examples, pairs or tuples, drawn once for the experiment; None for all of them.
@@ -67,19 +104,24 @@ class TrainConfig(Section):
         precision: Arithmetic of the forward pass; weights and MaxSim sums stay in float32. ``auto`` is bf16 if the
             hardware multiplies it natively, otherwise fp32. ``fp16`` scales the loss, and skips steps whose gradients
             overflow.
+        validation: Development queries that are ranked over their corpus at each validation, and by which a sweep
+            chooses; None to choose by held-out pairs.
         validation_pairs: Pairs held out of training, with all pairs of their documents, to monitor it.
         validations: Number of validations of a trial, spaced evenly over its steps.
         log_every: Steps between two lines of train.jsonl.
         resume_every: Steps between two resume points, from which a stopped trial resumes.
         trackers: Where the lines of train.jsonl are also logged, through accelerate.
+        next_stages: Stages of training that follow, each written as the settings in which it differs from the first:
+            ``[{data: taught.jsonl, loss: kl, epochs: 1}]``. Each has an optimiser and a schedule of its own.
     """
 
     data: TrainData
     trainable: Annotated[str, Field(pattern=r"^(head|top-[1-9][0-9]*|all)$")] = "head"
+    lora: LoraSection | None = None
     epochs: Count = 1
     max_steps: Count | None = None
     max_pairs: Count | None = None
-    batch_size: Annotated[StrictInt, Field(ge=2)] = 32
+    batch_size: Annotated[StrictInt, Field(ge=2, le=MOST)] = 32
     gradient_accumulation: Count = 1
     mini_batch_size: Count | None = None
     gradient_checkpointing: StrictBool = False
@@ -90,11 +132,13 @@ class TrainConfig(Section):
     warmup_ratio: Fraction = 0.1
     max_grad_norm: Positive | None = 1.0
     precision: Precision = "fp32"
-    validation_pairs: Annotated[StrictInt, Field(ge=0)] = 128
-    validations: Annotated[StrictInt, Field(ge=0)] = 4
+    validation: Validation | None = None
+    validation_pairs: Annotated[StrictInt, Field(ge=0, le=MOST)] = 128
+    validations: Annotated[StrictInt, Field(ge=0, le=10_000)] = 4
     log_every: Count = 10
     resume_every: Count = 500
     trackers: tuple[Tracker, ...] = ()
+    next_stages: tuple[dict[str, Any], ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -107,12 +151,39 @@ class TrainConfig(Section):
     def _consistent(self) -> Self:
         if self.gradient_checkpointing and self.trainable == "head":
             raise ValueError("gradient_checkpointing needs a trained backbone; set `trainable` too, or remove it")
-        if self.loss.needs_teacher and self.data.tuples is None:
+        if self.lora is not None and self.trainable != "all":
+            raise ValueError("lora adapts the backbone, which is frozen; set `trainable: all`, or remove `lora`")
+        if self.loss.needs_teacher and any(part.tuples is None for part in self.data.parts):
             raise ValueError(
                 f"the loss {self.loss.name} needs teacher scores, which the pairs of a collection do not have; set "
                 "train.data.tuples, or use `loss: contrastive`"
             )
+        if self.validation is not None:
+            object.__setattr__(self, "validation", self.validation.within(self.data))
+        self.following()
         return self
+
+    def following(self) -> "tuple[TrainConfig, ...]":
+        """Return the settings of the stages that follow.
+
+        Raises:
+            ValueError: If one of them has a mistake.
+        """
+        return tuple(self._stage(number, changes) for number, changes in enumerate(self.next_stages))
+
+    def _stage(self, number: int, changes: dict[str, Any]) -> "TrainConfig":
+        settings = self.model_dump(mode="json") | {"next_stages": []}
+        for key, value in changes.items():
+            if key in FOR_ALL_STAGES:
+                raise ValueError(f"next_stages.{number}.{key}: is the same for all stages; set train.{key}")
+            merged = key == "optimizer" and isinstance(value, dict)
+            settings[key] = settings[key] | value if merged else value
+        try:
+            return TrainConfig.model_validate(settings)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in ("next_stages", number, *first["loc"]))
+            raise ValueError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
 
     @property
     def trained_layers(self) -> int | None:

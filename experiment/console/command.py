@@ -5,9 +5,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from experiment.disk.os_errors import describe_os_error
 from projheads import __version__
-from projheads.errors import ProjheadsError
+from projheads.errors import ProjheadsError, describe_os_error
 
 __all__ = ["add_version", "prepare_process", "run_command"]
 

@@ -12,12 +12,13 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from experiment.disk.lock import lock_now
-from projheads.errors import ProjheadsError
+from projheads.errors import ProjheadsError, cannot_read, parse_json
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -90,11 +91,13 @@ def read_json(path: Path) -> Any:
         ProjheadsError: If it is missing, is not JSON, or was written by a newer version of this program.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_bytes())
     except FileNotFoundError:
         raise ProjheadsError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise ProjheadsError(f"{path}: not a JSON file ({error}); delete it and rerun the command") from None
+    except OSError as error:
+        raise cannot_read(path, error) from None
     version = value.get("schema_version", SCHEMA_VERSION) if isinstance(value, dict) else SCHEMA_VERSION
     if not isinstance(version, int) or version > SCHEMA_VERSION:
         raise ProjheadsError(
@@ -124,12 +127,15 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+_installed = cache(version)
+
+
 def versions(packages: Mapping[str, str]) -> dict[str, str]:
     """Return the installed version of each distribution, by the given name; missing ones are left out."""
     found = {}
     for name, distribution in packages.items():
         try:
-            found[name] = version(distribution)
+            found[name] = _installed(distribution)
         except PackageNotFoundError:
             continue
     return found

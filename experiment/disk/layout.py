@@ -8,8 +8,20 @@ from pathlib import Path
 
 from experiment.disk.files import remove_leftovers
 from experiment.disk.records import TrialRecord
+from projheads.errors import ProjheadsError
 
-__all__ = ["ExperimentFolder", "TrialFolder"]
+__all__ = ["ExperimentFolder", "TrialFolder", "check_can_be_folder"]
+
+
+def check_can_be_folder(path: Path) -> None:
+    """Check that a folder is there or can be made.
+
+    Raises:
+        ProjheadsError: If the path, or one above it, is not a folder.
+    """
+    there = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise ProjheadsError(f"{path}: cannot be a folder, because {there} is a file; choose a different path")
 
 
 @dataclass(frozen=True)
@@ -90,6 +102,12 @@ class ExperimentFolder:
     def evaluation_yaml(self) -> Path:
         """Which models were evaluated last, and how; only in a folder of given models."""
         return self.path / "evaluation.yaml"
+
+    def remake(self, config_file: Path) -> str:
+        """Return the command that writes a damaged or missing configuration again; finished work is kept."""
+        if config_file == self.evaluation_yaml:
+            return f"rerun python -m eval --model with the same models and --output {self.path}, which writes it again"
+        return "rerun python -m train or python -m eval with the experiment's own YAML file, which writes it again"
 
     @property
     def rounds_json(self) -> Path:

@@ -20,19 +20,27 @@ SETTLED_NS = 2 * 10**9
 _HASHES: dict[tuple[int, ...], str] = {}
 
 
-def save_model(model: HostModel, path: Path, *, backbone_from: Path | None = None) -> None:
+def save_model(
+    model: HostModel,
+    path: Path,
+    *,
+    backbone_from: Path | None = None,
+    add_card: Callable[[Path], None] = lambda folder: None,
+) -> None:
     """Write a model folder.
 
     Args:
         model: The model.
         path: The folder; an existing one is replaced.
         backbone_from: A saved model with the same backbone, whose weight file is shared.
+        add_card: Writes the model card into the folder, which still has a temporary name.
 
     Raises:
         OSError: If the disk is full or cannot be written; nothing is left behind.
     """
     with safetensors_errors(path), write_folder(path) as temporary:
         model.save(temporary, backbone_from=backbone_from)
+        add_card(temporary)
 
 
 def backbone_fingerprint(model: HostModel) -> str:

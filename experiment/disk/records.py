@@ -73,7 +73,7 @@ class SweepPoint(Part):
 
     Attributes:
         values: The value of each key.
-        seeds: The score of each swept seed on the held-out pairs; null if its training failed.
+        seeds: The score of each swept seed by the sweep's measure; null if its training failed.
         reasons: Why the training of a seed failed.
     """
 
@@ -101,6 +101,11 @@ class SweepRecord(Part):
     chosen_by_all: dict[str, Any] | None = None
     at_edge: list[str] = []
     points: list[SweepPoint]
+
+    @property
+    def by_held_out_pairs(self) -> bool:
+        """Whether held-out pairs chose, rather than development queries."""
+        return self.measure.endswith("held-out pairs")
 
 
 class TrialRecord(Record):
@@ -141,7 +146,8 @@ class TrialRecord(Record):
         steps: Optimiser steps.
         learning_rate: Peak learning rate of the head.
         train: How the training ended; null if it failed.
-        validation: Measures on the held-out pairs after the last step; null without held-out pairs.
+        validation: Measures on the held-out pairs and the development queries after the last step; null without
+            either.
         timings: How long it took.
         peak_memory_bytes: Peak memory: of tensors on a GPU, otherwise of the process.
         sweep: The sweep that chose this trial's point; null without one.
@@ -212,9 +218,12 @@ class TrainLine(Part):
         learning_rate: The head's learning rate.
         gradient_norm: Norm of the gradient before clipping; null if it overflowed in fp16.
         examples_per_s: Pairs or tuples trained on per second so far.
+        stage: The stage, from 1; only with several stages.
+        source_losses: In a mix, the mean loss of each source's steps since the line before.
         validation_loss: Contrastive loss on the held-out pairs.
         validation_accuracy: Share of held-out queries whose relevant document ranks first.
         validation_ndcg: nDCG@10 on the held-out pairs.
+        development_ndcg: nDCG@10 on the development queries.
     """
 
     step: int
@@ -222,9 +231,12 @@ class TrainLine(Part):
     learning_rate: float | None = None
     gradient_norm: float | None = None
     examples_per_s: float | None = None
+    stage: int | None = None
+    source_losses: dict[str, float] | None = None
     validation_loss: float | None = None
     validation_accuracy: float | None = None
     validation_ndcg: float | None = Field(default=None, alias="validation_nDCG@10")
+    development_ndcg: float | None = Field(default=None, alias="development_nDCG@10")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the line's JSON value, which has only the fields that were given."""

@@ -23,9 +23,12 @@ def pick_device(name: str) -> torch.device:
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
         return torch.device("cuda" if cuda else "mps" if mps else "cpu")
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ProjheadsError(f'device: "{name[:40]}" is not a device; use auto, cpu, cuda, cuda:<n> or mps') from None
     present = {"cpu": True, "cuda": cuda and (device.index or 0) < torch.cuda.device_count(), "mps": mps}
-    if not present[device.type]:
+    if not present.get(device.type):
         raise ProjheadsError(f'device: this machine has no "{name}"; use device=cpu or device=auto')
     return device
 

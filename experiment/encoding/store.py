@@ -10,7 +10,7 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -125,6 +125,11 @@ class StoreFolder:
             if {name: state[name] for name in expected} != expected:
                 return Filled()
             filled = Filled(**{name: state[name] for name in asdict(Filled())})
+            if any(
+                type(one) is not type(none) or one < 0
+                for one, none in zip(astuple(filled), astuple(Filled()), strict=True)
+            ):
+                return Filled()
             intact = all(file.stat().st_size >= size for file, size in self._sizes(filled))
         except (ProjheadsError, FileNotFoundError, KeyError, TypeError):
             return Filled()
@@ -237,6 +242,8 @@ def verify_store(path: Path) -> None:
         state = read_json(path / "store.json")
         if not isinstance(state, dict) or not {"key", "width", "dtype", "texts", "vectors_crc"} <= state.keys():
             return  # Of an older version: it counts as absent.
+        if type(state["width"]) is not int or state["dtype"] not in ("float16", "float32"):
+            raise ProjheadsError(f"{path / 'store.json'}: damaged; delete {path} and run the same command again")
         StoreFolder(path, state["key"], state["width"], state["dtype"]).open(state["texts"])
 
 

@@ -16,9 +16,8 @@ from typing import Any
 import torch
 
 from experiment.console.progress import Advance, Progress
-from experiment.disk.os_errors import describe_os_error
 from experiment.executors.protocol import Item, Part, Worker
-from projheads.errors import ProjheadsError
+from projheads.errors import ProjheadsError, describe_os_error
 
 __all__ = ["RayExecutor", "check_resources", "ray_executor"]
 

@@ -2,13 +2,16 @@
 
 import dataclasses
 import os
+from pathlib import Path
 from typing import Any, overload
 
 import torch
 from torch import nn
 
 from projheads.blocks import DenseLayer
+from projheads.build import build_head
 from projheads.errors import ProjheadsError, unknown_name
+from projheads.export.describe_card import add_derived_card
 from projheads.export.folder import new_folder
 from projheads.export.onnx_file import write_onnx
 from projheads.export.opened import Source, open_source
@@ -16,9 +19,11 @@ from projheads.export.result import Exported, describe
 from projheads.export.stanford import write_stanford
 from projheads.export.stock import write_stock
 from projheads.folding import fold
+from projheads.head import Head
 from projheads.hosts.base import DEFAULT_OPTIONS, OpenOptions, StrPath
 from projheads.hosts.dense_chain import dense_layers
 from projheads.hosts.projection import find_projection
+from projheads.spec import HeadSpec
 
 __all__ = ["FORMATS", "export_model", "fold_model"]
 
@@ -60,6 +65,7 @@ def fold_model(
     linear = _fold(source)
     with new_folder(out) as folder:
         opens_in = write_stock(source, [_as_dense(linear)], folder)
+        _add_card(source, model, folder, out, "folded", _as_head(linear))
     return _describe(source, out, "folded", linear, opens_in)
 
 
@@ -85,15 +91,18 @@ def export_model(model: StrPath, out: StrPath, options: OpenOptions = DEFAULT_OP
         replacement = _fold(source)
         with new_folder(out) as folder:
             opens_in = write_stanford(source, replacement, folder)
+            _add_card(source, model, folder, out, to, _as_head(replacement))
     elif to == "onnx":
         replacement = source.head
         with new_folder(out) as folder:
             opens_in, *compared = write_onnx(source, folder)
+            _add_card(source, model, folder, out, to, source.head)
     else:
         layers = dense_layers(source.head)
         replacement = nn.Sequential(*layers)
         with new_folder(out) as folder:
             opens_in = write_stock(source, layers, folder)
+            _add_card(source, model, folder, out, to, source.head)
     made = _describe(source, out, to, replacement, opens_in)
     return dataclasses.replace(made, difference=compared[0], precision=compared[1]) if compared else made
 
@@ -120,6 +129,23 @@ def _is_chain(source: Source) -> bool:
         return bool(dense_layers(source.head))
     except ProjheadsError:
         return False
+
+
+def _as_head(linear: nn.Linear) -> Head:
+    """Return a head of the form of a matrix, to describe it."""
+    bias = linear.bias is not None
+    return build_head(HeadSpec("linear", {"bias": bias}), linear.in_features, linear.out_features)
+
+
+def _add_card(source: Source, model: StrPath, folder: Path, out: StrPath, form: str, head: Head) -> None:
+    folded = "the head was folded into one matrix in float64"
+    made = {
+        "folded": f"Folded with projheads: {folded}.",
+        "stanford": f"Exported to Stanford's layout with projheads: {folded}.",
+        "onnx": "Exported to ONNX with projheads: encoder, head and normalisation as one graph.",
+        "dense-chain": "Exported with projheads: the head as the hosts' own Dense layers.",
+    }
+    add_derived_card(folder, head, os.fspath(model), source.folder, out=Path(out), form=form, made=made[form])
 
 
 def _as_dense(linear: nn.Linear) -> DenseLayer:

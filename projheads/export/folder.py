@@ -15,7 +15,8 @@ from projheads.hosts.base import StrPath
 
 __all__ = ["copy_files", "new_folder"]
 
-_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR)
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+"""What only a write can meet, even if the error names the file that was copied."""
 
 
 @contextmanager
@@ -39,7 +40,9 @@ def new_folder(path: StrPath) -> Iterator[Path]:
         # safetensors reports a full disk with an error class of its own that contains the system's number.
         number = re.search(r"os error (\d+)", str(error))
         code = int(number[1]) if number else getattr(error, "errno", None)
-        if code not in _CANNOT_WRITE:
+        read = getattr(error, "filename", None)
+        written_to = read is None or Path(os.fsdecode(read)).is_relative_to(path.parent) or code in _CANNOT_WRITE
+        if code is None or not written_to:
             raise
         raise ProjheadsError(f"{path}: cannot be written: {os.strerror(code)}; nothing was left behind") from error
     finally:

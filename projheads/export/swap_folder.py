@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from projheads.errors import ProjheadsError
+from projheads.errors import ProjheadsError, cannot_read
+from projheads.export.describe_card import add_derived_card
 from projheads.export.folder import new_folder
 from projheads.export.result import Exported, describe
 from projheads.hosts import load_host
@@ -58,6 +59,8 @@ def swap_model(
     head = swap_head(opened.native, spec, init=init, out_features=out_features, sample=sample, generator=generator)
     with new_folder(out) as temporary:
         opened.save(temporary)
+        made = f"Its head was replaced by `{head.spec}` (init {init}, seed {seed}); it has not been trained since."
+        add_derived_card(temporary, head, model, folder, out=out, form="swapped", made=made)
     labels = str(getattr(before, "spec", "the host's own layers")), str(head.spec)
     needs_trust = " (with trust_remote_code=True)" if host == "sentence-transformers" else ""
     return describe(out, "swapped", before, copy.deepcopy(head), labels, [f"{host} with projheads{needs_trust}"])
@@ -72,7 +75,7 @@ def read_texts(file: StrPath) -> list[str]:
     try:
         texts = [line.strip() for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise ProjheadsError(f"{file}: cannot be read ({error})") from error
+        raise cannot_read(file, error) from error
     if not texts:
         raise ProjheadsError(f"{file}: holds no text; write one per line")
     return texts

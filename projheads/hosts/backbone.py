@@ -94,7 +94,7 @@ def backbone_width(backbone: StrPath, options: OpenOptions = DEFAULT_OPTIONS) ->
             folder, subfolder=transformer_subfolder(folder), trust_remote_code=options.trust_remote_code
         )
         return int(config.get_text_config().hidden_size)
-    except (OSError, ValueError, AttributeError, KeyError) as error:
+    except Exception as error:  # transformers fails in all kinds of ways on a damaged configuration
         raise cannot_open("backbone", backbone, error) from error
 
 

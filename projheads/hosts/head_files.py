@@ -15,10 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from projheads.build import build_head, construct_head
-from projheads.errors import ProjheadsError
+from projheads.build import build_head, sketch_head
+from projheads.errors import ProjheadsError, cannot_read, parse_json
 from projheads.head import Head
-from projheads.init import isolated_random_state
 from projheads.spec import HeadSpec
 
 __all__ = [
@@ -33,6 +32,7 @@ __all__ = [
     "load_head",
     "read_json",
     "read_modules",
+    "read_object",
     "read_weights",
     "save_head",
     "to_save",
@@ -126,7 +126,7 @@ def head_of_config(file: Path) -> tuple[HeadSpec, tuple[int, int], dict[str, Ten
     try:
         spec = HeadSpec.from_dict({"name": config["head"], "options": config["options"]})
         widths = config["in_features"], config["out_features"]
-        shapes = _state_without_memory(spec, *widths)
+        shapes = sketch_head(spec, *widths).state_dict()
     except ProjheadsError as error:
         advice = ""
         if str(error).startswith("unknown head"):
@@ -135,12 +135,6 @@ def head_of_config(file: Path) -> tuple[HeadSpec, tuple[int, int], dict[str, Ten
     except (RuntimeError, RecursionError) as error:
         raise ProjheadsError(f"{file}: the head cannot be built ({error})") from error
     return spec, widths, shapes
-
-
-def _state_without_memory(spec: HeadSpec, in_features: int, out_features: int) -> dict[str, Tensor]:
-    """Return the parameters of a head on the meta device, so that a tampered width allocates nothing."""
-    with isolated_random_state(torch.Generator()), torch.device("meta"):
-        return construct_head(spec, in_features, out_features).state_dict()
 
 
 def check_inside(path: Path, root: Path) -> None:
@@ -171,9 +165,10 @@ def read_modules(path: Path) -> list[ModuleEntry]:
     """
     entries = read_json(path)
     try:
-        if not isinstance(entries, list):
+        modules = [ModuleEntry(entry["path"], entry["type"]) for entry in entries]
+        texts = [text for module in modules for text in (module.path, module.type)]
+        if not modules or not all(isinstance(text, str) and text.isprintable() for text in texts):
             raise TypeError
-        modules = [ModuleEntry(str(entry["path"]), str(entry["type"])) for entry in entries]
     except (TypeError, KeyError):
         raise ProjheadsError(f"{path}: must be a list of modules, each with a path and a type") from None
     for module in modules:
@@ -197,7 +192,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise ProjheadsError(f"{path}: has the keys {', '.join(config)}; must have exactly {', '.join(_TYPES)}")
     for key, kind in _TYPES.items():
         if type(config[key]) is not kind:
-            raise ProjheadsError(f"{path}: {key} is {json.dumps(config[key])}, must be of type {kind.__name__}")
+            raise ProjheadsError(f"{path}: {key} is {_short(config[key])}, must be of type {kind.__name__}")
     return config
 
 
@@ -208,11 +203,35 @@ def read_json(path: Path) -> Any:
         ProjheadsError: If it is missing or not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_bytes())
     except FileNotFoundError:
         raise ProjheadsError(f"{path}: no such file; the model folder is incomplete") from None
-    except (ValueError, OSError, RecursionError) as error:
-        raise ProjheadsError(f"{path}: cannot be read as JSON ({error})") from error
+    except (ValueError, OSError) as error:
+        raise cannot_read(path, error, "JSON") from error
+
+
+def read_object(path: Path, **kinds: type) -> dict[str, Any]:
+    """Read a JSON object of a model folder.
+
+    Args:
+        path: The file.
+        kinds: The types of some of its keys, each of which may also be missing or null.
+
+    Raises:
+        ProjheadsError: If it is missing, not an object, or a key has a different type.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise ProjheadsError(f"{path}: must be a JSON object, not {_short(value)}")
+    for key, kind in kinds.items():
+        if value.get(key) is not None and type(value[key]) is not kind:
+            raise ProjheadsError(f"{path}: {key} is {_short(value[key])}, must be of type {kind.__name__}")
+    return value
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

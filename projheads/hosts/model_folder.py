@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from projheads.blocks import DenseLayer
 from projheads.build import build_head
@@ -24,8 +25,8 @@ from projheads.hosts.head_files import (
     check_inside,
     head_of_config,
     load_head,
-    read_json,
     read_modules,
+    read_object,
     read_weights,
 )
 
@@ -71,7 +72,7 @@ def written_by(folder: Path) -> str | None:
         for prefix, host in _OWN_MODULES.items():
             if entry.type.startswith(prefix):
                 return host
-    settings = read_json(folder / SETTINGS_FILE) if (folder / SETTINGS_FILE).is_file() else {}
+    settings = read_object(folder / SETTINGS_FILE) if (folder / SETTINGS_FILE).is_file() else {}
     return _MODEL_TYPES.get(str(settings.get("model_type")))
 
 
@@ -230,16 +231,16 @@ def _is_dense(entry: ModuleEntry) -> bool:
 def _read_dense(folder: Path) -> DenseLayer:
     for name in ("config.json", WEIGHTS_FILE):
         check_inside(folder / name, folder)
-    config, weights = read_json(folder / "config.json"), read_weights(folder / WEIGHTS_FILE)
+    config, weights = read_object(folder / "config.json"), read_weights(folder / WEIGHTS_FILE)
     try:
         layer = DenseLayer(
-            *reversed(weights["linear.weight"].shape),
+            *_widths(weights["linear.weight"]),
             activation=activation_of_class(config["activation_function"]),
             bias="linear.bias" in weights,
             residual=bool(config.get("use_residual", False)),
         ).to(weights["linear.weight"].dtype)
         layer.load_state_dict(weights)
-    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise ProjheadsError(f"{folder}: is not a Dense layer of PyLate or sentence-transformers ({reason})") from error
     return layer
@@ -251,15 +252,23 @@ def _read_stanfords(folder: Path) -> Head:
     try:
         with safe_open(file, framework="pt") as weights:
             weight = weights.get_tensor("linear.weight")
-    except (OSError, SafetensorError) as error:
+        head = build_head("linear", *_widths(weight)).to(weight.dtype)
+    except (OSError, SafetensorError, ValueError, RuntimeError) as error:
         raise ProjheadsError(f"{file}: has no readable linear.weight, the projection ({error})") from error
-    head = build_head("linear", weight.shape[1], weight.shape[0]).to(weight.dtype)
     head.load_state_dict({"linear.weight": weight})
     return head
 
 
+def _widths(weight: Tensor) -> tuple[int, int]:
+    if weight.ndim != 2 or not weight.is_floating_point():
+        raise ValueError(f"linear.weight is not a matrix of floats: {tuple(weight.shape)} of {weight.dtype}")
+    return weight.shape[1], weight.shape[0]
+
+
 def _settings_of_stanford(folder: Path) -> EncodingSettings:
-    metadata = read_json(folder / METADATA_FILE)
+    metadata = read_object(
+        folder / METADATA_FILE, query_maxlen=int, doc_maxlen=int, query_token_id=str, doc_token_id=str
+    )
     default = EncodingSettings()
     return EncodingSettings(
         query_length=metadata.get("query_maxlen") or default.query_length,
@@ -272,9 +281,14 @@ def _settings_of_stanford(folder: Path) -> EncodingSettings:
 
 
 def _settings_of_pylate(folder: Path) -> EncodingSettings:
-    config = read_json(folder / SETTINGS_FILE)
+    config = read_object(
+        folder / SETTINGS_FILE,
+        **dict.fromkeys(("query_length", "document_length"), int),
+        **dict.fromkeys(("query_prefix", "document_prefix"), str),
+        **dict.fromkeys(("do_query_expansion", "attend_to_expansion_tokens"), bool),
+    )
     default = EncodingSettings()
-    skiplist = config.get("skiplist_words")
+    skiplist = _words(folder / SETTINGS_FILE, config)
     return EncodingSettings(
         query_length=config.get("query_length") or default.query_length,
         document_length=config.get("document_length") or default.document_length,
@@ -282,19 +296,25 @@ def _settings_of_pylate(folder: Path) -> EncodingSettings:
         document_prefix=_given(config.get("document_prefix"), default.document_prefix),
         query_expansion=_given(config.get("do_query_expansion"), default.query_expansion),
         attend_to_expansion_tokens=bool(config.get("attend_to_expansion_tokens")),
-        skiplist=None if skiplist is None else tuple(skiplist),
+        skiplist=skiplist,
     )
 
 
 def _settings_of_sentence_transformers(folder: Path) -> EncodingSettings:
     entries = read_modules(folder / MODULES_FILE)
-    config = read_json(folder / SETTINGS_FILE)
-    transformer = read_json(folder / entries[0].path / TRANSFORMER_FILE)
+    config = read_object(folder / SETTINGS_FILE, prompts=dict)
+    transformer_file = folder / entries[0].path / TRANSFORMER_FILE
+    transformer = read_object(transformer_file, query_expansion=dict, query_length=int, document_length=int)
     masks = [entry for entry in entries if entry.type.endswith(".MultiVectorMask")]
-    mask = read_json(folder / masks[0].path / "config.json") if masks else {}
+    mask_file = folder / masks[0].path / "config.json" if masks else None
+    mask = read_object(mask_file) if mask_file else {}
     prompts, expansion = config.get("prompts") or {}, transformer.get("query_expansion")
-    query_length = expansion["length"] if expansion else transformer.get("query_length")
+    query_length = expansion.get("length") if expansion else transformer.get("query_length")
     document_length = transformer.get("document_length")
+    if not all(isinstance(prompt, str) for prompt in prompts.values() if prompt):
+        raise ProjheadsError(f"{folder / SETTINGS_FILE}: prompts must be texts")
+    if query_length is not None and type(query_length) is not int:
+        raise ProjheadsError(f"{transformer_file}: the length of query_expansion must be an integer")
     texts = sorted(set(filter(None, prompts.values())) - _added_tokens(folder / entries[0].path))
     only_theirs = {
         f'the prompt "{texts[0]}", which is not a single token' if texts else "": bool(texts),
@@ -309,23 +329,30 @@ def _settings_of_sentence_transformers(folder: Path) -> EncodingSettings:
         if there:
             raise ProjheadsError(f"{folder}: has {what}, which only sentence-transformers supports; open it there")
     return EncodingSettings(
-        query_length=query_length,
-        document_length=document_length,
+        query_length=query_length or 0,
+        document_length=document_length or 0,
         query_prefix=prompts.get("query") or "",
         document_prefix=prompts.get("document") or "",
         query_expansion=bool(expansion),
         attend_to_expansion_tokens=bool(expansion and expansion.get("attend")),
-        skiplist=tuple(mask.get("skiplist_words") or ()),
+        skiplist=(_words(mask_file, mask) if mask_file else None) or (),
     )
 
 
 def _is_pylates(expansion: dict[str, Any] | None) -> bool:
-    return not expansion or (expansion["strategy"] == "fixed" and expansion.get("token") is None)
+    return not expansion or (expansion.get("strategy") == "fixed" and expansion.get("token") is None)
+
+
+def _words(file: Path, config: dict[str, Any]) -> tuple[str, ...] | None:
+    words = config.get("skiplist_words")
+    if words is not None and not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
+        raise ProjheadsError(f"{file}: skiplist_words must be a list of words")
+    return None if words is None else tuple(words)
 
 
 def _added_tokens(folder: Path) -> set[str]:
-    tokenizer = read_json(folder / "tokenizer.json")
-    return {token["content"] for token in tokenizer.get("added_tokens", [])}
+    tokens = read_object(folder / "tokenizer.json", added_tokens=list).get("added_tokens") or []
+    return {str(token.get("content")) for token in tokens if isinstance(token, dict)}
 
 
 def _given(value: Any, default: Any) -> Any:
@@ -334,5 +361,4 @@ def _given(value: Any, default: Any) -> Any:
 
 def _config(folder: Path) -> dict[str, Any]:
     """Return the transformer's config.json at the top of a folder, empty if there is none."""
-    value = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
-    return value if isinstance(value, dict) else {}
+    return read_object(folder / "config.json", architectures=list) if (folder / "config.json").is_file() else {}

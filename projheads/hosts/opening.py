@@ -126,7 +126,7 @@ def seeded(seed: int) -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep transformers' progress bars and warnings off the terminal."""
+    """Keep the progress bars of transformers and the hosts' warnings off the terminal."""
     from transformers.utils import logging as transformers_logging
 
     had_bars = transformers_logging.is_progress_bar_enabled()
@@ -134,9 +134,14 @@ def quiet() -> Iterator[None]:
     transformers_logging.disable_progress_bar()
     for handler in handlers:
         handler.addFilter(_is_error)
+    levels = {name: logging.getLogger(name).level for name in ("pylate", "sentence_transformers")}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         yield
     finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
         for handler in handlers:
             handler.removeFilter(_is_error)
         if had_bars:

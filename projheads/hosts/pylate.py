@@ -22,7 +22,7 @@ from projheads.hosts.backbone import backbone_width, resolve_backbone, transform
 from projheads.hosts.base import DEFAULT_OPTIONS, EncodingSettings, FoundProjection, HostModel, OpenOptions, StrPath
 from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequence, restore_head
 from projheads.hosts.dense_chain import from_dense_chain
-from projheads.hosts.head_files import read_json
+from projheads.hosts.head_files import read_object
 from projheads.hosts.model_folder import TRANSFORMER_FILE, read_head, read_settings, written_by
 from projheads.hosts.opening import check_merged, find_model, naming, opening, quiet, seeded
 from projheads.hosts.tokenizer import check_prefixes, check_shared, known_words, prepare_tokenizer
@@ -161,7 +161,7 @@ def _open_transformer(folder: Path, opened: OpenOptions, model_options: dict[str
     subfolder = transformer_subfolder(folder)
     settings = folder / subfolder / TRANSFORMER_FILE
     options = {"trust_remote_code": opened.trust_remote_code, "local_files_only": True}
-    if settings.is_file() and "transformer_task" in read_json(settings):
+    if settings.is_file() and "transformer_task" in read_object(settings):
         return Transformer(
             str(folder / subfolder), model_args=options | model_options, tokenizer_args=options, config_args=options
         )

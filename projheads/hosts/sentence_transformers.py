@@ -26,7 +26,7 @@ from projheads.hosts.backbone import backbone_width, resolve_backbone, transform
 from projheads.hosts.base import DEFAULT_OPTIONS, EncodingSettings, FoundProjection, HostModel, OpenOptions, StrPath
 from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequence, restore_head
 from projheads.hosts.dense_chain import from_dense_chain
-from projheads.hosts.head_files import read_json, read_modules
+from projheads.hosts.head_files import read_modules, read_object
 from projheads.hosts.model_folder import (
     MODULES_FILE,
     OUR_PROJECTIONS,
@@ -277,7 +277,7 @@ def _load_own(folder: Path, trust_remote_code: bool, model_kwargs: Mapping[str, 
     modules = [
         cls.load(str(folder), subfolder=entry.path, **options) for cls, entry in zip(classes, entries, strict=True)
     ]
-    config = read_json(folder / SETTINGS_FILE)
+    config = read_object(folder / SETTINGS_FILE)
     return MultiVectorEncoder(
         modules=modules, device="cpu", prompts=config["prompts"], similarity_fn_name=config["similarity_fn_name"]
     )

@@ -82,6 +82,6 @@ def _is_transformers_own(config: dict[str, Any]) -> bool:
     except ImportError:
         return False
     named = (config.get(key) for key in ("tokenizer_class", "processor_class", "image_processor_type"))
-    return config.get("model_type") in transformers.CONFIG_MAPPING or any(
+    return str(config.get("model_type")) in transformers.CONFIG_MAPPING or any(
         isinstance(name, str) and hasattr(transformers, name) for name in named
     )

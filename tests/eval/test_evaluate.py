@@ -795,3 +795,25 @@ def test_texts_of_queries_and_of_top_documents_are_kept_for_the_report(miniature
             top |= {name for name, _ in found[:3]}
     assert texts["documents"].keys() == top
     assert max(map(len, texts["documents"].values())) <= 300
+
+
+def test_a_failed_evaluation_leaves_the_stored_configuration_as_it_was(miniature):
+    stored = miniature.folder.experiment_yaml
+    before = stored.read_bytes()
+    for override in ("seeds=[7]", "eval.storage=[pq7]", f"eval.datasets=[{miniature.collection.parent / 'gone'}]"):
+        assert run_command(main, [str(miniature.yaml), override]) == 2
+        assert stored.read_bytes() == before
+
+
+def test_a_missing_configuration_is_written_again_by_the_experiments_own_file(miniature, capsys):
+    stored = miniature.folder.experiment_yaml
+    stored.unlink()
+    assert run_command(main, [str(miniature.folder.path)]) == 2
+    assert "rerun python -m train or python -m eval with the experiment's own YAML file" in capsys.readouterr().err
+    assert run_command(main, [str(miniature.yaml), "eval.references=[]", "seeds=[0]"]) == 0
+    assert load_config(stored).seeds == (0,)
+    stored.write_bytes(stored.read_bytes()[:-300])
+    assert run_command(main, ["report", str(miniature.folder.path)]) in (0, 2)
+    assert run_command(main, [str(miniature.folder.path)]) == 2
+    assert run_command(main, [str(miniature.yaml), "eval.references=[]", "seeds=[0]"]) == 0
+    assert load_config(stored).seeds == (0,)

@@ -17,3 +17,15 @@ from tests.eval.report.factory import sweep_record
 def test_a_measure_that_cannot_choose_is_named(first, second, words):
     found = saturation_warning([sweep_record(first), sweep_record(second)])
     assert (found is None) if words is None else (words in found)
+
+
+@pytest.mark.parametrize(
+    ("measure", "words"),
+    [
+        ("nDCG@10 on 128 held-out pairs", "train.validation: {split: dev}"),
+        ("nDCG@10 on all 200 queries of x (dev), over all 900 documents", "train.validation.max_documents"),
+    ],
+)
+def test_the_advice_is_about_what_chose(measure, words):
+    easy = sweep_record({1e-3: [0.988, 0.991], 1e-2: [0.997, 0.989]}, measure=measure)
+    assert words in saturation_warning([easy, easy])

@@ -193,3 +193,11 @@ def test_the_configuration_knows_what_a_new_initialisation_asks_of_a_head(regist
         load_config(path, ["heads.init=takes-map"])
     with pytest.raises(ProjheadsError, match=r'unknown init "take-map"; known: .*did you mean "takes-map"'):
         load_config(path, ["heads.init=take-map"])
+
+
+@pytest.mark.parametrize(
+    "spec, widths", [("linear", (768, 10**10)), ("ffn(factor=1000000)", (768, 128)), ("glu", (10**6, 10**6))]
+)
+def test_a_head_beyond_the_memory_of_this_machine_is_refused_before_it_is_allocated(spec, widths):
+    with pytest.raises(ProjheadsError, match=r"takes over [\d.]+ GB; this machine has [\d.]+ GB of memory"):
+        build_head(spec, *widths)

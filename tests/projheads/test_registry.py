@@ -255,3 +255,11 @@ def test_a_heads_file_begins_with_its_formula(name):
     doc = registry.head_doc(name)
     assert doc.startswith(f"{name}: ")
     assert "arXiv" in doc
+
+
+@pytest.mark.parametrize("line", ["import sys; sys.exit()", "raise SystemExit(3)", "exit('gone')", "quit", "1 / 0"])
+def test_a_head_file_that_ends_the_process_is_an_error_of_the_file(tmp_path, line):
+    file = tmp_path / "ends.py"
+    file.write_text(f"{line}\n")
+    with pytest.raises(ProjheadsError, match=r"ends\.py: "):
+        registry.import_head_file(file)

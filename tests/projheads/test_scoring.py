@@ -252,6 +252,15 @@ def test_auto_is_the_blocked_form_on_a_cpu():
     assert torch.equal(auto, maxsim(queries, documents, q_mask, d_mask, backend="blocked"))
 
 
+def test_auto_makes_the_products_of_the_blocked_form_on_a_cpu(monkeypatch):
+    products = []
+    real = torch.bmm
+    monkeypatch.setattr(torch, "bmm", lambda a, b: products.append(a.shape) or real(a, b))
+    queries, documents, _, _ = batch(18, 3, 4, 3, 5)
+    assert maxsim(queries, documents).shape == (3, 3)
+    assert len(products) == 1
+
+
 def test_fused_hands_the_kernels_no_document_without_tokens(monkeypatch):
     def kernel(queries, documents, *, q_mask, d_mask, backward):
         assert d_mask.any(-1).all()

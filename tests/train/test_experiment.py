@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from experiment.config.load import load_config
+from experiment.config.load import load_config, read_resolved
 from experiment.console.command import run_command
 from experiment.console.progress import Progress
 from experiment.disk.files import sha256_file
@@ -29,6 +29,7 @@ from tests.eval.report.factory import steps, sweep_record, trial_record
 from train.__main__ import main
 from train.data.examples import load_training_data
 from train.experiment import train_experiment, train_trials
+from train.failures import TrainingFailedError
 from train.preparation import prepare
 from train.processes import Processes
 from train.training import train_trial
@@ -447,3 +448,51 @@ def test_trackers_show_the_lines_of_a_trial(folder, backbone):
         shown = {(event.step, event.value) for event in events.Scalars("loss")}
         written = [json.loads(line) for line in trial.train_jsonl.read_text().splitlines()]
         assert shown == {(line["step"], np.float32(line["loss"])) for line in written if "loss" in line}
+
+
+def test_a_failed_training_leaves_the_stored_configuration_as_it_was(folder, backbone, monkeypatch):
+    folder(backbone)
+    train("seeds=[0]")
+    before = sha256_file(Path("out/experiment.yaml"))
+    with pytest.raises(ProjheadsError, match="leaves"):
+        train("seeds=[7]", "axes={batch_size: [4, 30]}")
+    assert sha256_file(Path("out/experiment.yaml")) == before
+
+    def fails(*args, **options):
+        raise TrainingFailedError("its loss is not finite")
+
+    monkeypatch.setattr("train.trainer.train_trial", fails)
+    failed = train_experiment(load_config(Path("try.yaml"), ["seeds=[8]"]))
+    assert failed == ["linear seed 8", "ffn(depth=2) seed 8"]
+    assert sha256_file(Path("out/experiment.yaml")) == before
+
+
+@pytest.mark.parametrize("damage", ["missing", "half", "other"])
+def test_a_damaged_stored_configuration_is_written_again_from_the_commands_own(folder, backbone, capsys, damage):
+    folder(backbone)
+    trained = hashes(train("seeds=[0]", "heads.variants=[linear]"))
+    stored = Path("out/experiment.yaml")
+    whole = stored.read_bytes()
+    stored.write_bytes(b"\xff: [" if damage == "other" else whole[: len(whole) // 2])
+    if damage == "missing":
+        stored.unlink()
+    with pytest.raises(ProjheadsError, match="rerun python -m train or python -m eval with the experiment's own YAML"):
+        read_resolved(Path("out"))
+    with pytest.raises(ProjheadsError, match=r"a trial of a different experiment \(heads.init is 'torch' there"):
+        train("seeds=[0]", "heads.variants=[linear]", "heads.init=xavier")
+    assert hashes(train("seeds=[0]", "heads.variants=[linear]")) == trained
+    assert "this command writes it again" in capsys.readouterr().out
+    assert stored.read_bytes() == whole
+
+
+@pytest.mark.parametrize(
+    "override", ["output=try.yaml", "cache=try.yaml/cache", "eval.index=foo", "train.trackers=[wandb]"]
+)
+def test_a_dry_run_finds_what_would_stop_the_training(folder, backbone, monkeypatch, capsys, override):
+    folder(backbone)
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", "nothing")
+    assert run_command(main, ["try.yaml", "--dry-run", override]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not Path("out").exists()

@@ -1,6 +1,6 @@
 """The training data of an experiment: read once, with a held-out part, the same for every trial."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,11 +10,14 @@ import numpy as np
 from experiment.collections import open_collection
 from experiment.collections.same_ids import EXCLUDED, excluded_ids
 from experiment.config import ExperimentConfig
-from experiment.config.train_data_section import TrainDataConfig
+from experiment.config.train_data_section import DataPart, TrainDataConfig
 from experiment.disk.files import sha256_json
+from experiment.losses import Loss
 from experiment.seeds import numpy_generator
 from projheads.errors import ProjheadsError
-from train.data.tuples import Tuples, pairs_of
+from train.data.development import Development, load_development
+from train.data.mix import Mix, make_mix, mixed
+from train.data.tuples import Tuples, joined, pairs_of
 from train.data.tuples_file import read_tuples
 from train.data.tuples_hub import read_hub_tuples
 
@@ -29,7 +32,7 @@ class TrainingData:
         queries: Query texts.
         documents: Document texts.
         examples: (n, 1 + n_ways) indices of a query and its documents, the first of which is relevant; n_ways is 1 for
-            pairs.
+            pairs. In a mix, the rows of a source with fewer documents end with -1.
         teacher_scores: (n, n_ways) float32, the teacher's score of each document of ``examples``; None without them.
         validation: (m, 2) indices of held-out queries and their relevant documents; none of these documents is
             relevant in ``examples``.
@@ -39,6 +42,9 @@ class TrainingData:
         notes: Counts of irregularities in the collection.
         excluded: The indices of the documents that a query never finds, by the query's index; see
             ``experiment.collections.same_ids``.
+        development: The development queries; None without them. Their texts are the last ones of ``queries`` and
+            ``documents``.
+        mix: The sources of the examples; None for a single one.
     """
 
     queries: Sequence[str]
@@ -50,6 +56,23 @@ class TrainingData:
     hash: str
     notes: dict[str, int]
     excluded: Mapping[int, Collection[int]] = field(default_factory=dict)
+    development: Development | None = None
+    mix: Mix | None = None
+
+    @property
+    def development_queries(self) -> np.ndarray:
+        """The indices of the development queries."""
+        return _last(self.queries, 0 if self.development is None else len(self.development.queries))
+
+    @property
+    def development_documents(self) -> np.ndarray:
+        """The indices of the documents that the development queries are ranked over."""
+        return _last(self.documents, 0 if self.development is None else len(self.development.documents))
+
+    @property
+    def choice(self) -> str:
+        """What a sweep chooses by: the development queries if there are any, otherwise the held-out pairs."""
+        return f"{len(self.validation)} held-out pairs" if self.development is None else self.development.about
 
     def false_negatives(self, batch: np.ndarray) -> np.ndarray:
         """Mark the in-batch documents that are not negatives.
@@ -76,11 +99,17 @@ class TrainingData:
         """Return a line on the size of the data and, if there are any, one on its irregularities."""
         n_ways = self.examples.shape[1] - 1
         kind = "pairs" if n_ways == 1 else f"tuples of {n_ways} documents"
+        kind = kind if self.mix is None else "examples"
         taught = "" if self.teacher_scores is None else " with teacher scores"
         lines = [
-            f"{source}: {len(self.examples)} training {kind}{taught}, of {len(self.queries)} queries and "
-            f"{len(self.documents)} documents, {len(self.validation)} pairs held out"
+            f"{source}: {len(self.examples)} training {kind}{taught}, of "
+            f"{len(self.queries) - len(self.development_queries)} queries and "
+            f"{len(self.documents) - len(self.development_documents)} documents, {len(self.validation)} pairs held out"
         ]
+        if self.mix is not None:
+            lines += self.mix.describe()
+        if self.development is not None:
+            lines.append(f"development: {self.development.about}")
         odd = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in self.notes.items() if count)
         return [*lines, f"{source} holds {odd}"] if odd else lines
 
@@ -97,22 +126,17 @@ def load_training_data(config: ExperimentConfig) -> TrainingData:
             scores and there are none.
     """
     train = config.train
-    tuples, notes = _read(train.data, config.cache)
-    if train.loss.needs_teacher and tuples.scores is None:
-        raise ProjheadsError(
-            f"train.loss: {train.loss.name} needs teacher scores, and {train.data.tuples} has none; "
-            "add them with `python -m train teach`, or use `loss: contrastive`"
-        )
-    if not len(tuples.rows):
-        raise ProjheadsError(
-            f"train.data: {train.data} has no usable pairs: no judgement above grade 0 joins a query and a document "
-            "that both exist and are not empty; check its ids and grades"
-        )
+    read = [_read(part, config.cache) for part in train.data.parts]
+    for part, (one, _) in zip(train.data.parts, read, strict=True):
+        _check_part(part, one, train.loss)
+    notes: Counter[str] = Counter()
+    for _, counted in read:
+        notes.update(counted)
     generator = numpy_generator(0, "training pairs")
-    chosen = np.arange(len(tuples.rows))
+    chosen = np.arange(sum(len(one.rows) for one, _ in read))
     if train.max_pairs is not None and len(chosen) > train.max_pairs:
         chosen = np.sort(generator.permutation(len(chosen))[: train.max_pairs])
-    tuples = tuples.take(chosen)
+    tuples, part_of = mixed([one for one, _ in read], chosen)
     pairs = tuples.rows[:, :2]
     held_out = _held_out(pairs, train.validation_pairs, generator)
     left, step = int((~held_out).sum()), train.batch_size * train.gradient_accumulation
@@ -128,23 +152,45 @@ def load_training_data(config: ExperimentConfig) -> TrainingData:
     copies = _copies(tuples, judged)
     if len(copies):
         notes["judgements_that_also_hold_for_an_identical_text"] = len(copies)
+    mix = None
+    if train.data.mix:
+        mix = make_mix(train.data, part_of[~held_out], step)
+    development, hashed = None, [tuples.hash, train.max_pairs, train.validation_pairs, *tuples.excluded.tolist()]
+    if len(copies):
+        hashed += ["copies", copies.tolist()]
+    if train.validation is not None:
+        development = load_development(train.validation, config.cache, tuples.queries)
+        hashed.append(development.hash)
     return TrainingData(
-        queries=tuples.queries,
-        documents=tuples.documents,
+        queries=joined(tuples.queries, development.queries if development else ()),
+        documents=joined(tuples.documents, development.documents if development else ()),
         examples=tuples.rows[~held_out],
         teacher_scores=None if tuples.scores is None else tuples.scores[~held_out],
         validation=pairs[held_out][: train.validation_pairs],
         relevant=_by_query(np.concatenate([judged, copies])),
-        hash=sha256_json(
-            [tuples.hash, train.max_pairs, train.validation_pairs, *tuples.excluded.tolist()]
-            + (["copies", copies.tolist()] if len(copies) else [])
-        ),
-        notes=notes,
+        hash=sha256_json(hashed),
+        notes=dict(notes),
         excluded=_by_query(tuples.excluded),
+        development=development,
+        mix=mix,
     )
 
 
-def _read(data: TrainDataConfig, cache: Path) -> tuple[Tuples, dict[str, int]]:
+def _check_part(part: DataPart, tuples: Tuples, loss: Loss) -> None:
+    """Check that a source can be trained on with a loss."""
+    if loss.needs_teacher and tuples.scores is None:
+        raise ProjheadsError(
+            f"train.loss: {loss.name} needs teacher scores, and {part.tuples} has none; "
+            "add them with `python -m train teach`, or use `loss: contrastive`"
+        )
+    if not len(tuples.rows):
+        raise ProjheadsError(
+            f"train.data: {part} has no usable pairs: no judgement above grade 0 joins a query and a document "
+            "that both exist and are not empty; check its ids and grades"
+        )
+
+
+def _read(data: DataPart, cache: Path) -> tuple[Tuples, dict[str, int]]:
     """Read the examples, and the counts of irregularities of their collection."""
     collection = open_collection(data.source, split=data.split, cache=cache) if data.source else None
     notes = dict(collection.notes) if collection else {}
@@ -165,8 +211,11 @@ def order_of(data: TrainingData, batch_size: int, steps: int, seed: int) -> Iter
     """Yield the batches of a trial: (batch_size,) int64 rows of ``data.examples``, ``steps`` times.
 
     The order depends only on the seed, so all variants of a seed see the same batches. Every epoch is a new permutation
-    of the examples; an incomplete batch at its end is dropped.
+    of the examples; an incomplete batch at its end is dropped. In a mix, every batch is of one source.
     """
+    if data.mix is not None:
+        yield from data.mix.order(batch_size, steps, seed)
+        return
     per_epoch = len(data.examples) // batch_size
     for step in range(steps):
         epoch, position = divmod(step, per_epoch)
@@ -195,6 +244,11 @@ def _same_texts(texts: Sequence[str]) -> dict[int, list[int]]:
     for place, text in enumerate(texts):
         places[" ".join(text.split())].append(place)
     return {place: group for group in places.values() if len(group) > 1 for place in group}
+
+
+def _last(texts: Sequence[str], count: int) -> np.ndarray:
+    """Return the indices of the last texts, (count,) int64."""
+    return np.arange(len(texts) - count, len(texts))
 
 
 def _by_query(pairs: np.ndarray) -> Mapping[int, list[int]]:

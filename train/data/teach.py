@@ -101,7 +101,7 @@ def _fill(
 ) -> np.ndarray:
     """Fill rows (count, width) float32 on disk window by window, resuming where an earlier call stopped."""
     state, rows = path.with_suffix(".json"), path.with_suffix(".bin")
-    done = int(read_json(state)["done"]) if state.exists() and rows.exists() else 0
+    done = _done(state) if rows.is_file() and rows.stat().st_size == count * width * 4 else 0
     array = np.memmap(rows, "<f4", "r+" if done else "w+", shape=(count, width))
     with progress.step(f"teacher: {count} {path.name}", count) as advance:
         advance(done)
@@ -112,6 +112,14 @@ def _fill(
             write_json(state, {"done": stop})
             advance(stop - start)
     return array
+
+
+def _done(state: Path) -> int:
+    """Return how many rows are there; 0 if the file that says so is missing or damaged."""
+    try:
+        return int(read_json(state)["done"])
+    except (ProjheadsError, KeyError, TypeError, ValueError):
+        return 0
 
 
 def _lines(path: Path, about: dict[str, Any], scores: np.ndarray) -> Iterator[bytes]:

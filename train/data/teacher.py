@@ -8,12 +8,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from experiment.disk.files import read_json
 from experiment.disk.models import weights_hash
 from experiment.encoding.device import pick_device
 from projheads.errors import ProjheadsError
 from projheads.hosts.backbone import resolve_backbone
 from projheads.hosts.base import DEFAULT_OPTIONS, OpenOptions
+from projheads.hosts.head_files import read_object
 from projheads.hosts.opening import opening
 
 __all__ = ["Teacher", "kind_of_teacher", "open_teacher"]
@@ -82,11 +82,11 @@ def kind_of_teacher(name: str, options: OpenOptions = DEFAULT_OPTIONS) -> tuple[
     """
     folder = resolve_backbone(name, options)
     about = folder / "config_sentence_transformers.json"
-    said = read_json(about).get("model_type") if about.is_file() else None
+    said = read_object(about).get("model_type") if about.is_file() else None
     if said not in (None, "SentenceTransformer", "CrossEncoder"):
         raise ProjheadsError(f'teacher "{name}": is a {said}; a teacher must be a CrossEncoder or a bi-encoder')
     config = folder / "config.json"
-    architectures = read_json(config).get("architectures") if config.is_file() else None
+    architectures = read_object(config, architectures=list).get("architectures") if config.is_file() else None
     classifies = any(str(architecture).endswith("ForSequenceClassification") for architecture in architectures or ())
     return ("CrossEncoder" if said == "CrossEncoder" or (said is None and classifies) else "bi-encoder"), folder
 

@@ -9,7 +9,7 @@ import numpy as np
 from experiment.collections import Collection, training_pairs
 from experiment.disk.files import sha256_parts
 
-__all__ = ["Picked", "Tuples", "fingerprint", "pairs_of", "same_id_pairs"]
+__all__ = ["Picked", "Tuples", "fingerprint", "joined", "pairs_of", "same_id_pairs"]
 
 
 CHUNK = 4096
@@ -90,6 +90,20 @@ class Tuples:
             judged=judged[(judged >= 0).all(axis=1)],
             excluded=excluded[(excluded >= 0).all(axis=1)],
         )
+
+
+def joined(texts: Sequence[str], more: Sequence[str]) -> Sequence[str]:
+    """Append texts; a lazy column stays lazy."""
+    if not more:
+        return texts
+    if not isinstance(texts, Picked):
+        return [*texts, *more]
+    first = len(texts)
+
+    def read(places: np.ndarray) -> list[str]:
+        return [texts[place] if place < first else more[place - first] for place in places.tolist()]
+
+    return Picked(read, np.arange(first + len(more)))
 
 
 def pairs_of(collection: Collection, excluded: Iterable[str] = ()) -> Tuples:

@@ -12,7 +12,6 @@ none. Other fields are ignored. The first line may be ``{"about": {...}}``, whic
 """
 
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +20,14 @@ from typing import Any
 import numpy as np
 
 from experiment.collections import Collection
-from projheads.errors import ProjheadsError
+from projheads.errors import ProjheadsError, parse_json
 from train.data.tuples import Tuples, fingerprint, same_id_pairs
 
 __all__ = ["TupleRow", "make_tuples", "parse_row", "read_about", "read_rows", "read_tuples"]
+
+
+LARGEST_SCORE = 1e30
+"""A teacher's scores are kept in float32."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +214,10 @@ def _name(value: Any, by_id: bool) -> str:
     if not isinstance(value, str):
         kind = "an id must be a string or an integer" if by_id else "a text must be a string"
         raise ValueError(f"{json.dumps(value)[:40]} is not a query or document; {kind}")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError(f"{ascii(value)[:40]} holds half of a surrogate pair, which is not a character") from None
     return value
 
 
@@ -218,8 +225,8 @@ def _scores(value: Any, count: int) -> list[float] | None:
     if value is None:
         return None
     numbers = isinstance(value, list) and all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
-    if not numbers or not all(map(math.isfinite, value)):
-        raise ValueError('"scores" is not a list of finite numbers')
+    if not numbers or not all(abs(score) <= LARGEST_SCORE for score in value):
+        raise ValueError(f'"scores" is not a list of finite numbers up to {LARGEST_SCORE:.0e}')
     if len(value) != count:
         raise ValueError(f"has {count} documents but {len(value)} scores")
     return [float(score) for score in value]
@@ -232,10 +239,9 @@ def _read_lines(path: Path) -> Iterator[tuple[int, Any]]:
         for number, raw in enumerate(file, start=1):
             try:
                 if raw.strip():
-                    yield number, json.loads(raw)
+                    yield number, parse_json(raw)
             except UnicodeDecodeError:
                 raise ProjheadsError(f"{path} line {number}: not UTF-8; convert the file") from None
-            except json.JSONDecodeError as error:
-                raise ProjheadsError(
-                    f"{path} line {number}: invalid JSON: {error.msg} at column {error.colno}"
-                ) from None
+            except ValueError as error:
+                reason = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else error
+                raise ProjheadsError(f"{path} line {number}: invalid JSON: {reason}") from None

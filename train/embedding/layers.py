@@ -45,6 +45,7 @@ def freeze_below(model: HostModel, layers: int) -> None:
         ProjheadsError: If the backbone does not have more layers, or its output is not a function of that input.
     """
     backbone = _backbone(model)
+    backbone.requires_grad_(True)
     there = len(transformer_layers(backbone))
     if layers >= there:
         raise ProjheadsError(f"train.trainable: the backbone has {there} layers; use all instead of top-{layers}")

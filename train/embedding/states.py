@@ -1,11 +1,11 @@
 """What is computed once from the training texts for all trials: tokens, and the input of what is trained."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiment.config import ExperimentConfig
+from experiment.config import ExperimentConfig, TrainConfig
 from experiment.console.progress import Progress, human_time
 from experiment.disk.files import sha256_json
 from experiment.encoding.tokens import Encodable, TokenStore, encode_tokens, text_key
@@ -13,11 +13,13 @@ from projheads import Head
 from projheads.hosts.base import HostModel
 from train.embedding.embedders import BatchEmbedder, FrozenEmbedder, LiveEmbedder
 from train.embedding.layers import LowerLayers, UpperLayers, freeze_below
+from train.embedding.lora import add_lora
 from train.embedding.tokenised import TokenisedTexts, tokenise_once
 from train.preparation import Preparation
 from train.processes import Processes
 
-__all__ = ["TrainingStates", "open_states", "states_are_cached", "trial_model"]
+__all__ = ["TrainingStates", "open_states", "states_are_cached", "transformer_of"]
+__all__ += ["open_all_states", "trial_embedder", "trial_model"]
 
 
 @dataclass(frozen=True)
@@ -60,27 +62,51 @@ def open_states(prepared: Preparation, processes: Processes, progress: Progress)
     return TrainingStates(stores, tokens)
 
 
-def trial_model(prepared: Preparation, states: TrainingStates, head: Head) -> tuple[HostModel | None, BatchEmbedder]:
-    """Return the model that a trial trains, None if it trains only the head, and the embedder of its texts."""
-    config = prepared.config.train
+def open_all_states(prepared: Preparation, processes: Processes, progress: Progress) -> tuple[TrainingStates, ...]:
+    """Compute or open the training states of every stage."""
+    stages = (prepared.data, *prepared.later)
+    return tuple(open_states(replace(prepared, data=data), processes, progress) for data in stages)
+
+
+def trial_model(prepared: Preparation, head: Head, config: TrainConfig, seed: int) -> HostModel | None:
+    """Return the model that a trial trains; None if it trains only the head.
+
+    Args:
+        prepared: What the trials share.
+        head: The head.
+        config: The trial's training section.
+        seed: The trial's seed.
+    """
     if config.compile:
         head.compile(dynamic=True)
-    if states.tokens is None:
-        if states.stores is None:
-            raise ValueError("the training states hold neither tokens nor states")
-        return None, FrozenEmbedder(*states.stores, prepared.model.device)
+    if config.trained_layers == 0:
+        return None
     backbone = prepared.config.model
     model = prepared.host.create(backbone.backbone, head, backbone.settings(), device=str(prepared.model.device))
-    upper = None
-    if states.stores is not None and config.trained_layers:
+    if config.trained_layers:
         freeze_below(model, config.trained_layers)
-        upper = UpperLayers(model, config.trained_layers, *states.stores)
-    transformer = _transformer(model)
+    transformer = transformer_of(model)
+    if config.lora is not None:
+        add_lora(transformer, config.lora, seed)
     if config.gradient_checkpointing:
         transformer.gradient_checkpointing_enable({"use_reentrant": False})
     if config.compile:
         transformer.compile(dynamic=True)
-    return model, LiveEmbedder(model, *states.tokens, upper)
+    return model
+
+
+def trial_embedder(
+    prepared: Preparation, states: TrainingStates, model: HostModel | None, config: TrainConfig
+) -> BatchEmbedder:
+    """Return the embedder of a stage's texts for the model of a trial, or for its head alone."""
+    if model is None or states.tokens is None:
+        if states.stores is None:
+            raise ValueError("the training states hold neither tokens nor states")
+        return FrozenEmbedder(*states.stores, prepared.model.device)
+    upper = None
+    if states.stores is not None and config.trained_layers:
+        upper = UpperLayers(model, config.trained_layers, *states.stores)
+    return LiveEmbedder(model, *states.tokens, upper)
 
 
 def _stores(prepared: Preparation, layers: int, progress: Progress) -> tuple[TokenStore, TokenStore]:
@@ -110,7 +136,7 @@ def _stores(prepared: Preparation, layers: int, progress: Progress) -> tuple[Tok
     return stores[0], stores[1]
 
 
-def _transformer(model: HostModel) -> Any:
+def transformer_of(model: HostModel) -> Any:
     """Return the transformers model inside a host model."""
     return next(module for module in model.native.modules() if hasattr(module, "gradient_checkpointing_disable"))
 

@@ -13,29 +13,13 @@ from eval.report.rates import rate_note
 from eval.report.storage import StoredForm
 from eval.report.table import Leaderboard, Row
 
-__all__ = ["escape", "markdown_table", "markdown_text"]
+__all__ = ["escape", "leaderboard_lines", "markdown_table", "markdown_text"]
 
 
 def markdown_text(board: Leaderboard) -> str:
     """Return leaderboard.md."""
     every = (*board.rows, *board.references)
-    columns = board_columns(board, "markdown")
-    lines = [
-        f"# {escape(board.experiment.name)}",
-        "",
-        f"**{escape(answer(board))}**",
-        "",
-        *([escape(board.experiment.description), ""] if board.experiment.description else []),
-        *markdown_table(
-            [escape(column.title) for column in columns],
-            [[_label(row), *(escape(column.text(row)) for column in columns[1:])] for row in every],
-        ),
-        "",
-        "Scores and differences are in points (times 100): the mean over datasets and seeds ± the standard deviation",
-        f"over seeds. Differences from {escape(board.baseline)} have two 95% intervals: for these",
-        f"{board.query_count:,} queries and new seeds, and for new queries of this kind.",
-        "",
-    ]
+    lines = [f"# {escape(board.experiment.name)}", "", *leaderboard_lines(board)]
     if len(board.datasets) > 1:
         header = ["variant", *map(escape, board.datasets)]
         rows = [[escape(row.label), *_dataset_cells(board, row)] for row in every]
@@ -50,6 +34,28 @@ def markdown_text(board: Leaderboard) -> str:
     if remarks:
         lines += ["## Notes", "", *(f"- {escape(remark)}" for remark in remarks), ""]
     return "\n".join(lines)
+
+
+def leaderboard_lines(board: Leaderboard) -> list[str]:
+    """Return the answer, the table of all rows, and what its numbers are about."""
+    columns = board_columns(board, "markdown")
+    return [
+        f"**{escape(answer(board))}**",
+        "",
+        *([escape(board.experiment.description), ""] if board.experiment.description else []),
+        *markdown_table(
+            [escape(column.title) for column in columns],
+            [
+                [_label(row), *(escape(column.text(row)) for column in columns[1:])]
+                for row in (*board.rows, *board.references)
+            ],
+        ),
+        "",
+        "Scores and differences are in points (times 100): the mean over datasets and seeds ± the standard deviation",
+        f"over seeds. Differences from {escape(board.baseline)} have two 95% intervals: for these",
+        f"{board.query_count:,} queries and new seeds, and for new queries of this kind.",
+        "",
+    ]
 
 
 def escape(text: str) -> str:

@@ -63,3 +63,10 @@ def test_without_a_sweep_the_learning_rate_is_said_not_to_be_varied(tmp_path):
 
 def test_a_sweep_with_one_seed_gives_no_shares():
     assert sweep_shares([trial(sweep_record({0.001: [0.4], 0.003: [0.5]}))]) is None
+
+
+def test_a_measure_that_is_too_easy_to_choose_by_is_a_note(tmp_path):
+    easy = sweep_record({0.001: [0.99, 0.991], 0.003: [0.992, 0.988]})
+    board = build_leaderboard(load_experiment(make_experiment(tmp_path / "x", Plan(sweep=easy))))
+    (note,) = [note for note in notes(board) if "too easy to choose by" in note]
+    assert "train.validation: {split: dev}" in note

@@ -318,7 +318,7 @@ def test_the_candidate_recall_of_a_large_corpus_is_measured_on_a_sample(monkeypa
 
 def test_of_a_querys_candidates_four_times_the_depth_are_scored_unless_told():
     def most(**values):
-        return search_settings(EvalConfig(datasets=["pydocs"], depth=50, **values)).max_candidates
+        return search_settings(EvalConfig(datasets=["pydocs"], depth=50, measures=["nDCG@10"], **values)).max_candidates
 
     assert most() == 200
     assert most(max_candidates=70) == 70

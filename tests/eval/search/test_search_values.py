@@ -464,3 +464,13 @@ def test_as_many_neighbours_are_asked_for_as_there_are_and_faiss_allows(resource
     index = TokenIndex(SimpleNamespace(search=nothing), None, resources, 1.0)
     assert len(faiss_search(problem, index, candidates_per_token=asked)[0].documents) == 0
     assert numbers == [found]
+
+
+def test_the_largest_norm_of_short_vectors_is_theirs():
+    problem = problem_of([[vector(0.5, 0.0)]], [[vector(0.25, 0.0)], [vector(0.125, 0.0)]], depth=1)
+    assert build_index(problem.documents, "Flat", None, CPU).largest_norm == 0.25
+    for how in ("fp32", "bf16"):
+        _, _, errors, largest = score_all(problem, np.array([0]), 1, CPU, how, lambda share: None)
+        bound = (WIDTH + 1 + 4) * U * 0.5 * 0.25
+        # These numbers are not rounded in bf16, their product may be.
+        assert (largest, errors[0]) == (0.25, bound if how == "fp32" else 2 * bound + 2.0**-8 * 0.5 * 0.25)

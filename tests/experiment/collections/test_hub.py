@@ -120,10 +120,10 @@ def test_another_layout(tmp_path):
     ],
 )
 def test_what_goes_wrong_on_the_way_is_one_line(monkeypatch, raised, line):
-    def load(repo, config):
+    def load(repo, config, revision=None):
         raise raised
 
-    monkeypatch.setattr(hub, "_load", load)
+    monkeypatch.setattr(hub, "load_splits", load)
     with pytest.raises(ProjheadsError) as error:
         open_collection("hf:someone/thing", split="test")
     assert str(error.value).startswith(f"hf:someone/thing: {line}")
@@ -134,10 +134,10 @@ def test_repository_and_config_are_read_from_the_source(monkeypatch):
     tables = {"de-corpus": {"corpus": CORPUS}, "de-queries": {"queries": QUERIES}, "de-qrels": {"test": TEST}}
     asked = []
 
-    def load(repo, config):
+    def load(repo, config, revision=None):
         asked.append((repo, config))
         return tables[config]
 
-    monkeypatch.setattr(hub, "_load", load)
+    monkeypatch.setattr(hub, "load_splits", load)
     assert open_collection("hf:someone/thing/de", split="test").name == "someone/thing/de"
     assert asked == [("someone/thing", config) for config in tables]

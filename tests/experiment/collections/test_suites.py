@@ -72,7 +72,11 @@ def test_what_a_suite_leaves_out_is_told(resolved):
 @pytest.mark.parametrize(
     "listed, line",
     [
-        ("{suite: bier}", 'unknown suite "bier"; known: beir, cqadupstack, nanobeir; did you mean "beir"?'),
+        (
+            "{suite: bier}",
+            'unknown suite "bier"; known: beir, bright, cqadupstack, limit, longembed, lotte, mteb-eng, nanobeir; '
+            'did you mean "beir"?',
+        ),
         ("{suite: beir, split: dev}", "with no other key"),
         ("{source: beir:cqadupstack, split: dev}", "with no other key"),
         ("{suite: beir}, beir:nq", 'two data sets are called "nq"'),

@@ -106,6 +106,21 @@ eval:
         ("eval.measures=[nDCG@1000]", "depth"),
         ("name=a/b", "names a file"),
         ("eval.datasets=[]", "at least 1"),
+        ("eval.index=foo", "eval.index"),
+        ("eval.index='IVF99999999,Flat'", "99999999 is too large"),
+        ("eval.storage=[dim99999999]", "a token vector has 128 numbers"),
+        ("heads.out_features=10000000000", "less than or equal to 1000000000"),
+        ("heads.out_features=1000000000", "GB of memory; use smaller widths"),
+        ("heads.variants=[linear, 'ffn(hidden_features=1000000000)']", "GB of memory; use smaller widths"),
+        ("heads.variants=[linear, 'ffn(factor=1e300)']", "ffn(factor=1e+300)"),
+        ("train.optimizer.head_lr=1e9", "is out of range for a learning rate"),
+        ("train.optimizer.backbone_lr=1e-300", "is out of range for a learning rate"),
+        ("threads=1000000", "less than or equal to 4096"),
+        ("device=cuda:99999999999999999999", "pattern"),
+        ("question={resolution: 1, seeds: [3, 1000000000]}", "must be at most 10000"),
+        ("train.validations=1000000000", "less than or equal to 10000"),
+        ("eval.depth=5", "measure nDCG@10 needs 10 documents"),  # a default that a given value rules out
+        ("eval.max_candidates=50", "100 documents cannot be kept"),
         ("train=3", "train"),
         ("seeds=0", "seeds"),
         ("learning_rate=1e-4", "use train.optimizer.head_lr"),
@@ -370,3 +385,20 @@ def test_a_mistake_of_the_command_line_is_found_there(load, override):
     (line,) = problems(load, GOOD, override)
     assert line.startswith(f"command line, {override}: ")
     assert "did you mean" in line
+
+
+def test_a_grid_with_more_points_than_can_be_trained_is_refused(load):
+    many = list(range(1, 150))
+    sweep = f"sweep={{epochs: {many}, max_steps: {many}}}"
+    (line,) = problems(load, GOOD, sweep)
+    assert line.endswith("has 22201 combinations; use at most 10000")
+    (line,) = problems(load, GOOD, f"axes={{epochs: {many}, max_steps: {many}}}")
+    assert line.endswith("has 22201 combinations; use at most 10000")
+    levels = ",".join(map(str, many))
+    lines = problems(load, GOOD, f"heads.variants=[linear, 'ffn(hidden_features={{{levels}}}, depth={{{levels}}})']")
+    assert "has 22201 combinations; use at most 10000" in lines[0]
+
+
+def test_an_override_of_very_many_parts_is_refused(load):
+    (line,) = problems(load, GOOD, "sweep." + "a." * 5000 + "b=1")
+    assert "not of the form key=value" in line
