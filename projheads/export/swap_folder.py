@@ -1,6 +1,7 @@
 """Write a model with a different head: a host opens it, the head is swapped, and the result is saved."""
 
 import copy
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from projheads.export.folder import new_folder
 from projheads.export.result import Exported, describe
 from projheads.hosts import load_host
 from projheads.hosts.base import DEFAULT_OPTIONS, HostModel, OpenOptions, StrPath
+from projheads.hosts.model_folder import is_stock
 from projheads.hosts.opening import find_model
 from projheads.hosts.trust import check_links
 from projheads.spec import HeadSpec
@@ -60,10 +62,13 @@ def swap_model(
     with new_folder(out) as temporary:
         opened.save(temporary)
         made = f"Its head was replaced by `{head.spec}` (init {init}, seed {seed}); it has not been trained since."
-        add_derived_card(temporary, head, model, folder, out=out, form="swapped", made=made)
+        add_derived_card(temporary, head, os.fspath(model), folder, out=Path(out), form="swapped", made=made)
     labels = str(getattr(before, "spec", "the host's own layers")), str(head.spec)
-    needs_trust = " (with trust_remote_code=True)" if host == "sentence-transformers" else ""
-    return describe(out, "swapped", before, copy.deepcopy(head), labels, [f"{host} with projheads{needs_trust}"])
+    with_ours = (
+        " with projheads (with trust_remote_code=True)" if host == "sentence-transformers" else " with projheads"
+    )
+    opens_in = f"{host}{'' if is_stock(Path(out)) else with_ours}"
+    return describe(out, "swapped", before, copy.deepcopy(head), labels, [opens_in])
 
 
 def read_texts(file: StrPath) -> list[str]:
@@ -75,7 +80,7 @@ def read_texts(file: StrPath) -> list[str]:
     try:
         texts = [line.strip() for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise cannot_read(file, error) from error
+        raise cannot_read(Path(file), error) from error
     if not texts:
         raise ProjheadsError(f"{file}: holds no text; write one per line")
     return texts

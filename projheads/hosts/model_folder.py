@@ -40,6 +40,7 @@ __all__ = [
     "check_projection",
     "dense_config",
     "has_projection",
+    "is_stock",
     "projections",
     "read_head",
     "read_named_head",
@@ -194,6 +195,11 @@ def read_named_head(folder: Path) -> Head | None:
 
 def _size(layer: DenseLayer) -> int:
     return sum(tensor.numel() for tensor in layer.state_dict().values())
+
+
+def is_stock(folder: Path) -> bool:
+    """Return whether a model folder consists of its host's own modules and so opens without projheads."""
+    return all(entry.type not in OUR_PROJECTIONS for entry in read_modules(folder / MODULES_FILE))
 
 
 def read_settings(folder: Path) -> EncodingSettings:
