@@ -157,6 +157,7 @@ def _record(name: str, label: str, host: str, weights: str, opened: HostModel) -
         host=host,
         parameters=cost.parameters,
         multiply_adds=cost.multiply_adds,
+        inference_multiply_adds=cost.inference_multiply_adds,
         folds=cost.folds,
     )
 
@@ -175,4 +176,5 @@ def _matrix_cost(module: nn.Module) -> HeadCost:
     """Count the cost of a module that is not a head by its matrices."""
     parameters = list(module.parameters())
     matrices = sum(parameter.numel() for parameter in parameters if parameter.ndim == 2)
-    return HeadCost(sum(parameter.numel() for parameter in parameters), matrices, False, type(module).__name__)
+    count = sum(parameter.numel() for parameter in parameters)
+    return HeadCost(count, matrices, matrices, None, False, type(module).__name__)

@@ -13,6 +13,7 @@ from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.lock import locked
 from experiment.disk.models import is_intact, save_model, saved_backbone_hash, weights_hash
 from experiment.disk.records import ReferenceRecord, TrialRecord, row_label
+from experiment.encoding.backbone_layers import create_model
 from experiment.rounds import planned_seeds
 from projheads.build import build_head
 from projheads.hosts import load_host
@@ -184,7 +185,7 @@ def _pretrained(config: ExperimentConfig, host: str, files: TrialFolder, saved: 
             adapter, backbone, settings = load_host(host), config.model.backbone, config.model.settings()
             width = adapter.backbone_width(backbone, settings)
             head = build_head(config.heads.baseline, width, config.heads.out_features)
-            save_model(adapter.create(backbone, head, settings), files.model)
+            save_model(create_model(adapter, config.model, head), files.model)
     return files.model
 
 

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Collection, Iterable, Mapping, Sized
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
@@ -12,7 +12,7 @@ from pydantic_core import core_schema
 from projheads.errors import ProjheadsError, unknown_name
 
 __all__ = ["Count", "Device", "Fraction", "NonNegative", "OneOf", "Positive", "Precision", "Rate", "Section", "Threads"]
-__all__ += ["check_combinations", "safe_name", "sections_in"]
+__all__ += ["UNUSED_AT_DEFAULT", "check_combinations", "safe_name", "sections_in"]
 
 MOST, MOST_COMBINATIONS = 10**9, 10_000
 
@@ -30,6 +30,8 @@ Positive = Annotated[PositiveFloat, Field(allow_inf_nan=False)]
 Rate = Annotated[Positive, AfterValidator(_sensible)]
 Threads = Annotated[StrictInt, Field(ge=1, le=4096)]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d{1,2})?)$")]
+UNUSED_AT_DEFAULT = "unused at default"
+"""Marks a field of a section that was added after results had been written; see :meth:`Section.key_values`."""
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
@@ -40,6 +42,24 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, validate_default=True)
+
+    def key_values(self, exclude: Collection[str] = ()) -> dict[str, Any]:
+        """Return the section's JSON values for the key of a result.
+
+        Fields marked :data:`UNUSED_AT_DEFAULT` are left out at their default, so that a new setting does not change the
+        keys of results that do not use it.
+
+        Args:
+            exclude: Fields that the result does not depend on.
+        """
+        values = self.model_dump(mode="json", exclude=set(exclude))
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if UNUSED_AT_DEFAULT in field.metadata and value == field.default:
+                values.pop(name, None)
+            elif isinstance(value, Section) and name in values:
+                values[name] = value.key_values()
+        return values
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from projheads.linear_fit import Linearised, linearise
     from projheads.presets import list_presets
     from projheads.registry import check_spec, head_class, head_options, list_heads, register_head
+    from projheads.reparameterization import reparameterize
     from projheads.scoring import maxsim, maxsim_nway
     from projheads.spec import HeadSpec
     from projheads.swap import swap_head
@@ -49,6 +50,7 @@ __all__ = [
     "maxsim_nway",
     "register_head",
     "register_init",
+    "reparameterize",
     "swap_head",
     "swap_model",
 ]
@@ -64,6 +66,7 @@ _MODULES = {
     "linear_fit": ["Linearised", "linearise"],
     "presets": ["list_presets"],
     "registry": ["check_spec", "head_class", "head_options", "list_heads", "register_head"],
+    "reparameterization": ["reparameterize"],
     "scoring": ["maxsim", "maxsim_nway"],
     "spec": ["HeadSpec"],
     "swap": ["swap_head"],

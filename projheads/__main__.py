@@ -121,7 +121,7 @@ def command_parser() -> argparse.ArgumentParser:
     check.add_argument(
         "heads_to_check", metavar="HEAD", help="a registered head or preset, or a Python file that registers heads"
     )
-    fold = add("fold", _fold, "replace the head with one equivalent matrix; the result opens without projheads", model)
+    fold = add("fold", _fold, "replace the head with its cheapest equal form: one matrix, if it is linear", model)
     export = add("export", _export, "write the model in a format that opens without projheads", model)
     export.add_argument("--to", required=True, metavar="FORM", help=f"the format: {', '.join(FORMATS)}")
     swap = add("swap", _swap, "write the model with a different head", model)
@@ -182,6 +182,7 @@ def _show(options: argparse.Namespace) -> tuple[Any, list[Block]]:
     costs = [
         ("parameters", f"{cost.parameters:,}"),
         ("multiply-adds per token", f"{cost.multiply_adds:,}"),
+        ("at inference", f"{cost.inference_multiply_adds:,} as {cost.inference_form or 'trained'}"),
         ("folds into one matrix", "yes" if cost.folds else f"no, because of {cost.why_not}"),
     ]
     blocks += ["", head_doc(resolved.name), "", Table("cost", costs), *(f"warning: {line}" for line in warnings)]

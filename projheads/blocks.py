@@ -1,12 +1,22 @@
 """Building blocks shared by several heads."""
 
+import math
 from typing import Literal, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from projheads.errors import ProjheadsError
 
-__all__ = ["ActivationName", "DenseLayer", "GateName", "check_dropout", "hidden_width", "make_activation"]
+__all__ = [
+    "ActivationName",
+    "DenseLayer",
+    "GateName",
+    "check_dropout",
+    "hidden_width",
+    "idle_channels",
+    "make_activation",
+]
 
 ActivationName: TypeAlias = Literal["identity", "relu", "gelu", "silu", "tanh"]
 GateName: TypeAlias = Literal["sigmoid", "relu", "gelu", "silu", "identity"]
@@ -57,11 +67,25 @@ def check_dropout(head: str, dropout: float) -> None:
         raise ProjheadsError(f'head "{head}": dropout={dropout} must be in [0, 1)')
 
 
+def idle_channels(head: str, idle: float, width: int, activation: str) -> int:
+    """Return how many of a layer's channels skip its activation.
+
+    Raises:
+        ProjheadsError: If the share is not in [0, 1), or there is no activation to skip.
+    """
+    if not 0 <= idle < 1:
+        raise ProjheadsError(f'head "{head}": idle={idle} must be in [0, 1)')
+    if idle and activation == "identity":
+        raise ProjheadsError(f'head "{head}": idle={idle} needs an activation, which these channels skip')
+    return round(idle * width)
+
+
 class DenseLayer(nn.Module):
     """One layer with the reference semantics of ``Dense`` in PyLate and sentence-transformers >= 5.7.
 
     y = dropout(act(W x [+ b])) [+ x, or + R x if the widths differ]: the skip is added after the activation, and R has
     no bias. Parameters are named as in the reference: ``linear.weight``, ``linear.bias``, ``residual.weight``.
+    Beyond the reference, the last ``idle`` channels may skip the activation.
     """
 
     def __init__(
@@ -69,12 +93,14 @@ class DenseLayer(nn.Module):
         in_features: int,
         out_features: int,
         *,
-        activation: ActivationName = "identity",
+        activation: ActivationName | GateName = "identity",
         bias: bool = False,
         residual: bool = False,
         dropout: float = 0.0,
+        idle: int = 0,
     ) -> None:
         super().__init__()
+        self.idle = idle
         self.in_features = in_features
         self.out_features = out_features
         self.activation_name = activation
@@ -85,6 +111,31 @@ class DenseLayer(nn.Module):
         self.residual = (
             nn.Linear(in_features, out_features, bias=False) if residual and in_features != out_features else None
         )
+
+    @classmethod
+    def around(
+        cls,
+        linear: nn.Linear,
+        *,
+        activation: ActivationName | GateName = "identity",
+        residual: bool = False,
+        skip: nn.Linear | None = None,
+        idle: int = 0,
+    ) -> "DenseLayer":
+        """Return a layer that has these parameters.
+
+        Args:
+            linear: W and b.
+            activation: The activation.
+            residual: Whether there is a skip.
+            skip: R; None for a skip through the identity, or none.
+            idle: Number of channels that skip the activation.
+        """
+        with torch.device("meta"):
+            layer = cls(linear.in_features, linear.out_features, activation=activation, residual=residual, idle=idle)
+        layer.linear = linear
+        layer.residual = skip
+        return layer
 
     @property
     def activation_function(self) -> nn.Module:
@@ -98,10 +149,30 @@ class DenseLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in_features) to (..., out_features)."""
-        y: Tensor = self.dropout(self.activation(self.linear(x)))
+        y: Tensor = self.linear(x)
+        if self.idle:
+            active, idle = y.split((self.out_features - self.idle, self.idle), dim=-1)
+            y = torch.cat([self.activation(active), idle], dim=-1)
+        else:
+            y = self.activation(y)
+        y = self.dropout(y)
         if self.use_residual:
             y = y + (x if self.residual is None else self.residual(x))
         return y
+
+    def layer_gains(self, mean_square: float) -> list[tuple[Tensor, float]]:
+        """Return factors of the weights that keep the mean square of the states; for the start ``critical``.
+
+        Args:
+            mean_square: Mean square of the input.
+        """
+        from projheads.gains import activation_gain
+
+        share = 0.5 if self.residual is not None else 1.0
+        active = self.linear.weight[: self.out_features - self.idle]
+        gains = [(active, activation_gain(self.activation_name, mean_square, share * mean_square))]
+        gains.append((self.linear.weight[self.out_features - self.idle :], math.sqrt(share)))
+        return gains if self.residual is None else [*gains, (self.residual.weight, math.sqrt(share))]
 
     def nonlinear_part(self) -> str | None:
         """Return the activation's name, or None for the identity."""

@@ -1,13 +1,12 @@
 """The cost of a head, and warnings about widths that add nothing."""
 
-import copy
 from dataclasses import dataclass
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from projheads.folding import fold, folds, nonlinear_part
-from projheads.head import Head, head_label, reference_tensor
+from projheads.head import Head, head_label
+from projheads.reparameterization import count_multiply_adds, reparameterize
 
 __all__ = ["HeadCost", "head_cost", "head_warnings"]
 
@@ -18,27 +17,31 @@ class HeadCost:
 
     Attributes:
         parameters: Number of trainable parameters.
-        multiply_adds: Matrix-product multiply-adds for one token at inference, unfolded: one for each entry of each
+        multiply_adds: Matrix-product multiply-adds for one token at inference, as trained: one for each entry of each
             matrix, including those in skips. Biases, activations, identity skips and the element-wise product of a
             gate are not counted, because they grow with the widths rather than with their products.
+        inference_multiply_adds: Those of the cheapest equal form.
+        inference_form: The spec of that form; None if it is the head itself.
         folds: Whether the head is one matrix at inference, which costs in_features * out_features.
         why_not: The part that prevents folding, or None.
     """
 
     parameters: int
     multiply_adds: int
+    inference_multiply_adds: int
+    inference_form: str | None
     folds: bool
     why_not: str | None
 
 
 def head_cost(head: Head) -> HeadCost:
-    """Measure the cost of a head; torch's FlopCounterMode counts the multiply-adds of one token."""
-    copied = copy.deepcopy(head).eval()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        copied(reference_tensor(head).new_zeros(1, head.in_features))
+    """Measure the cost of a head, as trained and in its cheapest equal form."""
+    cheapest = reparameterize(head)
     return HeadCost(
         parameters=sum(parameter.numel() for parameter in head.parameters()),
-        multiply_adds=counter.get_total_flops() // 2,
+        multiply_adds=count_multiply_adds(head),
+        inference_multiply_adds=count_multiply_adds(cheapest),
+        inference_form=None if cheapest is head else str(cheapest.spec),
         folds=folds(head),
         why_not=nonlinear_part(head),
     )

@@ -44,8 +44,16 @@ class Head(nn.Module):
         """Name the part that prevents folding into one matrix and bias at inference, or None for a linear head."""
         return f"{type(self).__name__}, which does not declare that it is linear"
 
-    def output_layers(self) -> Sequence[nn.Linear]:
-        """Return the layers whose outputs sum to the head's output; scaling them all scales the embeddings."""
+    def output_layers(self) -> Sequence[nn.Module]:
+        """Return the layers whose outputs sum to the head's output; scaling their parameters scales the embeddings."""
+        return ()
+
+    def equal_forms(self) -> Sequence["Head"]:
+        """Return heads of the registry that compute the same at inference and may cost less.
+
+        Called in float64 on the CPU. :func:`projheads.reparameterize` takes the cheapest; a linear head need not name
+        the matrix that it folds into.
+        """
         return ()
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
@@ -62,6 +70,28 @@ class Head(nn.Module):
             ProjheadsError: If the head cannot compute the map; the message says why.
         """
         raise ProjheadsError(f"{type(self).__name__} does not implement preserve, so it cannot take over a linear map")
+
+    def training_progress(self, done: float) -> None:
+        """Learn how far the training is; for heads that change while they train.
+
+        Called with 0 before the optimiser is made, so parameters may be added then, and after every step. Called with
+        1 after the last step, so parameters may be removed then: the trained head has those that the constructor makes.
+
+        Args:
+            done: Share of the steps that are done, from 0 to 1.
+        """
+
+    def training_loss(self, x: Tensor) -> Tensor | None:
+        """Return a term that is added to the training loss, or None.
+
+        Args:
+            x: (tokens, in_features) token states that the head has just mapped. The trainer averages the term over the
+                tokens of a batch.
+
+        Returns:
+            A scalar, with gradients.
+        """
+        return None
 
 
 def reference_tensor(module: nn.Module) -> Tensor:

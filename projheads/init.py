@@ -7,7 +7,7 @@ import contextlib
 import inspect
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,7 @@ _STEPS = 100
 _TOLERANCE = 1e-5
 _ADDED_NORM = 0.1
 """Norm of an additional output's row, as a share of the others' mean: their squares then add a hundredth of theirs."""
+_CENTRED = "centred-"
 
 
 @dataclass(frozen=True)
@@ -134,11 +135,14 @@ def list_inits() -> list[str]:
 
 
 def find_init(name: str) -> Init:
-    """Return a registered initialisation.
+    """Return a registered initialisation, or ``centred-<name>``: the same with its mean output taken off.
 
     Raises:
         UnknownNameError: If there is none of that name.
     """
+    base = name.removeprefix(_CENTRED)
+    if base != name and base in INITS:
+        return _centred_init(INITS[base])
     if name not in INITS:
         raise unknown_name("init", name, INITS)
     return INITS[name]
@@ -294,10 +298,78 @@ def _norm_matched(head: Head, given: Given) -> None:
         raise ProjheadsError(f"init norm-matched: scaling the output layers of {name} does not reach norm {target:.3g}")
 
 
+@register_init("critical", needs_sample=True)
+def _critical(head: Head, given: Given) -> None:
+    """Every matrix (semi-)orthogonal, with gains that keep the mean square of the states through every activation.
+
+    The gains follow from the activations and from the mean square of the sample (He et al., 2015; Roberts, Yaida and
+    Hanin, 2021). A matrix in a skip gets half of the mean square, and the branch around it the other half. Every bias
+    of a linear layer is 0.
+    """
+    in_layers = {id(parameter) for module in head.modules() if _is_layer(module) for parameter in module.parameters()}
+    for name, parameter in head.named_parameters():
+        if parameter.ndim >= 2 and id(parameter) not in in_layers:
+            raise ProjheadsError(f"init critical: {head_label(head)} has the matrix {name} outside of a linear layer")
+    _orthogonal(head, given)
+    for module in head.modules():
+        if _is_layer(module):
+            for matrix in module.weight if module.weight.ndim == 3 else [module.weight]:
+                matrix.mul_(math.sqrt(max(1.0, matrix.shape[0] / matrix.shape[1])))
+    mean_square = float(given.sample.double().square().mean())
+    for module in head.modules():
+        gains = getattr(module, "layer_gains", None)
+        try:
+            for weight, gain in gains(mean_square) if callable(gains) else ():
+                weight.mul_(gain)
+        except ProjheadsError as error:
+            raise ProjheadsError(f"init critical: {head_label(head)}: {error}") from None
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """Return whether a module multiplies by its ``weight``: a linear layer, or a stack of them."""
+    weight = getattr(module, "weight", None)
+    return isinstance(module, nn.Linear) or (isinstance(weight, Tensor) and weight.ndim == 3)
+
+
+@register_init("centred", needs_sample=True)
+def _centred(head: Head, given: Given) -> None:
+    """As torch, but with the mean output of the sample taken off the bias: -W mu for a linear head.
+
+    ``centred-pca`` does the same to the start ``pca``, and so on for every other name.
+    """
+    _centre(head, given.sample.to(reference_tensor(head)))
+
+
+def _centred_init(base: Init) -> Init:
+    """Return an initialisation that centres the outputs of another one."""
+
+    def draw(head: Head, given: Given) -> None:
+        base.draw(head, given)
+        _centre(head, given.sample.to(reference_tensor(head)))
+
+    fallback = None if base.fallback is None else _CENTRED + base.fallback
+    return replace(base, name=_CENTRED + base.name, draw=draw, needs_sample=True, fallback=fallback)
+
+
+def _centre(head: Head, sample: Tensor) -> None:
+    biases = [layer.bias for layer in head.output_layers() if isinstance(getattr(layer, "bias", None), Tensor)]
+    if not biases:
+        raise ProjheadsError(
+            f"a centred start needs a bias, which the output of {head_label(head)} lacks; set bias=true"
+        )
+    head.eval()
+    biases[0].sub_(head(sample).mean(0))
+    outputs = head(sample)
+    head.train()
+    if not float(outputs.mean(0).norm()) <= 1e-3 * float(outputs.norm(dim=-1).mean()):
+        raise ProjheadsError(f"a centred start needs a bias that is added last; that of {head_label(head)} is not")
+
+
 def _draw_matrices(head: Head, draw: Callable[[Tensor], Tensor]) -> None:
     for parameter in head.parameters():
-        if parameter.ndim >= 2:
-            draw(parameter)
+        for matrix in parameter if parameter.ndim == 3 else [parameter]:  # block-diagonal: a stack of matrices
+            if matrix.ndim == 2:
+                draw(matrix)
     for module in head.modules():
         if isinstance(module, nn.Linear) and module.bias is not None:
             module.bias.zero_()

@@ -9,6 +9,7 @@ the code depends on its form:
 - Without an activation, its matrix carries it.
 - With a skip through a matrix, that matrix carries it, and the branch starts at zero.
 - With an identity skip, the code passes through, and the branch starts at zero.
+- With enough channels that skip the activation, these carry it.
 - With only relu, gelu or silu, pairs of units carry it: act(z) - act(-z) = z holds exactly for all three.
 """
 
@@ -56,13 +57,14 @@ def balanced_factors(weight: Tensor, layers: int) -> Factors:
     return Factors(left[:, :rank], values[:rank] ** (1 / layers), right[:rank])
 
 
-def carry(linear: nn.Linear, rows: Tensor, where: str = "its hidden layer") -> Tensor:
+def carry(linear: nn.Linear, rows: Tensor, where: str = "its hidden layer", first: int = 0) -> Tensor:
     """Make a layer without activation carry a code to the next one.
 
     Args:
         linear: The layer; it keeps its drawn weights in the directions that do not hold the code.
         rows: (r, in_features) matrix that computes the code from the layer's input.
         where: What an error calls the layer.
+        first: The first of the channels that carry it.
 
     Returns:
         The reader (r, width), which recovers the code from the layer's output.
@@ -71,13 +73,13 @@ def carry(linear: nn.Linear, rows: Tensor, where: str = "its hidden layer") -> T
         ProjheadsError: If the layer is narrower than the code.
     """
     _require_width(linear, len(rows), where)
-    drawn = linear.weight.detach().cpu().double()
+    drawn = linear.weight[first:].detach().cpu().double()
     basis = _orthonormal(drawn, len(rows))
-    linear.weight.copy_(basis @ rows + drawn - basis @ (basis.T @ drawn))
+    linear.weight[first:].copy_(basis @ rows + drawn - basis @ (basis.T @ drawn))
     if linear.bias is not None:
-        bias = linear.bias.detach().cpu().double()
-        linear.bias.copy_(bias - basis @ (basis.T @ bias))
-    return basis.T
+        bias = linear.bias[first:].detach().cpu().double()
+        linear.bias[first:].copy_(bias - basis @ (basis.T @ bias))
+    return torch.cat([basis.new_zeros(len(rows), first), basis.T], dim=1)
 
 
 def set_linear(linear: nn.Linear, weight: Tensor, bias: Tensor | None) -> None:
@@ -127,15 +129,16 @@ class _Step:
     activation: str
     skip: Literal["none", "identity", "matrix"]
     residual: nn.Linear | None
+    idle: int = 0
 
     @classmethod
     def of(cls, layer: DenseLayer | nn.Linear, number: int) -> "_Step":
         if isinstance(layer, nn.Linear):
             return cls(number, layer, "identity", "none", None)
         if not layer.use_residual:
-            return cls(number, layer.linear, layer.activation_name, "none", None)
+            return cls(number, layer.linear, layer.activation_name, "none", None, layer.idle)
         skip: Literal["identity", "matrix"] = "identity" if layer.residual is None else "matrix"
-        return cls(number, layer.linear, layer.activation_name, skip, layer.residual)
+        return cls(number, layer.linear, layer.activation_name, skip, layer.residual, layer.idle)
 
     @property
     def name(self) -> str:
@@ -148,6 +151,8 @@ class _Step:
         if self.residual is not None and self.activation != _NO_GRADIENT_AT_ZERO:
             self._silence()
             return carry(self.residual, rows, self.name)
+        if self.residual is None and self.idle >= len(rows):
+            return carry(self.linear, rows, self.name, self.linear.out_features - self.idle)
         if self.activation not in _IN_PAIRS:
             raise ProjheadsError(
                 f"the activation {self.activation} of {self.name} has no skip around it and does not pass a linear map"
@@ -178,7 +183,7 @@ class _Step:
 
     def _carry_in_pairs(self, rows: Tensor) -> Tensor:
         rank, width = len(rows), self.linear.out_features
-        _require_width(self.linear, 2 * rank, self.name, f" in pairs of {self.activation} units")
+        _require_width(self.linear, 2 * rank, self.name, f" in pairs of {self.activation} units", self.idle)
         drawn = self.linear.weight.detach().cpu().double()
         turn = _orthonormal(drawn[:rank], rank)
         self.linear.weight.copy_(torch.cat([turn @ rows, -turn @ rows, drawn[2 * rank :]]))
@@ -202,9 +207,10 @@ class _Step:
             raise ProjheadsError(f"the activation {self.activation} of {self.name} {why_not}")
 
 
-def _require_width(linear: nn.Linear, needed: int, where: str, how: str = "") -> None:
-    if linear.out_features < needed:
-        raise ProjheadsError(f"{where} is {linear.out_features} wide; carrying the map{how} needs {needed}")
+def _require_width(linear: nn.Linear, needed: int, where: str, how: str = "", idle: int = 0) -> None:
+    width = linear.out_features - idle
+    if width < needed:
+        raise ProjheadsError(f"{where} is {width} wide; carrying the map{how} needs {needed}")
 
 
 def _orthonormal(drawn: Tensor, rank: int) -> Tensor:

@@ -48,6 +48,11 @@ _PRESETS = {
     "paper_upscaled": Preset(
         HeadSpec("upscaled", {"factor": 2.0}), f"{_PAPER}: the FFN block with an upscaled intermediate"
     ),
+    "simclr": Preset(
+        HeadSpec("ffn", {"depth": 2, "activation": "relu"}),
+        "SimCLR: Chen et al., 2020, arXiv 2002.05709, as wide as the input, ReLU between; without its batch "
+        "normalisation, in which tokens of a batch see each other",
+    ),
     "pylate_gelu": Preset(
         HeadSpec("ffn", {"depth": 2, "hidden_features": 512, "activation": "gelu"}),
         'PyLate\'s documentation, "Defining dense layers": 768 -> 512 -> 128, GELU between, no bias',

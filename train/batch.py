@@ -9,6 +9,7 @@ and lets several processes share a batch. Value and gradient are those of the pl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from experiment.seeds import seed_for
 from projheads.scoring import maxsim, maxsim_nway
 from train.data.examples import TrainingData
 from train.embedding.embedders import BatchEmbedder, pad
+from train.head_hooks import LossTerms
 from train.matryoshka import prefixes
 from train.processes import Processes
 
@@ -35,12 +37,14 @@ class _Embedded:
     Attributes:
         rows: (T, d) their token embeddings, text after text, detached from what computed them.
         counts: (n,) embeddings per text.
-        backward: Propagates a gradient (T, d) of ``rows`` to the parameters.
+        term: What the head adds to the loss: the mean over tokens, a scalar without gradient.
+        backward: Propagates a gradient (T, d) of ``rows``, and a factor of the term, to the parameters.
     """
 
     rows: Tensor
     counts: Tensor
-    backward: Callable[[Tensor], None]
+    term: Tensor
+    backward: Callable[[Tensor, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,11 @@ class BackwardPass:
     seed: int
     scaler: GradScaler
     processes: Processes
+
+    @cached_property
+    def terms(self) -> LossTerms:
+        """Collects what the head adds to the loss."""
+        return LossTerms(self.head)
 
     def __call__(self, batch: np.ndarray, stream: tuple[str | int, ...]) -> Tensor:
         """Compute the loss of a batch and add its gradients to those of the parameters.
@@ -112,10 +121,15 @@ class BackwardPass:
             query_gradient, gradient = torch.autograd.grad(scaled, (query_rows, document_rows))
             if in_batch:
                 gradient = processes.own_gradient(gradient, len(documents.rows))
+            # The head's term is a mean over the tokens of queries and documents.
+            share = len(own) / len(batch) / (len(queries.rows) + len(documents.rows))
+            query_share, document_share = (share * len(side.rows) for side in (queries, documents))
+            loss = loss.detach() + query_share * queries.term + document_share * documents.term
+            unit: Tensor = self.scaler.scale(torch.ones_like(loss)) / self.config.gradient_accumulation
         with record_function("backward"):
-            queries.backward(query_gradient)
-            documents.backward(gradient)
-        return loss.detach()
+            queries.backward(query_gradient, query_share * unit)
+            documents.backward(gradient, document_share * unit)
+        return loss
 
     @property
     def _device(self) -> torch.device:
@@ -131,31 +145,38 @@ class BackwardPass:
         else:
             passes = self.embed.passes(indices, is_query=is_query)
 
-        def forward(number: int) -> tuple[Tensor, Tensor]:
+        def forward(number: int) -> tuple[Tensor, Tensor, list[Tensor]]:
             dropout = _dropout_stream(device, seed_for(self.seed, *stream, number))
-            with dropout, autocast(device, self.config.precision):
-                return self.embed(self.head, indices[passes[number]], is_query=is_query)
+            with dropout, autocast(device, self.config.precision), self.terms.collect() as terms:
+                rows, counts = self.embed(self.head, indices[passes[number]], is_query=is_query)
+            return rows, counts, terms
 
         with torch.set_grad_enabled(not cached):
             parts = [forward(number) for number in range(len(passes))]
         counts = torch.empty(len(indices), dtype=torch.long)
-        for texts, (_, count) in zip(passes, parts, strict=True):
+        for texts, (_, count, _) in zip(passes, parts, strict=True):
             counts[texts] = count
         places = [place.to(device) for place in _places(passes, counts)]
         rows = torch.empty(int(counts.sum()), parts[0][0].shape[1], device=device)
-        for place, (part, _) in zip(places, parts, strict=True):
+        term = torch.zeros((), device=device)
+        for place, (part, _, terms) in zip(places, parts, strict=True):
             rows[place] = part.detach()
+            for one in terms:
+                term += one.detach() * (len(place) / len(rows))
 
-        def backward(gradient: Tensor) -> None:
-            if not cached:
-                torch.autograd.backward([part for part, _ in parts], [gradient[place] for place in places])
-                return
-            for number, place in enumerate(places):
-                torch.autograd.backward(forward(number)[0], gradient[place])
+        def backward(gradient: Tensor, factor: Tensor) -> None:
+            for numbers in [[number] for number in range(len(passes))] if cached else [range(len(passes))]:
+                tensors, gradients = [], []
+                for number in numbers:
+                    part, _, terms = forward(number) if cached else parts[number]
+                    place = places[number]
+                    tensors += [part, *terms]
+                    gradients += [gradient[place], *[factor * (len(place) / len(rows))] * len(terms)]
+                torch.autograd.backward(tensors, gradients)
 
         if cached:
             parts.clear()
-        return _Embedded(rows, counts, backward)
+        return _Embedded(rows, counts, term, backward)
 
 
 def _places(passes: Sequence[np.ndarray], counts: Tensor) -> Iterator[Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from experiment.config import ExperimentConfig, Point
 from experiment.disk.models import backbone_fingerprint
+from experiment.encoding.backbone_layers import create_model
 from experiment.encoding.device import pick_device, resolve_precision
 from experiment.encoding.tokens import encode_tokens
 from experiment.seeds import torch_generator
@@ -17,7 +18,7 @@ from projheads.hosts.base import Host, HostModel
 from projheads.init import find_init
 from projheads.registry import head_files
 from train.data.examples import TrainingData, load_training_data
-from train.embedding.lora import check_peft
+from train.lora import check_peft
 from train.start import old_head
 
 __all__ = ["TRAINING_VERSION", "Preparation", "new_head", "own_start", "prepare", "start_group", "start_key"]
@@ -75,7 +76,7 @@ def prepare(config: ExperimentConfig, data: TrainingData, point: Point | None = 
     old = old_head(config, host)
     width = host.backbone_width(backbone.backbone, backbone.settings())
     head = build_head(config.heads.baseline, width, config.heads.out_features)
-    model = host.create(backbone.backbone, head, backbone.settings(), device=str(device))
+    model = create_model(host, backbone, head, str(device))
     sample = None
     if find_init(config.heads.init).needs_sample:
         texts = data.documents[:SAMPLE_TEXTS]
@@ -151,7 +152,7 @@ def start_key(prepared: Preparation, spec: HeadSpec, seed: int) -> dict[str, Any
         start
         | {
             "version": TRAINING_VERSION,
-            "model": config.model.model_dump(mode="json"),
+            "model": config.model.key_values(),
             "backbone": prepared.backbone_hash,
             "out_features": config.heads.out_features,
             "init": config.heads.init,

@@ -5,9 +5,10 @@ state, only the weights, the states of the optimisers and the number of the step
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -52,6 +53,7 @@ class ResumePoint:
         optimizers: Sequence[Optimizer],
         scaler: GradScaler,
         progress: dict[str, Any],
+        average: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> None:
         """Write the state after a step, and delete earlier ones.
 
@@ -61,12 +63,14 @@ class ResumePoint:
             optimizers: The optimisers.
             scaler: The loss scaler; no effect outside fp16.
             progress: The training log so far, as JSON values.
+            average: The average of the weights.
 
         Raises:
             OSError: If the disk is full or cannot be written; the previous point is kept.
         """
         older = self._points()
         tensors = {f"model.{name}": tensor for name, tensor in _state(trained).items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in average.items()}
         for place, optimizer in enumerate(optimizers):
             for index, values in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{place}.{index}.{name}": value for name, value in values.items()}
@@ -82,9 +86,13 @@ class ResumePoint:
         return sorted(self.folder.glob("step-*"), key=lambda point: -int(point.name.removeprefix("step-")))
 
     def load(
-        self, trained: nn.Module, optimizers: Sequence[Optimizer], scaler: GradScaler
+        self,
+        trained: nn.Module,
+        optimizers: Sequence[Optimizer],
+        scaler: GradScaler,
+        average: Mapping[str, Tensor] = MappingProxyType({}),
     ) -> tuple[int, dict[str, Any] | None]:
-        """Restore the state of the last resume point, if this trial has one.
+        """Restore the state of the last resume point, if this trial has one; ``average`` is set in place.
 
         Returns:
             The number of its step and the training log so far; 0 and None without a resume point.
@@ -101,6 +109,8 @@ class ResumePoint:
         with torch.no_grad():
             for name, tensor in _state(trained).items():
                 tensor.copy_(tensors.pop(f"model.{name}"))
+            for name, tensor in average.items():
+                tensor.copy_(tensors.pop(f"average.{name}"))
         states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
         for name, tensor in tensors.items():
             _, place, index, what = name.split(".", 3)

@@ -25,9 +25,9 @@ from projheads.hosts.base import HostModel
 from projheads.registry import head_files
 from train.data.examples import load_training_data
 from train.describe_trial import PACKAGES, add_trial_card, add_untrained_card
-from train.embedding.lora import merge_lora
 from train.embedding.states import TrainingStates, open_all_states, transformer_of, trial_embedder, trial_model
 from train.failures import TrainingFailedError, trial_errors
+from train.lora import merge_lora
 from train.preparation import Preparation, new_head, prepare, start_group, start_key
 from train.processes import Processes
 from train.resume import ResumePoint
@@ -202,7 +202,7 @@ def _save(
     add_card: Callable[[Path], None],
 ) -> None:
     """Save a model; if the backbone is frozen, all models of the experiment share one weight file."""
-    frozen = prepared.config.train.trainable == "head"
+    frozen = prepared.config.train.trainable == "head" and "model.layer" not in prepared.point.values
     saved = next((path for path in folder.models() if _is_pretrained(path)), None) if frozen else None
     save_model(model, to.model, backbone_from=saved, add_card=add_card)
 
@@ -243,6 +243,7 @@ def _describe(prepared: Preparation, trial: Trial, head: Head, log: TrainingLog,
         precision=config.train.precision,
         parameters=cost.parameters,
         multiply_adds=cost.multiply_adds,
+        inference_multiply_adds=cost.inference_multiply_adds,
         folds=cost.folds,
         steps=trial.steps,
         learning_rate=trial.config.optimizer.head_lr,

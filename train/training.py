@@ -17,11 +17,13 @@ from torch.profiler import record_function
 from experiment.config import TrainConfig
 from experiment.disk.records import TrainLine
 from projheads.hosts.base import HostModel
+from train.averaging import WeightAverage
 from train.batch import BackwardPass
 from train.data.examples import TrainingData, order_of
 from train.data.mix import Mix
 from train.embedding.embedders import BatchEmbedder
 from train.failures import TrainingFailedError
+from train.head_hooks import report_progress
 from train.optimization import add_gradient_noise, count_steps, make_optimizers, set_learning_rates
 from train.processes import Processes
 from train.resume import ResumePoint
@@ -102,6 +104,7 @@ def train_trial(
         TrainingFailedError: If a loss or a gradient is not finite.
     """
     trained = head if model is None else model.native
+    report_progress(head, 0.0)
     parameters = [parameter for parameter in trained.parameters() if parameter.requires_grad]
     device = next(head.parameters()).device
     step_size = config.batch_size * config.gradient_accumulation
@@ -110,8 +113,10 @@ def train_trial(
     optimizers = make_optimizers(config, head, trained)
     scaler = GradScaler(device.type, enabled=config.precision == "fp16")
     backward = BackwardPass(config, head, embed, data, widths, seed, scaler, processes)
-    done, progress = resume.load(trained, optimizers, scaler) if resume else (0, None)
+    average = WeightAverage(trained, config.average)
+    done, progress = resume.load(trained, optimizers, scaler, average.weights) if resume else (0, None)
     log = TrainingLog(**progress) if progress else TrainingLog()
+    report_progress(head, done / max(1, steps))
     on_step(done, log)
 
     def write(line: TrainLine) -> None:
@@ -139,6 +144,10 @@ def train_trial(
                 scaler.step(optimizer)
                 optimizer.zero_grad()
             scaler.update()
+        average.update()
+        report_progress(head, step / steps)
+        if step == steps:
+            average.apply()
         log.losses.append(loss.item())
         log.seconds += time.perf_counter() - started
         log.examples_per_s = step * step_size / log.seconds
@@ -153,12 +162,13 @@ def train_trial(
                 line["source_losses"] = _source_losses(data.mix, log.losses, config, seed)
             write(TrainLine(**line))
         if step in validate_at and (len(data.validation) or data.development):
-            log.validation = validate(config, head, trained, embed, data)
+            with average.applied():
+                log.validation = validate(config, head, trained, embed, data)
             names = {name: name if name == DEVELOPMENT else f"validation_{name}" for name in log.validation}
             measured: dict[str, Any] = {names[name]: value for name, value in log.validation.items()}
             write(TrainLine(step=step, **measured))
         if resume and processes.main and resume.is_due(step, steps):
-            resume.save(step, trained, optimizers, scaler, asdict(log))
+            resume.save(step, trained, optimizers, scaler, asdict(log), average.weights)
         on_step(step, log)
     return log
 

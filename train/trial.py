@@ -81,18 +81,8 @@ def plan_trial(
     point: Point | None = None,
 ) -> Trial:
     """Describe a trial; its key covers everything that its result depends on."""
-    settings = config.model_dump(mode="json", exclude={"log_every", "resume_every", "trackers"})
-    # Settings that are off are left out, so that trials from before they existed keep their keys.
-    if config.validation is None:
-        del settings["validation"]
-    if not config.next_stages:
-        del settings["next_stages"]
-    if config.lora is None:
-        del settings["lora"]
-    if not config.data.mix:
-        del settings["data"]["mix"], settings["data"]["temperature"]
     training: dict[str, Any] = {
-        "train": settings,
+        "train": config.key_values(exclude=("log_every", "resume_every", "trackers")),
         "data": prepared.data.hash,
     }
     if prepared.later:

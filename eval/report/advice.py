@@ -28,10 +28,8 @@ def advice(board: Leaderboard) -> list[tuple[str, str]]:
 
 
 def inference_cost(row: Row) -> int | None:
-    """Return the multiply-adds per token once training is over: those of one matrix if the head folds."""
-    if row.costs is None:
-        return None
-    return min(row.costs.multiply_adds, row.costs.folded) if row.costs.folds else row.costs.multiply_adds
+    """Return the multiply-adds per token once training is over, in the cheapest equal form of the head."""
+    return None if row.costs is None else row.costs.inference_multiply_adds
 
 
 def _head_to_use(board: Leaderboard, judged: Sequence[Row]) -> Row:

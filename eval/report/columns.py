@@ -332,8 +332,16 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "multiply_adds",
         "multiply-adds per token",
-        "Multiply-adds of the head for one token at inference, before folding.",
+        "Multiply-adds of the head for one token, as trained.",
         _cost("multiply_adds"),
+        PAPER,
+        write=fmt.count,
+    ),
+    Column(
+        "inference_multiply_adds",
+        "at inference",
+        "Multiply-adds of the head for one token in its cheapest equal form.",
+        _cost("inference_multiply_adds"),
         PAPER,
         write=fmt.count,
     ),

@@ -15,7 +15,7 @@ from eval.report.storage import StoredForm, stored_forms
 from eval.verdicts import Astray, Design, Scores, Verdict, Winner, astray_trials, judge, winner
 from eval.verdicts.pairs import Pairs, Shares, compare_all, group_letters, variance_shares
 from eval.verdicts.variance import differences
-from experiment.disk.records import DatasetFacts
+from experiment.disk.records import DatasetFacts, TrialRecord
 from projheads.errors import ProjheadsError, unknown_name
 
 __all__ = ["Costs", "Leaderboard", "Row", "baselines_of", "build_leaderboard", "query_ids", "scores_of"]
@@ -28,8 +28,8 @@ class Costs:
     Attributes:
         parameters: Parameters of the head.
         multiply_adds: Multiply-adds of the head for one token, as trained.
+        inference_multiply_adds: The same for its cheapest equal form, which is what it costs after training.
         folds: Whether the head folds to one matrix.
-        folded: Multiply-adds of one matrix for one token, which is what a head that folds costs after training.
         train_s: Seconds of training; None if not measured.
         encode_per_s: Texts encoded per second, queries and documents together; None if not measured.
         index_bytes: Bytes of the index over all datasets; None without one.
@@ -40,8 +40,8 @@ class Costs:
 
     parameters: int
     multiply_adds: int
+    inference_multiply_adds: int
     folds: bool
-    folded: int
     train_s: float | None
     encode_per_s: float | None
     index_bytes: int | None
@@ -327,6 +327,14 @@ def _means(
     }
 
 
+def _at_inference(record: TrialRecord) -> int:
+    """Return the cost of the cheapest equal form, which older records lack; a head that folds is one matrix."""
+    if record.inference_multiply_adds is not None:
+        return record.inference_multiply_adds
+    folded = record.in_features * record.out_features
+    return min(record.multiply_adds, folded) if record.folds else record.multiply_adds
+
+
 def _costs(trials: Sequence[Trial]) -> Costs:
     first = trials[0].record
     evaluations = [evaluation.record for trial in trials for evaluation in trial.evaluations.values()]
@@ -339,8 +347,8 @@ def _costs(trials: Sequence[Trial]) -> Costs:
     return Costs(
         parameters=first.parameters,
         multiply_adds=first.multiply_adds,
+        inference_multiply_adds=_at_inference(first),
         folds=first.folds,
-        folded=first.in_features * first.out_features,
         train_s=float(np.mean(train_s)) if train_s else None,
         encode_per_s=texts / encode_s if encode_s > 0 else None,
         index_bytes=round(float(np.mean(index_bytes))) or None,

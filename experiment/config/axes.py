@@ -12,8 +12,8 @@ from projheads.errors import ProjheadsError, unknown_name
 
 __all__ = ["check_axes", "combinations", "with_values"]
 
-HEADS = ("heads.init", "heads.out_features")
-"""Keys of ``heads`` that may be axes; the others are paths inside ``train``."""
+ELSEWHERE = ("heads.init", "heads.out_features", "model.layer")
+"""Keys outside ``train`` that may be axes; the others are paths inside ``train``."""
 
 NO_RESULT = ("log_every", "resume_every", "trackers")
 """Settings of ``train`` that no result depends on."""
@@ -26,7 +26,7 @@ def combinations(axes: Mapping[str, tuple[Any, ...]]) -> list[dict[str, Any]]:
 
 def with_values(config: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return an experiment's JSON values with the values of a point in place, and without axes."""
-    changed = {**config, "axes": {}, "train": _copy(config["train"]), "heads": _copy(config["heads"])}
+    changed = {**config, "axes": {}, **{name: _copy(config[name]) for name in ("train", "heads", "model")}}
     for key, value in values.items():
         *parents, last = _path(key)
         at: Any = changed
@@ -51,7 +51,7 @@ def check_axes(axes: Mapping[str, tuple[Any, ...]], config: BaseModel) -> dict[s
     """
     values = config.model_dump(mode="json")
     leaves = [key for key in _leaves(values["train"]) if key.split(".")[0] not in NO_RESULT]
-    known, swept = [*leaves, *HEADS], values["sweep"].get("grid", values["sweep"])
+    known, swept = [*leaves, *ELSEWHERE], values["sweep"].get("grid", values["sweep"])
     mistakes: list[InitErrorDetails] = []
     checked: dict[str, tuple[Any, ...]] = {}
     for key, given in axes.items():
@@ -102,7 +102,7 @@ def _read(
 
 
 def _path(key: str) -> list[str]:
-    return key.split(".") if key in HEADS else ["train", *key.split(".")]
+    return key.split(".") if key in ELSEWHERE else ["train", *key.split(".")]
 
 
 def _copy(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """The section ``model`` of an experiment's YAML."""
 
 import string
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import StrictBool
 
-from experiment.fields import Count, Section
+from experiment.fields import UNUSED_AT_DEFAULT, Count, Section
 from projheads.hosts.base import EncodingSettings
 
 __all__ = ["ModelConfig"]
@@ -18,10 +18,13 @@ class ModelConfig(Section):
         host: The library that models are made with; ``auto`` for the first that is installed, PyLate before
             sentence-transformers.
         backbone: A folder of transformers or sentence-transformers, or a hub name.
+        layer: The backbone's layer that the head reads, from 1; the layers above are neither computed nor saved. None
+            for the last.
     """
 
     host: Literal["auto", "pylate", "sentence-transformers"] = "auto"
     backbone: str = "sentence-transformers/all-MiniLM-L6-v2"
+    layer: Annotated[Count | None, UNUSED_AT_DEFAULT] = None
     revision: str | None = None
     query_length: Count = 32
     document_length: Count = 180
@@ -34,4 +37,4 @@ class ModelConfig(Section):
 
     def settings(self) -> EncodingSettings:
         """Return the part that the host adapter needs."""
-        return EncodingSettings(**self.model_dump(exclude={"host", "backbone"}))
+        return EncodingSettings(**self.model_dump(exclude={"host", "backbone", "layer"}))

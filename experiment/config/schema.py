@@ -52,8 +52,8 @@ class ExperimentConfig(Section):
         sweep: Settings of ``train`` that every variant tries, the head's learning rate by default.
         eval: The evaluation.
         axes: Settings that are compared rather than chosen, each with its values: paths inside ``train``, such as
-            ``max_pairs`` or ``optimizer.head_weight_decay``, ``heads.init`` and ``heads.out_features``. Every variant
-            is trained at every combination, and compared with the baseline there.
+            ``max_pairs`` or ``optimizer.head_weight_decay``, and ``heads.init``, ``heads.out_features`` and
+            ``model.layer``. Every variant is trained at every combination, and compared with the baseline there.
     """
 
     name: Annotated[str, AfterValidator(safe_name)]

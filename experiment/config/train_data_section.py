@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, StrictInt, field_validator, model_v
 from experiment.collections.hub import missing_from_hub_cache, parse_hub_name
 from experiment.collections.same_ids import ExcludeOwnId
 from experiment.collections.sources import check_source, check_training_source
-from experiment.fields import MOST, Positive, Section
+from experiment.fields import MOST, UNUSED_AT_DEFAULT, Positive, Section
 
 __all__ = ["DataPart", "MixPart", "TrainData", "TrainDataConfig"]
 
@@ -126,8 +126,8 @@ class TrainDataConfig(DataPart):
             n^(1 / temperature): 1 draws by size, and the higher, the more evenly.
     """
 
-    mix: tuple[Annotated[MixPart, BeforeValidator(_complete)], ...] = ()
-    temperature: Positive = 1.0
+    mix: Annotated[tuple[Annotated[MixPart, BeforeValidator(_complete)], ...], UNUSED_AT_DEFAULT] = ()
+    temperature: Annotated[Positive, UNUSED_AT_DEFAULT] = 1.0
 
     def __str__(self) -> str:
         """Name the data at the beginning of a message about it."""

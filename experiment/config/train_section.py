@@ -6,7 +6,18 @@ from pydantic import BeforeValidator, Field, StrictBool, StrictInt, ValidationEr
 
 from experiment.config.train_data_section import TrainData
 from experiment.config.validation_section import Validation
-from experiment.fields import MOST, Count, Fraction, NonNegative, OneOf, Positive, Precision, Rate, Section
+from experiment.fields import (
+    MOST,
+    UNUSED_AT_DEFAULT,
+    Count,
+    Fraction,
+    NonNegative,
+    OneOf,
+    Positive,
+    Precision,
+    Rate,
+    Section,
+)
 from experiment.losses import LOSSES, Contrastive, Loss
 
 __all__ = ["LoraSection", "OptimizerConfig", "Tracker", "TrainConfig"]
@@ -87,6 +98,8 @@ class TrainConfig(Section):
         epochs: Passes over the examples, unless ``max_steps`` is reached first.
         max_steps: Maximum number of optimiser steps; None for no limit.
         max_pairs: Maximum number of examples, pairs or tuples, drawn once for the experiment; None for all of them.
+        corrupt: Share of the training examples whose relevant document is replaced by that of another one, drawn once
+            for the experiment: how robust is a head to wrong pairs?
         batch_size: Examples whose documents are each other's negatives.
         gradient_accumulation: Batches whose gradients are summed for one step.
         mini_batch_size: Texts that are embedded at once. It bounds memory, instead of the batch size, at the cost of
@@ -101,6 +114,8 @@ class TrainConfig(Section):
         schedule: How the learning rate falls after the warm-up.
         warmup_ratio: Share of the steps during which the learning rate rises from 0.
         max_grad_norm: Gradients are clipped to this global L2 norm; None for no clipping.
+        average: Decay of an exponential moving average of the trained weights, updated after every step, which is
+            validated and saved instead of the last weights; None for the last weights.
         precision: Arithmetic of the forward pass; weights and MaxSim sums stay in float32. ``auto`` is bf16 if the
             hardware multiplies it natively, otherwise fp32. ``fp16`` scales the loss, and skips steps whose gradients
             overflow.
@@ -117,10 +132,11 @@ class TrainConfig(Section):
 
     data: TrainData
     trainable: Annotated[str, Field(pattern=r"^(head|top-[1-9][0-9]*|all)$")] = "head"
-    lora: LoraSection | None = None
+    lora: Annotated[LoraSection | None, UNUSED_AT_DEFAULT] = None
     epochs: Count = 1
     max_steps: Count | None = None
     max_pairs: Count | None = None
+    corrupt: Annotated[Fraction, UNUSED_AT_DEFAULT] = 0.0
     batch_size: Annotated[StrictInt, Field(ge=2, le=MOST)] = 32
     gradient_accumulation: Count = 1
     mini_batch_size: Count | None = None
@@ -131,14 +147,15 @@ class TrainConfig(Section):
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup_ratio: Fraction = 0.1
     max_grad_norm: Positive | None = 1.0
+    average: Annotated[Fraction | None, UNUSED_AT_DEFAULT] = None
     precision: Precision = "fp32"
-    validation: Validation | None = None
+    validation: Annotated[Validation | None, UNUSED_AT_DEFAULT] = None
     validation_pairs: Annotated[StrictInt, Field(ge=0, le=MOST)] = 128
     validations: Annotated[StrictInt, Field(ge=0, le=10_000)] = 4
     log_every: Count = 10
     resume_every: Count = 500
     trackers: tuple[Tracker, ...] = ()
-    next_stages: tuple[dict[str, Any], ...] = ()
+    next_stages: Annotated[tuple[dict[str, Any], ...], UNUSED_AT_DEFAULT] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -153,6 +170,8 @@ class TrainConfig(Section):
             raise ValueError("gradient_checkpointing needs a trained backbone; set `trainable` too, or remove it")
         if self.lora is not None and self.trainable != "all":
             raise ValueError("lora adapts the backbone, which is frozen; set `trainable: all`, or remove `lora`")
+        if self.loss.needs_teacher and self.corrupt:
+            raise ValueError(f"corrupt exchanges documents, for which the loss {self.loss.name} has no teacher scores")
         if self.loss.needs_teacher and any(part.tuples is None for part in self.data.parts):
             raise ValueError(
                 f"the loss {self.loss.name} needs teacher scores, which the pairs of a collection do not have; set "

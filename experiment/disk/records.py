@@ -141,7 +141,8 @@ class TrialRecord(Record):
         device: What it was trained on.
         precision: What it was trained in.
         parameters: Parameters of the head.
-        multiply_adds: Multiply-adds of the head for one token.
+        multiply_adds: Multiply-adds of the head for one token, as trained.
+        inference_multiply_adds: The same for its cheapest equal form; null in older records.
         folds: Whether the head folds to one matrix.
         steps: Optimiser steps.
         learning_rate: Peak learning rate of the head.
@@ -182,6 +183,7 @@ class TrialRecord(Record):
     precision: str | None = None
     parameters: int
     multiply_adds: int
+    inference_multiply_adds: int | None = None
     folds: bool
     steps: int | None = None
     learning_rate: float | None = None

@@ -5,7 +5,6 @@ import os
 from pathlib import Path
 from typing import Any, overload
 
-import torch
 from torch import nn
 
 from projheads.blocks import DenseLayer
@@ -18,11 +17,13 @@ from projheads.export.opened import Source, open_source
 from projheads.export.result import Exported, describe
 from projheads.export.stanford import write_stanford
 from projheads.export.stock import write_stock
-from projheads.folding import fold
+from projheads.export.swap_folder import save_with_head
+from projheads.folding import fold, folds
 from projheads.head import Head
 from projheads.hosts.base import DEFAULT_OPTIONS, OpenOptions, StrPath
 from projheads.hosts.dense_chain import dense_layers
 from projheads.hosts.projection import find_projection
+from projheads.reparameterization import reparameterize
 from projheads.spec import HeadSpec
 
 __all__ = ["FORMATS", "export_model", "fold_model"]
@@ -41,7 +42,11 @@ def fold_model(model: StrPath, out: StrPath, options: OpenOptions = ...) -> Expo
 def fold_model(
     model: nn.Module | StrPath, out: StrPath | None = None, options: OpenOptions = DEFAULT_OPTIONS
 ) -> nn.Linear | Exported:
-    """Replace the head of a model by one matrix; the result does not need projheads.
+    """Replace the head of a model by its cheapest form; see :func:`projheads.reparameterize`.
+
+    The head becomes one matrix if it is linear, as it must be in a model in memory. On disk another head becomes the
+    equal head with the fewest multiply-adds: a stock model if the hosts' own layers express it, and a model that needs
+    projheads if not.
 
     Args:
         model: A model in memory, of any library that ``swap_head`` knows, which is changed in place; or a model of
@@ -53,7 +58,8 @@ def fold_model(
         For a model in memory its new layer, for one on disk what was written.
 
     Raises:
-        ProjheadsError: If the model cannot be used, its head is not linear, or ``out`` exists or cannot be written.
+        ProjheadsError: If the model cannot be used, its head has no cheaper form, or ``out`` exists or cannot be
+            written.
     """
     if isinstance(model, nn.Module):
         if out is not None:
@@ -62,11 +68,24 @@ def fold_model(
     if out is None:
         raise ProjheadsError(f"fold_model: {os.fspath(model)} is a model on disk; give the folder to write as `out`")
     source = open_source(model, options)
-    linear = _fold(source)
+    if folds(source.head):
+        linear = fold(source.head)
+        with new_folder(out) as folder:
+            opens_in = write_stock(source, [DenseLayer.around(linear)], folder)
+            _add_card(source, model, folder, out, "folded", _as_head(linear))
+        return _describe(source, out, "folded", linear, opens_in)
+    cheapest = reparameterize(source.head)
+    if cheapest is source.head:
+        _fold(source)
+    try:
+        layers = dense_layers(cheapest)
+    except ProjheadsError:
+        layers = None
     with new_folder(out) as folder:
-        opens_in = write_stock(source, [_as_dense(linear)], folder)
-        _add_card(source, model, folder, out, "folded", _as_head(linear))
-    return _describe(source, out, "folded", linear, opens_in)
+        opens_in = save_with_head(source, cheapest, folder) if layers is None else write_stock(source, layers, folder)
+        _add_card(source, model, folder, out, "reparameterized", cheapest)
+    what = str(cheapest.spec) if layers is None else f"{cheapest.spec}, as Dense layers"
+    return describe(out, "reparameterized", source.head, cheapest, (str(source.head.spec), what), opens_in)
 
 
 def export_model(model: StrPath, out: StrPath, options: OpenOptions = DEFAULT_OPTIONS, *, to: str) -> Exported:
@@ -141,18 +160,12 @@ def _add_card(source: Source, model: StrPath, folder: Path, out: StrPath, form: 
     folded = "the head was folded into one matrix in float64"
     made = {
         "folded": f"Folded with projheads: {folded}.",
+        "reparameterized": "Folded with projheads: the head is the equal one with the fewest multiply-adds.",
         "stanford": f"Exported to Stanford's layout with projheads: {folded}.",
         "onnx": "Exported to ONNX with projheads: encoder, head and normalisation as one graph.",
         "dense-chain": "Exported with projheads: the head as the hosts' own Dense layers.",
     }
     add_derived_card(folder, head, os.fspath(model), source.folder, out=Path(out), form=form, made=made[form])
-
-
-def _as_dense(linear: nn.Linear) -> DenseLayer:
-    with torch.device("meta"):
-        layer = DenseLayer(linear.in_features, linear.out_features)
-    layer.linear = linear
-    return layer
 
 
 def _describe(source: Source, out: StrPath, form: str, replacement: nn.Module, opens_in: list[str]) -> Exported:

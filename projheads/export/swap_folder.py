@@ -11,7 +11,9 @@ from torch import Tensor
 from projheads.errors import ProjheadsError, cannot_read
 from projheads.export.describe_card import add_derived_card
 from projheads.export.folder import new_folder
+from projheads.export.opened import Source
 from projheads.export.result import Exported, describe
+from projheads.head import Head
 from projheads.hosts import load_host
 from projheads.hosts.base import DEFAULT_OPTIONS, HostModel, OpenOptions, StrPath
 from projheads.hosts.model_folder import is_stock
@@ -20,7 +22,7 @@ from projheads.hosts.trust import check_links
 from projheads.spec import HeadSpec
 from projheads.swap import swap_head
 
-__all__ = ["read_texts", "swap_model"]
+__all__ = ["read_texts", "save_with_head", "swap_model"]
 
 _BATCH = 32
 
@@ -64,11 +66,22 @@ def swap_model(
         made = f"Its head was replaced by `{head.spec}` (init {init}, seed {seed}); it has not been trained since."
         add_derived_card(temporary, head, os.fspath(model), folder, out=Path(out), form="swapped", made=made)
     labels = str(getattr(before, "spec", "the host's own layers")), str(head.spec)
-    with_ours = (
-        " with projheads (with trust_remote_code=True)" if host == "sentence-transformers" else " with projheads"
-    )
-    opens_in = f"{host}{'' if is_stock(Path(out)) else with_ours}"
-    return describe(out, "swapped", before, copy.deepcopy(head), labels, [opens_in])
+    return describe(out, "swapped", before, copy.deepcopy(head), labels, [_opens_in(host, Path(out))])
+
+
+def save_with_head(source: Source, head: Head, folder: Path) -> list[str]:
+    """Write a model with a built head instead of its own into a folder, and return what opens it."""
+    opened = load_host("auto", model_folder=source.folder).load(str(source.folder), source.options)
+    swap_head(opened.native, copy.deepcopy(head))
+    opened.save(folder)
+    return [_opens_in(opened.host, folder)]
+
+
+def _opens_in(host: str, folder: Path) -> str:
+    """Name what opens a folder: the plain host if the head is made of its own layers."""
+    if is_stock(folder):
+        return host
+    return f"{host} with projheads" + (" (with trust_remote_code=True)" if host == "sentence-transformers" else "")
 
 
 def read_texts(file: StrPath) -> list[str]:

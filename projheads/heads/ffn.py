@@ -8,11 +8,12 @@ from typing import TypeVar, cast
 
 from torch import Tensor, nn
 
-from projheads.blocks import ActivationName, DenseLayer, check_dropout, hidden_width
+from projheads.blocks import ActivationName, DenseLayer, check_dropout, hidden_width, idle_channels
 from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.preserve import preserve_chain
 from projheads.registry import register_head
+from projheads.reparameterization import chain_forms
 
 Value = TypeVar("Value")
 
@@ -37,6 +38,8 @@ class FFN(Head):
         bias: Whether layers have a bias; a single value applies to every layer.
         residual: Whether layers have a skip; a single value applies to all but the last, as in released models.
         dropout: Dropout probability after each activation between layers, before the skip is added.
+        idle: Share of the channels between layers that skip the activation (RePaViT, 2025, arXiv 2505.21847); after
+            training, ``reparameterize`` merges them into one matrix.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class FFN(Head):
         bias: bool | tuple[bool, ...] = False,
         residual: bool | tuple[bool, ...] = False,
         dropout: float = 0.0,
+        idle: float = 0.0,
     ) -> None:
         super().__init__(in_features, out_features)
         if depth < 2:
@@ -72,6 +76,7 @@ class FFN(Head):
                     bias=biases[i],
                     residual=residuals[i],
                     dropout=dropout if i < depth - 1 else 0.0,
+                    idle=idle_channels("ffn", idle, widths[i + 1], activations[i]) if i < depth - 1 else 0,
                 )
                 for i in range(depth)
             )
@@ -79,7 +84,7 @@ class FFN(Head):
 
     def reset_parameters(self) -> None:
         """Reinitialise every layer with torch's default for linear layers."""
-        for layer in self._dense_layers():
+        for layer in self.dense_layers():
             layer.reset_parameters()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -89,20 +94,25 @@ class FFN(Head):
 
     def nonlinear_part(self) -> str | None:
         """Name the first activation and its layer, or return None."""
-        for number, layer in enumerate(self._dense_layers(), start=1):
+        for number, layer in enumerate(self.dense_layers(), start=1):
             if part := layer.nonlinear_part():
                 return f"{part} of layer {number}"
         return None
 
     def output_layers(self) -> list[nn.Linear]:
         """Return those of the last layer."""
-        return self._dense_layers()[-1].output_layers()
+        return self.dense_layers()[-1].output_layers()
+
+    def equal_forms(self) -> list[Head]:
+        """Return the chain with its neighbours multiplied, and with idle channels merged into a skip."""
+        return chain_forms(self.dense_layers())
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
         """Distribute the map evenly over the layers that can carry it."""
-        preserve_chain(self._dense_layers(), weight, bias)
+        preserve_chain(self.dense_layers(), weight, bias)
 
-    def _dense_layers(self) -> list[DenseLayer]:
+    def dense_layers(self) -> list[DenseLayer]:
+        """Return the layers in order."""
         return cast(list[DenseLayer], list(self.layers))
 
 

@@ -5,11 +5,14 @@ arXiv 2002.05202: ReGLU (relu), GEGLU (gelu), SwiGLU (silu), bilinear (identity)
 2025, arXiv 2510.12327.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from projheads.blocks import GateName, check_dropout, hidden_width, make_activation
 from projheads.errors import ProjheadsError
+from projheads.gains import mean_square_after
 from projheads.head import Head
 from projheads.preserve import balanced_factors, carry, set_linear
 from projheads.registry import register_head
@@ -47,6 +50,7 @@ class GLU(Head):
         self.up = nn.Linear(in_features, width, bias=bias)
         self.output = nn.Linear(width, out_features, bias=bias)
         self.activation = make_activation(activation)
+        self.activation_name = activation
         self.dropout = nn.Dropout(dropout)
 
     def reset_parameters(self) -> None:
@@ -66,6 +70,10 @@ class GLU(Head):
     def output_layers(self) -> list[nn.Linear]:
         """Return W_o."""
         return [self.output]
+
+    def layer_gains(self, mean_square: float) -> list[tuple[Tensor, float]]:
+        """Return factors of the weights for the start ``critical``."""
+        return [(self.up.weight, 1 / math.sqrt(mean_square_after(self.activation_name, mean_square)))]
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
         """Hold the gate at a constant for every input and distribute the map evenly over W_u and W_o."""

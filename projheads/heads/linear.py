@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from projheads.blocks import ActivationName, make_activation
 from projheads.errors import ProjheadsError
+from projheads.gains import activation_gain
 from projheads.head import Head
 from projheads.preserve import preserve_chain
 from projheads.registry import register_head
@@ -30,7 +31,7 @@ class Linear(Head):
         super().__init__(in_features, out_features)
         self.linear = nn.Linear(in_features, out_features, bias=bias)
         self.activation = make_activation(activation)
-        self.activation_name = activation
+        self.activation_name: ActivationName = activation
 
     def reset_parameters(self) -> None:
         """Reinitialise W and b with torch's default."""
@@ -48,6 +49,10 @@ class Linear(Head):
     def output_layers(self) -> list[nn.Linear]:
         """Return W."""
         return [self.linear]
+
+    def layer_gains(self, mean_square: float) -> list[tuple[Tensor, float]]:
+        """Return factors of the weights for the start ``critical``."""
+        return [(self.linear.weight, activation_gain(self.activation_name, mean_square))]
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
         """Set W and b to the map.

@@ -11,6 +11,7 @@ from projheads.build import construct_head
 from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.registry import register_head
+from projheads.reparameterization import reparameterize, with_skip
 from projheads.spec import HeadSpec
 
 
@@ -65,9 +66,22 @@ class Residual(Head):
         """Return that of F."""
         return self.inner.nonlinear_part()
 
-    def output_layers(self) -> list[nn.Linear]:
+    def output_layers(self) -> list[nn.Module]:
         """Return those of F and S; an identity skip has no layer to scale."""
         return [*self.inner.output_layers(), *([] if self.skip is None else [self.skip])]
+
+    def equal_forms(self) -> list[Head]:
+        """Return the skip around the cheapest form of F, whose own skip is merged into it."""
+        scale = self.scale.item() if isinstance(self.scale, nn.Parameter) else self.scale
+        inner = reparameterize(self.inner)
+        if scale == 0:
+            return []
+        skip = None if self.skip is None else self.skip.weight
+        if isinstance(inner, Residual) and skip is not None and inner.skip is not None:
+            skip = skip + scale * inner.skip.weight
+            scale *= float(inner.scale)
+            inner = inner.inner
+        return [with_skip(inner, skip, scale)]
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
         """Set S to the map and F to zero; if S is the identity, F takes the difference."""

@@ -6,11 +6,12 @@ documentation of this head, the residual is around the first layer.
 
 from torch import Tensor, nn
 
-from projheads.blocks import ActivationName, DenseLayer, check_dropout, hidden_width
+from projheads.blocks import ActivationName, DenseLayer, check_dropout, hidden_width, idle_channels
 from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.preserve import preserve_chain
 from projheads.registry import register_head
+from projheads.reparameterization import chain_forms
 
 
 @register_head("upscaled")
@@ -25,6 +26,8 @@ class Upscaled(Head):
         residual: Whether the first layer has a skip, through a matrix R because the widths differ.
         bias: Whether both layers have a bias.
         dropout: Dropout probability after the activation, before the skip is added.
+        idle: Share of the intermediate channels that skip the activation (RePaViT, 2025, arXiv 2505.21847); after
+            training, ``reparameterize`` merges them into one matrix.
     """
 
     def __init__(
@@ -37,13 +40,22 @@ class Upscaled(Head):
         residual: bool = False,
         bias: bool = False,
         dropout: float = 0.0,
+        idle: float = 0.0,
     ) -> None:
         super().__init__(in_features, out_features)
         check_dropout("upscaled", dropout)
         width = hidden_width("upscaled", in_features, None, factor)
         if width <= in_features:
             raise ProjheadsError(f'head "upscaled": factor={factor} is too small; use a factor above 1')
-        self.up = DenseLayer(in_features, width, activation=activation, bias=bias, residual=residual, dropout=dropout)
+        self.up = DenseLayer(
+            in_features,
+            width,
+            activation=activation,
+            bias=bias,
+            residual=residual,
+            dropout=dropout,
+            idle=idle_channels("upscaled", idle, width, activation),
+        )
         self.output = nn.Linear(width, out_features, bias=bias)
 
     def reset_parameters(self) -> None:
@@ -63,6 +75,10 @@ class Upscaled(Head):
     def output_layers(self) -> list[nn.Linear]:
         """Return W_2."""
         return [self.output]
+
+    def equal_forms(self) -> list[Head]:
+        """Return the chain with its neighbours multiplied, and with idle channels and the skip merged."""
+        return chain_forms([self.up, DenseLayer.around(self.output)])
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
         """Distribute the map evenly over both layers."""

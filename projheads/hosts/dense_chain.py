@@ -122,9 +122,9 @@ def _activation_name(activation: Any) -> str:
 def _read_layers(module: nn.Module) -> list[DenseLayer] | None:
     """Return the dense layers that a module consists of, in order; None if it has any other part."""
     if isinstance(module, DenseLayer):
-        return [module]
+        return None if module.idle else [module]
     if isinstance(module, nn.Linear):
-        return [_as_layer(module)]
+        return [DenseLayer.around(module)]
     if isinstance(module, nn.Identity | nn.Dropout):
         return []
     if isinstance(inner := getattr(module, "inner", None), Head):
@@ -137,7 +137,7 @@ def _read_layers(module: nn.Module) -> list[DenseLayer] | None:
         if part is not None:
             layers += part
         elif layers and type(child) in _ACTIVATIONS and _is_plain(layers[-1]):
-            layers[-1] = _as_layer(layers[-1].linear, activation=_activation_name(child))
+            layers[-1] = DenseLayer.around(layers[-1].linear, activation=_activation_name(child))
         else:
             return None
     return layers
@@ -150,17 +150,7 @@ def _is_plain(layer: DenseLayer) -> bool:
 def _with_skip(inner: list[DenseLayer] | None, skip: nn.Linear | None) -> list[DenseLayer] | None:
     if inner is None or len(inner) != 1 or inner[0].use_residual:
         return None
-    return [_as_layer(inner[0].linear, activation=inner[0].activation_name, residual=True, skip=skip)]
-
-
-def _as_layer(
-    linear: nn.Linear, *, activation: Any = "identity", residual: bool = False, skip: nn.Linear | None = None
-) -> DenseLayer:
-    with torch.device("meta"):
-        layer = DenseLayer(linear.in_features, linear.out_features, activation=activation, residual=residual)
-    layer.linear = linear
-    layer.residual = skip
-    return layer
+    return [DenseLayer.around(inner[0].linear, activation=inner[0].activation_name, residual=True, skip=skip)]
 
 
 def _same_map(head: Head, layers: Sequence[DenseLayer]) -> bool:

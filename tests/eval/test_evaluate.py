@@ -812,7 +812,7 @@ def test_a_missing_configuration_is_written_again_by_the_experiments_own_file(mi
     assert "rerun python -m train or python -m eval with the experiment's own YAML file" in capsys.readouterr().err
     assert run_command(main, [str(miniature.yaml), "eval.references=[]", "seeds=[0]"]) == 0
     assert load_config(stored).seeds == (0,)
-    stored.write_bytes(stored.read_bytes()[:-300])
+    stored.write_bytes(stored.read_bytes()[: stored.stat().st_size // 2])
     assert run_command(main, ["report", str(miniature.folder.path)]) in (0, 2)
     assert run_command(main, [str(miniature.folder.path)]) == 2
     assert run_command(main, [str(miniature.yaml), "eval.references=[]", "seeds=[0]"]) == 0

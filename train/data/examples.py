@@ -2,7 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,8 @@ from train.data.tuples_file import read_tuples
 from train.data.tuples_hub import read_hub_tuples
 
 __all__ = ["TrainingData", "load_training_data", "order_of"]
+
+CORRUPTION_DRAWS = 100
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ def load_training_data(config: ExperimentConfig) -> TrainingData:
     tuples, part_of = mixed([one for one, _ in read], chosen)
     pairs = tuples.rows[:, :2]
     held_out = _held_out(pairs, train.validation_pairs, generator)
+    tuples = _corrupted(tuples, held_out, train.corrupt)
     left, step = int((~held_out).sum()), train.batch_size * train.gradient_accumulation
     if left < step and not {"batch_size", "gradient_accumulation"} & config.sweep.grid.keys():
         accumulated = f" x train.gradient_accumulation={train.gradient_accumulation}" * (
@@ -148,7 +151,7 @@ def load_training_data(config: ExperimentConfig) -> TrainingData:
             f"train.data: {train.data} leaves {left} training examples, too few for one step of "
             f"train.batch_size={train.batch_size}{accumulated}; lower it or train.validation_pairs"
         )
-    judged = np.concatenate([pairs, tuples.judged])
+    judged = np.concatenate([tuples.rows[:, :2], tuples.judged])
     copies = _copies(tuples, judged)
     if len(copies):
         notes["judgements_that_also_hold_for_an_identical_text"] = len(copies)
@@ -158,6 +161,8 @@ def load_training_data(config: ExperimentConfig) -> TrainingData:
     development, hashed = None, [tuples.hash, train.max_pairs, train.validation_pairs, *tuples.excluded.tolist()]
     if len(copies):
         hashed += ["copies", copies.tolist()]
+    if train.corrupt:
+        hashed.append(f"corrupt={train.corrupt}")
     if train.validation is not None:
         development = load_development(train.validation, config.cache, tuples.queries)
         hashed.append(development.hash)
@@ -188,6 +193,35 @@ def _check_part(part: DataPart, tuples: Tuples, loss: Loss) -> None:
             f"train.data: {part} has no usable pairs: no judgement above grade 0 joins a query and a document "
             "that both exist and are not empty; check its ids and grades"
         )
+
+
+def _corrupted(tuples: Tuples, held_out: np.ndarray, share: float) -> Tuples:
+    """Give a share of the training examples the relevant document of another one, which is not relevant to them.
+
+    The wrong document then counts as relevant and the right one does not, since nothing knows which pairs are wrong.
+
+    Raises:
+        ProjheadsError: If an example has no wrong document, because every other document is relevant to its query.
+    """
+    kept = np.flatnonzero(~held_out)
+    generator = numpy_generator(0, "corrupted pairs")
+    chosen = np.sort(generator.permutation(kept)[: round(share * len(kept))])
+    if not len(chosen):
+        return tuples
+    right = {tuple(pair) for pair in np.concatenate([tuples.rows[:, :2], tuples.judged]).tolist()}
+    queries, wrong, missing = tuples.rows[chosen, 0], np.empty(len(chosen), np.int64), np.arange(len(chosen))
+    for _ in range(CORRUPTION_DRAWS):
+        wrong[missing] = generator.choice(tuples.rows[kept, 1], len(missing))
+        missing = np.array([i for i in missing.tolist() if (int(queries[i]), int(wrong[i])) in right], np.int64)
+        if not len(missing):
+            break
+    else:
+        raise ProjheadsError("train.corrupt: some queries have no wrong document; use more examples, or lower it")
+    rows = tuples.rows.copy()
+    rows[chosen, 1] = wrong
+    replaced = {tuple(pair) for pair in tuples.rows[chosen, :2].tolist()}
+    judged = np.array([pair for pair in tuples.judged.tolist() if tuple(pair) not in replaced], np.int64).reshape(-1, 2)
+    return replace(tuples, rows=rows, judged=judged)
 
 
 def _read(data: DataPart, cache: Path) -> tuple[Tuples, dict[str, int]]:

@@ -9,31 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from experiment.encoding.backbone_layers import transformer_layers
 from experiment.encoding.tokens import TokenStore
 from projheads.errors import ProjheadsError
 from projheads.hosts.base import HostModel
 from train.embedding.tokenised import needed_tokens
 
-__all__ = ["LowerLayers", "UpperLayers", "freeze_below", "transformer_layers"]
+__all__ = ["LowerLayers", "UpperLayers", "freeze_below"]
 
 
 class _ReachedError(Exception):
     """Ends a forward pass once the input of a layer is known."""
-
-
-def transformer_layers(backbone: nn.Module) -> nn.ModuleList:
-    """Return a backbone's list of layers.
-
-    Raises:
-        ProjheadsError: If no list of modules has as many entries as its configuration has layers.
-    """
-    for module in backbone.modules():
-        wanted = getattr(getattr(module, "config", None), "num_hidden_layers", None)
-        if wanted is not None:
-            for child in module.modules():
-                if isinstance(child, nn.ModuleList) and len(child) == wanted:
-                    return child
-    raise ProjheadsError("train.trainable: cannot find the layers of this backbone; use head or all")
 
 
 def freeze_below(model: HostModel, layers: int) -> None:

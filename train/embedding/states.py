@@ -8,13 +8,14 @@ from typing import Any
 from experiment.config import ExperimentConfig, TrainConfig
 from experiment.console.progress import Progress, human_time
 from experiment.disk.files import sha256_json
+from experiment.encoding.backbone_layers import create_model
 from experiment.encoding.tokens import Encodable, TokenStore, encode_tokens, text_key
 from projheads import Head
 from projheads.hosts.base import HostModel
 from train.embedding.embedders import BatchEmbedder, FrozenEmbedder, LiveEmbedder
 from train.embedding.layers import LowerLayers, UpperLayers, freeze_below
-from train.embedding.lora import add_lora
 from train.embedding.tokenised import TokenisedTexts, tokenise_once
+from train.lora import add_lora
 from train.preparation import Preparation
 from train.processes import Processes
 
@@ -81,8 +82,7 @@ def trial_model(prepared: Preparation, head: Head, config: TrainConfig, seed: in
         head.compile(dynamic=True)
     if config.trained_layers == 0:
         return None
-    backbone = prepared.config.model
-    model = prepared.host.create(backbone.backbone, head, backbone.settings(), device=str(prepared.model.device))
+    model = create_model(prepared.host, prepared.config.model, head, str(prepared.model.device))
     if config.trained_layers:
         freeze_below(model, config.trained_layers)
     transformer = transformer_of(model)
@@ -146,7 +146,7 @@ def _keys(prepared: Preparation) -> list[str]:
     config, data, layers = prepared.config, prepared.data, prepared.config.train.trained_layers
     if layers is None:
         return []
-    read: list[Any] = [prepared.backbone_hash, config.model.model_dump(mode="json"), config.train.precision]
+    read: list[Any] = [prepared.backbone_hash, config.model.key_values(), config.train.precision]
     if layers:
         read.append(f"top-{layers}")
     return [sha256_json([*read, text_key(texts)]) for texts in (data.queries, data.documents)]

@@ -67,6 +67,33 @@ def content(folder):
     }
 
 
+@pytest.mark.parametrize(
+    "spec, replacement, stock",
+    [
+        ("ffn(depth=3, activation=(gelu, identity, identity))", "ffn(depth=2, hidden_features=32", True),
+        ("ffn(activation=gelu, idle=0.5)", "residual(inner=ffn(depth=2, hidden_features=16", False),
+        ("structured(activation=gelu, rank=30)", "ffn(depth=2, hidden_features=32", True),
+    ],
+)
+def test_a_head_that_is_not_linear_is_written_in_its_cheapest_form(
+    host, checkpoint, tmp_path, spec, replacement, stock
+):
+    folder, model = checkpoint(spec)
+    before = content(folder)
+    made = fold_model(str(folder), tmp_path / "folded")
+    assert content(folder) == before
+    assert made.form == "reparameterized"
+    assert made.replacement.startswith(replacement)
+    assert made.difference < 1e-6
+    assert made.parameters[1] < made.parameters[0]
+    if stock:
+        assert made.opens_in == ["pylate", "sentence-transformers"]
+        assert_close(model, plain(host, tmp_path / "folded"), atol=1e-6)
+    else:
+        assert "with projheads" in made.opens_in[0]
+        assert_close(model, host.load(str(tmp_path / "folded")), atol=1e-6)
+
+
 @pytest.mark.parametrize("spec", LINEAR)
 def test_a_folded_checkpoint_is_stock_and_gives_the_same_embeddings(host, checkpoint, tmp_path, spec):
     folder, model = checkpoint(spec)

@@ -114,3 +114,25 @@ def test_order_depends_on_the_seed_alone_and_covers_every_epoch(config):
     epoch = np.concatenate(first[:6])
     assert len(np.unique(epoch)) == 48
     assert not np.array_equal(first[0], first[6])
+
+
+def test_a_share_of_the_examples_gets_a_document_of_another_query(config):
+    clean, corrupt = load_training_data(config()), load_training_data(config("train.corrupt=0.2"))
+    again = load_training_data(config("train.corrupt=0.2", "seeds=[7]", "heads.variants=[linear, ffn]"))
+    assert np.array_equal(corrupt.examples, again.examples)
+    assert (corrupt.queries, corrupt.documents) == (clean.queries, clean.documents)
+    assert np.array_equal(corrupt.validation, clean.validation)
+    changed = corrupt.examples[:, 1] != clean.examples[:, 1]
+    assert changed.sum() == 10
+    assert np.array_equal(corrupt.examples[:, 0], clean.examples[:, 0])
+    for query, document in corrupt.examples[changed]:
+        assert list(corrupt.relevant[query]) == [document]
+        assert document not in clean.relevant[query]
+        assert document not in clean.validation[:, 1]
+    assert corrupt.hash != clean.hash != load_training_data(config("train.corrupt=0.1")).hash
+    assert load_training_data(config("train.corrupt=0")).hash == clean.hash
+
+
+def test_corrupt_pairs_have_no_teacher_scores(config):
+    with pytest.raises(ProjheadsError, match="corrupt exchanges documents, for which the loss kl has no teacher"):
+        config("train.corrupt=0.2", "train.loss=kl", "train.data={tuples: a.jsonl}")

@@ -1,0 +1,110 @@
+"""The starts critical and centred."""
+
+import math
+
+import pytest
+import torch
+
+from projheads import ProjheadsError, build_head, fold
+from projheads.gains import activation_gain, mean_square_after
+from projheads.init import find_init
+
+WIDTH = 256
+
+
+def sample(scale=1.0, count=500, width=WIDTH):
+    return scale * torch.randn(count, width, generator=torch.Generator().manual_seed(4))
+
+
+def test_gains_that_have_a_closed_form():
+    for mean_square in (0.01, 1.0, 30.0):
+        assert activation_gain("identity", mean_square) == pytest.approx(1, rel=1e-4)
+        assert activation_gain("relu", mean_square) == pytest.approx(math.sqrt(2), rel=1e-4)
+    assert mean_square_after("sigmoid", 1e-12) == pytest.approx(0.25, rel=1e-4)
+    z = torch.randn(4_000_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for name, function in (
+        ("gelu", torch.nn.functional.gelu),
+        ("silu", torch.nn.functional.silu),
+        ("tanh", torch.tanh),
+    ):
+        assert mean_square_after(name, 0.7) == pytest.approx(
+            function(math.sqrt(0.7) * z).square().mean().item(), rel=5e-3
+        )
+
+
+@pytest.mark.parametrize("scale", [0.3, 0.9])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ffn(depth=4, activation={act})",
+        "ffn(depth=3, activation={act}, idle=0.3)",
+        "ffn(depth=3, activation={act}, hidden_features=(512, 400), residual=true)",
+        "structured(activation={act}, rank=256)",
+    ],
+)
+@pytest.mark.parametrize("act", ["relu", "gelu", "silu", "tanh"])
+def test_the_mean_square_survives_every_activation_to_2_percent(text, act, scale):
+    """On average over draws: one draw of a layer whose input has a mean deviates by some percent."""
+    measured = []
+    for seed in range(6):
+        generator = torch.Generator().manual_seed(seed)
+        head = build_head(
+            text.format(act=act), WIDTH, WIDTH, init="critical", sample=sample(scale), generator=generator
+        ).eval()
+        seen = []
+        for layer in list(head.layers)[1:]:
+            layer.register_forward_pre_hook(lambda module, arguments, seen=seen: seen.append(arguments[0]))
+        seen.append(head(sample(scale)))
+        measured.append([states.square().mean().item() / scale**2 for states in seen])
+    first, *deeper = torch.tensor(measured).mean(0).tolist()
+    assert first == pytest.approx(1, rel=0.02)
+    assert deeper == pytest.approx([1] * len(deeper), rel=0.06)
+
+
+@pytest.mark.parametrize("text", ["glu(activation=sigmoid)", "glu", "polynomial(degree=3)", "linear(activation=gelu)"])
+def test_products_keep_it_too(text):
+    outputs = build_head(text, WIDTH, WIDTH, init="critical", sample=sample(0.6)).eval()(sample(0.6))
+    assert outputs.square().mean().item() == pytest.approx(0.36, rel=0.1)
+
+
+def test_what_critical_can_not_do_is_one_line():
+    with pytest.raises(ProjheadsError, match="no gain gives outputs of tanh the mean square "):
+        build_head("ffn(activation=tanh)", WIDTH, 8, init="critical", sample=sample(2.0))
+    with pytest.raises(ProjheadsError, match=r"has the matrix others.0 outside of a linear layer"):
+        build_head("hadamard", WIDTH, 8, init="critical", sample=sample())
+
+
+SHIFTED = sample() + torch.linspace(-3, 5, WIDTH)
+
+
+@pytest.mark.parametrize("init", ["centred", "centred-pca", "centred-orthogonal", "centred-critical"])
+@pytest.mark.parametrize(
+    "text", ["linear(bias=true)", "ffn(activation=gelu, bias=true)", "residual(inner=linear(bias=true))"]
+)
+def test_centred_outputs_have_mean_0_and_differ_from_the_base_by_that_alone(text, init):
+    base = init.removeprefix("centred").removeprefix("-") or "torch"
+    head = build_head(text, WIDTH, 16, init=init, sample=SHIFTED).eval()
+    plain = build_head(text, WIDTH, 16, init=base, sample=SHIFTED).eval()
+    assert plain(SHIFTED).mean(0).abs().max() > 0.05
+    torch.testing.assert_close(head(SHIFTED), plain(SHIFTED) - plain(SHIFTED).mean(0), rtol=1e-4, atol=1e-4)
+
+
+def test_centred_takes_w_mu_off_a_linear_head():
+    head = build_head("linear(bias=true)", WIDTH, 16, init="centred-pca", sample=SHIFTED)
+    torch.testing.assert_close(head.linear.bias, -head.linear.weight @ SHIFTED.mean(0), rtol=1e-4, atol=1e-3)
+    pca = build_head("linear", WIDTH, 16, init="pca", sample=SHIFTED)
+    torch.testing.assert_close(head.linear.weight, pca.linear.weight)
+
+
+def test_centred_starts_are_found_by_name():
+    shared = find_init("centred-shared")
+    assert (shared.fallback, shared.takes_map, shared.needs_sample) == ("centred-torch", True, True)
+    old = build_head("ffn(bias=true)", WIDTH, 16)
+    new = build_head("linear(bias=true)", WIDTH, 16, init="centred-preserve", old=old, sample=SHIFTED)
+    torch.testing.assert_close(new.linear.weight, fold(old).weight)
+    with pytest.raises(ProjheadsError, match="centred-pka"):
+        find_init("centred-pka")
+    with pytest.raises(ProjheadsError, match="needs a bias, which the output of head linear lacks; set bias=true"):
+        build_head("linear", WIDTH, 16, init="centred", sample=SHIFTED)
+    with pytest.raises(ProjheadsError, match="needs a bias that is added last"):
+        build_head("linear(bias=true, activation=relu)", WIDTH, 16, init="centred", sample=SHIFTED)
