@@ -31,7 +31,6 @@ __all__ = [
     "HeadSpec",
     "Linearised",
     "ProjheadsError",
-    "__version__",
     "build_head",
     "check_head",
     "check_spec",

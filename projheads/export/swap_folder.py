@@ -16,6 +16,7 @@ from projheads.export.result import Exported, describe
 from projheads.head import Head
 from projheads.hosts import load_host
 from projheads.hosts.base import DEFAULT_OPTIONS, HostModel, OpenOptions, StrPath
+from projheads.hosts.model_folder import is_stock
 from projheads.hosts.opening import find_model
 from projheads.hosts.trust import check_links
 from projheads.spec import HeadSpec
@@ -65,7 +66,7 @@ def swap_model(
         made = f"Its head was replaced by `{head.spec}` (init {init}, seed {seed}); it has not been trained since."
         add_derived_card(temporary, head, os.fspath(model), folder, out=Path(out), form="swapped", made=made)
     labels = str(getattr(before, "spec", "the host's own layers")), str(head.spec)
-    return describe(out, "swapped", before, copy.deepcopy(head), labels, [_opens_in(host)])
+    return describe(out, "swapped", before, copy.deepcopy(head), labels, [_opens_in(host, Path(out))])
 
 
 def save_with_head(source: Source, head: Head, folder: Path) -> list[str]:
@@ -73,10 +74,13 @@ def save_with_head(source: Source, head: Head, folder: Path) -> list[str]:
     opened = load_host("auto", model_folder=source.folder).load(str(source.folder), source.options)
     swap_head(opened.native, copy.deepcopy(head))
     opened.save(folder)
-    return [_opens_in(opened.host)]
+    return [_opens_in(opened.host, folder)]
 
 
-def _opens_in(host: str) -> str:
+def _opens_in(host: str, folder: Path) -> str:
+    """Name what opens a folder: the plain host if the head is made of its own layers."""
+    if is_stock(folder):
+        return host
     return f"{host} with projheads" + (" (with trust_remote_code=True)" if host == "sentence-transformers" else "")
 
 

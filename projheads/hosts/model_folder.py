@@ -40,6 +40,7 @@ __all__ = [
     "check_projection",
     "dense_config",
     "has_projection",
+    "is_stock",
     "projections",
     "read_head",
     "read_named_head",
@@ -168,7 +169,8 @@ def read_named_head(folder: Path) -> Head | None:
     Raises:
         ProjheadsError: If it is damaged, or the chain is not that head.
     """
-    entries = projections(folder)
+    modules = read_modules(folder / MODULES_FILE) if (folder / MODULES_FILE).is_file() else []
+    entries = [entry for entry in modules if _is_dense(entry)]
     file = folder / entries[0].path / HEAD_FILE if entries else folder
     if not file.is_file():
         return None
@@ -193,6 +195,11 @@ def read_named_head(folder: Path) -> Head | None:
 
 def _size(layer: DenseLayer) -> int:
     return sum(tensor.numel() for tensor in layer.state_dict().values())
+
+
+def is_stock(folder: Path) -> bool:
+    """Return whether a model folder consists of its host's own modules and so opens without projheads."""
+    return all(entry.type not in OUR_PROJECTIONS for entry in read_modules(folder / MODULES_FILE))
 
 
 def read_settings(folder: Path) -> EncodingSettings:
