@@ -123,6 +123,9 @@ def train_trials(
             "start fewer processes"
         )
     pending = [trial for trial in trials if not trial.finished]
+    for trial in pending:
+        if damage := trial.damage:
+            progress.say(f"{trial.name}: {damage}; training it again")
     processes.wait()
     progress.say(_describe_work(prepared, trials, pending))
     if pending:
@@ -201,7 +204,7 @@ def _train(
                     sweep.delete_losers()
 
 
-def _describe_work(prepared: Preparation, trials: Sequence[Trial], pending: Sequence[Trial]) -> str:
+def _describe_work(prepared: Preparation, trials: Sequence[Trial], pending: Sequence[Trial], processes: int) -> str:
     config = prepared.config
     steps = _range([trial.steps for trial in trials])
     sizes = _range([trial.config.batch_size for trial in trials])
