@@ -204,7 +204,7 @@ def _train(
                     sweep.delete_losers()
 
 
-def _describe_work(prepared: Preparation, trials: Sequence[Trial], pending: Sequence[Trial], processes: int) -> str:
+def _describe_work(prepared: Preparation, trials: Sequence[Trial], pending: Sequence[Trial]) -> str:
     config = prepared.config
     steps = _range([trial.steps for trial in trials])
     sizes = _range([trial.config.batch_size for trial in trials])

@@ -153,6 +153,17 @@ def test_a_damaged_model_is_made_again_with_the_same_bytes(folder, backbone, swe
     assert (untrained / "config_sentence_transformers.json").exists()
 
 
+def test_resume_points_of_a_finished_trial_are_deleted_and_those_of_a_later_training_are_not(folder, backbone):
+    folder(backbone)
+    own, other = train("seeds=[0]").trials()
+    for trial, key in ((own, own.read_trial().key), (other, "of a later training")):
+        (trial.resume / "step-2").mkdir(parents=True)
+        (trial.resume / "step-2" / "state.json").write_text(json.dumps({"key": key}))
+    train("seeds=[0]")
+    assert not own.resume.exists()
+    assert other.resume.exists()
+
+
 def test_the_reports_tests_read_the_fields_that_training_writes(folder, backbone):
     folder(backbone)
     experiment = train("sweep={optimizer.head_lr: [1e-3, 1e-2]}", "seeds=[0]", "heads.variants=[linear]")
