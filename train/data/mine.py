@@ -112,8 +112,8 @@ def _tuples(collection: Collection, source: str, mining: Mining, progress: Progr
         positives.setdefault(query, []).append(document)
     relevant_to: dict[str, list[str]] = {}
     keys = {query: " ".join(collection.queries[query].split()) for query in positives}
-    for query, documents in positives.items():
-        relevant_to.setdefault(keys[query], []).extend(documents)
+    for query, judged in positives.items():
+        relevant_to.setdefault(keys[query], []).extend(judged)
     ids = list(collection.corpus)
     own = excluded_places(positives, ids, excluded_ids(collection, source, mining.exclude_own_id))
     with progress.step(f"BM25 over {len(ids)} documents for {len(positives)} queries", 1.0) as advance:
