@@ -10,7 +10,7 @@ PIP_OPTIONS := --quiet --disable-pip-version-check
 INSTALL = $(BIN)/python -m pip install $(PIP_OPTIONS) --constraint constraints/pylate.txt
 INSTALL_ST = $(BIN_ST)/python -m pip install $(PIP_OPTIONS) --constraint constraints/sentence-transformers.txt
 # The tests that depend on the host; the others never load one.
-TESTS_ST := tests/projheads tests/examples tests/peers tests/experiment/encoding/test_tokens_hosts.py tests/train tests/eval/test_real_host.py tests/eval/test_embed.py
+TESTS_ST := tests/test_kills.py tests/projheads tests/examples tests/peers tests/experiment/encoding/test_tokens_hosts.py tests/train tests/eval/test_real_host.py tests/eval/test_embed.py
 # Folder with the hosts' sources, pylate/ and sentence-transformers/: see tests/peers/__main__.py.
 PROJHEADS_PEERS ?= peers
 
@@ -29,8 +29,9 @@ test-sentence-transformers: $(VENV_ST)/.test
 
 # The property tests with FUZZ times as many examples, new ones each time.
 fuzz: FUZZ ?= 20
-fuzz: $(VENV)/.dev
+fuzz: $(VENV)/.dev $(VENV_ST)/.test
 	PROJHEADS_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(shell grep -rl tests.fuzz tests --include='test_*.py')
+	PROJHEADS_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN_ST)/python -m pytest tests/test_kills.py
 
 # The hosts' own tests, with our heads instead of their Dense.
 peers: $(VENV)/.dev $(VENV_ST)/.test

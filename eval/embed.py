@@ -1,7 +1,7 @@
 """Embeddings of a data set's texts, subject by subject."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,16 +79,30 @@ class SubjectEncoder:
         """
         _check_intact(subject)
         if not subject.frozen:
-            key = sha256_json([subject.host, subject.fingerprint])
-            folder = self._encoding.cache / "embeddings" / key[:32]
+            folder, key = self._embedding_folder(subject)
             yield self._encode(self._open(subject), folder, key, project=True)
-            if not subject.kept:
-                for side in self._texts:
-                    remove_store(self._store(folder, side))
+            self.remove_embeddings([subject])
             return
         head = nn.Identity() if subject.kind == "backbone" else read_head(subject.model).float()
         with self.projected(subject, head) as embeddings:
             yield embeddings
+
+    def remove_embeddings(self, subjects: Iterable[Subject]) -> None:
+        """Delete the embeddings of subjects that need them no more, except for those that are kept.
+
+        What another process is encoding at this moment is left to it.
+        """
+        for subject in subjects:
+            if not subject.frozen and not subject.kept and subject.kind == "model":
+                for side in self._texts:
+                    store = self._store(self._embedding_folder(subject)[0], side)
+                    if store.exists():
+                        remove_store(store, wait=False)
+
+    def _embedding_folder(self, subject: Subject) -> tuple[Path, str]:
+        """Return the folder of a subject's embeddings and the key of what they are computed from."""
+        key = sha256_json([subject.host, subject.fingerprint])
+        return self._encoding.cache / "embeddings" / key[:32], key
 
     @contextmanager
     def projected(self, subject: Subject, head: nn.Module) -> Iterator[tuple[TokenStore, TokenStore]]:

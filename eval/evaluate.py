@@ -20,6 +20,7 @@ from experiment.collections import open_collection, suite_notes
 from experiment.config import EvalConfig, ExperimentConfig
 from experiment.console.progress import Progress, human_time
 from experiment.disk.layout import ExperimentFolder
+from experiment.disk.resume_points import remove_resume_points
 from experiment.encoding.device import pick_device, resolve_precision
 from experiment.executors.local import LocalExecutor
 from experiment.executors.protocol import Executor
@@ -56,6 +57,7 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress, executor: 
         dtype=config.eval.vector_dtype,
     )
     folder = check_folder(config, progress.say)
+    remove_resume_points(folder)
     trials = list_trials(config, progress.say)
     if not trials:
         raise ProjheadsError(f"{config.output}: has no finished trial; run python -m train on this experiment first")
@@ -87,6 +89,7 @@ def evaluate_subjects(
     Raises:
         ProjheadsError: If a data set or index cannot be used, or an evaluation failed; the others are finished first.
     """
+    folder.remove_leftovers()
     for note in suite_notes(ref.source for ref in settings.datasets):
         progress.say(note)
     failed = []
@@ -113,6 +116,7 @@ def _evaluate_dataset(evaluator: Evaluator, subjects: Sequence[Subject], executo
     pending = evaluator.ledger.pending(subjects)
     for subject in subjects:
         regroup(subject, task.dataset)
+    evaluator.encoder.remove_embeddings(subject for subject in subjects if subject not in pending)
     odd = "".join(f", {count} {what.replace('_', ' ')}" for what, count in task.notes.items())
     say(f"{name}: {len(task.documents)} documents, {len(task.queries)} judged queries{odd}")
     finished = len(subjects) - len(pending)

@@ -11,6 +11,7 @@ from experiment.disk.files import write_text
 from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.lock import locked
 from experiment.disk.records import TrialRecord
+from experiment.disk.resume_points import remove_resume_points
 from projheads.errors import ProjheadsError
 
 __all__ = ["check_folder", "claim_folder", "is_stored", "store_config"]
@@ -57,6 +58,7 @@ def claim_folder(config: ExperimentConfig, say: Callable[[str], None]) -> Iterat
         if not held:
             raise ProjheadsError(f"{folder.path}: another process is using this folder; wait for it or stop it")
         folder.remove_leftovers()
+        remove_resume_points(folder)
         if folder.trials():
             check_folder(config, say)
         yield folder

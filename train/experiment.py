@@ -123,6 +123,9 @@ def train_trials(
             "start fewer processes"
         )
     pending = [trial for trial in trials if not trial.finished]
+    for trial in pending:
+        if damage := trial.damage:
+            progress.say(f"{trial.name}: {damage}; training it again")
     processes.wait()
     progress.say(_describe_work(prepared, trials, pending))
     if pending:

@@ -53,12 +53,27 @@ class Trial:
         Raises:
             ProjheadsError: If its trial.json is damaged.
         """
+        return self._was_finished() and self.damage is None
+
+    @property
+    def damage(self) -> str | None:
+        """What is missing or damaged in the folder of a trial that was finished; None if nothing is, or it was not."""
         record = self.folder.read_trial()
-        if record is None or (record.status, record.key, record.sweep) != ("finished", self.key, None):
-            return False
+        if not self._was_finished() or record is None:
+            return None
         if self.point is not None and not self.folder.model.exists():
-            return True  # A sweep deletes the models of the points that it does not choose.
-        return self.folder.train_jsonl.is_file() and is_intact(self.folder.model, record.weights_hash)
+            return None  # A sweep deletes the models of the points that it does not choose.
+        if not self.folder.train_jsonl.is_file():
+            return f"{self.folder.train_jsonl} is missing"
+        if not self.folder.model.is_dir():
+            return f"{self.folder.model} is missing"
+        if not is_intact(self.folder.model, record.weights_hash):
+            return f"{self.folder.model} is damaged (its files are not those that were saved)"
+        return None
+
+    def _was_finished(self) -> bool:
+        record = self.folder.read_trial()
+        return record is not None and (record.status, record.key, record.sweep) == ("finished", self.key, None)
 
 
 def plan_trials(prepared: Preparation, folder: ExperimentFolder) -> list[Trial]:

@@ -1,5 +1,6 @@
 """How numbers are written, the same everywhere; scores and differences are in points, that is, times 100."""
 
+import json
 import re
 from collections.abc import Sequence
 
@@ -16,6 +17,7 @@ __all__ = [
     "change",
     "count",
     "difference",
+    "escaped",
     "group",
     "interval",
     "mean_and_spread",
@@ -149,6 +151,11 @@ def visible(text: str) -> str:
     These are control characters, overrides of the writing direction, lone surrogates and noncharacters.
     """
     return OBEYED.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def escaped(text: str) -> str:
+    r"""Write in JSON the characters that ``visible`` replaces by their codes, ``\u202e``; the value stays the same."""
+    return OBEYED.sub(lambda found: json.dumps(found.group())[1:-1], text)
 
 
 def bytes_text(value: float) -> str:

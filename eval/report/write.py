@@ -55,6 +55,7 @@ def write_report(folder: Path, console: Console | None = None) -> Path:
     Raises:
         ProjheadsError: If there is nothing to report, or result files are broken or do not belong together.
     """
+    ExperimentFolder(folder).remove_leftovers()
     board = build_leaderboard(load_experiment(folder))
     update_cards(board)
     return _write_board(board, ExperimentFolder(folder).report, console)

@@ -4,6 +4,7 @@ A file is written under a temporary name in the same folder, flushed to disk and
 or the new one, never part of one.
 """
 
+import glob
 import hashlib
 import json
 import os
@@ -155,13 +156,17 @@ def remove_leftovers(folder: Path, *, recursive: bool = True) -> None:
 
     A writer locks what it writes, so an entry that can be locked is abandoned, whichever machine or container wrote it.
     """
-    for found in list(folder.rglob(".*.tmp") if recursive else folder.glob(".*.tmp")):
-        if TEMPORARY.fullmatch(found.name):
+    _remove_abandoned(folder.rglob(".*.tmp") if recursive else folder.glob(".*.tmp"))
+
+
+def _remove_abandoned(found: Iterable[Path]) -> None:
+    for one in list(found):
+        if TEMPORARY.fullmatch(one.name):
             try:
-                lock = lock_now(found)
+                lock = lock_now(one)
             except OSError:
                 continue
-            remove_paths([found])
+            remove_paths([one])
             os.close(lock)
 
 
@@ -169,6 +174,8 @@ def remove_leftovers(folder: Path, *, recursive: bool = True) -> None:
 def _temporary(path: Path, *, is_folder: bool) -> Iterator[Path]:
     """Yield a new temporary file or folder beside ``path``, locked until the block ends and then deleted if left."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Whichever command writes this path next clears what a killed one left of it.
+    _remove_abandoned(path.parent.glob(f".{glob.escape(path.name)}.ph-*.tmp"))
     while True:
         temporary = path.with_name(f".{path.name}.ph-{secrets.token_hex(6)}.tmp")
         temporary.mkdir() if is_folder else temporary.touch(exist_ok=False)

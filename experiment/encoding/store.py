@@ -5,7 +5,6 @@ how much of both is safely on disk and what its checksums are. Filling resumes f
 """
 
 import os
-import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from experiment.disk.files import SCHEMA_VERSION, read_json, write_json
+from experiment.disk.files import SCHEMA_VERSION, read_json, remove_paths, write_json
 from experiment.disk.lock import is_file_at, locked, open_in
 from projheads.errors import ProjheadsError
 
@@ -247,12 +246,21 @@ def verify_store(path: Path) -> None:
         StoreFolder(path, state["key"], state["width"], state["dtype"]).open(state["texts"])
 
 
-def remove_store(path: Path) -> None:
-    """Delete a store's folder, and its parent if that is empty then; wait while another process fills the store."""
-    with locked(path / ".lock"):
-        shutil.rmtree(path, ignore_errors=True)
-    with suppress(OSError):
-        path.parent.rmdir()
+def remove_store(path: Path, *, wait: bool = True) -> None:
+    """Delete a store's folder, and its parent if that is empty then.
+
+    While another process fills the store, wait for it, or leave the store to it.
+    """
+    lock = path / ".lock"
+    with locked(lock, wait=wait) as held:
+        if not held:
+            return
+        # The lock goes last: once it is gone, another process may make the folder again and fill it.
+        remove_paths(file for file in path.iterdir() if file != lock)
+        lock.unlink(missing_ok=True)
+    for folder in (path, path.parent):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def unnamed_file(folder: Path) -> BinaryIO:

@@ -1,8 +1,11 @@
 """Write a folder completely or not at all."""
 
 import errno
+import fcntl
+import glob
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,9 +32,12 @@ def new_folder(path: StrPath) -> Iterator[Path]:
     path = Path(path)
     if path.exists() or path.is_symlink():
         raise ProjheadsError(f"{path}: already exists; choose a different folder or delete it first")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    _remove_abandoned(path)
+    # A process ID would not do: two containers that share the folder may have the same.
+    temporary, lock = path.with_name(f".{path.name}.ph-{secrets.token_hex(6)}.tmp"), None
     try:
         temporary.mkdir(parents=True)
+        lock = _lock(temporary)
         yield temporary
         for file in sorted(temporary.rglob("*")):
             _flush(file)
@@ -47,6 +53,31 @@ def new_folder(path: StrPath) -> Iterator[Path]:
         raise ProjheadsError(f"{path}: cannot be written: {os.strerror(code)}; nothing was left behind") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Delete what killed processes left of ``path``: living ones hold a lock."""
+    for found in path.parent.glob(f".{glob.escape(path.name)}.ph-*.tmp"):
+        lock = _lock(found) if re.fullmatch(r"ph-[0-9a-f]{12}", found.name.split(".")[-2]) else None
+        if lock is not None:
+            shutil.rmtree(found, ignore_errors=True)
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """Lock a folder; None if another process holds it, or the system has no locks."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def copy_files(source: Path, folder: Path, *, code: bool) -> None:

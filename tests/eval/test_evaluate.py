@@ -529,6 +529,18 @@ def test_trained_backbones_are_encoded_each_and_leave_nothing_in_the_cache(minia
                 assert score == pytest.approx(expected[query][document], abs=0.02)
 
 
+def test_embeddings_that_a_killed_evaluation_left_are_deleted_by_the_next(miniature, retrain, monkeypatch):
+    shutil.rmtree(miniature.folder.path)
+    config = miniature.config("train.trainable=all", "eval.references=[]")
+    retrain(config)
+    with monkeypatch.context() as patch:
+        patch.setattr("eval.embed.remove_store", lambda store, wait: None)
+        evaluate(config)
+    assert len(list((config.cache / "embeddings").iterdir())) == 4
+    evaluate(config)
+    assert not list((config.cache / "embeddings").iterdir())
+
+
 def test_the_pretrained_backbone_is_fetched_where_no_model_has_it(miniature, fake_host, retrain):
     evaluate(miniature.config())
     frozen = read_run(miniature.folder.reference("backbone").eval_run("odd"))

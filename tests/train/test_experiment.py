@@ -117,14 +117,17 @@ def test_a_trial_is_finished_only_with_its_record_its_log_and_its_model(folder, 
     damaged.trial_json.unlink()
     capsys.readouterr()
     assert hashes(train()) == first
-    assert "1 already finished" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "1 already finished" in told
+    assert f"ffn(depth=2) seed 1: {without_model.model} is missing; training it again" in told
+    assert f"linear seed 0: {without_log.train_jsonl} is missing; training it again" in told
     assert whole.trial_json.stat().st_mtime_ns == stamp
     assert without_log.train_jsonl.exists()
     assert experiment.reference("untrained", 1).model.exists()
 
 
 @pytest.mark.parametrize("sweep", ["sweep={}", "sweep={optimizer.head_lr: [1e-3, 1e-2]}"])
-def test_a_damaged_model_is_made_again_with_the_same_bytes(folder, backbone, sweep):
+def test_a_damaged_model_is_made_again_with_the_same_bytes(folder, backbone, sweep, capsys):
     folder(backbone)
     overrides = ("seeds=[0]", "train.max_steps=2", sweep)
     experiment = train(*overrides)
@@ -136,8 +139,29 @@ def test_a_damaged_model_is_made_again_with_the_same_bytes(folder, backbone, swe
     untrained = experiment.reference("untrained").model
     (untrained / "config_sentence_transformers.json").unlink()
     assert hashes(experiment) != first
+    capsys.readouterr()
     assert hashes(train(*overrides)) == first
+    told = capsys.readouterr().out
+    # A sweep's choice shares its files with the trial that it is a copy of, and is copied again.
+    again = (
+        [f"{flipped.model} is damaged", f"{incomplete.model} is damaged"]
+        if sweep == "sweep={}"
+        else ["/model is damaged"]
+    )
+    assert all(f"{one} (its files are not those that were saved); training it again" in told for one in again)
+    assert told.count("training it again") == len(again)
     assert (untrained / "config_sentence_transformers.json").exists()
+
+
+def test_resume_points_of_a_finished_trial_are_deleted_and_those_of_a_later_training_are_not(folder, backbone):
+    folder(backbone)
+    own, other = train("seeds=[0]").trials()
+    for trial, key in ((own, own.read_trial().key), (other, "of a later training")):
+        (trial.resume / "step-2").mkdir(parents=True)
+        (trial.resume / "step-2" / "state.json").write_text(json.dumps({"key": key}))
+    train("seeds=[0]")
+    assert not own.resume.exists()
+    assert other.resume.exists()
 
 
 def test_the_reports_tests_read_the_fields_that_training_writes(folder, backbone):
@@ -325,11 +349,13 @@ def test_two_processes_train_as_one_does(folder, without_dropout, regime):
     folder(without_dropout)
     options = [f"train.trainable={regime}", "seeds=[0]", "train.batch_size=5", "train.log_every=1"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "train"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--log-dir=logs", "--tee=3"]
     done = subprocess.run(
-        [sys.executable, *launch, "try.yaml", *options], env=environment, capture_output=True, text=True, check=False
-    )
+        [sys.executable, *launch, "-m", "train", "try.yaml", *options],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
+    assert sorted(log.parent.name for log in Path("logs").glob("*/attempt_0/*/stdout.log")) == ["0", "1"]
     assert done.stdout.count("2 processes train each trial together") == 1
     assert done.stdout.count("2 trials (2 variants x 1 seeds)") == 1
     assert_same_training(ExperimentFolder(Path("out")), train(*options, "output=alone"), 2e-4)

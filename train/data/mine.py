@@ -30,6 +30,7 @@ class Mining:
         exclude_own_id: See ``experiment.collections.same_ids``.
         written: Tuples written.
         dropped: Pairs left out because the range holds too few negatives.
+        alike: Candidates left out because their text is, or nearly is, that of a relevant document or of a negative.
         deepest: The deepest rank of a negative.
         ranks: Sum of the ranks of all negatives.
     """
@@ -40,6 +41,7 @@ class Mining:
     exclude_own_id: ExcludeOwnId = "auto"
     written: int = field(default=0, init=False)
     dropped: int = field(default=0, init=False)
+    alike: int = field(default=0, init=False)
     deepest: int = field(default=0, init=False)
     ranks: int = field(default=0, init=False)
 
@@ -60,9 +62,10 @@ class Mining:
         """Summarise the result in one line."""
         mean = self.ranks / max(1, self.written * self.negatives)
         dropped = f"; {self.dropped} pairs with fewer negatives in that range were left out" if self.dropped else ""
+        alike = f"; {self.alike} candidates repeat a relevant document or another negative" if self.alike else ""
         return (
             f"{self.written} tuples of a positive and {self.negatives} negatives from BM25 ranks {self.first} "
-            f"to {self.last}: mean rank {mean:.1f}, deepest {self.deepest}{dropped}"
+            f"to {self.last}: mean rank {mean:.1f}, deepest {self.deepest}{dropped}{alike}"
         )
 
 
@@ -71,6 +74,7 @@ def mine(collection: Collection, source: str, mining: Mining, out: Path, progres
 
     A query's negatives are the best-ranked documents in the range that are not judged relevant to it, that is, with a
     grade above 0, and whose texts are not equal or nearly equal to the text of a relevant document or to each other.
+    A document that is relevant to a query of the same text under a different id is relevant too.
     Ranks count every document that BM25 finds. A line's ``ranks`` are those of its documents, null for a positive that
     ranks after the range or was not found. The same collection and options give the same bytes.
 
@@ -106,6 +110,10 @@ def _tuples(collection: Collection, source: str, mining: Mining, progress: Progr
     positives: dict[str, list[str]] = {}
     for query, document in training_pairs(collection):
         positives.setdefault(query, []).append(document)
+    relevant_to: dict[str, list[str]] = {}
+    keys = {query: " ".join(collection.queries[query].split()) for query in positives}
+    for query, judged in positives.items():
+        relevant_to.setdefault(keys[query], []).extend(judged)
     ids = list(collection.corpus)
     own = excluded_places(positives, ids, excluded_ids(collection, source, mining.exclude_own_id))
     with progress.step(f"BM25 over {len(ids)} documents for {len(positives)} queries", 1.0) as advance:
@@ -120,7 +128,7 @@ def _tuples(collection: Collection, source: str, mining: Mining, progress: Progr
         )
         for (query, relevant), (documents, _) in zip(positives.items(), found, strict=True):
             ranked = [ids[document] for document in documents]
-            taken = _negatives(collection, query, ranked, mining)
+            taken = _negatives(collection, query, relevant_to[keys[query]], ranked, mining)
             if len(taken) < mining.negatives:
                 mining.dropped += len(relevant)
                 continue
@@ -132,18 +140,23 @@ def _tuples(collection: Collection, source: str, mining: Mining, progress: Progr
                 yield {"query_id": query, "document_ids": [positive, *taken], "ranks": [rank, *taken.values()]}
 
 
-def _negatives(collection: Collection, query: str, ranked: list[str], mining: Mining) -> dict[str, int]:
+def _negatives(
+    collection: Collection, query: str, relevant: list[str], ranked: list[str], mining: Mining
+) -> dict[str, int]:
     """Return the negatives of a query with their ranks, best first; fewer than requested if there are no more."""
     grades, corpus = collection.qrels[query], collection.corpus
     seen = NearDuplicates()
-    for document, grade in grades.items():
-        if grade > 0 and document in corpus:
-            seen.add(corpus[document].passage)
+    for document in relevant:
+        seen.add(corpus[document].passage)
     taken: dict[str, int] = {}
     for rank in range(mining.first, min(mining.last, len(ranked)) + 1):
         if len(taken) == mining.negatives:
             break
         document = ranked[rank - 1]
-        if grades.get(document, 0) <= 0 and seen.add(corpus[document].passage):
+        if grades.get(document, 0) > 0 or document in relevant:
+            continue
+        if seen.add(corpus[document].passage):
             taken[document] = rank
+        else:
+            mining.alike += 1
     return taken

@@ -6,6 +6,7 @@ import io
 import json
 from typing import Any
 
+from eval.report import format as fmt
 from eval.report.answer import answer, notes
 from eval.report.certainty import confirmation
 from eval.report.columns import board_columns
@@ -18,7 +19,7 @@ __all__ = ["LEADERBOARD_SCHEMA", "csv_text", "json_text"]
 LEADERBOARD_SCHEMA = 1
 """Version of leaderboard.json; it rises when a key changes its meaning or is removed."""
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 """How a text begins that a spreadsheet would compute."""
 
 
@@ -51,7 +52,7 @@ def json_text(board: Leaderboard) -> str:
         "sweep_shares": dataclasses.asdict(board.sweep) if board.sweep else None,
         "references": [_row_value(board, row) for row in board.references],
     }
-    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return fmt.escaped(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def csv_text(board: Leaderboard) -> str:
@@ -68,7 +69,10 @@ def csv_text(board: Leaderboard) -> str:
 
 
 def _inert(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    text = fmt.visible(value)
+    return f"'{text}" if text.startswith(FORMULA) or text.lstrip().startswith(FORMULA) else text
 
 
 def _row_value(board: Leaderboard, row: Row) -> dict[str, Any]:

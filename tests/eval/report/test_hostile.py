@@ -150,13 +150,39 @@ def test_a_spreadsheet_computes_no_label(tmp_path, start):
     assert computed, "negative numbers stay numbers"
 
 
-@pytest.mark.parametrize("odd", ["\x00\x1b[31m", "\u202e", "\ufffe"])
+@pytest.mark.parametrize("odd", ["\x01\x1b[31m", "\u202e", "\ufffe"])
 def test_figures_are_well_formed_whatever_a_label_holds(tmp_path, odd):
     plan = Plan(effects={f"b{odd}c": 0.0, f"d{odd}e": 0.1}, queries=20)
     board = build_leaderboard(load_experiment(make_experiment(tmp_path / "x", plan)))
-    shown = {"\x00\x1b[31m": "\ufffd\ufffd[31m"}.get(odd, "\ufffd")
+    shown = {"\x01\x1b[31m": "\ufffd\ufffd[31m"}.get(odd, "\ufffd")
     with drawing.style():
         svg = drawing.svg_bytes(FIGURES["forest"].draw(board))
         assert drawing.png_bytes(FIGURES["seeds"].draw(board))
     texts = {"".join(one.itertext()) for one in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")}
     assert f"d{shown}e" in texts
+
+
+OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff]")
+CONTROLS = "evil\x02\x01\x1b[31m\x9b\u202e\u2067\uffff \\"
+
+
+def test_no_format_holds_a_character_that_would_be_obeyed(tmp_path):
+    """Every file of the report, whatever its format: SVG stays XML, and JSON gives the text back as it was."""
+    effects = {"linear": 0.0, CONTROLS: 0.2, "=1+1": 0.1, " @SUM(A1)": 0.1}
+    plan = Plan(effects=effects, failed={(CONTROLS, 1): CONTROLS}, datasets=("pydocs", "-bad\x1b\u202e"), queries=8)
+    report = write_report(make_experiment(tmp_path / "x", plan)).parent
+    texts = {path: path.read_text("utf-8") for path in report.rglob("*") if path.suffix not in ("", ".png")}
+    assert {path.suffix for path in texts} == {".md", ".csv", ".json", ".tex", ".html", ".svg"}
+    assert not [path.name for path, text in texts.items() if OBEYED.search(text)]
+    for path in texts:
+        if path.suffix == ".svg":
+            ET.fromstring(texts[path])
+    rows = json.loads(texts[report / "leaderboard.json"])["rows"]
+    assert {row["label"] for row in rows} == effects.keys()
+    cells = [cell for line in csv.reader(io.StringIO(texts[report / "leaderboard.csv"])) for cell in line]
+    assert not [cell for cell in cells if cell.strip()[:1] in tuple("=+-@") and not _is_number(cell)]
+    assert {"'=1+1", "' @SUM(A1)"} <= set(cells)
+
+
+def _is_number(cell):
+    return re.fullmatch(r"[+-]?[\d.]+(e[+-]?\d+)?", cell) is not None

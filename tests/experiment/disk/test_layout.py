@@ -127,6 +127,15 @@ def test_leftovers_of_a_killed_process_are_removed_and_nothing_else(tmp_path):
     assert sorted(path for path in tmp_path.rglob("*.tmp")) == sorted([*foreign, tmp_path / "trials" / ".model.9.tmp"])
 
 
+def test_who_writes_a_file_next_clears_what_was_left_of_it(tmp_path):
+    left = set(kill_a_writer(tmp_path))
+    assert len(left) == 2
+    write_parts(tmp_path / "trials/linear/seed-0/eval/a.run", [b"x"])
+    with write_folder(tmp_path / "trials/linear/seed-0/model"):
+        pass
+    assert not list(tmp_path.rglob(".*.tmp"))
+
+
 def test_folders_that_are_not_the_experiments_are_left_alone(tmp_path):
     theirs = kill_a_writer(tmp_path / "another-experiment")
     ExperimentFolder(tmp_path).remove_leftovers()

@@ -1,5 +1,6 @@
 """A store's folder: what is read back is what was written, or an error."""
 
+import os
 import shutil
 import threading
 
@@ -105,3 +106,33 @@ def test_who_waited_for_a_store_that_was_removed_makes_it_again(store):
     other.join()
     with store.claimed():
         np.testing.assert_array_equal(store.open(5).vectors, ROWS)
+
+
+def test_a_store_that_another_process_makes_while_an_older_one_is_removed_stays(store, monkeypatch):
+    """Once the lock's file is gone, nothing holds others back: nothing may be deleted after it."""
+    with store.claimed():
+        fill(store)
+    for number in range(20):
+        (store.path / f"{number}").touch()
+    unlink, filled = os.unlink, []
+
+    def make_again(path, **named):
+        unlink(path, **named)
+        if str(path).endswith(".lock") and not filled:
+            filled.append(path)
+            with store.claimed():
+                fill(store)
+
+    monkeypatch.setattr(os, "unlink", make_again)
+    remove_store(store.path)
+    assert filled
+    np.testing.assert_array_equal(store.open(5).vectors, ROWS)
+
+
+def test_a_store_that_is_being_filled_is_left_if_nobody_waits(store):
+    with store.claimed():
+        fill(store)
+        remove_store(store.path, wait=False)
+        assert store.filled().texts == 5
+    remove_store(store.path, wait=False)
+    assert not store.path.parent.exists()

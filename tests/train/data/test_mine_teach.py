@@ -90,7 +90,20 @@ def test_negatives_are_the_best_that_are_neither_relevant_nor_copies(collection,
     told = capsys.readouterr().out
     assert "4 tuples of a positive and 2 negatives from BM25 ranks 1 to 100" in told
     assert "1 pairs with fewer negatives" in told
+    assert "candidates repeat a relevant document or another negative" in told
     read_tuples(out, n_ways=None, collection=opened)
+
+
+def test_what_is_relevant_to_the_same_query_under_another_id_is_not_mined(tmp_path):
+    corpus = [Document("d0", "", "paris"), *(Document(f"d{i}", "", f"paris {WORDS[i]}") for i in range(1, 7))]
+    queries = {"a": "paris", "b": " paris ", "c": "paris bird"}
+    qrels = {"a": {"d0": 1}, "b": {"d1": 1}, "c": {"d2": 1}}
+    write_beir_folder(tmp_path / "set", corpus, queries, {"train": qrels})
+    out = tmp_path / "out.jsonl"
+    assert run_command(main, ["mine", "--source", str(tmp_path / "set"), "--out", str(out), "--negatives", "3"]) == 0
+    rows = {row["query_id"]: row["document_ids"] for row in read(out)[1:]}
+    assert not {"d0", "d1"} & {*rows["a"][1:], *rows["b"][1:]}
+    assert "d0" in rows["c"]
 
 
 @pytest.mark.parametrize("exclude, found", [("auto", {"numbered"}), ("false", {"copy", "numbered"}), ("true", set())])
