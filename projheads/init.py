@@ -328,7 +328,8 @@ def _top(product: Tensor, head: Head, given: Given) -> Tensor:
             f"init {given.init} has {len(product)} directions, one for each of the in_features, fewer than the "
             f"{head.out_features} out_features"
         )
-    return torch.linalg.eigh(product + product.T).eigenvectors.T.flip(0)[: head.out_features]
+    vectors: Tensor = torch.linalg.eigh(product + product.T).eigenvectors
+    return vectors.T.flip(0)[: head.out_features]
 
 
 @register_init("norm-matched", needs_sample=True)
