@@ -418,7 +418,11 @@ def _centre(head: Head, sample: Tensor) -> None:
             f"a centred start needs a bias, which the output of {head_label(head)} lacks; set bias=true"
         )
     head.eval()
-    biases[0].sub_(head(sample).mean(0))
+    mean = head(sample).mean(0)
+    biases[0].sub_(mean)
+    moved = float((mean - head(sample).mean(0)) @ mean / (mean @ mean).clamp_min(1e-30))  # a residual head may scale it
+    if moved:
+        biases[0].sub_(mean * (1 / moved - 1))
     outputs = head(sample)
     head.train()
     if not float(outputs.mean(0).norm()) <= 1e-3 * float(outputs.norm(dim=-1).mean()):

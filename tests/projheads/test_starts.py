@@ -82,7 +82,7 @@ SHIFTED = sample() + torch.linspace(-3, 5, WIDTH)
 
 @pytest.mark.parametrize("init", ["centred", "centred-pca", "centred-orthogonal", "centred-critical"])
 @pytest.mark.parametrize(
-    "text", ["linear(bias=true)", "ffn(activation=gelu, bias=true)", "residual(inner=linear(bias=true))"]
+    "text", ["linear(bias=true)", "ffn(activation=gelu, bias=true)", "residual(inner=linear(bias=true), scale=0.25)"]
 )
 def test_centred_outputs_have_mean_0_and_differ_from_the_base_by_that_alone(text, init):
     base = init.removeprefix("centred").removeprefix("-") or "torch"
