@@ -103,7 +103,7 @@ class DenseLayer(nn.Module):
         self.idle = idle
         self.in_features = in_features
         self.out_features = out_features
-        self.activation_name = activation
+        self.activation_name: ActivationName | GateName = activation
         self.use_residual = residual
         self.linear = nn.Linear(in_features, out_features, bias=bias)
         self.activation = make_activation(activation)
@@ -151,8 +151,8 @@ class DenseLayer(nn.Module):
         """Map (..., in_features) to (..., out_features)."""
         y: Tensor = self.linear(x)
         if self.idle:
-            active, idle = y.split((self.out_features - self.idle, self.idle), dim=-1)
-            y = torch.cat([self.activation(active), idle], dim=-1)
+            active = self.out_features - self.idle
+            y = torch.cat([self.activation(y[..., :active]), y[..., active:]], dim=-1)
         else:
             y = self.activation(y)
         y = self.dropout(y)

@@ -11,6 +11,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.init import initialise, isolated_random_state
+from projheads.matched import MatchedProducts
 from projheads.presets import resolve_preset
 from projheads.registry import check_spec, head_class
 from projheads.spec import HeadSpec
@@ -30,6 +31,7 @@ def build_head(
     generator: torch.Generator | None = None,
     sample: Tensor | None = None,
     old: nn.Module | None = None,
+    matches: MatchedProducts | None = None,
 ) -> Head:
     """Build a head on the CPU. Only the generator provides randomness, never the global random state.
 
@@ -41,6 +43,7 @@ def build_head(
         generator: A CPU generator; None for one with seed 0. The same state gives bitwise the same weights.
         sample: Token states (n, in_features), for data-dependent initialisations.
         old: The head whose map ``preserve`` takes over; any module accepted by :func:`projheads.folding.fold`.
+        matches: Products of matched token states, for ``init="svd"``; see :func:`projheads.matched.matched_products`.
 
     Returns:
         The head, in training mode; its ``spec`` is the given one as returned by :func:`projheads.registry.check_spec`.
@@ -53,7 +56,7 @@ def build_head(
     with torch.device("cpu"):
         with isolated_random_state(generator):
             head = construct_head(spec, in_features, out_features)
-        initialise(head, init, generator=generator, sample=sample, old=old)
+        initialise(head, init, generator=generator, sample=sample, old=old, matches=matches)
     return head
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from projheads.blocks import ActivationName, DenseLayer
+from projheads.blocks import DenseLayer
 
 __all__ = ["Branches", "as_branches", "merge_chain"]
 
@@ -67,7 +67,8 @@ def as_branches(layers: Sequence[DenseLayer]) -> Branches | None:
         return None
     with torch.no_grad():
         weight, bias = first.linear.weight, first.linear.bias
-        out, out_bias = last.linear.weight, last.linear.bias
+        out = last.linear.weight
+        out_bias: Tensor | None = last.linear.bias
         skip = out[:, active:] @ weight[active:]
         if first.use_residual:
             skip = skip + (out if first.residual is None else out @ first.residual.weight)
@@ -76,7 +77,7 @@ def as_branches(layers: Sequence[DenseLayer]) -> Branches | None:
             out_bias = moved if out_bias is None else out_bias + moved
         hidden = _linear(weight[:active], None if bias is None else bias[:active])
         chain = [
-            DenseLayer.around(hidden, activation=_activation(first)),
+            DenseLayer.around(hidden, activation=first.activation_name),
             DenseLayer.around(_linear(out[:, :active], out_bias)),
         ]
     return Branches(skip, chain)
@@ -96,7 +97,8 @@ def _product(first: DenseLayer, second: DenseLayer) -> DenseLayer | None:
     through_identity = second.use_residual and second.residual is None
     if first.activation_name != "identity" or through_identity:
         return None
-    weight, bias = second.linear.weight, second.linear.bias
+    weight = second.linear.weight
+    bias: Tensor | None = second.linear.bias
     if first.linear.bias is not None:
         if second.residual is not None:  # its bias would have to follow the activation
             return None
@@ -105,16 +107,11 @@ def _product(first: DenseLayer, second: DenseLayer) -> DenseLayer | None:
     skip = None if second.residual is None else _linear(second.residual.weight @ first.linear.weight, None)
     return DenseLayer.around(
         _linear(weight @ first.linear.weight, bias),
-        activation=_activation(second),
+        activation=second.activation_name,
         residual=second.use_residual,
         skip=skip,
         idle=second.idle,
     )
-
-
-def _activation(layer: DenseLayer) -> ActivationName:
-    name: ActivationName = layer.activation_name  # type: ignore[assignment]
-    return name
 
 
 def _cost(layer: DenseLayer) -> int:

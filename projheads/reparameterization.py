@@ -12,7 +12,7 @@ from projheads.folding import fold, folds
 from projheads.head import Head, reference_tensor
 from projheads.hosts.dense_chain import from_dense_chain
 from projheads.merging import as_branches, merge_chain
-from projheads.spec import HeadSpec
+from projheads.spec import HeadSpec, OptionValue
 
 __all__ = ["chain_forms", "count_multiply_adds", "reparameterize", "with_skip"]
 
@@ -52,7 +52,7 @@ def count_multiply_adds(head: Head) -> int:
     copied = copy.deepcopy(head).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         copied(reference_tensor(head).new_zeros(1, head.in_features))
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops() // 2)
 
 
 def chain_forms(layers: Sequence[DenseLayer]) -> list[Head]:
@@ -68,7 +68,9 @@ def chain_forms(layers: Sequence[DenseLayer]) -> list[Head]:
 
 def with_skip(inner: Head, skip: torch.Tensor | None, scale: float) -> Head:
     """Return the head ``residual`` around another, with its weights: skip x + scale inner(x); None is the identity."""
-    options = {"inner": inner.spec} if scale == 1 else {"inner": inner.spec, "scale": scale}
+    options: dict[str, OptionValue] = {"inner": inner.spec}
+    if scale != 1:
+        options["scale"] = scale
     made = build_head(HeadSpec("residual", options), inner.in_features, inner.out_features).double()
     weights = {f"inner.{name}": tensor for name, tensor in inner.state_dict().items()}
     made.load_state_dict(weights if skip is None else {**weights, "skip.weight": skip})

@@ -16,6 +16,7 @@ from projheads import Head, HeadSpec, ProjheadsError, build_head, fold
 from projheads.hosts import load_host
 from projheads.hosts.base import Host, HostModel
 from projheads.init import find_init
+from projheads.matched import MatchedProducts, matched_products
 from projheads.registry import head_files
 from train.data.examples import TrainingData, load_training_data
 from train.lora import check_peft
@@ -27,6 +28,7 @@ TRAINING_VERSION = 3
 """Increment it when a change to the code changes the result of training a trial."""
 
 SAMPLE_TEXTS = 64
+MATCHED_PAIRS = 512
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Preparation:
         point: The point of the experiment's axes; without values if it has none.
         old: The backbone's own head, folded, for the initialisation ``preserve``; None for the others.
         later: The training data of the stages that follow.
+        matches: Products of matched token states, for initialisations from training pairs; None for the others.
     """
 
     config: ExperimentConfig
@@ -54,6 +57,7 @@ class Preparation:
     sample: Tensor | None
     old: nn.Linear | None
     later: tuple[TrainingData, ...] = ()
+    matches: MatchedProducts | None = None
 
 
 def prepare(config: ExperimentConfig, data: TrainingData, point: Point | None = None) -> Preparation:
@@ -81,6 +85,7 @@ def prepare(config: ExperimentConfig, data: TrainingData, point: Point | None = 
     if find_init(config.heads.init).needs_sample:
         texts = data.documents[:SAMPLE_TEXTS]
         sample = torch.tensor(encode_tokens(model, texts, is_query=False, project=False, dtype="float32").vectors)
+    matches = _matches(model, data) if find_init(config.heads.init).needs_matches else None
     return Preparation(
         config,
         point or Point({}, config.train),
@@ -91,7 +96,19 @@ def prepare(config: ExperimentConfig, data: TrainingData, point: Point | None = 
         sample,
         old,
         tuple(load_training_data(config.model_copy(update={"train": stage})) for stage in config.train.following()),
+        matches,
     )
+
+
+def _matches(model: HostModel, data: TrainingData) -> MatchedProducts:
+    """Match the token states of the first training pairs."""
+    pairs = data.examples[:MATCHED_PAIRS, :2]
+    sides = []
+    for is_query, texts, column in ((True, data.queries, pairs[:, 0]), (False, data.documents, pairs[:, 1])):
+        chosen = [texts[int(index)] for index in column]
+        store = encode_tokens(model, chosen, is_query=is_query, project=False, dtype="float32")
+        sides.append([torch.tensor(store[number]) for number in range(len(chosen))])
+    return matched_products(*sides)
 
 
 def new_head(prepared: Preparation, spec: HeadSpec, seed: int) -> Head:
@@ -137,6 +154,7 @@ def _build(prepared: Preparation, spec: HeadSpec, seed: int, init: str, old: nn.
         generator=torch_generator(seed, "initialisation"),
         sample=prepared.sample,
         old=old,
+        matches=prepared.matches,
     )
 
 
@@ -156,7 +174,7 @@ def start_key(prepared: Preparation, spec: HeadSpec, seed: int) -> dict[str, Any
             "backbone": prepared.backbone_hash,
             "out_features": config.heads.out_features,
             "init": config.heads.init,
-            "sample": prepared.data.hash if prepared.sample is not None else None,
+            "sample": prepared.data.hash if prepared.sample is not None or prepared.matches is not None else None,
             "head": str(spec),
             "seed": seed,
         }

@@ -108,11 +108,15 @@ class ResumePoint:
             return 0, None
         with torch.no_grad():
             for name, tensor in _state(trained).items():
-                tensor.copy_(tensors.pop(f"model.{name}"))
+                if f"model.{name}" in tensors:  # a head may have removed parameters after its last step
+                    tensor.copy_(tensors.pop(f"model.{name}"))
             for name, tensor in average.items():
-                tensor.copy_(tensors.pop(f"average.{name}"))
+                if f"average.{name}" in tensors:
+                    tensor.copy_(tensors.pop(f"average.{name}"))
         states: list[dict[int, dict[str, Tensor]]] = [{} for _ in optimizers]
         for name, tensor in tensors.items():
+            if not name.startswith("optimizer."):
+                continue
             _, place, index, what = name.split(".", 3)
             states[int(place)].setdefault(int(index), {})[what] = tensor
         for optimizer, state in zip(optimizers, states, strict=True):

@@ -20,7 +20,7 @@ from projheads.gains import activation_gain, mean_square_after
 from projheads.head import Head, head_label
 from projheads.preserve import preserve_chain
 from projheads.registry import register_head
-from projheads.spec import HeadSpec
+from projheads.spec import HeadSpec, OptionValue
 
 ExpertName: TypeAlias = Literal["ffn", "glu"]
 
@@ -83,8 +83,8 @@ class Moe(Head):
             ProjheadsError: If the head has a different form.
         """
         matrices, form, activation = _hidden_layer(head)
-        options = {"expert": form, "experts": experts, "top_k": top_k, "activation": activation}
-        spec = HeadSpec("moe", {**options, **{"hidden_features": matrices[-1].in_features}})
+        options: dict[str, OptionValue] = {"expert": form, "experts": experts, "top_k": top_k, "activation": activation}
+        spec = HeadSpec("moe", options | {"hidden_features": matrices[-1].in_features})
         made = build_head(spec, head.in_features, head.out_features)
         if not isinstance(made, cls):
             raise ProjheadsError('head "moe" is a different class')
@@ -110,7 +110,7 @@ class Moe(Head):
         gates = self._gates(tokens)
         y = tokens.new_zeros(len(tokens), self.out_features)
         # A graph has one form for any choice, so there every expert sees every token.
-        in_graph = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        in_graph = torch.compiler.is_compiling()  # also while exporting
         for number, expert in enumerate(self.experts):
             if in_graph:
                 y = y + gates[:, number, None] * expert(tokens)
@@ -160,7 +160,7 @@ class Moe(Head):
 
     def _gates(self, tokens: Tensor) -> Tensor:
         """Return 1 for the chosen experts of a token and 0 for the others, (tokens, experts)."""
-        probabilities = self.router(tokens).softmax(-1)
+        probabilities: Tensor = self.router(tokens).softmax(-1)
         chosen = torch.zeros_like(probabilities).scatter(-1, probabilities.topk(self.top_k).indices, 1.0)
         return chosen + chosen * (probabilities - probabilities.detach())
 

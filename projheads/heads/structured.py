@@ -225,7 +225,7 @@ class _StructuredLinear(nn.Module):
     def _product(self, x: Tensor) -> Tensor:
         y: Tensor = self.first(x)
         if self.shuffled is not None:
-            y = y.unflatten(-1, (self.shuffled, -1)).transpose(-1, -2).flatten(-2)
+            y = y.reshape(*y.shape[:-1], self.shuffled, y.shape[-1] // self.shuffled).transpose(-1, -2).flatten(-2)
         y = self.second(y)
         return y
 

@@ -112,7 +112,7 @@ def _spec(modules: Sequence[Any], widths: Sequence[int]) -> HeadSpec:
     return HeadSpec("ffn", options)
 
 
-def _activation_name(activation: Any) -> str:
+def _activation_name(activation: Any) -> Any:
     exact_gelu = not isinstance(activation, nn.GELU) or activation.approximate == "none"
     if type(activation) not in _ACTIVATIONS or not exact_gelu:
         raise ProjheadsError(f"no head has a Dense layer with the activation {activation}")
@@ -128,7 +128,8 @@ def _read_layers(module: nn.Module) -> list[DenseLayer] | None:
     if isinstance(module, nn.Identity | nn.Dropout):
         return []
     if isinstance(inner := getattr(module, "inner", None), Head):
-        return _with_skip(_read_layers(inner), getattr(module, "skip", None))
+        skip: Any = getattr(module, "skip", inner)
+        return None if skip is inner else _with_skip(_read_layers(inner), skip)
     if not isinstance(module, Head | nn.Sequential | nn.ModuleList):
         return None
     layers: list[DenseLayer] = []

@@ -2,12 +2,15 @@
 
 import math
 
+import numpy as np
 import pytest
+import scipy.linalg
 import torch
 
 from projheads import ProjheadsError, build_head, fold
 from projheads.gains import activation_gain, mean_square_after
 from projheads.init import find_init
+from projheads.matched import matched_products
 
 WIDTH = 256
 
@@ -79,7 +82,7 @@ SHIFTED = sample() + torch.linspace(-3, 5, WIDTH)
 
 @pytest.mark.parametrize("init", ["centred", "centred-pca", "centred-orthogonal", "centred-critical"])
 @pytest.mark.parametrize(
-    "text", ["linear(bias=true)", "ffn(activation=gelu, bias=true)", "residual(inner=linear(bias=true))"]
+    "text", ["linear(bias=true)", "ffn(activation=gelu, bias=true)", "residual(inner=linear(bias=true), scale=0.25)"]
 )
 def test_centred_outputs_have_mean_0_and_differ_from_the_base_by_that_alone(text, init):
     base = init.removeprefix("centred").removeprefix("-") or "torch"
@@ -108,3 +111,57 @@ def test_centred_starts_are_found_by_name():
         build_head("linear", WIDTH, 16, init="centred", sample=SHIFTED)
     with pytest.raises(ProjheadsError, match="needs a bias that is added last"):
         build_head("linear(bias=true, activation=relu)", WIDTH, 16, init="centred", sample=SHIFTED)
+
+
+def texts(count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(3 + number % 4, 12, generator=generator) + 1 for number in range(count)]
+
+
+def test_matched_products_are_means_over_query_tokens_of_their_winners():
+    queries, documents = texts(40, 0), texts(40, 1)
+    found = matched_products(queries, documents)
+    relevant, others, tokens = torch.zeros(12, 12), torch.zeros(12, 12), 0
+    for i, query in enumerate(queries):
+        batch = range(0, 32) if i < 32 else range(32, 40)
+        for token in query:
+            token = token / token.norm()
+            tokens += 1
+            for j in batch:
+                best = max((state / state.norm() for state in documents[j]), key=lambda state: float(state @ token))
+                if i == j:
+                    relevant += torch.outer(token, best)
+                else:
+                    others += torch.outer(token, best) / (len(batch) - 1)
+    torch.testing.assert_close(found.relevant.float(), relevant / tokens, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.others.float(), others / tokens, rtol=1e-4, atol=1e-5)
+    states = [state / state.norm() for text in queries + documents for state in text]
+    torch.testing.assert_close(found.spread.float(), sum(torch.outer(s, s) for s in states) / len(states))
+    with pytest.raises(ProjheadsError, match="need at least 2 pairs, got 1 and 1 texts"):
+        matched_products(queries[:1], documents[:1])
+
+
+def test_svd_starts_every_head_that_takes_over_a_map_from_the_pairs():
+    matches = matched_products(texts(40, 0), texts(40, 1))
+    maps = [
+        build_head(text, 12, 4, init="svd", matches=matches, generator=torch.Generator().manual_seed(seed))
+        for seed, text in enumerate(("linear", "hadamard", "ffn(activation=gelu)"))
+    ]
+    x = torch.randn(5, 12)
+    for head in maps[1:]:
+        torch.testing.assert_close(head.eval()(x), maps[0](x), rtol=1e-4, atol=1e-5)
+    weight = maps[0].linear.weight.double()
+    torch.testing.assert_close(weight @ weight.T, torch.eye(4, dtype=torch.float64), rtol=0, atol=1e-6)
+    # Independently: the directions are generalised eigenvectors of the products and the ridged second moment.
+    spread = matches.spread.numpy() + 1e-3 * np.linalg.eigvalsh(matches.spread.numpy())[-1] * np.eye(12)
+    _, vectors = scipy.linalg.eigh((matches.relevant + matches.relevant.T).numpy(), spread)
+    basis = torch.from_numpy(np.linalg.qr(vectors[:, -4:])[0])
+    torch.testing.assert_close(weight @ basis @ basis.T, weight.detach(), rtol=0, atol=1e-5)
+    plain = build_head("linear", 12, 4, init="svd-plain", matches=matches).linear.weight.double()
+    product = matches.relevant - 0.8 * matches.others
+    top = torch.linalg.eigvalsh((product + product.T) / 2)[-4:].sum()
+    torch.testing.assert_close((plain @ product @ plain.T).trace(), top, rtol=1e-5, atol=1e-7)
+    with pytest.raises(ProjheadsError, match="init svd has 12 directions, one for each of the in_features"):
+        build_head("linear", 12, 13, init="svd", matches=matches)
+    with pytest.raises(ProjheadsError, match="init svd needs products of matched token states of width 12"):
+        build_head("linear", 12, 4, init="svd")

@@ -70,6 +70,7 @@ def test_a_stopped_trial_keeps_its_average(settings, problem, tmp_path):
 def test_settings_that_are_off_are_not_part_of_a_key(settings):
     off = settings().key_values(exclude=("log_every",))
     assert not {"average", "corrupt", "log_every"} & off.keys()
-    assert off == {k: v for k, v in settings().model_dump(mode="json").items() if k in off}
+    left_out = settings().model_dump(mode="json").keys() - off.keys()
+    assert {"average", "corrupt", "log_every"} <= left_out
     on = settings(average=0.5, corrupt=0.1).key_values()
     assert (on["average"], on["corrupt"]) == (0.5, 0.1)

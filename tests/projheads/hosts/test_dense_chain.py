@@ -30,6 +30,10 @@ NOT_EXPRESSIBLE = [
     "residual(inner=ffn)",
     "residual(inner=linear, scale=0.5)",
     "residual(inner=glu)",
+    "prenorm(inner=linear())",
+    "ffn(activation=gelu, idle=0.5)",
+    "structured",
+    "moe",
 ]
 
 
