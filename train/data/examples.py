@@ -161,6 +161,11 @@ def load_training_data(config: ExperimentConfig) -> TrainingData:
     development, hashed = None, [tuples.hash, train.max_pairs, train.validation_pairs, *tuples.excluded.tolist()]
     if len(copies):
         hashed += ["copies", copies.tolist()]
+    # Relevant documents of pairs that were not chosen, which the hash of the collection does not cover.
+    chosen_pairs = set(map(tuple, pairs.tolist()))
+    others = [pair for pair in tuples.judged.tolist() if tuple(pair) not in chosen_pairs]
+    if others and tuples.rows.shape[1] == 2:
+        hashed += ["relevant", others]
     if train.corrupt:
         hashed.append(f"corrupt={train.corrupt}")
     if train.validation is not None:

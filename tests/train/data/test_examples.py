@@ -104,6 +104,15 @@ def test_identical_texts_under_other_ids_are_no_negatives(config, tmp_path):
     assert load_training_data(config()).hash == load_training_data(config("seeds=[7]")).hash
 
 
+def test_a_relevant_document_of_a_pair_that_was_not_chosen_is_no_negative(config, tmp_path):
+    corpus = [Document(f"d{i}", "", f"text {i}") for i in range(8)]
+    qrels = {f"q{i}": {f"d{j}": 1 for j in range(8)} for i in range(8)}
+    write_beir_folder(tmp_path / "dense", corpus, {f"q{i}": f"question {i}" for i in range(8)}, {"train": qrels})
+    options = [f"train.data={tmp_path / 'dense'}", "train.max_pairs=16", "train.validation_pairs=0"]
+    data = load_training_data(config(*options))
+    assert (data.false_negatives(data.examples) | np.eye(16, dtype=bool)).all()
+
+
 def test_order_depends_on_the_seed_alone_and_covers_every_epoch(config):
     data = load_training_data(config())
     first, again, other = (list(order_of(data, 8, 12, seed)) for seed in (0, 0, 1))
