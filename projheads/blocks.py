@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from projheads.errors import ProjheadsError
+from projheads.gains import activation_gain
 
 __all__ = [
     "ActivationName",
@@ -166,11 +167,9 @@ class DenseLayer(nn.Module):
         Args:
             mean_square: Mean square of the input.
         """
-        from projheads.gains import activation_gain
-
         share = 0.5 if self.residual is not None else 1.0
         active = self.linear.weight[: self.out_features - self.idle]
-        gains = [(active, activation_gain(self.activation_name, mean_square, share * mean_square))]
+        gains = [(active, activation_gain(self.activation, mean_square, share * mean_square))]
         gains.append((self.linear.weight[self.out_features - self.idle :], math.sqrt(share)))
         return gains if self.residual is None else [*gains, (self.residual.weight, math.sqrt(share))]
 

@@ -6,8 +6,8 @@ He et al., 2015, arXiv 1502.01852 (relu: sqrt 2); Roberts, Yaida and Hanin, 2021
 import math
 
 import torch
+from torch import nn
 
-from projheads.blocks import ActivationName, GateName, make_activation
 from projheads.errors import ProjheadsError
 
 __all__ = ["activation_gain", "mean_square_after"]
@@ -16,15 +16,15 @@ _WIDTH, _POINTS = 12.0, 4001  # standard deviations, and points between them
 _HALVINGS = 80
 
 
-def mean_square_after(activation: ActivationName | GateName, variance: float) -> float:
+def mean_square_after(activation: nn.Module, variance: float) -> float:
     """Return the mean square of act(z) for z from a normal distribution of mean 0 and this variance."""
     z = torch.linspace(-_WIDTH, _WIDTH, _POINTS, dtype=torch.float64)
     density = torch.exp(-z.square() / 2)
-    values = make_activation(activation)(z * math.sqrt(variance)).square()
+    values = activation(z * math.sqrt(variance)).square()
     return float((density * values).sum() / density.sum())
 
 
-def activation_gain(activation: ActivationName | GateName, mean_square: float, target: float | None = None) -> float:
+def activation_gain(activation: nn.Module, mean_square: float, target: float | None = None) -> float:
     """Return the gain g with a mean square ``target`` of act(g z), for z of mean 0 and variance ``mean_square``.
 
     Args:
@@ -38,7 +38,7 @@ def activation_gain(activation: ActivationName | GateName, mean_square: float, t
     target = mean_square if target is None else target
     low, high = -40.0, 40.0  # the logarithm of the variance before the activation
     if mean_square_after(activation, math.exp(high)) < target * (1 + 1e-3):
-        raise ProjheadsError(f"no gain gives outputs of {activation} the mean square {target:.3g}")
+        raise ProjheadsError(f"no gain gives outputs of {type(activation).__name__} the mean square {target:.3g}")
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         low, high = (middle, high) if mean_square_after(activation, math.exp(middle)) < target else (low, middle)

@@ -74,8 +74,9 @@ class Head(nn.Module):
     def training_progress(self, done: float) -> None:
         """Learn how far the training is; for heads that change while they train.
 
-        Each stage of a training counts from 0 to 1. Called with 0 before the optimiser is made, so parameters may be added then, and after every step. Called with
+        Called with 0 before the optimiser is made, so parameters may be added then, and after every step. Called with
         1 after the last step, so parameters may be removed then: the trained head has those that the constructor makes.
+        Each stage of a training counts from 0 to 1.
 
         Args:
             done: Share of the steps that are done, from 0 to 1.

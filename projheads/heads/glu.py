@@ -73,7 +73,7 @@ class GLU(Head):
 
     def layer_gains(self, mean_square: float) -> list[tuple[Tensor, float]]:
         """Return factors of the weights for the start ``critical``."""
-        return [(self.up.weight, 1 / math.sqrt(mean_square_after(self.activation_name, mean_square)))]
+        return [(self.up.weight, 1 / math.sqrt(mean_square_after(self.activation, mean_square)))]
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
         """Hold the gate at a constant for every input and distribute the map evenly over W_u and W_o."""

@@ -71,7 +71,7 @@ class Hadamard(Head):
         """
         exact = weight.detach().double()
         roots = exact.abs() ** (1 / (1 + len(self.others)))
-        roots = roots.clamp(min=max(_FLOOR * float(roots.max()), 1e-12))
+        roots = torch.maximum(roots, (_FLOOR * roots.max()).clamp(min=1e-12))
         for factor in self.others:
             factor.copy_(roots)
         self.first.weight.copy_(exact / roots ** len(self.others))

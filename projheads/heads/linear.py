@@ -52,7 +52,7 @@ class Linear(Head):
 
     def layer_gains(self, mean_square: float) -> list[tuple[Tensor, float]]:
         """Return factors of the weights for the start ``critical``."""
-        return [(self.linear.weight, activation_gain(self.activation_name, mean_square))]
+        return [(self.linear.weight, activation_gain(self.activation, mean_square))]
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
         """Set W and b to the map.

@@ -186,8 +186,8 @@ class _Expert(nn.Module):
     def layer_gains(self, mean_square: float) -> list[tuple[Tensor, float]]:
         """Return factors of the weights for the start ``critical``."""
         if self.gate is not None:
-            return [(self.up.weight, 1 / math.sqrt(mean_square_after(self.activation_name, mean_square)))]
-        return [(self.up.weight, activation_gain(self.activation_name, mean_square))]
+            return [(self.up.weight, 1 / math.sqrt(mean_square_after(self.activation, mean_square)))]
+        return [(self.up.weight, activation_gain(self.activation, mean_square))]
 
     def hidden_matrices(self) -> list[nn.Linear]:
         """Return those that make the hidden channels."""

@@ -121,7 +121,7 @@ class Structured(Head):
 
     def layer_gains(self, mean_square: float) -> list[tuple[Tensor, float]]:
         """Return factors of the weights for the start ``critical``."""
-        gain = activation_gain(self.activation_name, mean_square)
+        gain = activation_gain(self.activation, mean_square)
         return [(factor, gain) for layer in self._structured()[:-1] for factor in layer.second_weights()]
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:

@@ -8,6 +8,7 @@ import scipy.linalg
 import torch
 
 from projheads import ProjheadsError, build_head, fold
+from projheads.blocks import make_activation
 from projheads.gains import activation_gain, mean_square_after
 from projheads.init import find_init
 from projheads.matched import matched_products
@@ -21,16 +22,16 @@ def sample(scale=1.0, count=500, width=WIDTH):
 
 def test_gains_that_have_a_closed_form():
     for mean_square in (0.01, 1.0, 30.0):
-        assert activation_gain("identity", mean_square) == pytest.approx(1, rel=1e-4)
-        assert activation_gain("relu", mean_square) == pytest.approx(math.sqrt(2), rel=1e-4)
-    assert mean_square_after("sigmoid", 1e-12) == pytest.approx(0.25, rel=1e-4)
+        assert activation_gain(make_activation("identity"), mean_square) == pytest.approx(1, rel=1e-4)
+        assert activation_gain(make_activation("relu"), mean_square) == pytest.approx(math.sqrt(2), rel=1e-4)
+    assert mean_square_after(make_activation("sigmoid"), 1e-12) == pytest.approx(0.25, rel=1e-4)
     z = torch.randn(4_000_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for name, function in (
         ("gelu", torch.nn.functional.gelu),
         ("silu", torch.nn.functional.silu),
         ("tanh", torch.tanh),
     ):
-        assert mean_square_after(name, 0.7) == pytest.approx(
+        assert mean_square_after(make_activation(name), 0.7) == pytest.approx(
             function(math.sqrt(0.7) * z).square().mean().item(), rel=5e-3
         )
 
@@ -71,7 +72,7 @@ def test_products_keep_it_too(text):
 
 
 def test_what_critical_can_not_do_is_one_line():
-    with pytest.raises(ProjheadsError, match="no gain gives outputs of tanh the mean square "):
+    with pytest.raises(ProjheadsError, match="no gain gives outputs of Tanh the mean square "):
         build_head("ffn(activation=tanh)", WIDTH, 8, init="critical", sample=sample(2.0))
     with pytest.raises(ProjheadsError, match=r"has the matrix others.0 outside of a linear layer"):
         build_head("hadamard", WIDTH, 8, init="critical", sample=sample())
