@@ -81,6 +81,8 @@ def construct_head(spec: HeadSpec | str, in_features: int, out_features: int) ->
 def sketch_head(spec: HeadSpec | str, in_features: int, out_features: int) -> Head:
     """Construct a head on the meta device, where it has shapes and takes no memory.
 
+    A head whose constructor reads values, which meta tensors lack, is constructed on the CPU instead.
+
     Raises:
         ProjheadsError: If a name, option or width is invalid, or this machine's memory could not hold the head.
     """
@@ -99,8 +101,16 @@ def sketch_head(spec: HeadSpec | str, in_features: int, out_features: int) -> He
 
     hook = register_module_parameter_registration_hook(count)
     try:
-        with isolated_random_state(torch.Generator()), torch.device("meta"):
-            return construct_head(spec, in_features, out_features)
+        with isolated_random_state(torch.Generator()):
+            try:
+                with torch.device("meta"):
+                    return construct_head(spec, in_features, out_features)
+            except RuntimeError as error:
+                if "meta" not in str(error):
+                    raise
+            size, tensors = 0, 0
+            with torch.device("cpu"):
+                return construct_head(spec, in_features, out_features)
     except ProjheadsError:
         raise
     except (RuntimeError, RecursionError, TypeError, ValueError, ArithmeticError) as error:

@@ -16,6 +16,7 @@ from projheads.head import Head
 from projheads.preserve import set_linear
 from projheads.registry import register_head
 
+_EPSILON = 1e-6  # does not round to 0 in float16, so that a token of zeros has no NaN
 _START = math.log(3)  # beta = 1.5: a reflection that shortens, and can be inverted
 
 
@@ -92,6 +93,6 @@ class Householder(Head):
         else:
             keys, betas = self.key.unbind(0), 2 * self.beta.sigmoid().unsqueeze(-1)
         for number, key in enumerate(keys):
-            direction = functional.normalize(key, dim=-1)
+            direction = functional.normalize(key, dim=-1, eps=_EPSILON)
             x = x - betas[..., number, :] * direction * (direction * x).sum(-1, keepdim=True)
         return x

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from projheads import HeadSpec, ProjheadsError, build_head, list_heads, list_inits, register_init
+from projheads import HeadSpec, ProjheadsError, build_head, head_class, list_heads, list_inits, register_init
 from projheads.init import INITS, find_init, take_over
 from projheads.matched import matched_products
+from projheads.registry import _HEADS
 
 HEADS = [*list_heads(), "pylate_gelu", "ffn(activation=gelu, bias=true)", "residual(inner=glu(), learned_scale=true)"]
 
@@ -216,3 +217,18 @@ def test_the_configuration_knows_what_a_new_initialisation_asks_of_a_head(regist
 def test_a_head_beyond_the_memory_of_this_machine_is_refused_before_it_is_allocated(spec, widths):
     with pytest.raises(ProjheadsError, match=r"takes over [\d.]+ GB; this machine has [\d.]+ GB of memory"):
         build_head(spec, *widths)
+
+
+def test_a_head_whose_constructor_reads_values_is_built(monkeypatch):
+    class Reads(head_class("linear")):
+        def __init__(self, in_features: int, out_features: int) -> None:
+            super().__init__(in_features, out_features)
+            self.norm = self.linear.weight.norm().item()
+
+    monkeypatch.setitem(_HEADS, "reads", Reads)
+    assert build_head("reads", 6, 4).norm == pytest.approx(build_head("linear", 6, 4).linear.weight.norm().item())
+
+
+@pytest.mark.parametrize("text", [*list_heads(), "householder(gated=true)"])
+def test_a_token_of_zeros_has_a_finite_embedding_in_float16(text):
+    assert build_head(text, 16, 8).half().eval()(torch.zeros(1, 16).half()).isfinite().all()

@@ -369,7 +369,7 @@ def test_an_init_that_explodes_is_caught(monkeypatch):
             return "the division"
 
     register(monkeypatch, Explodes)
-    with pytest.raises(CheckError, match="fails the check inits: init orthogonal gives outputs that are not finite"):
+    with pytest.raises(CheckError, match="fails the check inits: init critical gives outputs that are not finite"):
         check_head("mine")
 
 
