@@ -169,12 +169,15 @@ def _seed_notes(board: Leaderboard) -> list[str]:
 
 def _pairing_notes(board: Leaderboard) -> list[str]:
     """Say when a difference is over fewer seeds than the two means, and so is not their difference."""
+    fewer: dict[int, list[str]] = {}
+    for row in board.rows:
+        most = max(len(row.seeds), len(board.baseline_row.seeds))
+        if row.verdict is not None and row.verdict.ahead is not None and row.verdict.seeds < most:
+            fewer.setdefault(row.verdict.seeds, []).append(row.label)
     return [
-        f"{row.label}: the mean is over {_counted(len(row.seeds), 'seed')} and the difference from {board.baseline} "
-        f"over the {row.verdict.seeds} that both have, so it is not the difference between the two means."
-        for row in board.rows
-        if row.verdict is not None and row.verdict.ahead is not None
-        if row.verdict.seeds < max(len(row.seeds), len(board.baseline_row.seeds))
+        f"{_joined(labels)}: compared with {board.baseline} over the {seeds} seeds that both have, so the difference is "
+        "not that of the two means."
+        for seeds, labels in fewer.items()
     ]
 
 

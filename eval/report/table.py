@@ -363,7 +363,13 @@ def _reference_rows(experiment: Experiment, queries: Mapping[str, Sequence[str]]
     for name in dict.fromkeys(reference.record.name for reference in experiment.references):
         group = [one for one in experiment.references if one.record.name == name]
         complete = [one for one in group if all(dataset in one.evaluations for dataset in queries)]
-        lacking = tuple((one.record.seed, "not evaluated on every dataset") for one in group if one not in complete)
+        # A start that every seed shares is evaluated once.
+        counted = {one.record.weights_hash for one in complete if one.record.weights_hash is not None}
+        lacking = tuple(
+            (one.record.seed, "not evaluated on every dataset")
+            for one in group
+            if one not in complete and one.record.weights_hash not in counted
+        )
         rows.append(
             Row(
                 label=name,

@@ -1,4 +1,5 @@
 import math
+import shutil
 import statistics
 
 import pytest
@@ -8,7 +9,7 @@ from eval.report.answer import answer, notes
 from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from experiment.disk.layout import ExperimentFolder
-from experiment.disk.records import EvaluationRecord
+from experiment.disk.records import EvaluationRecord, ReferenceRecord
 from tests.eval.report.factory import Plan, make_experiment
 
 
@@ -117,6 +118,22 @@ def test_a_baseline_below_its_own_initialisation_is_noted(tmp_path):
     text = " ".join(notes(board_of(tmp_path / "x", plan)))
     assert "The trained linear does not score above its own initialisation" in text
     assert "below the backbone's token states without a head" in text
+
+
+def test_a_start_that_was_evaluated_once_for_all_seeds_lacks_nothing(tmp_path):
+    folder = make_experiment(tmp_path / "x", Plan(references=("untrained",), queries=20))
+    first, *others = ExperimentFolder(folder).references()
+    same = ReferenceRecord.read(first.reference_json).weights_hash or "same"
+    for reference in (first, *others):
+        ReferenceRecord.read(reference.reference_json).replace(weights_hash=same).write(reference.reference_json)
+    for reference in others:
+        shutil.rmtree(reference.evaluations)
+    (row,) = build_leaderboard(load_experiment(folder)).references
+    assert (row.label, len(row.seeds), row.failures) == ("untrained", 1, ())
+    record = ReferenceRecord.read(others[0].reference_json)
+    record.replace(weights_hash="different").write(others[0].reference_json)
+    (row,) = build_leaderboard(load_experiment(folder)).references
+    assert len(row.failures) == 1
 
 
 def test_variants_that_are_clipped_unevenly_are_noted(tmp_path):
