@@ -175,7 +175,7 @@ def _pairing_notes(board: Leaderboard) -> list[str]:
         if row.verdict is not None and row.verdict.ahead is not None and row.verdict.seeds < most:
             fewer.setdefault(row.verdict.seeds, []).append(row.label)
     return [
-        f"{_joined(labels)}: compared with {board.baseline} over the {seeds} seeds that both have, so the difference is "
+        f"{_joined(labels)}: compared with {board.baseline} over the {seeds} seeds that both have; the difference is "
         "not that of the two means."
         for seeds, labels in fewer.items()
     ]
