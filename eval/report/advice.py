@@ -71,6 +71,12 @@ def _next_step(board: Leaderboard, judged: Sequence[Row]) -> str:
         return f"Train {MINIMUM_SEEDS} seeds of each head{_duration(minutes, missing)}."
     wanted = board.resolution or MATTERS
     size = fmt.amount(wanted)
+    if board.resolution is not None and not _undecided(board, judged):
+        where = "new" if board.experiment.question.get("queries") == "new" else "these"
+        return (
+            f"Every head is decided at a resolution of {size} on {where} queries. For a finer one, rerun python -m "
+            f"answer with question.resolution={50 * wanted:g} and more question.seeds."
+        )
     steps = []
     for new_queries, where in ((False, "on these queries"), (True, "for new queries")):
         if board.design.smallest_shown(new_queries=new_queries) <= wanted:
@@ -87,7 +93,17 @@ def _next_step(board: Leaderboard, judged: Sequence[Row]) -> str:
             else f"{size} {where} is out of reach of more seeds"
         )
     how = "For more seeds, rerun the command at the end of this page with seeds=NUMBER."
+    if board.resolution is not None:
+        how = "For more seeds, rerun python -m answer with a larger range of question.seeds."
     return f"Detecting a difference of {'; '.join(steps)}. {how}"
+
+
+def _undecided(board: Leaderboard, judged: Sequence[Row]) -> bool:
+    """Return whether a variant is undecided in the scope that the question is about."""
+    new = board.experiment.question.get("queries") == "new"
+    verdicts = [row.verdict for row in judged if row.verdict is not None]
+    words = [(one.new_queries if new else one.these_queries).word for one in verdicts]
+    return any(word in ("undecided", "too few seeds") for word in words)
 
 
 def _minutes_per_seed(board: Leaderboard) -> float | None:

@@ -10,6 +10,7 @@ from eval.report.figures import shown_rows
 from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from tests.eval.report.factory import Plan, make_experiment
+from tests.eval.report.test_scopes import edit
 
 CLEAR = Plan(effects={"linear": 0.0, "a": 0.2, "b": -0.1}, seeds=(0, 1, 2, 3, 4), seed_sd=0.0, queries=200)
 EQUAL = replace(CLEAR, effects={"linear": 0.0, "a": 0.0}, seed_sd=0.012)
@@ -26,6 +27,17 @@ def test_a_winner_is_the_head_to_use_and_otherwise_the_baseline(tmp_path):
     assert re.search(
         r"1\.0 point .* takes \d+ seeds \(\d+ more of each head, about [\d.]+ (s|min|h)", said["To learn more"]
     )
+
+
+def test_a_question_that_is_answered_needs_a_finer_resolution_and_no_further_seeds(tmp_path):
+    said = []
+    for name, resolution in (("wide", 20.0), ("fine", 0.01)):
+        folder = make_experiment(tmp_path / name, replace(EQUAL, queries=400))
+        edit(folder, question={"resolution": resolution, "seeds": [5, 5]})
+        said.append(dict(advice(build_leaderboard(load_experiment(folder))))["To learn more"])
+    assert said[0].startswith("Every head is decided at a resolution of 20.0 points on these queries.")
+    assert said[0].endswith("with question.resolution=10 and more question.seeds.")
+    assert said[1].endswith("rerun python -m answer with a larger range of question.seeds.")
 
 
 def test_a_head_that_folds_costs_one_matrix(tmp_path):
