@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
+    "clip": ("clip", []),
     "start": ("start", []),
     "heads": ("heads", []),
     "scale": ("scale", []),
