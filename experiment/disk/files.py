@@ -4,6 +4,7 @@ A file is written under a temporary name in the same folder, flushed to disk and
 or the new one, never part of one.
 """
 
+import errno
 import glob
 import hashlib
 import json
@@ -47,6 +48,10 @@ TEMPORARY = re.compile(r"\..+\.ph-[0-9a-f]{12}\.tmp")
 def write_bytes(path: Path, data: bytes) -> None:
     """Write ``data`` to ``path`` atomically; missing parent folders are created."""
     write_parts(path, [data])
+
+
+WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Errors of writing to an open file, which do not name it."""
 
 
 def write_parts(path: Path, parts: Iterable[bytes]) -> None:
@@ -191,6 +196,10 @@ def _temporary(path: Path, *, is_folder: bool) -> Iterator[Path]:
             os.close(lock)
     try:
         yield temporary
+    except OSError as error:
+        if error.errno in WRITE_ERRORS and error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         remove_paths([temporary])
         if lock is not None:

@@ -26,6 +26,8 @@ from experiment.disk.records import ReferenceRecord
 from projheads.errors import ProjheadsError
 from tests.eval.report.factory import trial_record
 
+ROOT = Path(__file__).parents[3]
+
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "deep" / "file.json"
@@ -39,6 +41,22 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         write_json(path, {"new": 2})
     assert read_json(path) == {"old": 1}
     assert [file.name for file in path.parent.iterdir()] == ["file.json"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of a process are POSIX")
+def test_a_file_beyond_the_limit_is_named(tmp_path):
+    """The error of writing to an open file does not name it."""
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from experiment.console.command import run_command; "
+        "from experiment.disk.files import write_bytes; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); "
+        "sys.exit(run_command(lambda arguments: write_bytes(Path(arguments[0]), b'x' * 9000), sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "big")], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (2, f"error: {tmp_path / 'big'}: File too large; finished work is kept\n")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failed_folder_leaves_the_old_folder_and_nothing_else(tmp_path):
