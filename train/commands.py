@@ -42,7 +42,7 @@ def train_command(options: argparse.Namespace) -> int:
         say_opening(config)
         with open_executor(options) as executor:
             failed = train_experiment(config, executor)
-        if is_main_process():
+        if is_main_process() and not failed:
             print_opening_advice(config)
             print(f"trials are in {config.output}; next: python -m eval {shlex.quote(str(options.config))}")
         return int(bool(failed))
@@ -92,8 +92,8 @@ def print_plan(config: ExperimentConfig, path: Path) -> None:
     evaluated = [check_source(source, cache=config.cache) for source in sources]
     for warning in dict.fromkeys([*config.train.data.warnings(config.cache), *filter(None, evaluated)]):
         print(f"warning: {warning}", file=sys.stderr)
-    for path in (config.output, config.cache):
-        check_can_be_folder(path)
+    for folder in (config.output, config.cache):
+        check_can_be_folder(folder)
     try:
         pick_device(config.device)
     except ProjheadsError as error:

@@ -249,14 +249,15 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(folder, backbone, capsy
 
 def test_a_full_disk_is_one_line_and_nothing_half_written(folder, backbone, monkeypatch, capsys):
     folder(backbone)
-    train("seeds=[0]")
+    glu = ["heads.variants=[glu, linear]", "heads.baseline=glu"]  # glu is no layer of the host: head_files saves it
+    train("seeds=[0]", *glu)
     before = hashes(ExperimentFolder(Path("out")))
 
     def full(*arguments, **options):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr("projheads.hosts.head_files.save_file", full)
-    assert run_command(main, ["try.yaml", "seeds=[0, 1]"]) == 2
+    assert run_command(main, ["try.yaml", "seeds=[0, 1]", *glu]) == 2
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert "No space left on device" in told

@@ -10,7 +10,7 @@ from projheads import build_head
 from projheads.errors import ProjheadsError
 from projheads.hosts import available_hosts, load_host
 from projheads.hosts.base import EncodingSettings
-from train.embedding import lora
+from train import lora
 from train.embedding.states import transformer_of
 from train.experiment import train_experiment
 

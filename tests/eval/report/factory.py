@@ -143,6 +143,7 @@ def trial_record(label: str, seed: int, place: int, error: str | None, sweep: Sw
         precision="fp32",
         parameters=49152 * (1 + place),
         multiply_adds=49152 * (1 + place),
+        inference_multiply_adds=49152 * (1 + place if place >= 2 else 1),
         folds=place < 2,
         steps=40,
         learning_rate=0.001,

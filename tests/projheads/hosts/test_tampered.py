@@ -46,7 +46,7 @@ TAMPERED = {
     "extra tensor": (weighted(lambda w: w.update(extra=torch.ones(1))), "should not have extra"),
     "extra key": (configured(code="import os"), "must have exactly"),
     "NaN": (weighted(lambda w: w["linear.weight"].fill_(float("nan"))), "values that are not finite"),
-    "huge width": (configured(out_features=10**13), "linear needs (10000000000000, 32)"),
+    "huge width": (configured(out_features=10**13), "32 -> 10000000000000: takes over "),
     "link": (linked, "is a link that leads out of the model folder"),
     "pickle": (pickled, "weights are read from safetensors only, never from a pickle"),
     "pickle by the name of safetensors": (
