@@ -16,7 +16,7 @@ from projheads.blocks import DenseLayer
 from projheads.export.folder import copy_files
 from projheads.export.opened import Source
 from projheads.hosts.base import EncodingSettings
-from projheads.hosts.head_files import WEIGHTS_FILE, read_json, read_modules, to_save
+from projheads.hosts.head_files import WEIGHTS_FILE, read_modules, read_object, to_save
 from projheads.hosts.model_folder import MODULES_FILE, SETTINGS_FILE, TRANSFORMER_FILE, dense_config, projections
 
 __all__ = ["pylate_settings", "write_stock"]
@@ -41,7 +41,8 @@ def write_stock(source: Source, layers: Sequence[DenseLayer], out: Path) -> list
     replaced = {entry.path for entry in projections(source.folder)}
     for folder in {source.folder, source.transformer}:
         copy_files(folder, out / folder.relative_to(source.folder), code=source.options.trust_remote_code)
-    _pad_on_the_right(out / source.transformer.relative_to(source.folder) / _TOKENIZER_FILE)
+    tokenizer_file = source.transformer / _TOKENIZER_FILE
+    _pad_on_the_right(tokenizer_file, out / tokenizer_file.relative_to(source.folder))
     if source.settings is None:
         _keep_layout(source, replaced, layers, out)
         return ["sentence-transformers"]
@@ -92,11 +93,11 @@ def _keep_layout(source: Source, replaced: set[str], layers: Sequence[DenseLayer
     _write_json(out / MODULES_FILE, modules)
 
 
-def _pad_on_the_right(file: Path) -> None:
+def _pad_on_the_right(file: Path, copy: Path) -> None:
     """Let plain hosts read texts as ours do; see :func:`projheads.hosts.tokenizer.pad_on_the_right`."""
-    config = read_json(file) if file.is_file() else {}
+    config = read_object(file) if file.is_file() else {}
     if config.get("padding_side") == "left":
-        _write_json(file, config | {"padding_side": "right"})
+        _write_json(copy, config | {"padding_side": "right"})
 
 
 def _entry(number: int, path: str, kind: str) -> dict[str, Any]:
