@@ -92,8 +92,8 @@ def print_plan(config: ExperimentConfig, path: Path) -> None:
     evaluated = [check_source(source, cache=config.cache) for source in sources]
     for warning in dict.fromkeys([*config.train.data.warnings(config.cache), *filter(None, evaluated)]):
         print(f"warning: {warning}", file=sys.stderr)
-    for folder in (config.output, config.cache):
-        check_can_be_folder(folder)
+    for written in (config.output, config.cache):
+        check_can_be_folder(written)
     try:
         pick_device(config.device)
     except ProjheadsError as error:
