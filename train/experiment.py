@@ -4,6 +4,8 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -130,10 +132,11 @@ def train_trials(
     progress.say(_describe_work(prepared, trials, pending))
     if pending:
         progress.say(estimate_line(prepared, pending, encoded=states_are_cached(prepared)))
+    work = _Work(prepared, folder, processes, executor, progress)
     if sweeps:
-        _train_sweeps(prepared, sweeps, folder, processes, executor, progress)
+        work.train_sweeps(sweeps)
     elif pending:
-        _train(prepared, pending, sweeps, folder, processes, executor, progress)
+        work.train(pending)
     processes.wait()
     wanted = plan_trials(prepared, folder)
     finished = {trial.name: trial.folder.is_finished for trial in wanted}
@@ -145,63 +148,63 @@ def train_trials(
     return finished
 
 
-def _train_sweeps(
-    prepared: Preparation,
-    sweeps: Sequence[Sweep],
-    folder: ExperimentFolder,
-    processes: Processes,
-    executor: Executor,
-    progress: Progress,
-) -> None:
-    """Train the trials of all sweeps: the grids, what they grow by, and then the seeds that wait for the choice."""
-    tried: set[Path] = set()
-    while True:
-        wanted = [trial for sweep in sweeps for trial in sweep.wanted()]
-        pending = [trial for trial in wanted if not trial.finished and trial.folder.path not in tried]
-        if not pending:
-            break
-        _train(prepared, pending, sweeps, folder, processes, executor, progress)
-        tried |= {trial.folder.path for trial in pending}
-        processes.wait()
-    records = []
-    for sweep in sweeps:
-        deleted = sweep.without_model()
-        processes.wait()
-        if deleted:
-            _train(prepared, deleted, [], folder, processes, executor, progress)
-        if processes.main:
-            sweep.delete_losers()
-            records.append(sweep.publish())
-            progress.say(f"{sweep.spec}: {sweep.summary()}")
-    warning = saturation_warning(records)
-    if warning:
-        progress.say(f"warning: {warning}")
+@dataclass(frozen=True)
+class _Work:
+    """What all trials of an experiment are trained with."""
 
+    prepared: Preparation
+    folder: ExperimentFolder
+    processes: Processes
+    executor: Executor
+    progress: Progress
 
-def _train(
-    prepared: Preparation,
-    pending: Sequence[Trial],
-    sweeps: Sequence[Sweep],
-    folder: ExperimentFolder,
-    processes: Processes,
-    executor: Executor,
-    progress: Progress,
-) -> None:
-    """Train the trials; a trial that fails is recorded as failed, and the others still run."""
-    trainer = Trainer(prepared, open_all_states(prepared, processes, progress), folder, processes)
-    left = Counter(trial.spec.slug for trial in pending)
-    with progress.step("experiment", sum(trial.steps for trial in pending)) as advance:
-        done = executor.map(trainer, pending, progress, advance)
-        for number, (trial, outcome) in enumerate(done, start=1):
-            if isinstance(outcome, ProjheadsError):
-                if processes.main:
-                    write_failed(prepared, trial, str(outcome))
-                outcome = f"FAILED: {outcome}"
-            progress.say(f"[{number}/{len(pending)}] {trial.name}: {outcome}")
-            left[trial.spec.slug] -= 1
-            for sweep in sweeps:
-                if processes.main and sweep.spec == trial.spec and not left[trial.spec.slug]:
-                    sweep.delete_losers()
+    @cached_property
+    def trainer(self) -> Trainer:
+        """The trainer; the first use computes or opens the training states."""
+        states = open_all_states(self.prepared, self.processes, self.progress)
+        return Trainer(self.prepared, states, self.folder, self.processes)
+
+    def train_sweeps(self, sweeps: Sequence[Sweep]) -> None:
+        """Train the trials of all sweeps: the grids, what they grow by, and then the seeds that wait for the choice."""
+        tried: set[Path] = set()
+        while True:
+            wanted = [trial for sweep in sweeps for trial in sweep.wanted()]
+            pending = [trial for trial in wanted if not trial.finished and trial.folder.path not in tried]
+            if not pending:
+                break
+            self.train(pending, sweeps)
+            tried |= {trial.folder.path for trial in pending}
+            self.processes.wait()
+        records = []
+        for sweep in sweeps:
+            deleted = sweep.without_model()
+            self.processes.wait()
+            if deleted:
+                self.train(deleted)
+            if self.processes.main:
+                sweep.delete_losers()
+                records.append(sweep.publish())
+                self.progress.say(f"{sweep.spec}: {sweep.summary()}")
+        warning = saturation_warning(records)
+        if warning:
+            self.progress.say(f"warning: {warning}")
+
+    def train(self, pending: Sequence[Trial], sweeps: Sequence[Sweep] = ()) -> None:
+        """Train the trials; a trial that fails is recorded as failed, and the others still run."""
+        trainer, main = self.trainer, self.processes.main
+        left = Counter(trial.spec.slug for trial in pending)
+        with self.progress.step("experiment", sum(trial.steps for trial in pending)) as advance:
+            done = self.executor.map(trainer, pending, self.progress, advance)
+            for number, (trial, outcome) in enumerate(done, start=1):
+                if isinstance(outcome, ProjheadsError):
+                    if main:
+                        write_failed(self.prepared, trial, str(outcome))
+                    outcome = f"FAILED: {outcome}"
+                self.progress.say(f"[{number}/{len(pending)}] {trial.name}: {outcome}")
+                left[trial.spec.slug] -= 1
+                for sweep in sweeps:
+                    if main and sweep.spec == trial.spec and not left[trial.spec.slug]:
+                        sweep.delete_losers()
 
 
 def _describe_work(prepared: Preparation, trials: Sequence[Trial], pending: Sequence[Trial]) -> str:
