@@ -20,7 +20,13 @@ CONFIRMING_SEEDS = 5
 
 def certainty_notes(board: Leaderboard) -> list[str]:
     """List what the verdicts rest on: looks, trials that went astray, undecided variants, misleading factors."""
-    return [*_astray_notes(board), *_look_notes(board), *_undecided_notes(board), *_factor_notes(board)]
+    return [
+        *_astray_notes(board),
+        *_look_notes(board),
+        *_equivalence_notes(board),
+        *_undecided_notes(board),
+        *_factor_notes(board),
+    ]
 
 
 def luck(board: Leaderboard) -> str:
@@ -112,6 +118,27 @@ def _look_notes(board: Leaderboard) -> list[str]:
     return [
         f"The verdicts were read {looks} times while seeds were added. Words and intervals account for that: each "
         "variant keeps the verdict, the difference and the interval of the look that decided it."
+    ]
+
+
+def _equivalence_notes(board: Leaderboard) -> list[str]:
+    """Explain equivalence where an interval reaches beyond the resolution."""
+    if board.resolution is None:
+        return []
+    wide = [
+        row.label
+        for row in board.rows
+        if row.verdict is not None
+        and any(
+            scope.word == "equivalent" and max(-(scope.low or 0.0), scope.high or 0.0) > board.resolution
+            for scope in (row.verdict.these_queries, row.verdict.new_queries)
+        )
+    ]
+    if not wide:
+        return []
+    return [
+        f"{', '.join(wide)}: equivalent although the 95% interval reaches beyond {fmt.amount(board.resolution)}, since "
+        "equivalence takes two one-sided tests at 5%, which is a 90% interval."
     ]
 
 

@@ -40,6 +40,19 @@ def test_a_question_that_is_answered_needs_a_finer_resolution_and_no_further_see
     assert said[1].endswith("rerun python -m answer with a larger range of question.seeds.")
 
 
+def test_an_equivalence_whose_interval_reaches_further_is_explained(tmp_path):
+    folder = make_experiment(tmp_path / "x", replace(EQUAL, queries=400))
+    said, reach = [], 50.0
+    for share in (1.0, 0.97, 1.5):  # far away, between the 90% and the 95% interval, and beyond both
+        edit(folder, question={"resolution": reach * share, "seeds": [5, 5]})
+        board = build_leaderboard(load_experiment(folder))
+        (scope,) = [row.verdict.these_queries for row in board.rows if row.verdict is not None]
+        assert scope.word == "equivalent"
+        reach = 100 * max(-scope.low, scope.high)
+        said.append(any("a: equivalent although the 95% interval reaches beyond" in line for line in warnings(board)))
+    assert said == [False, True, False]
+
+
 def test_a_head_that_folds_costs_one_matrix(tmp_path):
     board = board_of(tmp_path / "x", CLEAR)
     for row in board.rows:
