@@ -38,15 +38,12 @@ def merge_chain(layers: Sequence[DenseLayer]) -> list[DenseLayer]:
     merged = [_plain(copy.deepcopy(layer).cpu().double().eval()) for layer in layers]
     with torch.no_grad():
         while len(merged) > 1:
-            options = []
-            for at, (first, second) in enumerate(itertools.pairwise(merged)):
-                product = _product(first, second)
-                if product is not None:
-                    options.append((_cost(first) + _cost(second) - _cost(product), -at, product))
-            saving, at, product = max(options, key=lambda option: option[:2], default=(-1, 0, merged[0]))
+            pairs = enumerate(itertools.pairwise(merged))
+            savings = [(_saving(*pair), -at) for at, pair in pairs if _can_multiply(*pair)]
+            saving, at = max(savings, default=(-1, 0))
             if saving < 0:
                 break
-            merged[-at : -at + 2] = [product]
+            merged[-at : -at + 2] = [_product(*merged[-at : -at + 2])]
     return merged
 
 
@@ -92,16 +89,24 @@ def _plain(layer: DenseLayer) -> DenseLayer:
     return DenseLayer.around(_linear(weight + skip, layer.linear.bias))
 
 
-def _product(first: DenseLayer, second: DenseLayer) -> DenseLayer | None:
-    """Multiply two layers; None if an activation, or a skip through the identity, is between them."""
-    through_identity = second.use_residual and second.residual is None
-    if first.activation_name != "identity" or through_identity:
-        return None
+def _can_multiply(first: DenseLayer, second: DenseLayer) -> bool:
+    """Return whether no activation, and no skip that would prevent it, is between two layers."""
+    if first.activation_name != "identity" or (second.use_residual and second.residual is None):
+        return False
+    return first.linear.bias is None or second.residual is None  # that bias would have to follow the activation
+
+
+def _saving(first: DenseLayer, second: DenseLayer) -> int:
+    """Return how many multiply-adds the product of two layers costs less than they do; the product is not made."""
+    matrices = len(second.output_layers())
+    return _cost(first) + _cost(second) - matrices * first.in_features * second.out_features
+
+
+def _product(first: DenseLayer, second: DenseLayer) -> DenseLayer:
+    """Multiply two layers."""
     weight = second.linear.weight
     bias: Tensor | None = second.linear.bias
     if first.linear.bias is not None:
-        if second.residual is not None:  # its bias would have to follow the activation
-            return None
         moved = weight @ first.linear.bias
         bias = moved if bias is None else bias + moved
     skip = None if second.residual is None else _linear(second.residual.weight @ first.linear.weight, None)
