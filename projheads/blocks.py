@@ -14,6 +14,7 @@ __all__ = [
     "DenseLayer",
     "GateName",
     "check_dropout",
+    "check_most_layers",
     "hidden_width",
     "idle_channels",
     "make_activation",
@@ -21,6 +22,8 @@ __all__ = [
 
 ActivationName: TypeAlias = Literal["identity", "relu", "gelu", "silu", "tanh"]
 GateName: TypeAlias = Literal["sigmoid", "relu", "gelu", "silu", "identity"]
+
+_MOST_LAYERS = 100
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "identity": nn.Identity,
@@ -66,6 +69,16 @@ def check_dropout(head: str, dropout: float) -> None:
     """
     if not 0 <= dropout < 1:
         raise ProjheadsError(f'head "{head}": dropout={dropout} must be in [0, 1)')
+
+
+def check_most_layers(head: str, option: str, layers: int) -> None:
+    """Check an option that counts layers, so that a model file cannot ask for millions.
+
+    Raises:
+        ProjheadsError: If there are more than 100, which is more than any real head has.
+    """
+    if layers > _MOST_LAYERS:
+        raise ProjheadsError(f'head "{head}": {option}={layers} must be at most {_MOST_LAYERS}')
 
 
 def idle_channels(head: str, idle: float, width: int, activation: str) -> int:

@@ -18,8 +18,9 @@ class HeadCost:
     Attributes:
         parameters: Number of trainable parameters.
         multiply_adds: Matrix-product multiply-adds for one token at inference, as trained: one for each entry of each
-            matrix, including those in skips. Biases, activations, identity skips and the element-wise product of a
-            gate are not counted, because they grow with the widths rather than with their products.
+            matrix, including those in skips. Biases, activations, identity skips, reflections of a token and the
+            element-wise product of a gate are not counted, because they grow with the widths rather than with their
+            products.
         inference_multiply_adds: Those of the cheapest equal form.
         inference_form: The spec of that form; None if it is the head itself.
         folds: Whether the head is one matrix at inference, which costs in_features * out_features.

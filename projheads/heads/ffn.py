@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 
 from torch import Tensor, nn
 
-from projheads.blocks import ActivationName, DenseLayer, check_dropout, hidden_width, idle_channels
+from projheads.blocks import ActivationName, DenseLayer, check_dropout, check_most_layers, hidden_width, idle_channels
 from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.preserve import preserve_chain
@@ -16,8 +16,6 @@ from projheads.registry import register_head
 from projheads.reparameterization import chain_forms
 
 Value = TypeVar("Value")
-
-_MOST_LAYERS = 100  # more than any real head; guards against model files that ask for millions
 
 
 @register_head("ffn")
@@ -59,8 +57,7 @@ class FFN(Head):
         super().__init__(in_features, out_features)
         if depth < 2:
             raise ProjheadsError(f'head "ffn": depth={depth} must be at least 2; use "linear" for a single layer')
-        if depth > _MOST_LAYERS:
-            raise ProjheadsError(f'head "ffn": depth={depth} must be at most {_MOST_LAYERS}')
+        check_most_layers("ffn", "depth", depth)
         check_dropout("ffn", dropout)
         hidden = _per_layer("hidden_features", hidden_features, depth - 1)
         activations: tuple[ActivationName, ...] = _per_layer("activation", activation, depth, last="identity")

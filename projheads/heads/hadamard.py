@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from projheads.blocks import check_most_layers
 from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.preserve import set_linear
@@ -23,7 +24,7 @@ class Hadamard(Head):
     Args:
         in_features: Width of the backbone's token states.
         out_features: Width of a token embedding.
-        depth: Number of matrices.
+        depth: Number of matrices, from 2 to 100.
         bias: Whether there is a bias b.
     """
 
@@ -31,6 +32,7 @@ class Hadamard(Head):
         super().__init__(in_features, out_features)
         if depth < 2:
             raise ProjheadsError(f'head "hadamard": depth={depth} must be at least 2; use "linear" for one matrix')
+        check_most_layers("hadamard", "depth", depth)
         self.first = nn.Linear(in_features, out_features, bias=bias)
         self.others = nn.ParameterList(nn.Parameter(torch.empty(out_features, in_features)) for _ in range(depth - 1))
         self.reset_parameters()

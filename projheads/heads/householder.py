@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from projheads.blocks import check_most_layers
 from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.preserve import set_linear
@@ -27,8 +28,9 @@ class Householder(Head):
     Args:
         in_features: Width of the backbone's token states.
         out_features: Width of a token embedding.
-        reflections: Number of reflections.
-        gated: Whether the reflections depend on the token; otherwise they are parameters, and the head folds.
+        reflections: Number of reflections, from 1 to 100.
+        gated: Whether the reflections depend on the token, which costs ``in_features ** 2`` multiply-adds for each;
+            otherwise they are parameters, and the head folds.
         bias: Whether the matrix has a bias.
     """
 
@@ -38,6 +40,7 @@ class Householder(Head):
         super().__init__(in_features, out_features)
         if reflections < 1:
             raise ProjheadsError(f'head "householder": reflections={reflections} must be at least 1')
+        check_most_layers("householder", "reflections", reflections)
         self.reflections, self.gated = reflections, gated
         if gated:
             self.keys = nn.Linear(in_features, reflections * in_features, bias=False)

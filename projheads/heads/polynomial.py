@@ -8,7 +8,7 @@ import math
 
 from torch import Tensor, nn
 
-from projheads.blocks import hidden_width
+from projheads.blocks import check_most_layers, hidden_width
 from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.preserve import set_linear
@@ -22,7 +22,7 @@ class Polynomial(Head):
     Args:
         in_features: Width of the backbone's token states.
         out_features: Width of a token embedding.
-        degree: Most factors of a product.
+        degree: Most factors of a product, from 2 to 100.
         hidden_features: Width of the products; by default the width of the input, unless ``factor`` is given.
         factor: Width of the products divided by ``in_features``.
         bias: Whether there is a bias b.
@@ -41,6 +41,7 @@ class Polynomial(Head):
         super().__init__(in_features, out_features)
         if degree < 2:
             raise ProjheadsError(f'head "polynomial": degree={degree} must be at least 2; use "linear" for degree 1')
+        check_most_layers("polynomial", "degree", degree)
         width = hidden_width("polynomial", in_features, hidden_features, factor)
         self.linear = nn.Linear(in_features, out_features, bias=bias)
         self.factors = nn.ModuleList(nn.Linear(in_features, width, bias=False) for _ in range(degree))

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from projheads.blocks import ActivationName, DenseLayer, hidden_width, make_activation
+from projheads.blocks import ActivationName, DenseLayer, check_most_layers, hidden_width, make_activation
 from projheads.errors import ProjheadsError
 from projheads.gains import activation_gain
 from projheads.head import Head
@@ -27,8 +27,6 @@ from projheads.registry import register_head
 from projheads.reparameterization import chain_forms
 
 Kind: TypeAlias = Literal["low_rank", "block_shuffle", "block_dense"]
-
-_MOST_LAYERS = 100
 
 
 @register_head("structured")
@@ -42,7 +40,7 @@ class Structured(Head):
         in_features: Width of the backbone's token states.
         out_features: Width of a token embedding.
         kind: The structure of every matrix.
-        depth: Number of layers.
+        depth: Number of layers, from 1 to 100.
         rank: Numbers between the two factors, for ``low_rank`` and ``block_dense``; by default ``out_features``.
         blocks: Blocks of a block-diagonal matrix.
         hidden_features: Width between layers; by default the width of the input, unless ``factor`` is given.
@@ -69,10 +67,10 @@ class Structured(Head):
     ) -> None:
         super().__init__(in_features, out_features)
         rank = out_features if rank is None else rank
-        for option, value, most in (("depth", depth, _MOST_LAYERS), ("rank", rank, math.inf)):
-            if not 1 <= value <= most:
-                limits = "at least 1" if most == math.inf else f"from 1 to {most}"
-                raise ProjheadsError(f'head "structured": {option}={value} must be {limits}')
+        for option, value in (("depth", depth), ("rank", rank)):
+            if value < 1:
+                raise ProjheadsError(f'head "structured": {option}={value} must be at least 1')
+        check_most_layers("structured", "depth", depth)
         if not 1 <= blocks <= in_features:
             raise ProjheadsError(f'head "structured": blocks={blocks} must be from 1 to in_features={in_features}')
         if not 0 <= guide <= 1:

@@ -247,12 +247,16 @@ def test_a_self_guided_layer_moves_from_the_dense_matrix_to_the_structured_one()
 @pytest.mark.parametrize(
     "text, line",
     [
-        ("structured(depth=0)", 'head "structured": depth=0 must be from 1 to 100'),
+        ("structured(depth=0)", 'head "structured": depth=0 must be at least 1'),
+        ("structured(depth=101)", "depth=101 must be at most 100"),
         ("structured(rank=0)", "rank=0 must be at least 1"),
         ("structured(blocks=7)", "blocks=7 must be from 1 to in_features=6"),
         ("structured(guide=2)", "guide=2.0 must be from 0 to 1"),
         ("structured(kind=banded)", "banded"),
         ("householder(reflections=0)", "reflections=0 must be at least 1"),
+        ("householder(reflections=101)", "reflections=101 must be at most 100"),
+        ("hadamard(depth=101)", "depth=101 must be at most 100"),
+        ("polynomial(degree=101)", "degree=101 must be at most 100"),
         ("hadamard(depth=1)", 'depth=1 must be at least 2; use "linear" for one matrix'),
         ("sparse(inputs=7)", "inputs=7 must be from 1 to in_features=6"),
         ("sparse(hidden_features=0)", "hidden_features=0 must be at least 1"),
