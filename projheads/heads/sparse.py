@@ -1,8 +1,9 @@
 """sparse: y = W x [+ b], or y = W_2 act(W_1 x [+ b_1]) [+ b_2], where each row of W or W_1 has ``inputs`` entries.
 
 Compositional sparsity: Galanti et al., 2023, arXiv 2301.12033. The positions are drawn once, from the seed. Only the
-entries are stored and trained; they are multiplied as a dense matrix, since gathering them takes longer on every width
-that we measured (``benchmarks/heads.py``).
+entries are stored and trained. They are multiplied as a dense matrix: on one CPU thread, gathering the inputs of each
+row takes 1.1 to 90 times as long (768 -> 128 and 384 -> 128; 8, 32 and 128 inputs; 32 and 4096 tokens), and 1.3 to 50
+times with the backward pass.
 """
 
 import math
