@@ -29,7 +29,12 @@ class Prenorm(Head):
         out_features: Width of a token embedding.
         inner: The head F.
         norm: ``layer`` subtracts a token's mean and has a bias b; ``rms`` only scales.
+
+    Attributes:
+        inner_mean_square: Mean square of what F maps, for the start ``critical``.
     """
+
+    inner_mean_square = 1.0
 
     def __init__(
         self,

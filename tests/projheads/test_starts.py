@@ -71,6 +71,12 @@ def test_products_keep_it_too(text):
     assert outputs.square().mean().item() == pytest.approx(0.36, rel=0.1)
 
 
+@pytest.mark.parametrize("norm", ["layer", "rms"])
+def test_gains_after_a_norm_are_those_for_its_mean_square(norm):
+    outputs = build_head(f"prenorm(norm={norm})", WIDTH, WIDTH, init="critical", sample=sample(0.3)).eval()(sample(0.3))
+    assert outputs.square().mean().item() == pytest.approx(1, rel=0.1)
+
+
 def test_what_critical_can_not_do_is_one_line():
     with pytest.raises(ProjheadsError, match="no gain gives outputs of Tanh the mean square "):
         build_head("ffn(activation=tanh)", WIDTH, 8, init="critical", sample=sample(2.0))
