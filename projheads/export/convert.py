@@ -8,7 +8,6 @@ from typing import Any, overload
 from torch import nn
 
 from projheads.blocks import DenseLayer
-from projheads.build import build_head
 from projheads.errors import ProjheadsError, unknown_name
 from projheads.export.describe_card import add_derived_card
 from projheads.export.folder import new_folder
@@ -21,10 +20,9 @@ from projheads.export.swap_folder import save_with_head
 from projheads.folding import fold, folds
 from projheads.head import Head
 from projheads.hosts.base import DEFAULT_OPTIONS, OpenOptions, StrPath
-from projheads.hosts.dense_chain import dense_layers
+from projheads.hosts.dense_chain import dense_layers, from_dense_chain
 from projheads.hosts.projection import find_projection
 from projheads.reparameterization import reparameterize
-from projheads.spec import HeadSpec
 
 __all__ = ["FORMATS", "export_model", "fold_model"]
 
@@ -151,9 +149,8 @@ def _is_chain(source: Source) -> bool:
 
 
 def _as_head(linear: nn.Linear) -> Head:
-    """Return a head of the form of a matrix, to describe it."""
-    bias = linear.bias is not None
-    return build_head(HeadSpec("linear", {"bias": bias}), linear.in_features, linear.out_features)
+    """Return a matrix as a head, to describe it."""
+    return from_dense_chain([DenseLayer.around(linear)])
 
 
 def _add_card(source: Source, model: StrPath, folder: Path, out: StrPath, form: str, head: Head) -> None:
