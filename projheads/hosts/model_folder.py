@@ -39,6 +39,7 @@ __all__ = [
     "check_multi_vector",
     "check_projection",
     "dense_config",
+    "has_named_head",
     "has_projection",
     "is_stock",
     "projections",
@@ -169,11 +170,10 @@ def read_named_head(folder: Path) -> Head | None:
     Raises:
         ProjheadsError: If it is damaged, or the chain is not that head.
     """
-    modules = read_modules(folder / MODULES_FILE) if (folder / MODULES_FILE).is_file() else []
-    entries = [entry for entry in modules if _is_dense(entry)]
-    file = folder / entries[0].path / HEAD_FILE if entries else folder
-    if not file.is_file():
+    entries = _dense_entries(folder)
+    if not has_named_head(folder):
         return None
+    file = folder / entries[0].path / HEAD_FILE
     check_inside(file, folder)
     spec, widths, shapes = head_of_config(file)
     found = [_read_dense(folder / entry.path) for entry in entries]
@@ -191,6 +191,17 @@ def read_named_head(folder: Path) -> Head | None:
     except (ValueError, RuntimeError) as error:
         raise mistake from error
     return head
+
+
+def has_named_head(folder: Path) -> bool:
+    """Return whether a model folder holds a head of ours as a chain of the host's own ``Dense``; none is read."""
+    entries = _dense_entries(folder)
+    return bool(entries) and (folder / entries[0].path / HEAD_FILE).is_file()
+
+
+def _dense_entries(folder: Path) -> list[ModuleEntry]:
+    modules = read_modules(folder / MODULES_FILE) if (folder / MODULES_FILE).is_file() else []
+    return [entry for entry in modules if _is_dense(entry)]
 
 
 def _size(layer: DenseLayer) -> int:

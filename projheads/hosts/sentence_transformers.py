@@ -31,8 +31,8 @@ from projheads.hosts.model_folder import (
     MODULES_FILE,
     OUR_PROJECTIONS,
     SETTINGS_FILE,
+    has_named_head,
     read_head,
-    read_named_head,
     read_settings,
     written_by,
 )
@@ -172,7 +172,7 @@ def load(
 
 def _has_our_head(folder: Path) -> bool:
     ours = any(entry.type in OUR_PROJECTIONS for entry in read_modules(folder / MODULES_FILE))
-    return ours or read_named_head(folder) is not None
+    return ours or has_named_head(folder)
 
 
 def _open_transformer(folder: Path, options: OpenOptions, **more: Any) -> Transformer:
