@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CARD_FILE",
     "Card",
+    "data_of",
     "for_hub",
     "is_ours",
     "license_of",
@@ -26,8 +27,9 @@ __all__ = [
     "section_of",
     "set_license",
     "set_results",
+    "title_of",
+    "write_card",
 ]
-__all__ += ["title_of", "write_card"]
 
 CARD_FILE = "README.md"
 TAG = "projheads"
