@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from projheads.blocks import DenseLayer
 from projheads.errors import ProjheadsError
 
-__all__ = ["Factors", "balanced_factors", "carry", "preserve_chain", "set_linear"]
+__all__ = ["Factors", "balanced_factors", "carry", "preserve_chain", "set_bias", "set_linear"]
 
 _RANK_TOLERANCE = 1e-6
 _IN_PAIRS = ("relu", "gelu", "silu")
@@ -89,8 +89,13 @@ def set_linear(linear: nn.Linear, weight: Tensor, bias: Tensor | None) -> None:
         ProjheadsError: If there is a bias and the layer has none.
     """
     linear.weight.copy_(weight)
-    if linear.bias is not None:
-        linear.bias.zero_() if bias is None else linear.bias.copy_(bias)
+    set_bias(linear.bias, bias)
+
+
+def set_bias(own: Tensor | None, bias: Tensor | None) -> None:
+    """Set a layer's bias (out,), None if it has none; see :func:`set_linear`."""
+    if own is not None:
+        own.zero_() if bias is None else own.copy_(bias)
     elif bias is not None and bool(bias.any()):
         raise ProjheadsError("the map has a bias, but the last layer has none")
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 from projheads.blocks import ActivationName, make_activation
 from projheads.errors import ProjheadsError
 from projheads.head import Head
+from projheads.preserve import set_bias
 from projheads.registry import register_head
 
 
@@ -87,10 +88,7 @@ class Sparse(Head):
         self.sparse.weight.copy_(weight.gather(1, self.sparse.positions.cpu()))
         if not torch.equal(self.sparse.matrix().cpu(), weight.to(self.sparse.weight.dtype)):
             raise ProjheadsError("the map has entries where its rows see no input")
-        if self.sparse.bias is not None:
-            self.sparse.bias.zero_() if bias is None else self.sparse.bias.copy_(bias)
-        elif bias is not None:
-            raise ProjheadsError("the map has a bias, but the head has none; set bias=true")
+        set_bias(self.sparse.bias, bias)
 
 
 class _SparseLinear(nn.Module):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from projheads import build_head, head_cost, list_heads, list_presets, reparameterize
+from projheads import build_head, head_cost, list_heads, list_presets, merging, reparameterize
 
 I, O = 24, 8  # noqa: E741 - widths of token states and embeddings
 
@@ -109,6 +109,15 @@ def test_where_nothing_is_saved_the_head_is_returned(text):
 def test_every_head_has_an_equal_form(text):
     head = trained(text)
     assert difference(head, reparameterize(head)) < 1e-6
+
+
+def test_only_what_is_merged_is_multiplied(monkeypatch):
+    made = []
+    real = merging._product
+    monkeypatch.setattr(merging, "_product", lambda *pair: made.append(pair) or real(*pair))
+    head = trained("ffn(depth=20, bias=true)")
+    assert str(reparameterize(head).spec) == "linear(bias=true)"
+    assert len(made) == 19
 
 
 def test_equal_widths_keep_the_idle_channels():
