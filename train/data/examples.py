@@ -9,6 +9,7 @@ import numpy as np
 
 from experiment.collections import open_collection
 from experiment.collections.same_ids import EXCLUDED, excluded_ids
+from experiment.collections.same_texts import repeated_texts
 from experiment.config import ExperimentConfig
 from experiment.config.train_data_section import DataPart, TrainDataConfig
 from experiment.disk.files import sha256_json
@@ -265,24 +266,18 @@ def order_of(data: TrainingData, batch_size: int, steps: int, seed: int) -> Iter
 
 def _copies(tuples: Tuples, judged: np.ndarray) -> np.ndarray:
     """Return the pairs (n, 2) that are relevant because a pair of the same two texts, under other ids, is judged so."""
-    queries, documents = _same_texts(tuples.queries), _same_texts(tuples.documents)
-    known = set(map(tuple, judged.tolist()))
+    queries, documents = (
+        {place: group for group in repeated_texts(texts) for place in group}
+        for texts in (tuples.queries, tuples.documents)
+    )
+    known = judged[np.isin(judged[:, 0], list(queries)) | np.isin(judged[:, 1], list(documents))].tolist()
     copies = {
         (query, document)
         for one, other in known
-        if one in queries or other in documents
         for query in queries.get(one, (one,))
         for document in documents.get(other, (other,))
     }
-    return np.array(sorted(copies - known), np.int64).reshape(-1, 2)
-
-
-def _same_texts(texts: Sequence[str]) -> dict[int, list[int]]:
-    """Return for each text that occurs more than once, ignoring white space, the places of all its occurrences."""
-    places: defaultdict[str, list[int]] = defaultdict(list)
-    for place, text in enumerate(texts):
-        places[" ".join(text.split())].append(place)
-    return {place: group for group in places.values() if len(group) > 1 for place in group}
+    return np.array(sorted(copies - set(map(tuple, known))), np.int64).reshape(-1, 2)
 
 
 def _last(texts: Sequence[str], count: int) -> np.ndarray:
