@@ -1,4 +1,4 @@
-"""Texts that are identical except for white space, found by digests because a corpus may have millions of long texts."""
+"""Texts that are identical except for white space, found by their digests: a corpus may have millions of long texts."""
 
 import hashlib
 from collections.abc import Iterable

@@ -163,10 +163,9 @@ def load_training_data(config: ExperimentConfig) -> TrainingData:
     if len(copies):
         hashed += ["copies", copies.tolist()]
     # Relevant documents of pairs that were not chosen, which the hash of the collection does not cover.
-    chosen_pairs = set(map(tuple, pairs.tolist()))
-    others = [pair for pair in tuples.judged.tolist() if tuple(pair) not in chosen_pairs]
-    if others and tuples.rows.shape[1] == 2:
-        hashed += ["relevant", others]
+    others = tuples.judged[~_among(tuples.judged, pairs)]
+    if len(others) and tuples.rows.shape[1] == 2:
+        hashed += ["relevant", others.tolist()]
     if train.corrupt:
         hashed.append(f"corrupt={train.corrupt}")
     if train.validation is not None:
@@ -214,19 +213,16 @@ def _corrupted(tuples: Tuples, held_out: np.ndarray, share: float) -> Tuples:
     chosen = np.sort(generator.permutation(kept)[: round(share * len(kept))])
     if not len(chosen):
         return tuples
-    right = {tuple(pair) for pair in np.concatenate([tuples.rows[:, :2], tuples.judged]).tolist()}
-    queries, wrong, missing = tuples.rows[chosen, 0], np.empty(len(chosen), np.int64), np.arange(len(chosen))
+    right = np.concatenate([tuples.rows[:, :2], tuples.judged])
+    rows, missing = tuples.rows.copy(), chosen
     for _ in range(CORRUPTION_DRAWS):
-        wrong[missing] = generator.choice(tuples.rows[kept, 1], len(missing))
-        missing = np.array([i for i in missing.tolist() if (int(queries[i]), int(wrong[i])) in right], np.int64)
+        rows[missing, 1] = generator.choice(tuples.rows[kept, 1], len(missing))
+        missing = missing[_among(rows[missing, :2], right)]
         if not len(missing):
             break
     else:
         raise ProjheadsError("train.corrupt: some queries have no wrong document; use more examples, or lower it")
-    rows = tuples.rows.copy()
-    rows[chosen, 1] = wrong
-    replaced = {tuple(pair) for pair in tuples.rows[chosen, :2].tolist()}
-    judged = np.array([pair for pair in tuples.judged.tolist() if tuple(pair) not in replaced], np.int64).reshape(-1, 2)
+    judged = tuples.judged[~_among(tuples.judged, tuples.rows[chosen, :2])]
     return replace(tuples, rows=rows, judged=judged)
 
 
@@ -278,6 +274,13 @@ def _copies(tuples: Tuples, judged: np.ndarray) -> np.ndarray:
         for document in documents.get(other, (other,))
     }
     return np.array(sorted(copies - set(map(tuple, known))), np.int64).reshape(-1, 2)
+
+
+def _among(pairs: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Mark the pairs (n, 2) that are among others (m, 2), (n,) bool."""
+    width = 1 + max(both[:, 1].max(initial=0) for both in (pairs, others))
+    found: np.ndarray = np.isin(*(both[:, 0] * width + both[:, 1] for both in (pairs, others)))
+    return found
 
 
 def _last(texts: Sequence[str], count: int) -> np.ndarray:
