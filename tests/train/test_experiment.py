@@ -523,3 +523,13 @@ def test_a_dry_run_finds_what_would_stop_the_training(folder, backbone, monkeypa
     assert run_command(main, ["try.yaml", "--dry-run", override]) == 2
     assert capsys.readouterr().err.startswith("error: ")
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("axes", ["axes={}", "axes={heads.out_features: [4, 8]}"])
+def test_the_variants_that_need_projheads_are_named(folder, backbone, capsys, axes):
+    folder(backbone)
+    options = ["seeds=[0]", "sweep={}", "train.max_steps=1", "eval.references=[]", axes]
+    assert run_command(main, ["try.yaml", *options, "heads.variants=[linear, glu]"]) == 0
+    told = capsys.readouterr().out
+    assert "models of glu open where projheads is installed" in told
+    assert "the others open in the plain host" in told
