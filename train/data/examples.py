@@ -73,6 +73,14 @@ class TrainingData:
         return _last(self.documents, 0 if self.development is None else len(self.development.documents))
 
     @property
+    def kind(self) -> str:
+        """What the examples are: pairs, tuples of a number of documents, or in a mix either of them."""
+        n_ways = self.examples.shape[1] - 1
+        if self.mix is not None:
+            return "examples"
+        return "pairs" if n_ways == 1 else f"tuples of {n_ways} documents"
+
+    @property
     def choice(self) -> str:
         """What a sweep chooses by: the development queries if there are any, otherwise the held-out pairs."""
         return f"{len(self.validation)} held-out pairs" if self.development is None else self.development.about
@@ -100,12 +108,9 @@ class TrainingData:
 
     def describe(self, source: TrainDataConfig) -> list[str]:
         """Return a line on the size of the data and, if there are any, one on its irregularities."""
-        n_ways = self.examples.shape[1] - 1
-        kind = "pairs" if n_ways == 1 else f"tuples of {n_ways} documents"
-        kind = kind if self.mix is None else "examples"
         taught = "" if self.teacher_scores is None else " with teacher scores"
         lines = [
-            f"{source}: {len(self.examples)} training {kind}{taught}, of "
+            f"{source}: {len(self.examples)} training {self.kind}{taught}, of "
             f"{len(self.queries) - len(self.development_queries)} queries and "
             f"{len(self.documents) - len(self.development_documents)} documents, {len(self.validation)} pairs held out"
         ]
