@@ -84,12 +84,11 @@ def print_plan(config: ExperimentConfig, path: Path) -> None:
     Raises:
         ProjheadsError: If a collection cannot be used.
     """
+    from train.forecast import forecast, missing_data
+
     print(dump_config(config), end="")
-    sources = [dataset.source for dataset in config.eval.datasets]
-    if config.train.validation is not None:
-        sources.append(str(config.train.validation.source))
-    evaluated = [check_source(source, cache=config.cache) for source in sources]
-    for warning in dict.fromkeys([*config.train.data.warnings(config.cache), *filter(None, evaluated)]):
+    folder, points = ExperimentFolder(config.output), config.points()
+    for warning in dict.fromkeys(line for _, derived in points for line in missing_data(derived)):
         print(f"warning: {warning}", file=sys.stderr)
     for written in (config.output, config.cache):
         check_can_be_folder(written)
@@ -97,7 +96,6 @@ def print_plan(config: ExperimentConfig, path: Path) -> None:
         pick_device(config.device)
     except ProjheadsError as error:
         print(f"warning: {error}", file=sys.stderr)
-    folder, points = ExperimentFolder(config.output), config.points()
     planned = [planned_seeds(derived, folder, point.values) for point, derived in points]
     counts = sorted(len(seeds) for rows in planned for seeds in rows.values())
     seeds = str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
@@ -110,8 +108,6 @@ def print_plan(config: ExperimentConfig, path: Path) -> None:
         f"{config.count_trials(counts)} trials{grows}",
         file=sys.stderr,
     )
-    from train.forecast import forecast
-
     for line in forecast(config):
         print(line, file=sys.stderr)
 

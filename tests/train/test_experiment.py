@@ -533,3 +533,19 @@ def test_the_variants_that_need_projheads_are_named(folder, backbone, capsys, ax
     told = capsys.readouterr().out
     assert "models of glu open where projheads is installed" in told
     assert "the others open in the plain host" in told
+
+
+@pytest.mark.parametrize(
+    ("override", "missing"),
+    [
+        ("train.next_stages=[{data: gone.jsonl}]", "gone.jsonl: the file does not exist yet"),
+        ("train.validation=nano:scifact", "nano:scifact: not on this disk yet"),
+        ("axes={data.source: [beir:scifact]}", "beir:scifact: not on this disk yet"),
+    ],
+)
+def test_a_dry_run_reads_no_data_that_is_missing(folder, backbone, capsys, override, missing):
+    folder(backbone)
+    assert run_command(main, ["try.yaml", "--dry-run", override]) == 0
+    told = capsys.readouterr().err
+    assert f"warning: {missing}" in told
+    assert "truncation and time are known once the data is on this disk" in told
