@@ -96,13 +96,14 @@ class TrainingData:
             except for the row's own first document. Document k of row i is column i * n_ways + k.
         """
         queries, documents = batch[:, 0], batch[:, 1:]
-        columns = defaultdict(list)
+        columns: defaultdict[int, list[int]] = defaultdict(list)
         for column, document in enumerate(documents.ravel().tolist()):
             columns[document].append(column)
         marks = np.zeros((len(batch), documents.size), dtype=bool)
         for row, query in enumerate(queries.tolist()):
             for document in (*self.relevant.get(query, ()), *self.excluded.get(query, ())):
-                marks[row, columns.get(document, [])] = True
+                if document in columns:  # most of a query's relevant documents are not in the batch
+                    marks[row, columns[document]] = True
         marks[np.arange(len(batch)), np.arange(len(batch)) * documents.shape[1]] = False
         return marks
 
@@ -294,9 +295,9 @@ def _last(texts: Sequence[str], count: int) -> np.ndarray:
 
 
 def _by_query(pairs: np.ndarray) -> Mapping[int, list[int]]:
-    """List the documents of each query of (n, 2) pairs."""
+    """List the documents of each query of (n, 2) pairs, each once."""
     documents: defaultdict[int, list[int]] = defaultdict(list)
-    for query, document in pairs.tolist():
+    for query, document in np.unique(pairs, axis=0).tolist():
         documents[query].append(document)
     return documents
 
