@@ -549,3 +549,15 @@ def test_a_dry_run_reads_no_data_that_is_missing(folder, backbone, capsys, overr
     told = capsys.readouterr().err
     assert f"warning: {missing}" in told
     assert "truncation and time are known once the data is on this disk" in told
+
+
+def test_points_with_the_same_training_settings_share_their_data(folder, backbone, monkeypatch):
+    folder(backbone)
+    read = []
+    monkeypatch.setattr(
+        "train.experiment.load_training_data", lambda config: read.append(1) or load_training_data(config)
+    )
+    train(
+        "seeds=[0]", "train.max_steps=1", "heads.variants=[linear]", "axes={epochs: [1, 2], heads.out_features: [4, 8]}"
+    )
+    assert len(read) == 2
