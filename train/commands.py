@@ -1,7 +1,6 @@
 """The commands of ``python -m train``."""
 
 import argparse
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -18,8 +17,10 @@ from experiment.executors.options import open_executor
 from experiment.rounds import planned_seeds
 from projheads.errors import ProjheadsError
 from projheads.hosts.base import OpenOptions
+from projheads.hosts.model_folder import is_stock
 from train.data.mine import Mining, mine
 from train.data.tuples_file import read_about, read_tuples
+from train.processes import is_main_process
 from train.trackers import check_trackers
 
 __all__ = ["mine_command", "print_plan", "say_opening", "teach_command", "train_command"]
@@ -57,22 +58,20 @@ def say_opening(config: ExperimentConfig) -> None:
 
 
 def print_opening_advice(config: ExperimentConfig) -> None:
-    """Name the variants whose models are not made of the host's own layers, and say how to open them."""
-    folder = ExperimentFolder(config.output)
-    files = {
-        str(spec): folder.trial(spec.slug, config.seeds[0]).model / "modules.json" for spec in config.heads.variants
+    """Name the variants whose models open only with projheads, and say how to make models that open without it."""
+    models = {
+        record.label: trial.model
+        for trial in ExperimentFolder(config.output).trials()
+        if (record := trial.read_trial()) is not None and trial.model.is_dir()
     }
-    ours = [label for label, file in files.items() if file.is_file() and "projheads" in file.read_text("utf-8")]
+    trained = [label for label in map(str, config.heads.variants) if label in models]
+    ours = [label for label in trained if not is_stock(models[label])]
     if ours:
+        others = "; the others open in the plain host" if len(ours) < len(trained) else ""
         print(
             f"models of {', '.join(ours)} open where projheads is installed; for a model that opens without it: "
-            "python -m projheads fold MODEL OUT, or export MODEL OUT --to onnx; the others open in the plain host"
+            f"python -m projheads fold MODEL OUT, or export MODEL OUT --to onnx{others}"
         )
-
-
-def is_main_process() -> bool:
-    """Return whether this is the process of a launcher that prints."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def print_plan(config: ExperimentConfig, path: Path) -> None:
@@ -85,12 +84,11 @@ def print_plan(config: ExperimentConfig, path: Path) -> None:
     Raises:
         ProjheadsError: If a collection cannot be used.
     """
+    from train.forecast import forecast, missing_data
+
     print(dump_config(config), end="")
-    sources = [dataset.source for dataset in config.eval.datasets]
-    if config.train.validation is not None:
-        sources.append(str(config.train.validation.source))
-    evaluated = [check_source(source, cache=config.cache) for source in sources]
-    for warning in dict.fromkeys([*config.train.data.warnings(config.cache), *filter(None, evaluated)]):
+    folder, points = ExperimentFolder(config.output), config.points()
+    for warning in dict.fromkeys(line for _, derived in points for line in missing_data(derived)):
         print(f"warning: {warning}", file=sys.stderr)
     for written in (config.output, config.cache):
         check_can_be_folder(written)
@@ -98,7 +96,6 @@ def print_plan(config: ExperimentConfig, path: Path) -> None:
         pick_device(config.device)
     except ProjheadsError as error:
         print(f"warning: {error}", file=sys.stderr)
-    folder, points = ExperimentFolder(config.output), config.points()
     planned = [planned_seeds(derived, folder, point.values) for point, derived in points]
     counts = sorted(len(seeds) for rows in planned for seeds in rows.values())
     seeds = str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
@@ -111,8 +108,6 @@ def print_plan(config: ExperimentConfig, path: Path) -> None:
         f"{config.count_trials(counts)} trials{grows}",
         file=sys.stderr,
     )
-    from train.forecast import forecast
-
     for line in forecast(config):
         print(line, file=sys.stderr)
 

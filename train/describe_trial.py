@@ -27,9 +27,6 @@ PACKAGES = {
 def add_trial_card(prepared: Preparation, head: Head, trial: Trial, folder: Path) -> None:
     """Write the card of a trained model into its folder."""
     config, data = trial.config, prepared.data
-    n_ways = data.examples.shape[1] - 1
-    examples = "pairs" if n_ways == 1 else f"tuples of {n_ways} documents"
-    examples = examples if data.mix is None else "examples"
     rates = f"learning rate {config.optimizer.head_lr:g}"
     if config.trainable != "head":
         rates += f" (backbone {config.optimizer.backbone_lr:g})"
@@ -38,7 +35,7 @@ def add_trial_card(prepared: Preparation, head: Head, trial: Trial, folder: Path
     batch = config.batch_size * config.gradient_accumulation
     lines = [
         f"Backbone: {_backbone(prepared)}, {trained}.",
-        f"Data: {_all_named(config.data)}, {len(data.examples)} {examples}.",
+        f"Data: {_all_named(config.data)}, {len(data.examples)} {data.kind}.",
         f"Loss: {config.loss.name}, over the documents of {config.batch_size} examples.",
         f"Optimiser: {config.optimizer.name}, {rates}, {config.schedule} schedule.",
         f"Steps: {trial.steps}, of {batch} examples.",

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from experiment.claim import claim_folder, is_stored, store_config
-from experiment.config import ExperimentConfig
+from experiment.config import ExperimentConfig, TrainConfig
 from experiment.console.progress import Progress
 from experiment.disk.files import write_bytes
 from experiment.disk.layout import ExperimentFolder
@@ -65,12 +65,15 @@ def train_experiment(config: ExperimentConfig, executor: Executor | None = None)
                 "torchrun --nproc-per-node N -m train"
             )
         finished: dict[str, bool] = {}
+        trained_with: TrainConfig | None = None
         with ExitStack() as stored:
             for place, (point, derived) in enumerate(config.points()):
                 if point.values:
                     progress.say(f"axes: {point}")
-                with processes.main_first():
-                    data = load_training_data(derived)
+                if derived.train != trained_with:  # otherwise the data is that of the point before
+                    with processes.main_first():
+                        data = load_training_data(derived)
+                    trained_with = derived.train
                 for line in data.describe(derived.train.data):
                     progress.say(line)
                 prepared = prepare(derived.model_copy(update={"device": device}), data, point)

@@ -14,7 +14,7 @@ from train.preparation import prepare
 from train.sweep import plan_sweeps
 from train.trial import plan_trials
 
-__all__ = ["forecast"]
+__all__ = ["forecast", "missing_data"]
 
 SAMPLE = 256
 """Texts of each kind whose tokens are counted."""
@@ -28,13 +28,11 @@ def forecast(config: ExperimentConfig) -> list[str]:
 
     If the data or the backbone are not on this machine yet, one line says so instead.
     """
-    sources = [dataset.source for dataset in config.eval.datasets]
-    missing = [source for source in sources if check_source(source, cache=config.cache)]
-    if config.train.data.warnings(config.cache) or missing:
+    point, derived = config.points()[0]
+    if missing_data(derived):
         return ["truncation and time are known once the data is on this disk"]
     if not is_on_this_machine(config.model.backbone, config.model.settings()):
         return [f"truncation and time are known once {config.model.backbone} is on this machine"]
-    point, derived = config.points()[0]
     data = load_training_data(derived)
     prepared = prepare(derived, data, point)
     model, folder = prepared.model, ExperimentFolder(config.output)
@@ -54,6 +52,20 @@ def forecast(config: ExperimentConfig) -> list[str]:
         axes = " for each point of the axes" if config.axes else ""
         lines.append(estimate_line(prepared, pending, encoded=states_are_cached(prepared)) + axes)
     return lines
+
+
+def missing_data(config: ExperimentConfig) -> list[str]:
+    """Name what a point of an experiment reads that is not on this disk yet; nothing is loaded or downloaded.
+
+    Raises:
+        ProjheadsError: If a source cannot be used.
+    """
+    train, cache = config.train, config.cache
+    sources = [dataset.source for dataset in config.eval.datasets]
+    if train.validation is not None:
+        sources.append(str(train.validation.source))
+    read = [line for stage in (train, *train.following()) for line in stage.data.warnings(cache)]
+    return list(dict.fromkeys([*read, *filter(None, (check_source(source, cache=cache) for source in sources))]))
 
 
 def _truncated(

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["Processes", "join_processes"]
+__all__ = ["Processes", "is_main_process", "join_processes"]
 
 PATIENCE = timedelta(hours=12)
 """How long processes wait for each other, for instance while the main one computes token states."""
@@ -108,6 +108,11 @@ class Processes:
         yield
         if self.main:
             self.wait()
+
+
+def is_main_process() -> bool:
+    """Return whether this process reports to the user, also before it joins the others and after it leaves them."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager

@@ -116,7 +116,7 @@ class Trainer:
         prepared = self.prepared
         stages = list(zip((trial.config, *trial.config.following()), (prepared.data, *prepared.later), strict=True))
         lines: list[dict[str, Any]] = []
-        seconds, first = 0.0, 0
+        seconds, first, clipped = 0.0, 0, 0
         for number, (config, data) in enumerate(stages):
 
             def renumbered(line: dict[str, Any], number: int = number, first: int = first) -> dict[str, Any]:
@@ -136,7 +136,8 @@ class Trainer:
             lines += map(renumbered, log.lines)
             seconds += log.seconds
             first += len(log.losses)
-        return replace(log, lines=lines, seconds=seconds)
+            clipped += log.clipped
+        return replace(log, lines=lines, seconds=seconds, clipped=clipped)
 
     def recipe(self) -> "Callable[[], Trainer]":
         """Return a picklable function that makes the same trainer in another process."""
@@ -247,7 +248,7 @@ def _describe(prepared: Preparation, trial: Trial, head: Head, log: TrainingLog,
         folds=cost.folds,
         steps=trial.steps,
         learning_rate=trial.config.optimizer.head_lr,
-        train=FinalLoss(loss=log.loss, clipped=log.clipped / len(log.losses)) if failure is None else None,
+        train=FinalLoss(loss=log.loss, clipped=log.clipped / trial.steps) if failure is None else None,
         validation=log.validation,
         timings=TrainTimings(train_s=log.seconds, examples_per_s=log.examples_per_s),
         peak_memory_bytes=peak_memory(model.device),

@@ -20,7 +20,6 @@ from projheads.hosts.base import HostModel
 from train.averaging import WeightAverage
 from train.batch import BackwardPass
 from train.data.examples import TrainingData, order_of
-from train.data.mix import Mix
 from train.embedding.embedders import BatchEmbedder
 from train.failures import TrainingFailedError
 from train.head_hooks import report_progress
@@ -110,6 +109,7 @@ def train_trial(
     step_size = config.batch_size * config.gradient_accumulation
     steps = count_steps(config, len(data.examples))
     validate_at = {round(steps * (n + 1) / config.validations) for n in range(config.validations)}
+    sources = None if data.mix is None else data.mix.sources(steps, seed)
     optimizers = make_optimizers(config, head, trained)
     scaler = GradScaler(device.type, enabled=config.precision == "fp16")
     backward = BackwardPass(config, head, embed, data, widths, seed, scaler, processes)
@@ -158,8 +158,8 @@ def train_trial(
                 "step": step, "loss": log.losses[-1], "learning_rate": rate, "gradient_norm": gradient_norm,
                 "examples_per_s": round(log.examples_per_s, 2),
             }  # fmt: skip
-            if data.mix is not None:
-                line["source_losses"] = _source_losses(data.mix, log.losses, config, seed)
+            if data.mix is not None and sources is not None:
+                line["source_losses"] = _source_losses(data.mix.names, sources, log.losses, config.log_every)
             write(TrainLine(**line))
         if step in validate_at and (len(data.validation) or data.development):
             with average.applied():
@@ -173,13 +173,15 @@ def train_trial(
     return log
 
 
-def _source_losses(mix: Mix, losses: Sequence[float], config: TrainConfig, seed: int) -> dict[str, float]:
-    """Return the mean loss of each source's steps since the last logged step."""
+def _source_losses(
+    names: Sequence[str], sources: np.ndarray, losses: Sequence[float], log_every: int
+) -> dict[str, float]:
+    """Return the mean loss of each source's steps since the last logged step; ``sources`` are those of all steps."""
     step = len(losses)
-    since = max((step - 1) // config.log_every * config.log_every, min(step - 1, 1))
+    since = max((step - 1) // log_every * log_every, min(step - 1, 1))
     found: dict[str, list[float]] = {}
-    for source, loss in zip(mix.sources(step, seed)[since:].tolist(), losses[since:], strict=True):
-        found.setdefault(mix.names[source], []).append(loss)
+    for source, loss in zip(sources[since:step].tolist(), losses[since:], strict=True):
+        found.setdefault(names[source], []).append(loss)
     return {name: sum(own) / len(own) for name, own in found.items()}
 
 

@@ -8,7 +8,7 @@ from experiment.config import Point, TrainConfig
 from experiment.disk.files import sha256_json
 from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.models import is_intact
-from experiment.disk.records import row_label
+from experiment.disk.records import TrialRecord, row_label
 from experiment.rounds import planned_seeds
 from projheads import HeadSpec
 from train.optimization import count_steps
@@ -53,14 +53,16 @@ class Trial:
         Raises:
             ProjheadsError: If its trial.json is damaged.
         """
-        return self._was_finished() and self.damage is None
+        record = self._finished_record()
+        return record is not None and self._damage(record) is None
 
     @property
     def damage(self) -> str | None:
         """What is missing or damaged in the folder of a trial that was finished; None if nothing is, or it was not."""
-        record = self.folder.read_trial()
-        if not self._was_finished() or record is None:
-            return None
+        record = self._finished_record()
+        return None if record is None else self._damage(record)
+
+    def _damage(self, record: TrialRecord) -> str | None:
         if self.point is not None and not self.folder.model.exists():
             return None  # A sweep deletes the models of the points that it does not choose.
         if not self.folder.train_jsonl.is_file():
@@ -71,9 +73,11 @@ class Trial:
             return f"{self.folder.model} is damaged (its files are not those that were saved)"
         return None
 
-    def _was_finished(self) -> bool:
+    def _finished_record(self) -> TrialRecord | None:
+        """Return the record of this trial if it was finished, and is not the choice of a sweep."""
         record = self.folder.read_trial()
-        return record is not None and (record.status, record.key, record.sweep) == ("finished", self.key, None)
+        done = record is not None and (record.status, record.key, record.sweep) == ("finished", self.key, None)
+        return record if done else None
 
 
 def plan_trials(prepared: Preparation, folder: ExperimentFolder) -> list[Trial]:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from experiment.collections.same_texts import repeated_texts
 from experiment.disk.files import sha256_parts
 from projheads.errors import ProjheadsError
 
@@ -149,33 +150,20 @@ def _oddities(
         negative_judgements=sum(grade < 0 for grade in grades),
         graded_judgements=sum(grade > 1 for grade in grades),
         queries_without_relevant_documents=sum(max(judged.values()) <= 0 for judged in qrels.values()),
-        repeated_documents=sum(len(names) - 1 for names in copies.values()),
+        repeated_documents=sum(name != same[0] for name, same in copies.items()),
         unjudged_copies_of_relevant_documents=sum(
-            len(
-                {
-                    copy
-                    for name, grade in judged.items()
-                    if grade > 0 and name in corpus
-                    for copy in copies.get(_text(corpus[name]), ())
-                }
-                - judged.keys()
-            )
+            len({copy for name, grade in judged.items() if grade > 0 for copy in copies.get(name, ())} - judged.keys())
             for judged in qrels.values()
         ),
     )
 
 
 def _copies(corpus: Mapping[str, Document]) -> dict[str, list[str]]:
-    """Return the ids of the documents with each text that occurs more than once, ignoring white space."""
-    names: dict[str, list[str]] = {}
-    for name, document in corpus.items():
-        if document.passage:
-            names.setdefault(_text(document), []).append(name)
-    return {text: found for text, found in names.items() if len(found) > 1}
-
-
-def _text(document: Document) -> str:
-    return " ".join(document.passage.split())
+    """Return for each document whose text occurs more than once the ids of all documents with that text."""
+    names = [name for name, document in corpus.items() if document.passage]
+    groups = repeated_texts(corpus[name].passage for name in names)
+    same = [[names[place] for place in group] for group in groups]
+    return {name: group for group in same for name in group}
 
 
 def _fingerprint(

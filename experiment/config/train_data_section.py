@@ -96,11 +96,7 @@ class MixPart(DataPart):
     """One source of a mix.
 
     Attributes:
-        source: See ``train.data``.
-        split: See ``train.data``.
-        tuples: See ``train.data``.
         n_ways: See ``train.data``; it may differ between the sources.
-        exclude_own_id: See ``train.data``.
         weight: Its share of the batches, relative to the weights of the others; None to draw by its size.
     """
 
@@ -111,16 +107,6 @@ class TrainDataConfig(DataPart):
     """Where the training examples come from; a list is short for a ``mix``.
 
     Attributes:
-        source: A collection, written as in ``eval.datasets``. Without ``tuples`` its judgements give the pairs; with
-            ``tuples`` it gives the texts of their ids.
-        split: The split of ``source`` whose judgements are used.
-        tuples: A JSONL file (see ``train.data.tuples_file``), or ``hf:<owner>/<name>[/<config>]`` for a data set of
-            the hub (see ``train.data.tuples_hub``): queries with several documents each, of which the first is
-            relevant.
-        n_ways: Documents of a tuple that are used, starting with the first; None for all, which then have to be equally
-            many in every tuple.
-        exclude_own_id: As in ``eval.datasets``: an excluded document is never a negative of its query, neither in
-            training, validation nor mining.
         mix: Several sources. Each step draws its examples from one of them, the same for every variant of a seed.
         temperature: Without weights, a source of n examples is drawn with a probability proportional to
             n^(1 / temperature): 1 draws by size, and the higher, the more evenly.

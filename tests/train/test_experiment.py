@@ -523,3 +523,41 @@ def test_a_dry_run_finds_what_would_stop_the_training(folder, backbone, monkeypa
     assert run_command(main, ["try.yaml", "--dry-run", override]) == 2
     assert capsys.readouterr().err.startswith("error: ")
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("axes", ["axes={}", "axes={heads.out_features: [4, 8]}"])
+def test_the_variants_that_need_projheads_are_named(folder, backbone, capsys, axes):
+    folder(backbone)
+    options = ["seeds=[0]", "sweep={}", "train.max_steps=1", "eval.references=[]", axes]
+    assert run_command(main, ["try.yaml", *options, "heads.variants=[linear, glu]"]) == 0
+    told = capsys.readouterr().out
+    assert "models of glu open where projheads is installed" in told
+    assert "the others open in the plain host" in told
+
+
+@pytest.mark.parametrize(
+    ("override", "missing"),
+    [
+        ("train.next_stages=[{data: gone.jsonl}]", "gone.jsonl: the file does not exist yet"),
+        ("train.validation=nano:scifact", "nano:scifact: not on this disk yet"),
+        ("axes={data.source: [beir:scifact]}", "beir:scifact: not on this disk yet"),
+    ],
+)
+def test_a_dry_run_reads_no_data_that_is_missing(folder, backbone, capsys, override, missing):
+    folder(backbone)
+    assert run_command(main, ["try.yaml", "--dry-run", override]) == 0
+    told = capsys.readouterr().err
+    assert f"warning: {missing}" in told
+    assert "truncation and time are known once the data is on this disk" in told
+
+
+def test_points_with_the_same_training_settings_share_their_data(folder, backbone, monkeypatch):
+    folder(backbone)
+    read = []
+    monkeypatch.setattr(
+        "train.experiment.load_training_data", lambda config: read.append(1) or load_training_data(config)
+    )
+    train(
+        "seeds=[0]", "train.max_steps=1", "heads.variants=[linear]", "axes={epochs: [1, 2], heads.out_features: [4, 8]}"
+    )
+    assert len(read) == 2

@@ -96,3 +96,8 @@ def test_mistakes_in_a_stage(config, stage, words):
 def test_stages_are_not_swept(config):
     with pytest.raises(ProjheadsError, match=r"train.next_stages is the same for all trials"):
         config("sweep={next_stages: [[], [{epochs: 2}]]}")
+
+
+def test_the_share_of_clipped_steps_is_of_all_stages(config):
+    options = (STAGES.replace("epochs: 2", "epochs: 2, max_grad_norm: 1e6"), "train.max_grad_norm=1e-6")
+    assert train(config(*options)).read_trial().train.clipped == 8 / 16

@@ -8,6 +8,7 @@ import numpy as np
 
 from experiment.collections import Collection, open_collection
 from experiment.collections.same_ids import excluded_ids, excluded_places
+from experiment.collections.same_texts import text_digest
 from experiment.config.validation_section import ValidationConfig
 from experiment.disk.files import sha256_json
 from experiment.seeds import numpy_generator
@@ -52,10 +53,9 @@ def load_development(config: ValidationConfig, cache: Path, trained: Iterable[st
     collection = open_collection(source, split=config.split, cache=cache)
     judged = {query: _relevant(collection, query) for query in collection.queries}
     usable = [query for query, grades in judged.items() if grades and collection.queries[query].strip()]
-    texts = {query: " ".join(collection.queries[query].split()) for query in usable}
-    wanted = set(texts.values())
-    seen = {text for text in (" ".join(text.split()) for text in trained) if text in wanted}
-    unseen = [query for query in usable if texts[query] not in seen]
+    digests = {query: text_digest(collection.queries[query]) for query in usable}
+    seen = set(digests.values()).intersection(map(text_digest, trained))
+    unseen = [query for query in usable if digests[query] not in seen]
     if not unseen:
         why = "all its queries are also training queries" if usable else "none of its queries has a relevant document"
         raise ProjheadsError(f"train.validation: {config} cannot choose anything: {why}; use a different split")

@@ -9,6 +9,7 @@ import numpy as np
 
 from experiment.collections import open_collection
 from experiment.collections.same_ids import EXCLUDED, excluded_ids
+from experiment.collections.same_texts import repeated_texts
 from experiment.config import ExperimentConfig
 from experiment.config.train_data_section import DataPart, TrainDataConfig
 from experiment.disk.files import sha256_json
@@ -72,6 +73,14 @@ class TrainingData:
         return _last(self.documents, 0 if self.development is None else len(self.development.documents))
 
     @property
+    def kind(self) -> str:
+        """What the examples are: pairs, tuples of a number of documents, or in a mix either of them."""
+        n_ways = self.examples.shape[1] - 1
+        if self.mix is not None:
+            return "examples"
+        return "pairs" if n_ways == 1 else f"tuples of {n_ways} documents"
+
+    @property
     def choice(self) -> str:
         """What a sweep chooses by: the development queries if there are any, otherwise the held-out pairs."""
         return f"{len(self.validation)} held-out pairs" if self.development is None else self.development.about
@@ -87,24 +96,22 @@ class TrainingData:
             except for the row's own first document. Document k of row i is column i * n_ways + k.
         """
         queries, documents = batch[:, 0], batch[:, 1:]
-        columns = defaultdict(list)
+        columns: defaultdict[int, list[int]] = defaultdict(list)
         for column, document in enumerate(documents.ravel().tolist()):
             columns[document].append(column)
         marks = np.zeros((len(batch), documents.size), dtype=bool)
         for row, query in enumerate(queries.tolist()):
             for document in (*self.relevant.get(query, ()), *self.excluded.get(query, ())):
-                marks[row, columns.get(document, [])] = True
+                if document in columns:  # most of a query's relevant documents are not in the batch
+                    marks[row, columns[document]] = True
         marks[np.arange(len(batch)), np.arange(len(batch)) * documents.shape[1]] = False
         return marks
 
     def describe(self, source: TrainDataConfig) -> list[str]:
         """Return a line on the size of the data and, if there are any, one on its irregularities."""
-        n_ways = self.examples.shape[1] - 1
-        kind = "pairs" if n_ways == 1 else f"tuples of {n_ways} documents"
-        kind = kind if self.mix is None else "examples"
         taught = "" if self.teacher_scores is None else " with teacher scores"
         lines = [
-            f"{source}: {len(self.examples)} training {kind}{taught}, of "
+            f"{source}: {len(self.examples)} training {self.kind}{taught}, of "
             f"{len(self.queries) - len(self.development_queries)} queries and "
             f"{len(self.documents) - len(self.development_documents)} documents, {len(self.validation)} pairs held out"
         ]
@@ -162,10 +169,9 @@ def load_training_data(config: ExperimentConfig) -> TrainingData:
     if len(copies):
         hashed += ["copies", copies.tolist()]
     # Relevant documents of pairs that were not chosen, which the hash of the collection does not cover.
-    chosen_pairs = set(map(tuple, pairs.tolist()))
-    others = [pair for pair in tuples.judged.tolist() if tuple(pair) not in chosen_pairs]
-    if others and tuples.rows.shape[1] == 2:
-        hashed += ["relevant", others]
+    others = tuples.judged[~_among(tuples.judged, pairs)]
+    if len(others) and tuples.rows.shape[1] == 2:
+        hashed += ["relevant", others.tolist()]
     if train.corrupt:
         hashed.append(f"corrupt={train.corrupt}")
     if train.validation is not None:
@@ -213,19 +219,16 @@ def _corrupted(tuples: Tuples, held_out: np.ndarray, share: float) -> Tuples:
     chosen = np.sort(generator.permutation(kept)[: round(share * len(kept))])
     if not len(chosen):
         return tuples
-    right = {tuple(pair) for pair in np.concatenate([tuples.rows[:, :2], tuples.judged]).tolist()}
-    queries, wrong, missing = tuples.rows[chosen, 0], np.empty(len(chosen), np.int64), np.arange(len(chosen))
+    right = np.concatenate([tuples.rows[:, :2], tuples.judged])
+    rows, missing = tuples.rows.copy(), chosen
     for _ in range(CORRUPTION_DRAWS):
-        wrong[missing] = generator.choice(tuples.rows[kept, 1], len(missing))
-        missing = np.array([i for i in missing.tolist() if (int(queries[i]), int(wrong[i])) in right], np.int64)
+        rows[missing, 1] = generator.choice(tuples.rows[kept, 1], len(missing))
+        missing = missing[_among(rows[missing, :2], right)]
         if not len(missing):
             break
     else:
         raise ProjheadsError("train.corrupt: some queries have no wrong document; use more examples, or lower it")
-    rows = tuples.rows.copy()
-    rows[chosen, 1] = wrong
-    replaced = {tuple(pair) for pair in tuples.rows[chosen, :2].tolist()}
-    judged = np.array([pair for pair in tuples.judged.tolist() if tuple(pair) not in replaced], np.int64).reshape(-1, 2)
+    judged = tuples.judged[~_among(tuples.judged, tuples.rows[chosen, :2])]
     return replace(tuples, rows=rows, judged=judged)
 
 
@@ -265,24 +268,25 @@ def order_of(data: TrainingData, batch_size: int, steps: int, seed: int) -> Iter
 
 def _copies(tuples: Tuples, judged: np.ndarray) -> np.ndarray:
     """Return the pairs (n, 2) that are relevant because a pair of the same two texts, under other ids, is judged so."""
-    queries, documents = _same_texts(tuples.queries), _same_texts(tuples.documents)
-    known = set(map(tuple, judged.tolist()))
+    queries, documents = (
+        {place: group for group in repeated_texts(texts) for place in group}
+        for texts in (tuples.queries, tuples.documents)
+    )
+    known = judged[np.isin(judged[:, 0], list(queries)) | np.isin(judged[:, 1], list(documents))].tolist()
     copies = {
         (query, document)
         for one, other in known
-        if one in queries or other in documents
         for query in queries.get(one, (one,))
         for document in documents.get(other, (other,))
     }
-    return np.array(sorted(copies - known), np.int64).reshape(-1, 2)
+    return np.array(sorted(copies - set(map(tuple, known))), np.int64).reshape(-1, 2)
 
 
-def _same_texts(texts: Sequence[str]) -> dict[int, list[int]]:
-    """Return for each text that occurs more than once, ignoring white space, the places of all its occurrences."""
-    places: defaultdict[str, list[int]] = defaultdict(list)
-    for place, text in enumerate(texts):
-        places[" ".join(text.split())].append(place)
-    return {place: group for group in places.values() if len(group) > 1 for place in group}
+def _among(pairs: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Mark the pairs (n, 2) that are among others (m, 2), (n,) bool."""
+    width = 1 + max(both[:, 1].max(initial=0) for both in (pairs, others))
+    found: np.ndarray = np.isin(*(both[:, 0] * width + both[:, 1] for both in (pairs, others)))
+    return found
 
 
 def _last(texts: Sequence[str], count: int) -> np.ndarray:
@@ -291,9 +295,9 @@ def _last(texts: Sequence[str], count: int) -> np.ndarray:
 
 
 def _by_query(pairs: np.ndarray) -> Mapping[int, list[int]]:
-    """List the documents of each query of (n, 2) pairs."""
+    """List the documents of each query of (n, 2) pairs, each once."""
     documents: defaultdict[int, list[int]] = defaultdict(list)
-    for query, document in pairs.tolist():
+    for query, document in np.unique(pairs, axis=0).tolist():
         documents[query].append(document)
     return documents
 

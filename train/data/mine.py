@@ -12,6 +12,7 @@ from experiment.bm25 import BM25_SETTINGS, bm25_search
 from experiment.collections import Collection, training_pairs
 from experiment.collections.near_duplicates import NearDuplicates
 from experiment.collections.same_ids import ExcludeOwnId, excluded_ids, excluded_places
+from experiment.collections.same_texts import text_digest
 from experiment.console.progress import Progress
 from experiment.disk.files import write_parts
 from projheads.errors import ProjheadsError
@@ -110,8 +111,8 @@ def _tuples(collection: Collection, source: str, mining: Mining, progress: Progr
     positives: dict[str, list[str]] = {}
     for query, document in training_pairs(collection):
         positives.setdefault(query, []).append(document)
-    relevant_to: dict[str, list[str]] = {}
-    keys = {query: " ".join(collection.queries[query].split()) for query in positives}
+    relevant_to: dict[bytes, list[str]] = {}
+    keys = {query: text_digest(collection.queries[query]) for query in positives}
     for query, judged in positives.items():
         relevant_to.setdefault(keys[query], []).extend(judged)
     ids = list(collection.corpus)

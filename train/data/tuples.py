@@ -93,15 +93,17 @@ class Tuples:
 
 
 def joined(texts: Sequence[str], more: Sequence[str]) -> Sequence[str]:
-    """Append texts; a lazy column stays lazy."""
+    """Append texts; a lazy column stays lazy, and texts that are read together are read from each part at once."""
     if not more:
         return texts
-    if not isinstance(texts, Picked):
+    if not isinstance(texts, Picked) and not isinstance(more, Picked):
         return [*texts, *more]
     first = len(texts)
 
     def read(places: np.ndarray) -> list[str]:
-        return [texts[place] if place < first else more[place - first] for place in places.tolist()]
+        early = places < first
+        parts = iter(_pick(texts, places[early])[:]), iter(_pick(more, places[~early] - first)[:])
+        return [next(parts[0] if one else parts[1]) for one in early.tolist()]
 
     return Picked(read, np.arange(first + len(more)))
 

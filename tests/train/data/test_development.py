@@ -125,3 +125,16 @@ def test_texts_are_appended_to_a_lazy_column_without_reading_it():
     assert list(both) == [*(f"text {place}" for place in range(5)), "more"]
     assert both[5] == "more"
     assert both[0:1] == ["text 0"]
+
+
+def test_two_columns_of_which_one_is_lazy_are_read_in_bulk():
+    read = []
+
+    def texts(places):
+        read.append(places.tolist())
+        return [f"text {place}" for place in places]
+
+    both = joined(["first"], Picked(texts, np.arange(5)))
+    assert read == []
+    assert both.pick(np.array([4, 0, 2]))[:] == ["text 3", "first", "text 1"]
+    assert read == [[3, 1]]

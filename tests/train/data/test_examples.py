@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiment.collections import Document, write_beir_folder
+from experiment.collections import Document, open_collection, write_beir_folder
 from experiment.config.load import load_config
+from experiment.disk.files import sha256_json
 from projheads.errors import ProjheadsError
 from train.data.examples import load_training_data, order_of
 
@@ -100,8 +101,10 @@ def test_identical_texts_under_other_ids_are_no_negatives(config, tmp_path):
     ]
     assert data.notes["judgements_that_also_hold_for_an_identical_text"] == 5  # q0-d1, q1-d0, q1-d2, q2-d0 and q2-d1
     assert "identical text" in " ".join(data.describe(config(*options).train.data))
-    # The data without copies keep the hash by which finished trials are known.
+    # The data without copies keep the hash by which finished trials are known: that of the collection and the numbers.
     assert load_training_data(config()).hash == load_training_data(config("seeds=[7]")).hash
+    plain = open_collection(str(tmp_path / "set"), split="train").hash
+    assert load_training_data(config()).hash == sha256_json([plain, None, 10])
 
 
 def test_a_relevant_document_of_a_pair_that_was_not_chosen_is_no_negative(config, tmp_path):
