@@ -6,20 +6,12 @@ from itertools import combinations
 
 import numpy as np
 
+from eval.verdicts.difference import Estimate, degrees_of_freedom
 from eval.verdicts.judge import MINIMUM_SEEDS, Scope, words_of
 from eval.verdicts.multiple import adjust, critical
 from eval.verdicts.power import ALPHA
 from eval.verdicts.scores import FloatArray, Scores
-from eval.verdicts.variance import (
-    UNLIKE,
-    Estimate,
-    Series,
-    degrees_of_freedom,
-    lent,
-    query_variance,
-    scales_of,
-    summarise,
-)
+from eval.verdicts.variance import UNLIKE, Series, lent, query_variance, scales_of, summarise
 from projheads.errors import ProjheadsError
 
 __all__ = ["Effect", "Effects", "effects"]
