@@ -5,6 +5,7 @@ import shlex
 
 from eval.report import format as fmt
 from eval.report.effect_text import warnings
+from eval.report.judged import asks_about_new_queries
 from eval.report.table import Leaderboard, Row
 from eval.report.words import word_text
 from eval.verdicts import Scope, Verdict, smallest_equivalence
@@ -146,7 +147,7 @@ def _undecided_notes(board: Leaderboard) -> list[str]:
     if board.resolution is None:
         return []
     judged = [(row, row.verdict, row.verdict.design) for row in board.rows if row.verdict is not None]
-    asked_new = board.experiment.question.get("queries") == "new"
+    asked_new = asks_about_new_queries(board.experiment)
     where = "for new queries" if asked_new else "on these queries"
     undecided = [
         (row, verdict, design)
