@@ -45,9 +45,18 @@ def luck(board: Leaderboard) -> str:
 
 
 def confirmation(board: Leaderboard) -> str:
-    """Return the commands that compare the winner with the baseline on new seeds; empty if nothing is gained."""
+    """Return the commands that compare the winner with the baseline on new seeds.
+
+    Empty if nothing is gained, and after a race, whose winner ``python -m answer`` confirms.
+    """
     best, experiment = board.winner, board.experiment
-    if not luck(board) or best is None or "\n" not in experiment.command or any(one.axes for one in experiment.trials):
+    if (
+        experiment.question.get("race")
+        or not luck(board)
+        or best is None
+        or "\n" not in experiment.command
+        or any(one.axes for one in experiment.trials)
+    ):
         return ""
     used = {trial.seed for trial in experiment.trials}
     count = max(CONFIRMING_SEEDS, len(board.baseline_row.seeds))
