@@ -193,7 +193,7 @@ def _contrast(series: Mapping[str, Series], groups: Sequence[Sequence[str]], wei
 
     Args:
         series: The variants.
-        groups: The variants that share a start; every other one is a group of its own.
+        groups: The variants that share a start; each of the others is its own group.
         weights: The weight of each variant.
     """
     by_name = dict(zip(series, weights.tolist(), strict=True))

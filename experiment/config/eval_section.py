@@ -77,7 +77,7 @@ class EvalConfig(Section):
 
     @property
     def vector_dtype(self) -> Literal["float16", "float32"]:
-        """The data type that ``vectors`` stands for, as numpy names it."""
+        """The data type that ``vectors`` selects, as numpy names it."""
         wide = self.vectors == "fp32" or (self.vectors == "auto" and "fp16" in self.storage)
         return "float32" if wide else "float16"
 
