@@ -297,7 +297,7 @@ def main() -> None:
             chosen = draw(name, options.sample, options.seed, options.file)
         else:
             chosen = list(_listed(name, listed))
-        # In a process of its own, in which nothing of an earlier area is loaded.
+        # In a separate process, in which nothing of an earlier area is loaded.
         child = os.fork()
         if child == 0:
             examine(name, chosen, equivalent)

@@ -269,8 +269,10 @@ def _compare(options: argparse.Namespace) -> None:
     folders = [path for path in options.folders if path not in foreign]
     if not folders:
         raise ProjheadsError("compare: list at least one folder of an experiment, whose judgements score the runs")
-    first = load_experiment(folders[0])
-    others = [load_foreign(path, first) for path in foreign]
+    others = []
+    if foreign:
+        first = load_experiment(folders[0])
+        others = [load_foreign(path, first) for path in foreign]
     _print(lambda console: compare(folders, target, console, others), options.json)
 
 

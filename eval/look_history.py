@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from eval.report.judged import all_looks, earlier_looks, most_seeds, points_of, resolution_of
+from eval.report.judged import all_looks, asks_about_new_queries, earlier_looks, most_seeds, points_of, resolution_of
 from eval.report.reading import load_experiment
 from eval.report.results import Experiment, InconclusiveError
 from eval.report.table import baselines_of, query_ids, scores_of
@@ -71,7 +71,7 @@ def survivors(record: RoundsRecord, experiment: Experiment) -> tuple[str, ...]:
     scores = _row_scores(experiment)
     (baseline,) = dict.fromkeys(baselines_of(experiment).values())
     ordered, looks = all_looks(replace(experiment, rounds=record), scores, baseline)
-    return race(ordered, looks, new_queries=experiment.question.get("queries", "new") == "new").survivors
+    return race(ordered, looks, new_queries=asks_about_new_queries(experiment)).survivors
 
 
 def write_rounds(folder: ExperimentFolder, record: RoundsRecord) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eval.runs import Qrels, Run
-from experiment.config.measure_names import computable, parse_measure
+from experiment.measure_names import computable, parse_measure
 from projheads.errors import ProjheadsError
 
 __all__ = ["aggregate", "check_grades", "measure_run"]

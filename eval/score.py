@@ -5,7 +5,7 @@ from pathlib import Path
 
 from eval.measures import aggregate, measure_run
 from eval.runs import read_qrels, read_run
-from experiment.config.measure_names import parse_measure
+from experiment.measure_names import parse_measure
 
 __all__ = ["score_run"]
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from eval.report import format as fmt
+from eval.report.judged import asks_about_new_queries
 from eval.report.table import Leaderboard, Row
 from eval.verdicts import MINIMUM_SEEDS
 
@@ -72,7 +73,7 @@ def _next_step(board: Leaderboard, judged: Sequence[Row]) -> str:
     wanted = board.resolution or MATTERS
     size = fmt.amount(wanted)
     if board.resolution is not None and not _undecided(board, judged):
-        where = "new" if board.experiment.question.get("queries") == "new" else "these"
+        where = "new" if asks_about_new_queries(board.experiment) else "these"
         return (
             f"Every head is decided at a resolution of {size} on {where} queries. For a finer one, rerun python -m "
             f"answer with question.resolution={50 * wanted:g} and more question.seeds."
@@ -100,7 +101,7 @@ def _next_step(board: Leaderboard, judged: Sequence[Row]) -> str:
 
 def _undecided(board: Leaderboard, judged: Sequence[Row]) -> bool:
     """Return whether a variant is undecided in the scope that the question is about."""
-    new = board.experiment.question.get("queries") == "new"
+    new = asks_about_new_queries(board.experiment)
     verdicts = [row.verdict for row in judged if row.verdict is not None]
     words = [(one.new_queries if new else one.these_queries).word for one in verdicts]
     return any(word in ("undecided", "too few seeds") for word in words)

@@ -63,16 +63,13 @@ def agreement_value(folder: Path, small: Sequence[str], large: Sequence[str]) ->
 
 
 def agreement(board: Leaderboard, small: Sequence[str], large: Sequence[str]) -> Agreement:
-    """Compute the agreement of two lists of a leaderboard's data sets; see ``agreement_value``."""
+    """Compute the agreement of two lists of a leaderboard's data sets, neither empty; see ``agreement_value``."""
     names = list(board.queries)
     for name in (*small, *large):
         if name not in names:
             raise unknown_name("dataset", name, names)
-    both = set(small) & set(large)
-    if both or not small or not large:
-        raise ProjheadsError(
-            f"agree: {min(both) if both else 'a list'} is in both lists or empty; list distinct datasets"
-        )
+    if both := set(small) & set(large):
+        raise ProjheadsError(f"agree: {min(both)} is in both lists; list distinct datasets")
     labels = sorted(board.scores)
     if len(labels) < FEWEST:
         raise ProjheadsError(f"agree: {len(labels)} variants have scores; ranking them needs at least {FEWEST}")
@@ -137,10 +134,10 @@ def _mean(scores: Scores, side: Sequence[int]) -> float:
 def _resample(scores: Sequence[Scores], sides: Sequence[Sequence[int]], generator: np.random.Generator) -> FloatArray:
     """Draw queries and seeds again, and return the means (2, variants); all variants share the drawn queries."""
     places = [place for side in sides for place in side]
-    queries = {
-        place: generator.integers(0, scores[0].tables[place].shape[1], scores[0].tables[place].shape[1])
-        for place in places
-    }
+    shares = {}
+    for place in places:
+        count = scores[0].tables[place].shape[1]
+        shares[place] = np.bincount(generator.integers(0, count, count), minlength=count) / count
     seeds = sorted({seed for one in scores for seed in one.seeds})
     weights = dict(
         zip(seeds, np.bincount(generator.integers(0, len(seeds), len(seeds)), minlength=len(seeds)), strict=True)
@@ -150,7 +147,7 @@ def _resample(scores: Sequence[Scores], sides: Sequence[Sequence[int]], generato
         share = np.array([weights[seed] for seed in one.seeds], float)
         share = np.ones_like(share) if not share.sum() else share
         for row, side in enumerate(sides):
-            means = [one.tables[place][:, queries[place]].mean(axis=1) for place in side]
+            means = [one.tables[place] @ shares[place] for place in side]
             drawn[row, column] = np.average(np.mean(means, axis=0), weights=share)
     return drawn
 

@@ -5,6 +5,7 @@ import shlex
 
 from eval.report import format as fmt
 from eval.report.effect_text import warnings
+from eval.report.judged import asks_about_new_queries
 from eval.report.table import Leaderboard, Row
 from eval.report.words import word_text
 from eval.verdicts import Scope, Verdict, smallest_equivalence
@@ -44,9 +45,18 @@ def luck(board: Leaderboard) -> str:
 
 
 def confirmation(board: Leaderboard) -> str:
-    """Return the commands that compare the winner with the baseline on new seeds; empty if nothing is gained."""
+    """Return the commands that compare the winner with the baseline on new seeds.
+
+    Empty if nothing is gained, and after a race, whose winner ``python -m answer`` confirms.
+    """
     best, experiment = board.winner, board.experiment
-    if not luck(board) or best is None or "\n" not in experiment.command or any(one.axes for one in experiment.trials):
+    if (
+        experiment.question.get("race")
+        or not luck(board)
+        or best is None
+        or "\n" not in experiment.command
+        or any(one.axes for one in experiment.trials)
+    ):
         return ""
     used = {trial.seed for trial in experiment.trials}
     count = max(CONFIRMING_SEEDS, len(board.baseline_row.seeds))
@@ -146,7 +156,7 @@ def _undecided_notes(board: Leaderboard) -> list[str]:
     if board.resolution is None:
         return []
     judged = [(row, row.verdict, row.verdict.design) for row in board.rows if row.verdict is not None]
-    asked_new = board.experiment.question.get("queries") == "new"
+    asked_new = asks_about_new_queries(board.experiment)
     where = "for new queries" if asked_new else "on these queries"
     undecided = [
         (row, verdict, design)

@@ -9,6 +9,7 @@ from experiment.disk.records import RoundsRecord
 
 __all__ = [
     "all_looks",
+    "asks_about_new_queries",
     "earlier_looks",
     "judge_all",
     "judge_rows",
@@ -23,6 +24,11 @@ def resolution_of(experiment: Experiment) -> float | None:
     """Return the resolution that the experiment asks for, from 0 to 1; None without a question."""
     asked = experiment.question.get("resolution")
     return None if asked is None else float(asked) / 100
+
+
+def asks_about_new_queries(experiment: Experiment) -> bool:
+    """Return whether the experiment's question is about new queries instead of these; False without a question."""
+    return experiment.question.get("queries") == "new"
 
 
 def judge_all(

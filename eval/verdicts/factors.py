@@ -6,20 +6,12 @@ from itertools import combinations
 
 import numpy as np
 
+from eval.verdicts.difference import Estimate, degrees_of_freedom
 from eval.verdicts.judge import MINIMUM_SEEDS, Scope, words_of
 from eval.verdicts.multiple import adjust, critical
 from eval.verdicts.power import ALPHA
 from eval.verdicts.scores import FloatArray, Scores
-from eval.verdicts.variance import (
-    UNLIKE,
-    Estimate,
-    Series,
-    degrees_of_freedom,
-    lent,
-    query_variance,
-    scales_of,
-    summarise,
-)
+from eval.verdicts.variance import UNLIKE, Series, lent, query_variance, scales_of, summarise
 from projheads.errors import ProjheadsError
 
 __all__ = ["Effect", "Effects", "effects"]
@@ -201,7 +193,7 @@ def _contrast(series: Mapping[str, Series], groups: Sequence[Sequence[str]], wei
 
     Args:
         series: The variants.
-        groups: The variants that share a start; every other one is a group of its own.
+        groups: The variants that share a start; each of the others is its own group.
         weights: The weight of each variant.
     """
     by_name = dict(zip(series, weights.tolist(), strict=True))

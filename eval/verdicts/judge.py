@@ -8,10 +8,11 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
+from eval.verdicts.difference import Difference
 from eval.verdicts.multiple import adjust, critical
 from eval.verdicts.power import ALPHA, Design
 from eval.verdicts.scores import Scores
-from eval.verdicts.variance import Difference, borrow, differences
+from eval.verdicts.variance import borrow, differences
 
 __all__ = ["MINIMUM_SEEDS", "Scope", "Verdict", "Word", "judge", "judge_datasets", "words_of"]
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from eval.verdicts.difference import Difference
 from eval.verdicts.judge import MINIMUM_SEEDS, Word, words_of
 from eval.verdicts.multiple import adjust, critical
 from eval.verdicts.power import ALPHA, Design
 from eval.verdicts.scores import Scores
-from eval.verdicts.variance import Difference, differences
+from eval.verdicts.variance import differences
 
 __all__ = ["BY_HAND", "KAPPA", "Decision", "Look", "Race", "decide", "fresh", "race", "until"]
 

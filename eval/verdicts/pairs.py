@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eval.verdicts.difference import Difference
 from eval.verdicts.judge import MINIMUM_SEEDS, Verdict
 from eval.verdicts.multiple import holm
 from eval.verdicts.power import ALPHA
 from eval.verdicts.scores import Scores
-from eval.verdicts.variance import Difference, differences
+from eval.verdicts.variance import differences
 
 __all__ = ["Pairs", "Shares", "compare_all", "group_letters", "letters_of", "variance_shares"]
 

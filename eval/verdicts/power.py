@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from eval.verdicts.difference import Difference, Part, degrees_of_freedom
 from eval.verdicts.multiple import critical
 from eval.verdicts.scores import FloatArray
-from eval.verdicts.variance import Difference, Part, degrees_of_freedom, lent
+from eval.verdicts.variance import lent
 from experiment.allocation import baseline_seeds
 
 __all__ = ["ALPHA", "POWER", "Design", "baseline_seeds", "smallest_equivalence"]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from eval.verdicts.difference import Difference
 from eval.verdicts.judge import Verdict
-from eval.verdicts.variance import Difference
 
 __all__ = ["Winner", "winner"]
 

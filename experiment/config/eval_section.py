@@ -16,9 +16,9 @@ from pydantic import (
 from experiment.config.dataset_section import EvalDataset, EvalDatasetRef, expand_suites
 from experiment.config.grid import value_error
 from experiment.config.index_factory import check_factory
-from experiment.config.measure_names import check_measures
 from experiment.config.storage_forms import check_storage, parse_storage
 from experiment.fields import Count, Precision, Section
+from experiment.measure_names import check_measures
 from projheads.errors import ProjheadsError
 
 __all__ = ["EvalConfig", "check_for_width"]
@@ -77,7 +77,7 @@ class EvalConfig(Section):
 
     @property
     def vector_dtype(self) -> Literal["float16", "float32"]:
-        """The data type that ``vectors`` stands for, as numpy names it."""
+        """The data type that ``vectors`` selects, as numpy names it."""
         wide = self.vectors == "fp32" or (self.vectors == "auto" and "fp16" in self.storage)
         return "float32" if wide else "float16"
 

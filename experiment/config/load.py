@@ -185,7 +185,7 @@ def _line(
     """Describe one mistake in one line: file, line number, key, what is wrong, what was probably meant."""
     place = details["loc"]
     known = next((place[:length] for length in range(len(place), 0, -1) if place[:length] in origin), None)
-    if known != place:  # a section that an override made has no place of its own
+    if known != place:  # a section that an override created has no line
         known = next((key for key in origin if key[: len(place)] == place), known)
     if known is None:
         where = path

@@ -127,7 +127,7 @@ class TrainConfig(Section):
         resume_every: Steps between two resume points, from which a stopped trial resumes.
         trackers: Where the lines of train.jsonl are also logged, through accelerate.
         next_stages: Stages of training that follow, each written as the settings in which it differs from the first:
-            ``[{data: taught.jsonl, loss: kl, epochs: 1}]``. Each has an optimiser and a schedule of its own.
+            ``[{data: taught.jsonl, loss: kl, epochs: 1}]``. Each has its own optimiser and schedule.
     """
 
     data: TrainData

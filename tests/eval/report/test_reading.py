@@ -99,6 +99,7 @@ def test_two_trials_of_one_variant_and_seed_are_refused(folder):
 
 
 def test_the_report_imports_neither_torch_nor_faiss():
-    code = "import sys, eval.report, eval.__main__; print([m for m in ('torch', 'faiss') if m in sys.modules])"
+    modules = "eval.report, eval.__main__, eval.score, eval.foreign, eval.export"
+    code = f"import sys, {modules}; print([m for m in ('torch', 'faiss') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

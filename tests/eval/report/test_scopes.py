@@ -3,6 +3,7 @@
 import io
 import json
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -177,6 +178,15 @@ def test_the_winners_luck_is_said_with_the_commands_that_confirm_it(folder):
     assert words[:3] == ["python", "-m", "train"]
     assert "seeds=[8, 9, 10, 11, 12, 13, 14, 15]" in words
     assert shlex.split(evaluate)[2:] == ["eval", *words[3:]]
+
+
+def test_a_race_needs_no_confirming_command(folder, tmp_path):
+    """``python -m answer`` confirms its winner, in the folder that the command would write."""
+    raced = shutil.copytree(folder, tmp_path / "raced")
+    edit(raced, question={"resolution": 1.0, "seeds": [3, 8], "race": True})
+    board = build_leaderboard(load_experiment(raced))
+    assert luck(board)
+    assert confirmation(board) == ""
 
 
 def test_the_confirming_command_is_a_valid_configuration(tmp_path):

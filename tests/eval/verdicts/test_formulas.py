@@ -7,8 +7,9 @@ import pytest
 from scipy import stats
 
 from eval.verdicts import Scores, judge, judge_datasets
+from eval.verdicts.difference import Estimate
 from eval.verdicts.judge import words_of
-from eval.verdicts.variance import Estimate, differences
+from eval.verdicts.variance import differences
 from tests.eval.verdicts.formulas import any_of, borrowed, difference, noise_of, spread, surest, tables
 
 

@@ -5,9 +5,9 @@ import pytest
 from scipy import optimize, stats
 
 from eval.verdicts import judge
+from eval.verdicts.difference import Difference, Part
 from eval.verdicts.multiple import adjust, critical
 from eval.verdicts.power import LATTICE, Design, smallest_equivalence
-from eval.verdicts.variance import Difference, Part
 from tests.eval.verdicts.formulas import any_of
 from tests.eval.verdicts.made import experiment
 

@@ -3,8 +3,8 @@ import pytest
 from scipy import stats
 
 from eval.verdicts import judge
+from eval.verdicts.difference import Difference, Part
 from eval.verdicts.power import Design
-from eval.verdicts.variance import Difference, Part
 from tests.eval.verdicts.made import experiment
 
 

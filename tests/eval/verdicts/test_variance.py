@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from eval.verdicts import Scores, judge
-from eval.verdicts.variance import borrow, degrees_of_freedom, differences, lent, take_apart
+from eval.verdicts.difference import degrees_of_freedom
+from eval.verdicts.variance import borrow, differences, lent, take_apart
 from projheads.errors import ProjheadsError
 from tests.eval.verdicts.made import constant, experiment
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiment.config.measure_names import check_measures, parse_measure
+from experiment.measure_names import check_measures, parse_measure
 from projheads.errors import ProjheadsError, UnknownNameError
 
 
