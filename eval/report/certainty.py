@@ -31,9 +31,9 @@ def certainty_notes(board: Leaderboard) -> list[str]:
 
 
 def luck(board: Leaderboard) -> str:
-    """Say how much of the winner's difference may be luck; empty if nothing is gained."""
+    """Say how much of the winner's difference may be luck; empty if nothing is gained or it is equivalent."""
     best = board.winner
-    if best is None or best.difference <= 0 or best.compared < 2:
+    if best is None or best.difference <= 0 or best.compared < 2 or _is_equivalent(board, best.name):
         return ""
     here = board.winner_here
     guesses = [f"{fmt.difference(here.shrunk)} on these queries"] if here is not None else []
@@ -47,7 +47,7 @@ def luck(board: Leaderboard) -> str:
 def confirmation(board: Leaderboard) -> str:
     """Return the commands that compare the winner with the baseline on new seeds.
 
-    Empty if nothing is gained, and after a race, whose winner ``python -m answer`` confirms.
+    Empty if nothing is gained, if the winner is equivalent to the baseline, and after a race, whose winner ``python -m answer`` confirms.
     """
     best, experiment = board.winner, board.experiment
     if (
@@ -84,6 +84,12 @@ def would_take(verdict: Verdict, resolution: float | None) -> str:
         return f"about {fmt.count(_round(needed))} queries would show it"
     seeds = design.seeds_needed(wanted)
     return f"about {seeds} seeds would show it" if seeds is not None else "more seeds and more queries would show it"
+
+
+def _is_equivalent(board: Leaderboard, label: str) -> bool:
+    """Say whether a variant is equivalent to the baseline in either scope."""
+    verdict = next(row.verdict for row in board.rows if row.label == label)
+    return verdict is not None and "equivalent" in (verdict.these_queries.word, verdict.new_queries.word)
 
 
 def _astray_notes(board: Leaderboard) -> list[str]:

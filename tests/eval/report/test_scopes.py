@@ -180,6 +180,15 @@ def test_the_winners_luck_is_said_with_the_commands_that_confirm_it(folder):
     assert shlex.split(evaluate)[2:] == ["eval", *words[3:]]
 
 
+def test_a_winner_that_is_equivalent_needs_no_confirming_command(tmp_path):
+    close = replace(CERTAIN_HERE, effects={"linear": 0.0, "a": 0.024, "b": 0.0})
+    asked = edit(make_experiment(tmp_path / "asked", close), question={"resolution": 20.0, "seeds": [8, 8]})
+    board = build_leaderboard(load_experiment(asked))
+    assert board.winner.difference > 0
+    assert verdict_of(board, board.winner.name).these_queries.word == "equivalent"
+    assert luck(board) == confirmation(board) == ""
+
+
 def test_a_race_needs_no_confirming_command(folder, tmp_path):
     """``python -m answer`` confirms its winner, in the folder that the command would write."""
     raced = shutil.copytree(folder, tmp_path / "raced")
