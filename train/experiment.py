@@ -56,7 +56,7 @@ def train_experiment(config: ExperimentConfig, executor: Executor | None = None)
         else nullcontext(ExperimentFolder(config.output)) as folder,
     ):
         if processes.count > 1 and executor is not None and not isinstance(executor, LocalExecutor):
-            raise ProjheadsError("--executor ray starts its own processes; run the command without a launcher")
+            raise ProjheadsError("--executor ray and --workers start their own processes; run them without a launcher")
         if processes.count > 1:
             progress.say(f"{processes.count} processes train each trial together")
         elif "ACCELERATE_USE_CPU" in os.environ:

@@ -20,7 +20,7 @@ from projheads.head import Head
 from projheads.hosts import dense_chain
 from projheads.hosts.backbone import backbone_width, resolve_backbone, transformer_subfolder
 from projheads.hosts.base import DEFAULT_OPTIONS, EncodingSettings, FoundProjection, HostModel, OpenOptions, StrPath
-from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequence, restore_head
+from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequence, mean_new_rows, restore_head
 from projheads.hosts.dense_chain import from_dense_chain
 from projheads.hosts.head_files import read_object
 from projheads.hosts.model_folder import TRANSFORMER_FILE, read_head, read_settings, written_by
@@ -196,8 +196,7 @@ def _assemble(
 ) -> PylateModel:
     check_width(head, transformer.get_word_embedding_dimension())
     modules = OrderedDict([("0", transformer), ("1", Projection(head))])
-    # On the CPU: PyLate draws the new rows of the embedding table on its device.
-    with quiet(), seeded(seed):
+    with quiet(), seeded(seed), mean_new_rows(transformer):
         native = ColBERT(modules=modules, device="cpu", **settings)
     return PylateModel(native.to(device))
 

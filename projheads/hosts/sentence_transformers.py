@@ -24,7 +24,7 @@ from projheads.head import Head
 from projheads.hosts import dense_chain
 from projheads.hosts.backbone import backbone_width, resolve_backbone, transformer_subfolder
 from projheads.hosts.base import DEFAULT_OPTIONS, EncodingSettings, FoundProjection, HostModel, OpenOptions, StrPath
-from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequence, restore_head
+from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequence, mean_new_rows, restore_head
 from projheads.hosts.dense_chain import from_dense_chain
 from projheads.hosts.head_files import read_modules, read_object
 from projheads.hosts.model_folder import (
@@ -189,7 +189,8 @@ def _open_transformer(folder: Path, options: OpenOptions, **more: Any) -> Transf
 def _make(
     transformer: Transformer, head: Sequence[Any], settings: EncodingSettings, device: str | torch.device
 ) -> SentenceTransformersModel:
-    _add_prefix_tokens(transformer, [settings.query_prefix, settings.document_prefix])
+    with mean_new_rows(transformer):
+        _add_prefix_tokens(transformer, [settings.query_prefix, settings.document_prefix])
     transformer.query_length = None if settings.query_expansion else settings.query_length
     transformer.document_length = settings.document_length
     transformer.query_expansion = _expansion(settings) if settings.query_expansion else None
