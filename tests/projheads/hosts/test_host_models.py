@@ -99,6 +99,17 @@ def test_tokens_are_prefixed_expanded_skipped_and_cut(host, backbone):
     assert model.tokenize(TEXTS, is_query=False)["input_ids"].shape == (5, 24)
 
 
+def test_the_prefixes_begin_as_the_mean_of_the_other_tokens_exactly(host, backbone):
+    """A random row would make the fingerprint of the backbone depend on the number of CPU threads."""
+    model = make(host, backbone)
+    transformer = model.native[0]
+    table = transformer.auto_model.get_input_embeddings().weight.detach().numpy()
+    ids = transformer.tokenizer.convert_tokens_to_ids(["[Q] ", "[D] "])
+    assert sorted(ids) == [len(table) - 2, len(table) - 1]
+    mean = table[:-2].astype(np.float64).mean(0).astype(np.float32)
+    np.testing.assert_array_equal(table[ids], np.stack([mean, mean]))
+
+
 @pytest.mark.parametrize("is_query", [True, False])
 def test_both_hosts_compute_what_transformers_computes(host, backbone, tmp_path, is_query):
     """Written out with transformers alone, so that the two hosts, which share no environment, are held to one thing."""
