@@ -10,6 +10,7 @@ from eval.embed import Encoding
 from eval.estimate import estimate_seconds
 from eval.evaluation_record import regroup
 from eval.evaluator import Evaluator, InProgressError, make_evaluator
+from eval.explain import import_diagnostics
 from eval.runs import write_qrels
 from eval.search.choice import check_search, search_settings
 from eval.search.compressed import check_forms
@@ -90,6 +91,8 @@ def evaluate_subjects(
         ProjheadsError: If a data set or index cannot be used, or an evaluation failed; the others are finished first.
     """
     folder.remove_leftovers()
+    if settings.explain is not None:
+        import_diagnostics(settings.explain.files)
     for note in suite_notes(ref.source for ref in settings.datasets):
         progress.say(note)
     failed = []

@@ -10,6 +10,7 @@ import torch
 
 from eval.embed import Encoding, SubjectEncoder
 from eval.evaluation_record import evaluation_record, storage_entry, with_storage
+from eval.explain import Given
 from eval.ledger import Ledger
 from eval.runs import write_run
 from eval.search.choice import Answer
@@ -90,6 +91,10 @@ class Evaluator:
                     answer = self.task.search(subject.name, *embeddings, self.progress)
                     parts.append(self._write(subject, answer, embeddings))
                 parts += [self._write_form(subject, form, *embeddings) for form in self.ledger.missing_forms(subject)]
+                if missing := self.ledger.missing_diagnostics(subject):
+                    record = EvaluationRecord.read(subject.folder.eval_json(self.task.dataset.name))
+                    given = Given(subject, self.task, self.encoder, self.encoding, *embeddings, record, self.progress)
+                    parts.append(self.ledger.explainer.write(given, missing))
         return f"{'; '.join(parts)}, {human_time(time.perf_counter() - started)}"
 
     def _write(self, subject: Subject, answer: Answer, embeddings: tuple[TokenStore, TokenStore] | None) -> str:

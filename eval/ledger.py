@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eval.evaluation_record import evaluation_key, is_finished, missing_forms
+from eval.explain import Diagnostic
+from eval.explain.explainer import Explainer
 from eval.search_task import SearchTask
 from eval.subjects import Subject
 from experiment.config.storage_forms import StorageForm, parse_storage
@@ -43,9 +45,18 @@ class Ledger:
             return []
         return missing_forms(EvaluationRecord.read(subject.folder.eval_json(self.task.dataset.name)), self.forms)
 
+    @property
+    def explainer(self) -> Explainer:
+        """Computes the diagnostics that the configuration asks for."""
+        return Explainer(self.task.dataset.name, self.task.settings)
+
+    def missing_diagnostics(self, subject: Subject) -> list[Diagnostic]:
+        """Return the diagnostics that have not been computed yet of an evaluated subject."""
+        return self.explainer.missing(subject, self.key(subject))
+
     def is_finished(self, subject: Subject) -> bool:
         """Return whether everything that is asked for is on disk."""
-        return self.has_run(subject) and not self.missing_forms(subject)
+        return self.has_run(subject) and not self.missing_forms(subject) and not self.missing_diagnostics(subject)
 
     def pending(self, subjects: Sequence[Subject]) -> list[Subject]:
         """Return the subjects that are not finished."""

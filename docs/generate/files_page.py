@@ -6,6 +6,7 @@ from text import described, prose, table
 
 from experiment.disk.records import (
     EvaluationRecord,
+    ExplainRecord,
     ReferenceRecord,
     RoundsRecord,
     TextsRecord,
@@ -16,7 +17,7 @@ from experiment.fields import sections_in
 
 __all__ = ["files_page"]
 
-_FILES = (TrialRecord, TrainLine, ReferenceRecord, EvaluationRecord, RoundsRecord, TextsRecord)
+_FILES = (TrialRecord, TrainLine, ReferenceRecord, EvaluationRecord, ExplainRecord, RoundsRecord, TextsRecord)
 
 
 def files_page() -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from eval.report.chosen import Chosen, SweepShares, chosen_point, sweep_shares
+from eval.report.explanations import Explanation, explanations
 from eval.report.factors import GridEffects, grid_effects
 from eval.report.judged import judge_all, judge_without, points_of, resolution_of
 from eval.report.results import Evaluation, Experiment, Reference, Trial
@@ -118,6 +119,7 @@ class Leaderboard:
         winner_here: The same on these queries.
         factors: What the factors of each grid do.
         at_shared_rate: The verdicts with every variant at the configured learning rate; empty without a sweep.
+        explanations: What the diagnostics found, by name; empty without ``eval.explain``.
     """
 
     experiment: Experiment
@@ -139,6 +141,7 @@ class Leaderboard:
     winner_here: Winner | None = None
     factors: tuple[GridEffects, ...] = ()
     at_shared_rate: Mapping[str, Verdict] = field(default_factory=dict)
+    explanations: Mapping[str, Explanation] = field(default_factory=dict)
 
     @property
     def baseline_row(self) -> Row:
@@ -207,6 +210,7 @@ def build_leaderboard(experiment: Experiment) -> Leaderboard:
         winner_here=winner(verdicts, new_queries=False),
         factors=grid_effects(experiment, scores),
         at_shared_rate=_at_shared_rate(experiment, measure, queries, baselines),
+        explanations=explanations([one for trials in complete.values() for one in trials], experiment.references),
     )
 
 

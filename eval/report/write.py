@@ -18,6 +18,7 @@ from eval.report.formats.markdown import markdown_text
 from eval.report.reading import load_experiment
 from eval.report.results import Experiment
 from eval.report.table import Leaderboard, build_leaderboard
+from eval.report.why.page import write_why
 from experiment.disk.files import write_bytes, write_text
 from experiment.disk.layout import ExperimentFolder
 
@@ -91,6 +92,7 @@ def _write_board(board: Leaderboard, target: Path, console: Console | None) -> P
             drawn[name] = drawing.svg_bytes(figure)
             write_bytes(target / "figures" / f"{name}.svg", drawn[name])
             write_bytes(target / "figures" / f"{name}.png", drawing.png_bytes(figure))
+    write_why(board, target)
     for form in FORMATS.values():
         write_text(target / form.file, form.text(board, drawn))
     page = target / FORMATS["html"].file

@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from experiment.config.dataset_section import EvalDataset, EvalDatasetRef, expand_suites
+from experiment.config.explain_section import Explain
 from experiment.config.grid import value_error
 from experiment.config.index_factory import check_factory
 from experiment.config.storage_forms import check_storage, parse_storage
@@ -56,6 +57,8 @@ class EvalConfig(Section):
             ``storage`` lists ``fp16``, which is then compared with it, and fp16 otherwise.
         storage: Smaller forms in which every model's document vectors are also stored, read back and searched:
             ``fp16``, ``int8``, ``pq16`` or ``rq16`` (bytes a vector), ``dim64`` (the first 64 numbers), ``dim64-int8``.
+        explain: Whether diagnostics are computed that explain why a head wins or loses: the geometry of its embeddings,
+            its gradients, and where its gain sits. ``true`` is short for the section with its defaults; None for none.
     """
 
     datasets: Annotated[
@@ -74,6 +77,7 @@ class EvalConfig(Section):
     shared_rate: StrictBool = True
     vectors: Literal["auto", "fp16", "fp32"] = "auto"
     storage: tuple[str, ...] = ()
+    explain: Explain = None
 
     @property
     def vector_dtype(self) -> Literal["float16", "float32"]:

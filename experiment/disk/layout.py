@@ -63,6 +63,10 @@ class TrialFolder:
         """The TREC run file on a data set."""
         return self.evaluations / f"{dataset}.run"
 
+    def explain_json(self, dataset: str) -> Path:
+        """What the diagnostics found on a data set."""
+        return self.path / "explain" / f"{dataset}.json"
+
     @property
     def evaluations(self) -> Path:
         """Folder of the evaluations on all data sets."""
@@ -71,6 +75,7 @@ class TrialFolder:
     def remove_leftovers(self) -> None:
         """Delete what killed evaluations left half-written."""
         remove_leftovers(self.evaluations)
+        remove_leftovers(self.path / "explain")
 
     def read_trial(self) -> TrialRecord | None:
         """Read trial.json; None if the trial neither finished nor failed yet.

@@ -19,10 +19,13 @@ __all__ = [
     "EvaluationBytes",
     "EvaluationRecord",
     "EvaluationTimings",
+    "ExplainRecord",
     "FinalLoss",
+    "Finding",
     "IndexFacts",
     "LookRecord",
     "LookState",
+    "Meaning",
     "ReferenceRecord",
     "RoundsRecord",
     "StandIn",
@@ -484,6 +487,67 @@ class EvaluationRecord(Record):
     def queries(self) -> list[str]:
         """The ids of the judged queries."""
         return list(next(iter(self.measures.values())))
+
+
+class Meaning(Part):
+    """What a diagnostic is, for readers.
+
+    Attributes:
+        title: Its heading.
+        group: The part of the page that it belongs to.
+        formula: Its formula.
+        range: The smallest and the largest possible value; null for no limit.
+        high: What high values mean, in one sentence.
+        low: What low values mean, in one sentence.
+        source: Where the formula comes from.
+        alarm: What a variant is called whose mean is beyond ``above`` or ``below``; empty for a diagnostic without one.
+        above: Means above this are alarming; null for none.
+        below: Means below this are alarming; null for none.
+    """
+
+    title: str
+    group: str
+    formula: str
+    range: tuple[float | None, float | None]
+    high: str
+    low: str
+    source: str
+    alarm: str = ""
+    above: float | None = None
+    below: float | None = None
+
+
+class Finding(Part):
+    """What a diagnostic found in one trial or reference row.
+
+    Attributes:
+        key: Hash of everything that it depends on.
+        meaning: What the diagnostic is.
+        values: Its values by name, such as ``documents`` and ``queries``; empty if it does not apply.
+        per_query: Scores of each query, by name, for diagnostics that are differences of scores.
+        seconds: How long it took.
+    """
+
+    key: str
+    meaning: Meaning
+    values: dict[str, float]
+    per_query: dict[str, Scores] = {}
+    seconds: float
+
+
+class ExplainRecord(Record):
+    """``explain/<dataset>.json``: what the diagnostics found in a trial or reference row on one data set.
+
+    Attributes:
+        schema_version: Version of this file.
+        dataset: Name of the data set.
+        findings: What each diagnostic found, by its name.
+    """
+
+    written_by: ClassVar[str] = "python -m eval with eval.explain=true"
+
+    dataset: str
+    findings: dict[str, Finding] = {}
 
 
 class TextsRecord(Record):

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from eval.report import format as fmt
@@ -14,7 +15,7 @@ from eval.report.linearised import if_linearised
 from eval.report.table import Leaderboard, Row
 from eval.verdicts import Verdict
 
-__all__ = ["LEADERBOARD_SCHEMA", "csv_text", "json_text"]
+__all__ = ["LEADERBOARD_SCHEMA", "csv_of", "csv_text", "json_text"]
 
 LEADERBOARD_SCHEMA = 1
 """Version of leaderboard.json; it rises when a key changes its meaning or is removed."""
@@ -61,10 +62,15 @@ def csv_text(board: Leaderboard) -> str:
     A text that a spreadsheet would compute, such as ``=1+1``, begins with an apostrophe, which spreadsheets hide.
     """
     columns = board_columns(board, "csv")
+    rows = [[column.value(row) for column in columns] for row in (*board.rows, *board.references)]
+    return csv_of([column.name for column in columns], rows)
+
+
+def csv_of(heading: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return rows as CSV, with texts that a spreadsheet would compute made inert."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([_inert(column.name) for column in columns])
-    writer.writerows([_inert(column.value(row)) for column in columns] for row in (*board.rows, *board.references))
+    writer.writerows([_inert(value) for value in row] for row in (heading, *rows))
     return text.getvalue()
 
 

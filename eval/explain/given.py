@@ -1,0 +1,109 @@
+"""What a diagnostic may read: the embeddings and the run of one trial or reference row on one data set.
+
+Everything that is drawn is drawn from seeded streams that depend on nothing else, so that a diagnostic gives the same
+bits every time, and that all variants are compared on the same texts. Samples bound time and memory for any corpus.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from eval.embed import Encoding, SubjectEncoder
+from eval.runs import Run, read_run
+from eval.search_task import SearchTask
+from eval.subjects import Subject
+from experiment.console.progress import Progress
+from experiment.disk.records import EvaluationRecord
+from experiment.encoding.store import TokenStore
+from experiment.seeds import numpy_generator
+
+__all__ = ["SAMPLED_TOKENS", "Given", "Tokens"]
+
+SAMPLED_TOKENS = 2**14
+"""About so many token embeddings of each side are sampled, in complete texts."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Token embeddings of sampled texts.
+
+    Attributes:
+        rows: (n, width) float64, text after text.
+        texts: (n,) int64: the place of each row's text in the data set.
+        positions: (n,) int64: the place of each row in its text.
+    """
+
+    rows: np.ndarray
+    texts: np.ndarray
+    positions: np.ndarray
+
+
+@dataclass(frozen=True)
+class Given:
+    """What an evaluation has at hand.
+
+    Attributes:
+        subject: The trial or reference row.
+        task: The data set, which can be searched and measured.
+        encoder: Computes embeddings and token states.
+        encoding: How texts are encoded, and the device.
+        queries: Embeddings of all judged queries, of norm 1.
+        documents: Embeddings of all documents, of norm 1.
+        record: The finished evaluation.
+        progress: Where it is shown what is being done.
+    """
+
+    subject: Subject
+    task: SearchTask
+    encoder: SubjectEncoder
+    encoding: Encoding
+    queries: TokenStore
+    documents: TokenStore
+    record: EvaluationRecord
+    progress: Progress
+
+    @cached_property
+    def run(self) -> Run:
+        """What was found for each query."""
+        return read_run(self.subject.folder.eval_run(self.task.dataset.name))
+
+    @cached_property
+    def query_tokens(self) -> Tokens:
+        """Token embeddings of sampled queries."""
+        return self._sample(self.queries, "queries")
+
+    @cached_property
+    def document_tokens(self) -> Tokens:
+        """Token embeddings of sampled documents."""
+        return self._sample(self.documents, "documents")
+
+    @cached_property
+    def both_tokens(self) -> Tokens:
+        """Token embeddings of sampled queries and documents, the same number of each."""
+        sides = (self.query_tokens, self.document_tokens)
+        size = min(len(side.rows) for side in sides)
+        parts = [(side.rows[:size], side.texts[:size], side.positions[:size]) for side in sides]
+        rows, texts, positions = (np.concatenate(one) for one in zip(*parts, strict=True))
+        texts[size:] += len(self.queries)
+        return Tokens(rows, texts, positions)
+
+    def sides(self) -> Iterator[tuple[str, Tokens]]:
+        """Yield the names and token embeddings of documents, of queries, and of both together."""
+        yield "documents", self.document_tokens
+        yield "queries", self.query_tokens
+        yield "both", self.both_tokens
+
+    def _sample(self, store: TokenStore, side: str) -> Tokens:
+        """Draw texts until their tokens suffice; the texts depend on the data set only."""
+        order = numpy_generator(0, "explain", side).permutation(len(store))
+        enough = int(np.searchsorted(np.cumsum(store.lengths[order]), SAMPLED_TOKENS)) + 1
+        texts = [int(text) for text in order[:enough] if store.lengths[text]]
+        rows = [np.asarray(store[text], np.float64) for text in texts]
+        lengths = [len(one) for one in rows]
+        return Tokens(
+            np.concatenate(rows),
+            np.repeat(np.array(texts), lengths),
+            np.concatenate([np.arange(length) for length in lengths]),
+        )

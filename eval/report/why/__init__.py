@@ -1,0 +1,1 @@
+"""The page "Why": a figure and a sentence for each diagnostic."""
