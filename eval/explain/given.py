@@ -24,6 +24,9 @@ __all__ = ["SAMPLED_TOKENS", "Given", "Tokens"]
 SAMPLED_TOKENS = 2**14
 """About so many token embeddings of each side are sampled, in complete texts."""
 
+SAMPLED_PAIRS = 512
+"""At most so many pairs of a query and a relevant document are sampled."""
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -38,6 +41,16 @@ class Tokens:
     rows: np.ndarray
     texts: np.ndarray
     positions: np.ndarray
+
+    @cached_property
+    def singular_values(self) -> np.ndarray:
+        """Singular values of ``rows``, the largest first, (width,)."""
+        return np.sqrt(_eigenvalues(self.rows))
+
+    @cached_property
+    def variances(self) -> np.ndarray:
+        """Variances along the principal directions, the largest first, (width,)."""
+        return _eigenvalues(self.rows - self.rows.mean(axis=0)) / len(self.rows)
 
 
 @dataclass(frozen=True)
@@ -89,6 +102,32 @@ class Given:
         texts[size:] += len(self.queries)
         return Tokens(rows, texts, positions)
 
+    @cached_property
+    def document_pieces(self) -> np.ndarray | None:
+        """The word piece of each of ``document_tokens``, (n,) int64; None if the model's tokens have no ids."""
+        tokens = self.document_tokens
+        texts = list(dict.fromkeys(tokens.texts.tolist()))
+        pieces = self.encoder.word_pieces(self.subject, texts, is_query=False)
+        return pieces if pieces is not None and len(pieces) == len(tokens.rows) else None
+
+    @cached_property
+    def matched_tokens(self) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens of sampled queries, and what wins each in a relevant document, both (n, width) float64."""
+        places = {name: place for place, name in enumerate(self.task.document_ids)}
+        pairs = [
+            (query, places[name])
+            for query, judged in enumerate(self.task.collection.qrels.values())
+            for name, grade in judged.items()
+            if grade > 0 and name in places and self.documents.lengths[places[name]] and self.queries.lengths[query]
+        ]
+        order = numpy_generator(0, "explain", "pairs").permutation(len(pairs))[:SAMPLED_PAIRS]
+        ours, theirs = [np.zeros((0, self.queries.width))], [np.zeros((0, self.queries.width))]
+        for query, document in (pairs[number] for number in order):
+            tokens, rows = (np.asarray(one, np.float64) for one in (self.queries[query], self.documents[document]))
+            ours.append(tokens)
+            theirs.append(rows[(tokens @ rows.T).argmax(axis=1)])
+        return np.concatenate(ours), np.concatenate(theirs)
+
     def sides(self) -> Iterator[tuple[str, Tokens]]:
         """Yield the names and token embeddings of documents, of queries, and of both together."""
         yield "documents", self.document_tokens
@@ -107,3 +146,8 @@ class Given:
             np.repeat(np.array(texts), lengths),
             np.concatenate([np.arange(length) for length in lengths]),
         )
+
+
+def _eigenvalues(rows: np.ndarray) -> np.ndarray:
+    """Return the eigenvalues of rows^T rows, the largest first."""
+    return np.asarray(np.linalg.eigvalsh(rows.T @ rows)[::-1].clip(min=0.0))
