@@ -15,11 +15,12 @@ from eval.runs import Run, read_run
 from eval.search_task import SearchTask
 from eval.subjects import Subject
 from experiment.console.progress import Progress
-from experiment.disk.records import EvaluationRecord
+from experiment.disk.files import sha256_json
+from experiment.disk.records import EvaluationRecord, ProbePoint, read_train_lines
 from experiment.encoding.store import TokenStore
 from experiment.seeds import numpy_generator
 
-__all__ = ["SAMPLED_TOKENS", "Given", "Tokens"]
+__all__ = ["SAMPLED_TOKENS", "Given", "Tokens", "probes_hash", "read_probes"]
 
 SAMPLED_TOKENS = 2**14
 """About so many token embeddings of each side are sampled, in complete texts."""
@@ -81,6 +82,11 @@ class Given:
     def run(self) -> Run:
         """What was found for each query."""
         return read_run(self.subject.folder.eval_run(self.task.dataset.name))
+
+    @cached_property
+    def probes(self) -> dict[str, ProbePoint]:
+        """How gradients flowed at the start, in the middle and at the end of the training; empty if not recorded."""
+        return read_probes(self.subject)
 
     @cached_property
     def query_tokens(self) -> Tokens:
@@ -146,6 +152,21 @@ class Given:
             np.repeat(np.array(texts), lengths),
             np.concatenate([np.arange(length) for length in lengths]),
         )
+
+
+def read_probes(subject: Subject) -> dict[str, ProbePoint]:
+    """Read the probes of a trial's training: the first at the start and in the middle, and the last at the end."""
+    lines = read_train_lines(subject.folder.train_jsonl) if subject.folder.trial_json.exists() else []
+    points = [line.probe for line in lines if line.probe is not None]
+    first = {point.when: point for point in reversed(points) if point.when != "end"}
+    last = {point.when: point for point in points if point.when == "end"}
+    found: dict[str, ProbePoint] = first | last
+    return {when: found[when] for when in ("start", "middle", "end") if when in found}
+
+
+def probes_hash(subject: Subject) -> str:
+    """Hash what the probes of a trial's training found."""
+    return sha256_json({when: point.model_dump() for when, point in read_probes(subject).items()})
 
 
 def _eigenvalues(rows: np.ndarray) -> np.ndarray:
