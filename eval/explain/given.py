@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from eval.embed import Encoding, SubjectEncoder
 from eval.runs import Run, read_run
@@ -19,11 +21,15 @@ from experiment.disk.files import sha256_json
 from experiment.disk.records import EvaluationRecord, ProbePoint, read_train_lines
 from experiment.encoding.store import TokenStore
 from experiment.seeds import numpy_generator
+from projheads.hosts.model_folder import read_head
 
 __all__ = ["SAMPLED_TOKENS", "Given", "Tokens", "probes_hash", "read_probes"]
 
 SAMPLED_TOKENS = 2**14
 """About so many token embeddings of each side are sampled, in complete texts."""
+
+SAMPLED_STATES = 2**12
+"""At most so many token states are sampled."""
 
 SAMPLED_PAIRS = 512
 """At most so many pairs of a query and a relevant document are sampled."""
@@ -107,6 +113,21 @@ class Given:
         rows, texts, positions = (np.concatenate(one) for one in zip(*parts, strict=True))
         texts[size:] += len(self.queries)
         return Tokens(rows, texts, positions)
+
+    @cached_property
+    def head(self) -> nn.Module | None:
+        """The head, in evaluation mode, if its backbone is frozen, whose token states are kept."""
+        if self.subject.kind != "model" or not self.subject.frozen:
+            return None
+        return read_head(self.subject.model).float().eval()
+
+    @cached_property
+    def sampled_states(self) -> Tensor:
+        """Token states of sampled documents, (n, in_features) float32, for ``head``."""
+        _, states = self.encoder.token_states(self.subject)
+        texts = list(dict.fromkeys(self.document_tokens.texts.tolist()))
+        rows = np.concatenate([states[text] for text in texts])[:SAMPLED_STATES]
+        return torch.from_numpy(rows.astype(np.float32))
 
     @cached_property
     def document_pieces(self) -> np.ndarray | None:
