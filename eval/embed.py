@@ -181,6 +181,21 @@ class SubjectEncoder:
             self._pieces[key] = np.concatenate(found) if found else None
         return self._pieces[key]
 
+    def reading(self, subject: Subject) -> str:
+        """Return a hash of how a subject reads texts."""
+        return self._state_folder(subject).name
+
+    def lengths(self, subject: Subject, texts: Sequence[str], *, is_query: bool) -> list[tuple[int, bool]]:
+        """Return the number of token embeddings of each text, and whether it exceeds the maximum length."""
+        model, found = self._open(subject), []
+        for first in range(0, len(texts), PIECES_AT_ONCE):
+            chosen = texts[first : first + PIECES_AT_ONCE]
+            counts = model.scoring_mask(model.tokenize(chosen, is_query=is_query), is_query=is_query).sum(1).tolist()
+            cut = [bool(model.count_truncated([text], is_query=is_query)) for text in chosen]
+            found += list(zip(counts, cut, strict=True))
+        self._opened = None
+        return found
+
     def _state_folder(self, subject: Subject) -> Path:
         key = sha256_json([subject.host, saved_backbone_hash(subject.model)])
         return self._encoding.cache / "states" / key[:32]

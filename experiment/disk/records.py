@@ -27,6 +27,8 @@ __all__ = [
     "LookState",
     "Meaning",
     "ProbePoint",
+    "QueriesRecord",
+    "QueryFacts",
     "ReferenceRecord",
     "RoundsRecord",
     "StandIn",
@@ -39,6 +41,7 @@ __all__ = [
     "TrainLine",
     "TrainTimings",
     "TrialRecord",
+    "WordsRecord",
     "axis_text",
     "read_train_lines",
     "row_label",
@@ -578,6 +581,60 @@ class ExplainRecord(Record):
 
     dataset: str
     findings: dict[str, Finding] = {}
+
+
+class WordsRecord(Record):
+    """``words.json``: how many texts of the training data have each word; only with ``eval.explain``.
+
+    Attributes:
+        schema_version: Version of this file.
+        data_hash: Hash of the training data.
+        texts: Number of texts, queries and documents together.
+        words: By word, the number of texts; of many words, the most frequent.
+    """
+
+    written_by: ClassVar[str] = "python -m train with eval.explain=true"
+
+    data_hash: str
+    texts: Count
+    words: dict[str, Count]
+
+
+class QueryFacts(Part):
+    """What is known about a judged query without any search; lengths are in token vectors.
+
+    Attributes:
+        words: The number of its words.
+        length: Its length.
+        relevant: The number of its relevant documents.
+        document_length: The length of its longest relevant document; null if none has a token.
+        truncated: Whether a relevant document exceeds the maximum length; null without one.
+        in_corpus: The share of documents that have its rarest word; null for a query without words.
+        in_training: The share of training texts that have its rarest word there; null if that is not known.
+    """
+
+    words: Count
+    length: Count
+    relevant: Count
+    document_length: Count | None
+    truncated: bool | None
+    in_corpus: float | None
+    in_training: float | None
+
+
+class QueriesRecord(Record):
+    """``queries/<dataset>.json``: what is known about each judged query of a data set; only with ``eval.explain``.
+
+    Attributes:
+        schema_version: Version of this file.
+        key: Hash of everything that it depends on.
+        queries: The facts of each query, by its id.
+    """
+
+    written_by: ClassVar[str] = "python -m eval with eval.explain=true"
+
+    key: str
+    queries: dict[str, QueryFacts]
 
 
 class TextsRecord(Record):

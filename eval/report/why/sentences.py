@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+from eval.report import format as fmt
 from eval.report.explanations import Explanation
 from eval.report.table import Leaderboard
+from eval.report.why.bands import Split
+from eval.report.why.predict import Prediction
 
-__all__ = ["alarm", "number", "sentence"]
+__all__ = ["alarm", "clipping", "number", "prediction_sentence", "sentence", "split_sentence"]
 
 NAMED = 4
 """At most so many variants are named; the figure shows the others."""
@@ -58,6 +61,68 @@ def listed(names: Sequence[str]) -> str:
     """Join names; beyond a few, only their number is given."""
     shown = [*names[:NAMED], f"{len(names) - NAMED} more"] if len(names) > NAMED + 1 else list(names)
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def split_sentence(board: Leaderboard, split: Split) -> str:
+    """Say where the best variant gains, and on which groups of queries some variant differs from the baseline."""
+    names = [row.label for row in board.rows if any(row.label in band.differences for band in split.bands)]
+    if not names:
+        return ""
+    best = names[0]
+    on_best = [(band.name, band.differences[best]) for band in split.bands if best in band.differences]
+    most, least = (choose(on_best, key=lambda one: one[1][0]) for choose in (max, min))
+    text = f"{best} gains {change(most)} on {most[0]}"
+    text += f" and {change(least)} on {least[0]}." if most[0] != least[0] else "."
+    differing = [
+        f"{band.name} ({', '.join(parts)})"
+        for band in split.bands
+        if (parts := _signs(list(band.differences.values())))
+    ]
+    shown = f" Differences whose interval excludes 0: {'; '.join(differing)}." if differing else ""
+    return text + (shown or " No interval excludes 0.")
+
+
+def change(named: tuple[str, tuple[float, float, float]]) -> str:
+    """Write a difference with its interval, in points."""
+    value, low, high = named[1]
+    return f"{fmt.difference(value)} {fmt.interval(low, high)}"
+
+
+def _signs(differences: Sequence[tuple[float, float, float]]) -> list[str]:
+    """Count the variants whose interval is above 0, and those whose interval is below."""
+    above, below = sum(low > 0 for _, low, _ in differences), sum(high < 0 for _, _, high in differences)
+    return [f"{count} {what}" for count, what in ((above, "better"), (below, "worse")) if count]
+
+
+def clipping(board: Leaderboard) -> str:
+    """Say whether gradients were clipped, and how unevenly."""
+    shares = {row.label: row.costs.clipped for row in board.rows if row.costs and row.costs.clipped is not None}
+    if not shares:
+        return ""
+    low, high = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
+    if not shares[high]:
+        return "Clipping was inactive: no step of any variant was clipped."
+    if fmt.share(shares[low]) == fmt.share(shares[high]):
+        return f"Clipping was active in {fmt.share(shares[high])} of the steps of every variant."
+    return (
+        f"Clipping was active: from {fmt.share(shares[low])} of the steps of {low} to {fmt.share(shares[high])} of "
+        f"those of {high}."
+    )
+
+
+def prediction_sentence(found: Sequence[Prediction]) -> str:
+    """Say which diagnostics go with the score."""
+    shown = [one for one in found if one.score.low is not None and one.score.high is not None]
+    sure = [one for one in shown if (one.score.low or 0.0) * (one.score.high or 0.0) > 0]
+    if not found:
+        return ""
+    if not sure:
+        return "No diagnostic has a rank correlation with the score whose interval excludes 0."
+    names = [f"{one.title.lower()} ({one.part}, {number(one.score.value)})" for one in sure]
+    return (
+        f"Rank correlations with the score whose interval excludes 0: {listed(names)}; {len(sure)} of {len(shown)}, of "
+        "which a few percent would by chance."
+    )
 
 
 def _means(board: Leaderboard, explanation: Explanation, part: str) -> dict[str, float]:
