@@ -123,10 +123,8 @@ def _split(board: Leaderboard, split: Split, target: Path) -> Block | None:
 def _svg(rows: Sequence[Row], shown: Sequence[Panel], name: str, title: str, target: Path) -> Markup:
     """Draw a figure, write its files, and return it for the page."""
     with drawing.style():
-        figure = draw(rows, shown)
-        svg = drawing.svg_bytes(figure)
-        write_bytes(target / "figures" / f"{name}.svg", svg)
-        write_bytes(target / "figures" / f"{name}.png", drawing.png_bytes(figure))
+        svg = drawing.svg_bytes(draw(rows, shown))
+    write_bytes(target / "figures" / f"{name}.svg", svg)
     # matplotlib has escaped every label in the figure.
     return Markup(drawing.inline_svg(svg, name, title))
 

@@ -10,6 +10,9 @@ from eval.report.why.predict import Prediction
 
 __all__ = ["alarm", "clipping", "number", "prediction_sentence", "sentence", "split_sentence"]
 
+BRANCHES = "branches: "
+"""How the parts of a diagnostic begin that are branches of heads, of which each head has others."""
+
 NAMED = 4
 """At most so many variants are named; the figure shows the others."""
 
@@ -20,8 +23,10 @@ def number(value: float) -> str:
 
 
 def sentence(board: Leaderboard, explanation: Explanation) -> str:
-    """Say which variants are lowest and highest, and where the baseline is."""
+    """Say which variants are lowest and highest, and where the baseline is; of branches, which are."""
     part = explanation.parts[0]
+    if part.startswith(BRANCHES):
+        return _branch_sentence(board, explanation)
     means = _means(board, explanation, part)
     if not means:
         return ""
@@ -33,6 +38,20 @@ def sentence(board: Leaderboard, explanation: Explanation) -> str:
     if board.baseline in means and board.baseline not in (low, high):
         text += f"; the baseline has {number(means[board.baseline])}"
     return f"{text}."
+
+
+def _branch_sentence(board: Leaderboard, explanation: Explanation) -> str:
+    named = {
+        f"{part.removeprefix(BRANCHES)} of {label}": value
+        for part in explanation.parts
+        for label, value in _means(board, explanation, part).items()
+    }
+    ordered = sorted(named, key=named.__getitem__)
+    low, high = ordered[0], ordered[-1]
+    return (
+        f"{explanation.meaning.title}: largest for {high} ({number(named[high])}), smallest for {low} "
+        f"({number(named[low])})."
+    )
 
 
 def alarm(board: Leaderboard, explanation: Explanation) -> str:
