@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from eval.explain.given import Given
 from eval.measures import measure_run
-from eval.runs import Run
+from eval.runs import Run, encode_id
+from eval.search.ranking import priorities
 from experiment.encoding.device import autocast
 from experiment.encoding.store import TokenStore
 from experiment.seeds import numpy_generator
@@ -57,19 +58,20 @@ def reranked_ndcg(given: Given, head: nn.Module, queries: Sequence[str], runs: S
     }
     documents = _embedded(given, head, document_states, sorted({one for found in chosen.values() for one in found}))
     tokens = _embedded(given, head, query_states, [texts[name] for name in queries])
-    run = {}
+    run, priority = {}, priorities([encode_id(name) for name in given.task.document_ids])
     for name, found in chosen.items():
         scores = [float((tokens[texts[name]] @ documents[one].T).amax(dim=1).sum()) for one in found]
-        order = np.lexsort(([given.task.document_ids[one] for one in found], -np.array(scores)))
+        order = np.lexsort(([-priority[one] for one in found], -np.array(scores)))
         run[name] = [(given.task.document_ids[found[place]], scores[place]) for place in order]
     return scores_of_run(given, run, queries)
 
 
 def _embedded(given: Given, head: nn.Module, states: TokenStore, texts: Sequence[int]) -> Mapping[int, Tensor]:
-    """Embed texts from their token states, by their places in the data set."""
+    """Embed texts from their token states, rounded as evaluation keeps them, by their places in the data set."""
     rows = torch.from_numpy(np.concatenate([states[text] for text in texts]).astype(np.float32))
     device = given.encoding.device
     with torch.no_grad(), autocast(device, given.encoding.precision):
         projected = head.to(device).eval()(rows.to(device))
-    parts = torch.split(functional.normalize(projected.float(), dim=-1).cpu(), states.lengths[list(texts)].tolist())
+    kept = functional.normalize(projected.float(), dim=-1).cpu().to(getattr(torch, given.encoding.dtype)).float()
+    parts = torch.split(kept, states.lengths[list(texts)].tolist())
     return dict(zip(texts, parts, strict=True))
