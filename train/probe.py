@@ -30,6 +30,9 @@ PROBED_EXAMPLES = 32
 
 TOP = (1, 8, 32)
 
+RIDGE = 1e-4
+"""Added to the least squares, times the mean square of a state: layer norms leave some directions without any."""
+
 
 class _Watched(nn.Module):
     """Applies a head, and keeps what went in and what came out, as a leaf of a graph of its own."""
@@ -195,7 +198,9 @@ def _map_of(head: nn.Module, states: Tensor, outputs: Tensor) -> Tensor:
     """Return the head's map (out_features, in_features): exact if it is linear, otherwise the least-squares fit."""
     if folds(head):
         return fold(head).weight.detach().double().cpu()
-    solution: Tensor = torch.linalg.lstsq(states, outputs, driver="gelsd").solution
+    gram = states.T @ states
+    gram.diagonal().add_(RIDGE * gram.diagonal().mean())
+    solution: Tensor = torch.linalg.solve(gram, states.T @ outputs)
     return solution.T
 
 

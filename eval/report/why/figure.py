@@ -8,16 +8,19 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from eval.report.canvas import short
 from eval.report.drawing import ACCENT, BETTER, FAINT, INK, NEUTRAL, WORSE
 from eval.report.explanations import Explanation
+from eval.report.format import visible
 from eval.report.table import Leaderboard, Row
 from eval.report.why.bands import Split
 
 __all__ = ["Panel", "band_panels", "draw", "panels", "rows_with"]
 
-LABEL, PANEL, LINE = 3.3, 1.75, 0.17
-"""Inches: the width of the labels and of a panel, and the height of a row."""
+LETTER, PANEL, LINE = 0.062, 1.75, 0.17
+"""Inches: the width of a letter of the labels and of a panel, and the height of a row."""
+
+LETTERS = 84
+"""Longer labels are shortened in the middle: their ends say at which point of the axes they are."""
 
 SERIES = (BETTER, WORSE, ACCENT, INK, NEUTRAL, "#2a8a6f", "#a0519e")
 """Colours of the series of a panel, in their order."""
@@ -73,12 +76,14 @@ def draw(rows: Sequence[Row], shown: Sequence[Panel]) -> Figure:
     """Draw each row's values as dots on lines."""
     series = list(dict.fromkeys(name for panel in shown for name in panel.series))
     legend = len(series) > 1
-    width, head = LABEL + PANEL * len(shown), 0.3 + (0.2 if legend else 0.0)
+    labels = [_label(row.label) for row in rows]
+    beside = max(1.6, LETTER * max(map(len, labels)))
+    width, head = beside + PANEL * len(shown), 0.3 + (0.2 if legend else 0.0)
     height = head + 0.35 + LINE * len(rows)
     figure = Figure(figsize=(width, height))
     every = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     figure.subplots_adjust(
-        left=LABEL / width, right=0.99, bottom=0.3 / height, top=1 - (head + 0.05) / height, wspace=0.12
+        left=beside / width, right=0.99, bottom=0.3 / height, top=1 - (head + 0.05) / height, wspace=0.12
     )
     for axes, panel in zip(every, shown, strict=True):
         axes.set_title(panel.title, fontsize=8, loc="left")
@@ -91,7 +96,7 @@ def draw(rows: Sequence[Row], shown: Sequence[Panel]) -> Figure:
             axes.axvline(0, color=NEUTRAL, linewidth=1)
         for name, values in panel.series.items():
             _points(axes, rows, values, SERIES[series.index(name) % len(SERIES)])
-    every[0].set_yticks(range(len(rows)), [short(row.label) for row in rows])
+    every[0].set_yticks(range(len(rows)), labels)
     every[0].set_ylim(len(rows) - 0.4, -0.6)
     for row, text in zip(rows, every[0].get_yticklabels(), strict=True):
         text.set_color(NEUTRAL if row.kind == "reference" else INK)
@@ -100,10 +105,15 @@ def draw(rows: Sequence[Row], shown: Sequence[Panel]) -> Figure:
         colours = [SERIES[number % len(SERIES)] for number in range(len(series))]
         handles = [every[0].plot([], [], "o", color=colour, markersize=4)[0] for colour in colours]
         figure.legend(
-            handles, series, loc="upper left", bbox_to_anchor=(LABEL / width, 1.0), ncols=len(series), frameon=False,
+            handles, series, loc="upper left", bbox_to_anchor=(beside / width, 1.0), ncols=len(series), frameon=False,
             fontsize=7, borderaxespad=0, handletextpad=0.2, columnspacing=1.2,
         )  # fmt: skip
     return figure
+
+
+def _label(label: str) -> str:
+    half = LETTERS // 2
+    return visible(label if len(label) <= LETTERS else f"{label[:half]}\N{HORIZONTAL ELLIPSIS}{label[-half:]}")
 
 
 def _points(axes: Any, rows: Sequence[Row], values: Mapping[str, tuple[float, float, float]], colour: str) -> None:

@@ -130,12 +130,12 @@ def _svg(rows: Sequence[Row], shown: Sequence[Panel], name: str, title: str, tar
 
 
 def _prediction_csv(predicted: Sequence[Prediction]) -> str:
-    heading = ["diagnostic", "part", "trials", "variants"]
+    heading = ["diagnostic", "part", "trials", "heads"]
     heading += [f"{what}{end}" for what in ("score", "difference") for end in ("", "_low", "_high")]
     rows = []
     for one in predicted:
         both = [(c.value, c.low, c.high) if c else (None, None, None) for c in (one.score, one.difference)]
-        rows.append([one.name, one.part, one.trials, one.variants, *both[0], *both[1]])
+        rows.append([one.name, one.part, one.trials, one.heads, *both[0], *both[1]])
     return csv_of(heading, rows)
 
 

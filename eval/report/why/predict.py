@@ -1,8 +1,10 @@
-"""Does any diagnostic predict the score? Rank correlations over all trials, with intervals over variants.
+"""Does any diagnostic predict the score? Rank correlations over all trials, with intervals over heads.
 
-The intervals come from draws of variants with replacement; ranks stay those of all trials.
+The intervals come from draws of heads with replacement, because trials of one head are alike, also at different points
+of the axes; ranks stay those of all trials.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,19 +17,20 @@ from eval.report.table import Leaderboard, baselines_of
 __all__ = ["Prediction", "predictions"]
 
 DRAWS = 1000
-"""Draws of variants, with replacement, from which the intervals are taken."""
+"""Draws of heads, with replacement, from which the intervals are taken."""
 
 LEAST_TRIALS = 6
 """Trials without which a rank correlation says nothing."""
 
-LEAST_VARIANTS = 3
+LEAST_HEADS = 5
+"""Heads without which draws of heads give no interval."""
 
 TINY = 1e-12
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """A rank correlation with its 95% interval, which is None with too few variants."""
+    """A rank correlation with its 95% interval, which is None with too few heads."""
 
     value: float
     low: float | None
@@ -43,7 +46,7 @@ class Prediction:
         title: Its title.
         part: The part.
         trials: Number of trials, on any dataset.
-        variants: Number of variants.
+        heads: Number of heads.
         score: Spearman's correlation with the score, mean over datasets.
         difference: The same with the difference from the baseline of the same seed, or of its mean.
     """
@@ -52,7 +55,7 @@ class Prediction:
     title: str
     part: str
     trials: int
-    variants: int
+    heads: int
     score: Correlation
     difference: Correlation | None
 
@@ -61,24 +64,28 @@ def predictions(board: Leaderboard) -> list[Prediction]:
     """Return them for every part of every diagnostic, the strongest correlation with the score first."""
     scores = _scores(board)
     differences = _differences(board, scores)
+    heads = {
+        trial.label: json.dumps(trial.record.head, sort_keys=True) if trial.record.head else trial.label
+        for trial in board.experiment.trials
+    }
     found = []
     for one in board.explanations.values():
         for part in one.parts:
             table = _table(one, part, scores)
-            if len(table) < LEAST_TRIALS or len({label for label, *_ in table}) < 2:
+            if len(table) < LEAST_TRIALS or len({heads[label] for label, *_ in table}) < 2:
                 continue
             score = _correlation(
-                [(label, dataset, x, scores[label, seed, dataset]) for label, seed, dataset, x in table]
+                [(heads[label], dataset, x, scores[label, seed, dataset]) for label, seed, dataset, x in table]
             )
             rest = [
-                (label, dataset, x, differences[label, seed, dataset])
+                (heads[label], dataset, x, differences[label, seed, dataset])
                 for label, seed, dataset, x in table
                 if (label, seed, dataset) in differences
             ]
             if score is not None:
                 found.append(
                     Prediction(
-                        one.name, one.meaning.title, part, len(table), len({row[0] for row in table}), score,
+                        one.name, one.meaning.title, part, len(table), len({heads[row[0]] for row in table}), score,
                         _correlation(rest),
                     )
                 )  # fmt: skip
@@ -120,7 +127,7 @@ def _table(
 
 
 def _correlation(rows: Sequence[tuple[str, str, float, float]]) -> Correlation | None:
-    """Correlate within each dataset and average; the interval draws complete variants, whose trials are alike."""
+    """Correlate within each dataset and average; the interval draws complete heads."""
     if len(rows) < LEAST_TRIALS:
         return None
     labels = list(dict.fromkeys(row[0] for row in rows))
@@ -137,7 +144,7 @@ def _correlation(rows: Sequence[tuple[str, str, float, float]]) -> Correlation |
     if not values:
         return None
     mean = float(np.mean(values))
-    if len(labels) < LEAST_VARIANTS:
+    if len(labels) < LEAST_HEADS:
         return Correlation(mean, None, None)
     means = np.mean(draws, axis=0)
     low, high = np.quantile(means[np.isfinite(means)], [0.025, 0.975])

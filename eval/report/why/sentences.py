@@ -68,7 +68,7 @@ def alarm(board: Leaderboard, explanation: Explanation) -> str:
         if (meaning.above is not None and value > meaning.above)
         or (meaning.below is not None and value < meaning.below)
     }
-    what = f"{meaning.title.lower()} ({part}) {' or '.join(limits)}"
+    what = f"{meaning.title[:1].lower()}{meaning.title[1:]} ({part}) {' or '.join(limits)}"
     if not beyond:
         return f"No variant is {meaning.alarm} ({what})."
     worst = sorted(beyond, key=lambda label: -abs(beyond[label]))
@@ -131,16 +131,19 @@ def clipping(board: Leaderboard) -> str:
 
 def prediction_sentence(found: Sequence[Prediction]) -> str:
     """Say which diagnostics go with the score."""
-    shown = [one for one in found if one.score.low is not None and one.score.high is not None]
-    sure = [one for one in shown if (one.score.low or 0.0) * (one.score.high or 0.0) > 0]
     if not found:
         return ""
+    shown = [one for one in found if one.score.low is not None and one.score.high is not None]
+    if not shown:
+        named = listed([f"{one.title} ({one.part}, {number(one.score.value)})" for one in found[:3]])
+        return f"The strongest rank correlations with the score: {named}; {found[0].heads} heads are too few for intervals."
+    sure = [one for one in shown if (one.score.low or 0.0) * (one.score.high or 0.0) > 0]
     if not sure:
         return "No diagnostic has a rank correlation with the score whose interval excludes 0."
-    names = [f"{one.title.lower()} ({one.part}, {number(one.score.value)})" for one in sure]
+    named = listed([f"{one.title} ({one.part}, {number(one.score.value)})" for one in sure])
     return (
-        f"Rank correlations with the score whose interval excludes 0: {listed(names)}; {len(sure)} of {len(shown)}, of "
-        "which a few percent would by chance."
+        f"Rank correlations with the score whose interval excludes 0: {named}; {len(sure)} of {len(shown)}, some of "
+        "them by chance."
     )
 
 

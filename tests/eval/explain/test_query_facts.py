@@ -141,7 +141,7 @@ def test_a_diagnostic_that_is_the_score_predicts_it_and_its_opposite_too(tmp_pat
         make_experiment(tmp_path / "x", Plan(effects=effects)), value=lambda label, seed, score: -2 * score
     )
     (one,) = predictions(build_leaderboard(load_experiment(path)))
-    assert (one.name, one.part, one.trials, one.variants) == ("some", "documents", 24, 8)
+    assert (one.name, one.part, one.trials, one.heads) == ("some", "documents", 24, 8)
     assert (one.score.value, one.score.low, one.score.high) == pytest.approx((-1.0, -1.0, -1.0))
     assert one.difference is not None
     assert one.difference.value < -0.5
