@@ -11,6 +11,7 @@ from eval.estimate import estimate_seconds
 from eval.evaluation_record import regroup
 from eval.evaluator import Evaluator, InProgressError, make_evaluator
 from eval.explain import import_diagnostics
+from eval.explain.query_facts import write_query_facts
 from eval.runs import write_qrels
 from eval.search.choice import check_search, search_settings
 from eval.search.compressed import check_forms
@@ -108,6 +109,8 @@ def evaluate_subjects(
             )
         failed += _evaluate_dataset(evaluator, subjects, executor or LocalExecutor())
         write_texts(folder.texts_json(ref.name), ref.name, collection, subjects)
+        if settings.explain is not None and not failed:
+            write_query_facts(folder, evaluator.task, evaluator.encoder, subjects)
     if failed:
         raise ProjheadsError(f"failed evaluations: {', '.join(failed)}; the others are finished")
 

@@ -132,6 +132,7 @@ class Trainer:
                 on_line=lambda line, renumbered=renumbered: on_line(renumbered(line)),  # type: ignore[misc]
                 resume=ResumePoint(folder, trial.key, config.resume_every, keep_end=number + 1 < len(stages)),
                 processes=self.processes,
+                probed=prepared.config.eval.explain is not None,
             )  # fmt: skip
             lines += map(renumbered, log.lines)
             seconds += log.seconds

@@ -151,9 +151,21 @@ def _groups(cell: Cell) -> Sequence[str]:
     return cell.board.letters.get(cell.row.label, ()) if cell.row.kind != "reference" else ()
 
 
+def _diagnostics(board: Leaderboard) -> Sequence[str]:
+    return [name for name in DIAGNOSTICS if name in board.explanations]
+
+
+def _diagnostic(cell: Cell) -> Value:
+    found = cell.board.explanations[cell.key]
+    return found.mean(found.parts[0], cell.row.label) if found.parts else None
+
+
 def _forms(board: Leaderboard) -> Sequence[str]:
     return list(dict.fromkeys(one.form for row in board.rows for one in row.stored))
 
+
+DIAGNOSTICS = ("mean-cosine", "effective-rank", "hubness")
+"""The diagnostics that have a column; the page Why has the others."""
 
 MEASURE = Column(
     "{key}",
@@ -370,6 +382,16 @@ COLUMNS: tuple[Column, ...] = (
         _cost("clipped"),
         PAGES,
         write=fmt.share,
+    ),
+    Column(
+        "{key}",
+        "{key}",
+        "The diagnostic of this name for documents, mean over datasets and seeds; the page Why says what it means.",
+        _diagnostic,
+        PAGES,
+        write=lambda value: f"{value:.3g}".replace("-", fmt.MINUS),
+        each=("diagnostic, with eval.explain", _diagnostics),
+        extra=True,
     ),
     Column(
         "{measure} if linearised",

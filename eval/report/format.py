@@ -9,6 +9,7 @@ from eval.report.table import Costs
 from eval.verdicts import Design, Scope, Verdict
 
 __all__ = [
+    "MINUS",
     "WANTED",
     "ahead",
     "amount",
