@@ -116,6 +116,11 @@ class StorageForm:
     centred: bool = False
     pool: int = 1
 
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The names of its results."""
+        return (self.name,)
+
 
 STEPS = re.compile(r"(?:dim([1-9]\d*)-)?(centred-)?(?:pool([2-9]|[1-9]\d+)-)?(.*)", re.DOTALL)
 """The steps of a name with a hyphen after it."""
