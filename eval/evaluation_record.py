@@ -127,6 +127,7 @@ def storage_entry(
         measures={name: aggregate(name, values) for name, values in measures.items()},
         per_query=next(iter(measures.values())),
         recall=recall,
+        search=isinstance(form, SearchForm),
     )
 
 

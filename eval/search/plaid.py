@@ -66,9 +66,7 @@ def plaid_rankings(problem: Problem, most: int, device: torch.device, cache: Pat
     return rankings, size
 
 
-def _ranking(
-    problem: Problem, query: int, inside: np.ndarray, pairs: list[tuple[int, float]], most: int
-) -> Ranking:
+def _ranking(problem: Problem, query: int, inside: np.ndarray, pairs: list[tuple[int, float]], most: int) -> Ranking:
     documents = inside[np.array([place for place, _ in pairs], np.int64)]
     scores = np.array([score for _, score in pairs], np.float32)
     allowed = documents != problem.own[query]

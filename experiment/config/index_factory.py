@@ -21,9 +21,7 @@ def check_factory(factory: str, width: int, nprobe: int | None, *, key: str = "e
     empty_index(factory, width, nprobe, key=key)
 
 
-def empty_index(
-    factory: str, width: int, nprobe: int | None, *, key: str = "eval.index"
-) -> tuple[Any, int | None]:
+def empty_index(factory: str, width: int, nprobe: int | None, *, key: str = "eval.index") -> tuple[Any, int | None]:
     """Make an empty index, and return it with the inverted lists that a search visits.
 
     Raises:

@@ -431,6 +431,7 @@ class StorageEntry(Part):
         measures: For each measure the mean over queries.
         per_query: For the first measure the score of each query.
         recall: Share of the documents that the evaluation itself found that this one found too; null if unknown.
+        search: Whether it is a further search, not a form of storage.
     """
 
     key: str
@@ -439,6 +440,7 @@ class StorageEntry(Part):
     measures: dict[str, float]
     per_query: Scores
     recall: float | None = None
+    search: bool = False
 
 
 class EvaluationRecord(Record):
