@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from eval.measures import aggregate
-from eval.search.choice import Answer
 from eval.runs import Run
+from eval.search.choice import Answer
 from eval.search.compressed import STORAGE_VERSION
 from eval.search.fast import FAST_VERSION
 from eval.search_task import SearchTask

@@ -309,8 +309,8 @@ FIGURES: dict[str, Drawing] = {
     ),
     "storage": Drawing(
         "Storage against quality",
-        "Each point is a form of storage of the token vectors; thin grey lines are the other variants. Centred forms and "
-        "further searches are in the table below and on the page Why.",
+        "Each point is a form of storage of the token vectors; thin grey lines are the other variants. Centred forms "
+        "and further searches are in the table below and on the page Why.",
         storage,
     ),
     "factors": Drawing(

@@ -2,8 +2,8 @@
 
 ``fde`` is a fixed-dimensional encoding with the settings that MUVERA's authors use for 10 240 dimensions,
 ``fde(k_sim=4, projection=8)`` one with others, ``plaid`` is PyLate's index, and any FAISS factory string, such as
-``IVF256,SQfp16``, is an index over the token vectors. ``centred-fde`` and ``centred-plaid`` centre all vectors first, as
-``centred`` in ``eval.storage`` does. A new search is a new entry of ``SEARCHES``, and its function in
+``IVF256,SQfp16``, is an index over the token vectors. ``centred-fde`` and ``centred-plaid`` centre all vectors first,
+as ``centred`` in ``eval.storage`` does. A new search is a new entry of ``SEARCHES``, and its function in
 ``eval.search.fast``.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from experiment.config.index_factory import check_factory
 from projheads.errors import ProjheadsError, did_you_mean, unknown_name
 
-__all__ = ["FAISS", "SEARCHES", "RESCORED", "SearchForm", "SearchKind", "check_search_form", "parse_search"]
+__all__ = ["FAISS", "RESCORED", "SEARCHES", "SearchForm", "SearchKind", "check_search_form", "parse_search"]
 
 FAISS = "faiss"
 """The kind of a search that is a FAISS factory string."""

@@ -175,7 +175,8 @@ def test_all_documents_scored_exactly_are_the_exact_search(tmp_path):
     problem = make_problem()
     exact = exact_search(problem, device=torch.device("cpu"))
     for name in ("fde(k_sim=2, reps=2, projection=4)", "centred-fde(k_sim=2, reps=2, projection=4)"):
-        for one, other in zip(exact, rescored(problem, fast_search(problem, setup(name, tmp_path, 300)).rankings)):
+        found = fast_search(problem, setup(name, tmp_path, candidates=300)).rankings
+        for one, other in zip(exact, rescored(problem, found), strict=True):
             np.testing.assert_array_equal(one.documents, other.documents)
             np.testing.assert_array_equal(one.scores, other.scores)
 
