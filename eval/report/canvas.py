@@ -67,7 +67,12 @@ def cells_figure(
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), [short(label) for label in rows])
     axes.set_xticks(
-        range(len(columns)), [visible(name) for name in columns], rotation=40, ha="left", rotation_mode="anchor"
+        range(len(columns)),
+        [visible(name) for name in columns],
+        rotation=40,
+        ha="left",
+        va="baseline",
+        rotation_mode="anchor",
     )
     axes.xaxis.tick_top()
     axes.tick_params(length=0)

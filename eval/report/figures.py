@@ -14,6 +14,7 @@ from eval.report.axis_figure import axis_curves
 from eval.report.canvas import WIDTH, both_scopes, cells_figure, new_figure, rows_figure, short
 from eval.report.drawing import ACCENT, BETTER, INK, NEUTRAL, WORSE
 from eval.report.effect_text import effect_title
+from eval.report.format import visible
 from eval.report.rates import rate_curve
 from eval.report.storage import StoredForm
 from eval.report.table import Leaderboard, Row
@@ -205,22 +206,22 @@ def storage(board: Leaderboard) -> Figure | None:
         scores = [100 * one.score for one in kept[row.label]]
         axes.plot(sizes, scores, "o-", color=colour, markersize=4, label=short(row.label) if chosen else None, **style)
     named = next((row for row in rows if row.label == board.baseline), rows[0])
-    low = min(one.score for row in rows for one in kept[row.label])
-    named_at: dict[int, list[str]] = {}
+    # Forms of nearly one size share a place.
+    places: dict[int, list[str]] = {}
     for one in kept[named.label]:
-        # Forms of nearly one size share a place.
-        size = next((at for at in named_at if at / SAME_SIZE < one.index_bytes < at * SAME_SIZE), one.index_bytes)
-        named_at.setdefault(size, []).append(one.form)
-    for size, names in named_at.items():
-        axes.annotate(
-            "\n".join(names), (size, 100 * low), xytext=(0, -6), textcoords="offset points", ha="center", va="top",
-            fontsize=7, annotation_clip=False,
-        )  # fmt: skip
+        size = next((at for at in places if at / SAME_SIZE < one.index_bytes < at * SAME_SIZE), one.index_bytes)
+        places.setdefault(size, []).append(one.form)
+    for size, names in places.items():
+        where = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "bottom", "fontsize": 7}
+        axes.text(size, 0.01, visible("\n".join(names)), **where)
+    values = [100 * one.score for row in rows for one in kept[row.label]]
+    room, reach = 0.05 * (1 + max(map(len, places.values()))), max(max(values) - min(values), 0.01)
+    axes.set_ylim(max(values) + 0.08 * reach - 1.16 * reach / (1 - room), max(values) + 0.08 * reach)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: fmt.bytes_text(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.margins(x=0.08, y=0.16)
+    axes.margins(x=0.08)
     axes.set_xlabel("size of the index over all datasets")
     axes.set_ylabel(f"{board.measure}, points")
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0)

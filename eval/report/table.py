@@ -146,6 +146,11 @@ class Leaderboard:
     losses: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
 
     @property
+    def has_why(self) -> bool:
+        """Whether there is something to say about why heads win or lose: diagnostics, or other forms of storage."""
+        return bool(self.explanations) or any(row.stored for row in self.rows)
+
+    @property
     def baseline_row(self) -> Row:
         """The baseline's row."""
         return next(row for row in self.rows if row.label == self.baseline)

@@ -7,6 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from eval.report import drawing
 from eval.report import format as fmt
@@ -14,6 +15,7 @@ from eval.report.explanations import Explanation
 from eval.report.formats.data_files import csv_of
 from eval.report.table import Leaderboard
 from eval.report.why.figure import draw, rows_with_values
+from eval.report.why.losses import LOSS_HEADING, LOSS_MEANING, loss_figure, loss_lines, loss_sentences, loss_summary
 from eval.report.why.sentences import alarm, number, sentence
 from experiment.disk.files import write_bytes, write_text
 from experiment.disk.records import Meaning
@@ -60,29 +62,36 @@ def write_why(board: Leaderboard, target: Path) -> Path | None:
         The page; None if there is nothing to show.
     """
     page = target / PAGE
-    if not board.explanations:
+    if not board.has_why:
         page.unlink(missing_ok=True)
         return None
     blocks = [
         _block(board, one, target) for one in board.explanations.values() if one.parts and rows_with_values(board, one)
     ]
+    if any(row.stored for row in board.rows):
+        with drawing.style():
+            figure, data = loss_figure(board), csv_of(LOSS_HEADING, loss_lines(board))
+        blocks.append(_written("why-losses", LOSS_MEANING, loss_sentences(board), figure, data, target))
     write_text(page, _html(board, blocks))
     return page
 
 
 def _block(board: Leaderboard, explanation: Explanation, target: Path) -> Block:
-    name = f"why-{explanation.name}"
     with drawing.style():
         figure = draw(board, explanation)
-        svg = drawing.svg_bytes(figure)
-        write_bytes(target / "figures" / f"{name}.svg", svg)
-        write_bytes(target / "figures" / f"{name}.png", drawing.png_bytes(figure))
-    write_text(target / "figures" / f"{name}.csv", _csv(board, explanation))
-    title = explanation.meaning.title
     said = [text for text in (sentence(board, explanation), alarm(board, explanation)) if text]
+    return _written(f"why-{explanation.name}", explanation.meaning, said, figure, _csv(board, explanation), target)
+
+
+def _written(name: str, meaning: Meaning, said: Sequence[str], figure: Figure, data: str, target: Path) -> Block:
+    """Write the files of a figure, and return its block."""
+    svg = drawing.svg_bytes(figure)
+    write_bytes(target / "figures" / f"{name}.svg", svg)
+    write_bytes(target / "figures" / f"{name}.png", drawing.png_bytes(figure))
+    write_text(target / "figures" / f"{name}.csv", data)
     # matplotlib has escaped every label in the figure.
-    markup = Markup(drawing.inline_svg(svg, name, title))
-    return Block(name, title, explanation.meaning.group, said, explanation.meaning, markup)
+    markup = Markup(drawing.inline_svg(svg, name, meaning.title))
+    return Block(name, meaning.title, meaning.group, said, meaning, markup)
 
 
 def _csv(board: Leaderboard, explanation: Explanation) -> str:
@@ -105,6 +114,7 @@ def _html(board: Leaderboard, blocks: Sequence[Block]) -> str:
         lstrip_blocks=True,
         finalize=lambda value: fmt.visible(value) if type(value) is str else value,
     )
+    alarms = [alarm(board, one) for one in board.explanations.values() if one.parts]
     names = dict.fromkeys([*GROUPS, *(block.group for block in blocks)])
     groups: dict[str, Any] = {
         GROUPS.get(name, name): [block for block in blocks if block.group == name] for name in names
@@ -113,7 +123,7 @@ def _html(board: Leaderboard, blocks: Sequence[Block]) -> str:
         board=board,
         experiment=board.experiment,
         groups={title: inside for title, inside in groups.items() if inside},
-        short=[alarm(board, one) for one in board.explanations.values() if one.parts and alarm(board, one)],
+        short=[*filter(None, alarms), *loss_summary(board)],
         range_text=_range,
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
     )

@@ -1,4 +1,4 @@
-"""Memory that does not grow with the corpus: encoding to the disk and exact search, each in a process of its own."""
+"""Memory that does not grow with the corpus: encoding to the disk, search and compression, each in its own process."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,10 @@ from torch import nn
 
 import eval.search.exact as exact
 from benchmarks.eval_data import in_child
+from eval.search.compressed import stored_as
+from eval.search.fde import fde_rankings
 from eval.search.ranking import Problem
+from experiment.config.storage_forms import parse_storage
 from experiment.encoding.store import TokenStore, offsets_of
 from experiment.encoding.tokens import encode_tokens
 
@@ -62,7 +65,20 @@ def search(file, count):
     return {"best": found.documents.tolist()}
 
 
-def test_encoding_and_exact_search_take_no_more_memory_for_a_larger_corpus(tmp_path):
+def compress(file, count):
+    """Centre, code and read back a corpus, and search it with fixed-dimensional encodings."""
+    rows = np.memmap(file, np.float16, "r", shape=(count * WORDS, WIDTH))
+    documents = TokenStore(rows, offsets_of(np.full(count, WORDS)))
+    queries = TokenStore(np.array(rows[:WORDS]), offsets_of(np.array([WORDS])))
+    problem = Problem(queries, documents, 10, np.arange(count), np.full(1, -1))
+    with stored_as(parse_storage("dim64-centred-int4"), queries, documents, Path(file).parent) as stored:
+        size = stored.index_bytes
+    options = {"k_sim": 3, "reps": 4, "projection": 8, "final": 0}
+    (found,), _ = fde_rankings(problem, options, 10, Path(file).parent, lambda share: None)
+    return {"best": found.documents.tolist(), "size": size}
+
+
+def test_encoding_search_and_compression_take_no_more_memory_for_a_larger_corpus(tmp_path):
     small, large = (in_child(encode, tmp_path / str(count), count) for count in (SMALL, LARGE))
     assert large["stored"] - small["stored"] > 2 * SPARE
     assert large["anonymous_bytes"] < small["anonymous_bytes"] + SPARE
@@ -70,4 +86,8 @@ def test_encoding_and_exact_search_take_no_more_memory_for_a_larger_corpus(tmp_p
     vectors = [next(folder.rglob("vectors.bin")) for folder in files]
     small, large = (in_child(search, path, count) for path, count in zip(vectors, (SMALL, LARGE), strict=True))
     assert len(large["best"]) == 10
+    assert large["anonymous_bytes"] < small["anonymous_bytes"] + SPARE
+    small, large = (in_child(compress, path, count) for path, count in zip(vectors, (SMALL, LARGE), strict=True))
+    assert len(large["best"]) == 10
+    assert large["size"] > 3.9 * small["size"]
     assert large["anonymous_bytes"] < small["anonymous_bytes"] + SPARE
