@@ -25,8 +25,8 @@ __all__ = ["FixedEncoder", "fde_rankings"]
 
 SEED = 42
 
-WORK = 2**23
-"""Numbers that encoding a block of texts takes at most, unless it is one text."""
+WORK = 2**22
+"""Numbers, about, that encoding a block of texts takes at most, unless it is one text."""
 
 QUERIES = 1024
 """Queries that are compared with a block of documents at a time."""
@@ -174,7 +174,7 @@ def _encoded(encoder: FixedEncoder, store: TokenStore, *, documents: bool) -> It
     """Yield the texts that have a token vector, in blocks, each with its encodings."""
     texts = np.flatnonzero(store.lengths > 0)
     fixed = encoder.reps * encoder.parts * max(encoder.numbers, encoder.parts)
-    work = np.cumsum(fixed + store.lengths[texts] * encoder.reps * encoder.numbers)
+    work = np.cumsum(fixed + store.lengths[texts] * (encoder.reps * encoder.numbers + 3 * store.width))
     first, done = 0, 0
     while first < len(texts):
         last = max(first + 1, int(np.searchsorted(work, done + WORK, side="right")))
