@@ -3,8 +3,8 @@
 MUVERA (Dhulipala et al., arXiv 2405.19504) divides the space by the signs of ``k_sim`` random hyperplanes into 2^k_sim
 parts. For each part, a query's encoding has the sum of its token vectors in it, a document's their mean, projected to
 ``projection`` numbers by a random matrix of signs. A part without a token vector of the document takes the vector
-nearest to it by the number of different signs. All of that is repeated ``reps`` times, and a count sketch reduces the
-result to ``final`` numbers, if wanted, as in the authors' program.
+nearest to it by the number of different signs. All of that is repeated ``reps`` times. With ``final``, a random
+projection, the count sketch of the authors' program (google/graph-mining), reduces the result to that many numbers.
 
 Random numbers are drawn in the order of fastembed's ``Muvera``, with its default seed, so that encodings are the same
 numbers. Every encoding is compared with every other: the search is exact, and only the encodings are approximate.

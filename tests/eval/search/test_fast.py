@@ -149,9 +149,11 @@ def test_the_search_ranks_by_inner_products_of_the_encodings(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_small_blocks_find_the_same(tmp_path, monkeypatch):
+def test_the_same_search_and_small_blocks_find_the_same(tmp_path, monkeypatch):
     problem = make_problem()
     once, _ = fde_rankings(problem, SMALL, 40, tmp_path, lambda share: None)
+    for one, other in zip(once, fde_rankings(problem, SMALL, 40, tmp_path, lambda share: None)[0], strict=True):
+        np.testing.assert_array_equal(one.scores, other.scores)
     monkeypatch.setattr(fde_module, "WORK", 2**12)
     monkeypatch.setattr(fde_module, "QUERIES", 4)
     shares = []
