@@ -2,6 +2,7 @@
 
 from eval.search.choice import check_search, search_settings
 from eval.search.compressed import check_forms
+from eval.search.fast import check_searches
 from experiment.collections import check_source, suite_notes
 from experiment.config import ExperimentConfig
 from experiment.disk.layout import ExperimentFolder, check_can_be_folder
@@ -24,6 +25,7 @@ def print_dry_run(config: ExperimentConfig) -> None:
     for point, derived in config.points():
         check_search(search_settings(settings), derived.heads.out_features)
         check_forms(settings.storage, derived.heads.out_features)
+        check_searches(settings.searches, derived.heads.out_features)
         seeds = planned_seeds(derived, folder, point.values)
         for spec in derived.heads.variants:
             slug, row = spec.slug + point.suffix, row_label(str(spec), point.values)
@@ -37,6 +39,8 @@ def print_dry_run(config: ExperimentConfig) -> None:
     )
     print(f"references: {', '.join(settings.references) or 'none'}; measures: {', '.join(settings.measures)}")
     print(f"index: {settings.index}; depth: {settings.depth}; storage: {', '.join(settings.storage) or 'fp16'}")
+    if settings.searches:
+        print(f"further searches: {'; '.join(settings.searches)}")
     for note in suite_notes(dataset.source for dataset in settings.datasets):
         print(note)
     for dataset in settings.datasets:

@@ -22,7 +22,7 @@ def estimate_seconds(evaluator: Evaluator, pending: Sequence[Subject]) -> float:
         return 0.0
     settings = evaluator.task.settings
     stand_ins = [subject for subject in models if settings.linearise and subject.has_stand_in]
-    forms = 1 + len(settings.storage)
+    forms = 1 + len(settings.storage) + len(settings.searches)
     seconds, products = 0.0, 0.0
     for backbone in dict.fromkeys(subject.backbone for subject in models):
         members = [subject for subject in models if subject.backbone == backbone]

@@ -15,6 +15,7 @@ from eval.explain.query_facts import write_query_facts
 from eval.runs import write_qrels
 from eval.search.choice import check_search, search_settings
 from eval.search.compressed import check_forms
+from eval.search.fast import check_searches
 from eval.subjects import Subject, list_references, list_shared, list_trials
 from eval.texts import write_texts
 from experiment.claim import check_folder, store_config
@@ -51,6 +52,7 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress, executor: 
     for _, derived in config.points():
         check_search(search_settings(config.eval), derived.heads.out_features)
         check_forms(config.eval.storage, derived.heads.out_features)
+        check_searches(config.eval.searches, derived.heads.out_features)
     encoding = Encoding(
         device=device,
         precision=resolve_precision(config.eval.precision, device),

@@ -2,28 +2,30 @@
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
 from eval.embed import Encoding, SubjectEncoder
-from eval.evaluation_record import evaluation_record, storage_entry, with_storage
+from eval.evaluation_record import Form, evaluation_record, recall_of, storage_entry, with_storage
 from eval.explain import Given
 from eval.ledger import Ledger
-from eval.runs import write_run
-from eval.search.choice import Answer
+from eval.runs import read_run, write_run
+from eval.search.choice import Answer, search_settings
 from eval.search.compressed import stored_as
+from eval.search.fast import Setup, fast_search, rescored
+from eval.search.ranking import Problem, Ranking
 from eval.search_task import SearchTask
 from eval.stand_in import linear_stand_in
 from eval.subjects import Subject
 from experiment.collections import Collection, open_collection
 from experiment.config import EvalConfig, EvalDatasetRef
-from experiment.config.storage_forms import StorageForm
+from experiment.config.search_forms import SearchForm
 from experiment.console.progress import Advance, Progress, human_time
 from experiment.disk.lock import locked
-from experiment.disk.records import EvaluationRecord
+from experiment.disk.records import EvaluationRecord, StorageEntry
 from experiment.encoding.device import pick_device
 from experiment.encoding.store import TokenStore
 from projheads.errors import ProjheadsError
@@ -109,21 +111,54 @@ class Evaluator:
         record.write(subject.folder.eval_json(task.dataset.name))
         return ", ".join(f"{measure} {100 * value:.2f}" for measure, value in record.means.items()) + f" ({answer})"
 
-    def _write_form(self, subject: Subject, form: StorageForm, queries: TokenStore, documents: TokenStore) -> str:
-        """Evaluate a subject in a storage form, add the result to its record and return a summary."""
+    def _write_form(self, subject: Subject, form: Form, queries: TokenStore, documents: TokenStore) -> str:
+        """Evaluate a subject in a form, add the result to its record and return a summary."""
         path = subject.folder.eval_json(self.task.dataset.name)
-        record = EvaluationRecord.read(path)
-        with stored_as(form, queries, documents, self.encoding.cache) as stored:
-            if stored.documents is documents:  # Stored unchanged: the scores are those of the evaluation itself.
-                measures = record.measures
-            else:
-                what = f"{subject.name} as {form.name}"
-                answer = self.task.search(what, stored.queries, stored.documents, self.progress)
-                measures = self.task.measure(answer)[1]
-            entry = storage_entry(record, form, measures, stored.bytes_per_vector, stored.index_bytes)
-        with_storage(record, {form.name: entry}, self.ledger.forms).write(path)
-        measure, value = next(iter(entry.measures.items()))
-        return f"{form.name} {measure} {100 * value:.2f}"
+        record, exact = EvaluationRecord.read(path), read_run(subject.folder.eval_run(self.task.dataset.name))
+        entries: dict[str, StorageEntry] = {}
+
+        def add(name: str, rankings: Sequence[Ranking] | None, bytes_per_vector: int, index_bytes: int) -> None:
+            # Without rankings, what is searched is what the evaluation itself searched.
+            run, measures = (exact, record.measures) if rankings is None else self.task.measure_rankings(rankings)
+            entries[name] = storage_entry(
+                record,
+                form,
+                self.task.settings,
+                measures,
+                bytes_per_vector=bytes_per_vector,
+                index_bytes=index_bytes,
+                recall=recall_of(record, exact, run),
+            )
+
+        if isinstance(form, SearchForm):
+            self._search(f"{subject.name} with {form.name}", form, self.task.problem(queries, documents), add)
+        else:
+            scaled = subject.host == "sentence-transformers"
+            with stored_as(form, queries, documents, self.encoding.cache, scaled=scaled) as stored:
+                rankings = None
+                if stored.documents is not documents:
+                    what = f"{subject.name} as {form.name}"
+                    rankings = self.task.search(what, stored.queries, stored.documents, self.progress).rankings
+                add(form.name, rankings, stored.bytes_per_vector, stored.index_bytes)
+        with_storage(record, entries, self.ledger.forms).write(path)
+        return ", ".join(
+            f"{name} {measure} {100 * entry.measures[measure]:.2f}"
+            for name, entry in entries.items()
+            for measure in list(entry.measures)[:1]
+        )
+
+    def _search(
+        self, what: str, form: SearchForm, problem: Problem, add: Callable[[str, Sequence[Ranking], int, int], None]
+    ) -> None:
+        """Search with a form, and add its rankings and those of its candidates by exact scores."""
+        settings = search_settings(self.task.settings)
+        with self.progress.step(f"searching for {what}", 1) as advance:
+            found = fast_search(problem, Setup(form, settings, self.device, self.encoding.cache, advance))
+            shown = [Ranking(one.documents[: problem.depth], one.scores[: problem.depth]) for one in found.rankings]
+            add(form.entries[0], shown, found.bytes_per_vector, found.index_bytes)
+            for name in form.entries[1:]:
+                size = 2 * problem.documents.vectors.size
+                add(name, rescored(problem, found.rankings), found.bytes_per_vector, found.index_bytes + size)
 
 
 def make_evaluator(

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eval.evaluation_record import evaluation_key, is_finished, missing_forms
+from eval.evaluation_record import Form, evaluation_key, is_finished, missing_forms
 from eval.explain import Diagnostic
 from eval.explain.explainer import Explainer
 from eval.search_task import SearchTask
 from eval.subjects import Subject
-from experiment.config.storage_forms import StorageForm, parse_storage
+from experiment.config.search_forms import parse_search
+from experiment.config.storage_forms import parse_storage
 from experiment.disk.records import EvaluationRecord
 
 __all__ = ["Ledger"]
@@ -27,23 +28,25 @@ class Ledger:
     precision: str
 
     @property
-    def forms(self) -> list[StorageForm]:
-        """The storage forms that the configuration asks for, in its order."""
-        return [parse_storage(name) for name in self.task.settings.storage]
+    def forms(self) -> list[Form]:
+        """The storage forms and further searches that the configuration asks for, in its order."""
+        settings = self.task.settings
+        return [*map(parse_storage, settings.storage), *map(parse_search, settings.searches)]
 
     def key(self, subject: Subject) -> str:
         """Hash everything that the evaluation of a subject depends on."""
         return evaluation_key(subject, self.task, self.precision)
 
     def has_run(self, subject: Subject) -> bool:
-        """Return whether the evaluation itself is on disk, with or without storage forms."""
+        """Return whether the evaluation itself is on disk, with or without other forms."""
         return is_finished(subject, self.task.dataset.name, self.key(subject))
 
-    def missing_forms(self, subject: Subject) -> list[StorageForm]:
-        """Return the storage forms in which an evaluated subject has not been evaluated yet."""
+    def missing_forms(self, subject: Subject) -> list[Form]:
+        """Return the forms in which an evaluated subject has not been evaluated yet."""
         if subject.kind != "model":
             return []
-        return missing_forms(EvaluationRecord.read(subject.folder.eval_json(self.task.dataset.name)), self.forms)
+        record = EvaluationRecord.read(subject.folder.eval_json(self.task.dataset.name))
+        return missing_forms(record, self.forms, self.task.settings)
 
     @property
     def explainer(self) -> Explainer:

@@ -1,6 +1,7 @@
 """A data set as a search task: its judged queries, the corpus that answers them, and how the answers are measured."""
 
 import time
+from collections.abc import Sequence
 
 import torch
 
@@ -8,7 +9,7 @@ from eval.measures import check_grades, measure_run
 from eval.runs import Run, encode_id, make_run
 from eval.search.choice import Answer, search, search_settings
 from eval.search.lexical import bm25_rankings
-from eval.search.ranking import Problem, priorities
+from eval.search.ranking import Problem, Ranking, priorities
 from experiment.collections import Collection
 from experiment.collections.same_ids import EXCLUDED, excluded_ids, excluded_places
 from experiment.config import EvalConfig, EvalDatasetRef
@@ -66,9 +67,13 @@ class SearchTask:
                 raise ProjheadsError(f"{what}: embeddings of {len(store)} {side}, expected {len(texts)}")
             if not len(store.vectors):
                 raise ProjheadsError(f"{what}: none of the {len(texts)} {side} has a token vector")
-        problem = Problem(queries, documents, self.settings.depth, self._priority, self._own)
+        problem = self.problem(queries, documents)
         with progress.step(f"searching for {what}", 1) as advance:
             return search(problem, search_settings(self.settings), self._device, advance)
+
+    def problem(self, queries: TokenStore, documents: TokenStore) -> Problem:
+        """Return what a search with these token embeddings solves."""
+        return Problem(queries, documents, self.settings.depth, self._priority, self._own)
 
     def search_bm25(self, progress: Progress) -> Answer:
         """Search with BM25."""
@@ -87,5 +92,9 @@ class SearchTask:
 
     def measure(self, answer: Answer) -> tuple[Run, dict[str, dict[str, float]]]:
         """Return the run that an answer amounts to, and its scores by measure and query id."""
-        run = make_run(answer.rankings, self._query_ids, self.document_ids)
+        return self.measure_rankings(answer.rankings)
+
+    def measure_rankings(self, rankings: Sequence[Ranking]) -> tuple[Run, dict[str, dict[str, float]]]:
+        """Return the run that rankings, one per query, amount to, and its scores by measure and query id."""
+        run = make_run(rankings, self._query_ids, self.document_ids)
         return run, measure_run(self.settings.measures, self.collection.qrels, run)

@@ -30,7 +30,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One column, or one for each of several measures, datasets or forms of storage.
+    """One column, or one for each of several measures, datasets, or forms of storage and search.
 
     Attributes:
         name: Its key in the data files; ``{key}`` and ``{measure}`` are filled in.
@@ -441,18 +441,26 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "{measure} {key}",
         "{measure} {key}",
-        "Score with the token vectors stored in this form.",
+        "Score with the token vectors stored in this form, or with this further search.",
         _stored("score"),
         DATA,
-        each=("form of storage", _forms),
+        each=("form of storage or search", _forms),
     ),
     Column(
         "index_bytes {key}",
         "index {key}",
-        "Bytes of the token vectors stored in this form.",
+        "Bytes of the token vectors stored in this form, or of the index of this further search.",
         _stored("index_bytes"),
         DATA,
-        each=("form of storage", _forms),
+        each=("form of storage or search", _forms),
+    ),
+    Column(
+        "recall {key}",
+        "found {key}",
+        "Share of the documents of the evaluation's exact search that are found in this form or with this search too.",
+        _stored("recall"),
+        DATA,
+        each=("form of storage or search", _forms),
     ),
 )
 """The columns, in the order of every format."""

@@ -1,19 +1,21 @@
 """How well a subject's embeddings keep their quality when they are stored in a smaller form.
 
 Documents are written in a form, read back, and searched as usual; the scores are MaxSim with the vectors read back.
-Queries, which are not stored, only change their width. The codes are those of FAISS, see
-``experiment.config.storage_forms``.
+Queries, which are not stored, only change their width and are centred; a symmetric code takes them too. The codes are
+those of FAISS, see ``experiment.config.storage_forms``.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from eval.search.faiss_index import faiss_library, faiss_threads, written_bytes
+from eval.search.pooling import pool_store, unit_rows
 from experiment.config.storage_forms import CODES, StorageForm, check_storage, parse_storage
 from experiment.encoding.store import TokenStore, unnamed_file
 from projheads.errors import ProjheadsError
@@ -63,7 +65,9 @@ def check_forms(names: Sequence[str], out_features: int) -> list[StorageForm]:
 
 
 @contextmanager
-def stored_as(form: StorageForm, queries: TokenStore, documents: TokenStore, cache: Path) -> Iterator[Stored]:
+def stored_as(
+    form: StorageForm, queries: TokenStore, documents: TokenStore, cache: Path, *, scaled: bool = False
+) -> Iterator[Stored]:
     """Yield embeddings as they are read back from a form; they are deleted at the end of the block.
 
     On the CPU the same vectors give the same bytes with any number of threads.
@@ -73,32 +77,57 @@ def stored_as(form: StorageForm, queries: TokenStore, documents: TokenStore, cac
         queries: Embeddings of the queries, of norm 1.
         documents: Embeddings of the documents, of norm 1.
         cache: Folder for temporary files.
+        scaled: Whether pooled vectors are scaled to norm 1; see ``pool_tokens``.
 
     Raises:
         ProjheadsError: If vectors of their width cannot be stored in the form, or there are too few to train its code.
     """
     check_storage(form, documents.width)
     width = form.width or documents.width
-    size, overhead = 2 * width, 0
-    with unnamed_file(cache) as query_file, unnamed_file(cache) as document_file:
-        read_queries = _through(queries, width, None, query_file, queries.vectors.dtype)
-        if form.code not in CODES:
-            read_documents = _through(documents, width, None, document_file)
-        else:
-            # One thread: FAISS's threads would wait for each other at every small step.
-            with faiss_threads(1):
-                code = _trained(form, documents, width)
-                read_documents = _through(documents, width, code, document_file)
-            size, overhead = int(code.sa_code_size()), written_bytes(code)
+    prepare = kept = _preparation(form, documents)
+    with ExitStack() as opened:
+        files = [opened.enter_context(unnamed_file(cache)) for _ in range(3)]
+        if form.pool > 1:
+            documents, kept = pool_store(documents, prepare or _float32, form.pool, scaled=scaled, file=files[0]), None
+        code, symmetric, size, overhead = None, False, 2 * width, 4 * width if form.centred else 0
+        # One thread: FAISS's threads would wait for each other at every small step.
+        with faiss_threads(1) if form.code in CODES else nullcontext():
+            if form.code in CODES:
+                code, symmetric = _trained(form, documents, width, kept or _float32), CODES[form.code].symmetric
+                size, overhead = int(code.sa_code_size()), overhead + written_bytes(code)
+            read_queries = _through(
+                queries, width, prepare, code if symmetric else None, files[1], queries.vectors.dtype
+            )
+            read_documents = _through(documents, width, kept, code, files[2])
         yield Stored(read_queries, read_documents, size, size * len(documents.vectors) + overhead)
 
 
-def _through(store: TokenStore, width: int, code: Any, file: BinaryIO, dtype: Any = np.float16) -> TokenStore:
+Change = Callable[[np.ndarray], np.ndarray]
+"""Turns stored token vectors into float32 vectors."""
+
+
+def _preparation(form: StorageForm, documents: TokenStore) -> Change | None:
+    """Return what a form does to token vectors before they are pooled and coded; None for nothing."""
+    if not form.centred and form.width in (None, documents.width):
+        return None
+    cut = partial(_cut, width=form.width or documents.width)
+    if not form.centred:
+        return cut
+    total = np.zeros(form.width or documents.width)
+    for first in range(0, len(documents.vectors), ROWS):
+        total += cut(documents.vectors[first : first + ROWS]).sum(axis=0, dtype=np.float64)
+    mean = (total / max(1, len(documents.vectors))).astype(np.float32)
+    return lambda rows: unit_rows(cut(rows) - mean)
+
+
+def _through(
+    store: TokenStore, width: int, prepare: Change | None, code: Any, file: BinaryIO, dtype: Any = np.float16
+) -> TokenStore:
     """Write a store's vectors in a form and read them back, through a file and in bounded memory."""
-    if width == store.width and code is None and store.vectors.dtype == dtype:
+    if prepare is None and code is None and store.vectors.dtype == dtype:
         return store
     for first in range(0, len(store.vectors), ROWS):
-        rows = _cut(store.vectors[first : first + ROWS], width)
+        rows = (prepare or _float32)(store.vectors[first : first + ROWS])
         file.write((rows if code is None else code.sa_decode(code.sa_encode(rows))).astype(dtype).tobytes())
     file.flush()
     shape = (len(store.vectors), width)
@@ -106,21 +135,23 @@ def _through(store: TokenStore, width: int, code: Any, file: BinaryIO, dtype: An
     return TokenStore(vectors, store.offsets, store.truncated, store.seconds)
 
 
+def _float32(rows: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(rows, dtype=np.float32)
+
+
 def _cut(rows: np.ndarray, width: int) -> np.ndarray:
     """Return the first ``width`` numbers of vectors, float32, scaled to norm 1 if any were cut off."""
-    cut = np.ascontiguousarray(rows[:, :width], dtype=np.float32)
-    if width < rows.shape[1]:
-        cut /= np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), np.finfo(np.float32).tiny)
-    return cut
+    cut = _float32(rows[:, :width])
+    return unit_rows(cut) if width < rows.shape[1] else cut
 
 
-def _trained(form: StorageForm, documents: TokenStore, width: int) -> Any:
+def _trained(form: StorageForm, documents: TokenStore, width: int, prepare: Change) -> Any:
     """Return the trained FAISS codec of a form."""
     code = CODES[form.code].make(faiss_library(), width, form.parts)
     total = len(documents.vectors)
     chosen = np.sort(np.random.default_rng(0).choice(total, min(total, TRAINING_ROWS), replace=False))
     try:
-        code.train(_cut(documents.vectors[chosen], width))
+        code.train(prepare(documents.vectors[chosen]))
     except RuntimeError:
         raise ProjheadsError(f'eval.storage "{form.name}": {total} token vectors are too few to train it') from None
     return code

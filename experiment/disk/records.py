@@ -455,14 +455,16 @@ class StandIn(Part):
 
 
 class StorageEntry(Part):
-    """An evaluation with the token vectors stored in one form.
+    """An evaluation with the token vectors stored in one form, or with a further search.
 
     Attributes:
         key: Hash of everything that it depends on.
-        bytes_per_vector: Bytes of a document's token vector.
-        index_bytes: Bytes of all documents' vectors, and of what is needed to read them.
+        bytes_per_vector: Bytes of a document's token vector; of its one vector for a fixed-dimensional encoding.
+        index_bytes: Bytes of all documents' vectors, and of what is needed to read or search them.
         measures: For each measure the mean over queries.
         per_query: For the first measure the score of each query.
+        recall: Share of the documents that the evaluation itself found that this one found too; null if unknown.
+        search: Whether it is a further search, not a form of storage.
     """
 
     key: str
@@ -470,6 +472,8 @@ class StorageEntry(Part):
     index_bytes: Count
     measures: dict[str, float]
     per_query: Scores
+    recall: float | None = None
+    search: bool = False
 
 
 class EvaluationRecord(Record):
@@ -487,7 +491,7 @@ class EvaluationRecord(Record):
         versions: Versions of the packages.
         truncated: Texts that were longer than the model's maximum length.
         linearised: The linear stand-in of a non-linear head; null if there is none.
-        storage: The evaluation in each form in which token vectors were stored.
+        storage: The evaluation in each form in which token vectors were stored, and with each further search.
     """
 
     written_by: ClassVar[str] = "python -m eval"

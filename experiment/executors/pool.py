@@ -4,9 +4,9 @@ Each worker is one process with one pipe. A worker that dies closes its pipe and
 parent dies ends at once.
 """
 
+import hashlib
 import multiprocessing
 import os
-import pickle
 import platform
 import signal
 import threading
@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection as pipes
 from multiprocessing.context import SpawnProcess
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import torch
@@ -41,6 +42,19 @@ def pool_executor(count: int) -> "Iterator[PoolExecutor]":
         yield executor
     finally:
         executor.close()
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """How to make a worker; equal recipes have one key, so that a process makes the worker once."""
+
+    key: str
+    make: Callable[[], Worker[Any]]
+
+    @classmethod
+    def of(cls, worker: Worker[Any]) -> "_Recipe":
+        make = worker.recipe()
+        return cls(hashlib.sha256(ForkingPickler.dumps(make)).hexdigest(), make)
 
 
 @dataclass
@@ -70,7 +84,7 @@ class PoolExecutor:
         self, worker: Worker[Item], parts: Sequence[Item], progress: Progress, advance: Advance
     ) -> Iterator[tuple[Item, str | ProjheadsError]]:
         """See ``Executor``; parts are yielded as they finish."""
-        recipe = pickle.dumps(worker.recipe())
+        recipe = _Recipe.of(worker)
         waiting, lost = deque(range(len(parts))), [0] * len(parts)
         followed = Followed(parts, progress, advance)
         try:
@@ -91,9 +105,12 @@ class PoolExecutor:
                             continue
                         followed.end(number, None)
                         code = one.process.exitcode
-                        yield parts[number], ProjheadsError(
-                            f"its process died {lost[number]} times, last with exit code {code}"
-                            + (", as when memory runs out; use fewer --workers" if code == -signal.SIGKILL else "")
+                        yield (
+                            parts[number],
+                            ProjheadsError(
+                                f"its process died {lost[number]} times, last with exit code {code}"
+                                + (", as when memory runs out; use fewer --workers" if code == -signal.SIGKILL else "")
+                            ),
                         )
                         continue
                     if kind == "report":
@@ -114,7 +131,7 @@ class PoolExecutor:
         for one in list(self._processes):
             self._remove(one)
 
-    def _hand_out(self, recipe: bytes, parts: Sequence[Any], waiting: "deque[int]") -> None:
+    def _hand_out(self, recipe: "_Recipe", parts: Sequence[Any], waiting: "deque[int]") -> None:
         """Give each idle process a part, and start processes while there are more parts than idle ones."""
         idle = [one for one in self._processes if one.part is None]
         while waiting and (idle or len(self._processes) < self._count):
@@ -167,7 +184,7 @@ def _serve(pipe: "pipes.Connection", threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # After Ctrl-C the parent ends its workers.
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(threads)
-    made: dict[bytes, Worker[Any]] = {}
+    made: dict[str, Worker[Any]] = {}
     while True:
         try:
             recipe, part = pipe.recv()
@@ -187,15 +204,14 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _do(made: dict[bytes, Worker[Any]], recipe: bytes, part: Any, report: "_Reporter") -> str | ProjheadsError:
+def _do(made: dict[str, Worker[Any]], recipe: "_Recipe", part: Any, report: "_Reporter") -> str | ProjheadsError:
     """Do a part; return its summary, or the error if it failed."""
     try:
-        if recipe not in made:
+        if recipe.key not in made:
             while len(made) >= KEPT:
                 del made[next(iter(made))]
-            make: Callable[[], Worker[Any]] = pickle.loads(recipe)
-            made[recipe] = make()
-        return made[recipe](part, Progress(quiet=True), report)
+            made[recipe.key] = recipe.make()
+        return made[recipe.key](part, Progress(quiet=True), report)
     except ProjheadsError as error:
         return ProjheadsError(str(error))
     except OSError as error:

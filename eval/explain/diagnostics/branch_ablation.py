@@ -7,7 +7,6 @@ from eval.explain.given import Given
 from eval.explain.registry import Measured, register_diagnostic
 from eval.explain.rerank import reranked_ndcg, sampled_queries, scores_of_run
 
-
 MOST_BRANCHES = 4
 """Branches that are turned off, the outermost first: each takes as long as the trained head."""
 

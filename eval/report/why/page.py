@@ -1,20 +1,22 @@
 """Writes the page "Why" with its figures, and the data of each figure as CSV."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from eval.report import drawing
 from eval.report import format as fmt
 from eval.report.explanations import Explanation
 from eval.report.formats.data_files import csv_of
-from eval.report.table import Leaderboard, Row
+from eval.report.table import Leaderboard
 from eval.report.why.bands import Split, splits
-from eval.report.why.figure import Panel, band_panels, draw, panels, rows_with
+from eval.report.why.figure import band_panels, draw, panels, rows_with
+from eval.report.why.losses import LOSS_HEADING, LOSS_MEANING, loss_figure, loss_lines, loss_sentences, loss_summary
 from eval.report.why.predict import Correlation, Prediction, predictions
 from eval.report.why.sentences import alarm, clipping, number, prediction_sentence, sentence, split_sentence
 from experiment.disk.files import write_bytes, write_text
@@ -65,19 +67,21 @@ def write_why(board: Leaderboard, target: Path) -> Path | None:
         The page; None if there is nothing to show.
     """
     page = target / PAGE
-    if not board.explanations:
+    if not board.has_why:
         page.unlink(missing_ok=True)
         return None
     found = splits(board)
     predicted = predictions(board)
     blocks = [block for one in board.explanations.values() if (block := _explained(board, one, target))]
     blocks += [block for one in found if (block := _split(board, one, target))]
+    if any(row.stored for row in board.rows):
+        blocks.append(_losses(board, target))
     if predicted:
         write_text(target / "figures" / "why-prediction.csv", _prediction_csv(predicted))
     short = [clipping(board)]
     short += [alarm(board, one) for one in board.explanations.values() if one.parts]
     short += [f"{one.title}: {split_sentence(board, one)}" for one in found if one.name in IN_SHORT]
-    short.append(prediction_sentence(predicted))
+    short += [*loss_summary(board), prediction_sentence(predicted)]
     write_text(page, _html(board, blocks, predicted, [line for line in short if line]))
     return page
 
@@ -98,7 +102,9 @@ def _explained(board: Leaderboard, explanation: Explanation, target: Path) -> Bl
     heading = ["variant", "seed", "dataset", "part", explanation.name]
     write_text(target / "figures" / f"{name}.csv", csv_of(heading, lines))
     said = [text for text in (sentence(board, explanation), alarm(board, explanation)) if text]
-    return Block(name, meaning.title, meaning.group, said, meaning, _svg(rows, shown, name, meaning.title, target))
+    return Block(
+        name, meaning.title, meaning.group, said, meaning, _svg(lambda: draw(rows, shown), name, meaning.title, target)
+    )
 
 
 def _split(board: Leaderboard, split: Split, target: Path) -> Block | None:
@@ -117,14 +123,24 @@ def _split(board: Leaderboard, split: Split, target: Path) -> Block | None:
     heading = ["variant", "band", "queries", "difference", "low", "high"]
     write_text(target / "figures" / f"{name}.csv", csv_of(heading, lines))
     said = [split_sentence(board, split), split.about]
-    return Block(name, split.title, "gain", said, None, _svg(rows, shown, name, split.title, target))
+    return Block(name, split.title, "gain", said, None, _svg(lambda: draw(rows, shown), name, split.title, target))
 
 
-def _svg(rows: Sequence[Row], shown: Sequence[Panel], name: str, title: str, target: Path) -> Markup:
+def _losses(board: Leaderboard, target: Path) -> Block:
+    """Return the block of what each storage form and further search takes off each head."""
+    name, meaning = "why-losses", LOSS_MEANING
+    write_text(target / "figures" / f"{name}.csv", csv_of(LOSS_HEADING, loss_lines(board)))
+    svg = _svg(lambda: loss_figure(board), name, meaning.title, target)
+    return Block(name, meaning.title, meaning.group, loss_sentences(board), meaning, svg)
+
+
+def _svg(make: Callable[[], Figure], name: str, title: str, target: Path) -> Markup:
     """Draw a figure, write its files, and return it for the page."""
     with drawing.style():
-        svg = drawing.svg_bytes(draw(rows, shown))
+        figure = make()
+        svg, png = drawing.svg_bytes(figure), drawing.png_bytes(figure)
     write_bytes(target / "figures" / f"{name}.svg", svg)
+    write_bytes(target / "figures" / f"{name}.png", png)
     # matplotlib has escaped every label in the figure.
     return Markup(drawing.inline_svg(svg, name, title))
 

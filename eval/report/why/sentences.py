@@ -136,7 +136,8 @@ def prediction_sentence(found: Sequence[Prediction]) -> str:
     shown = [one for one in found if one.score.low is not None and one.score.high is not None]
     if not shown:
         named = listed([f"{one.title} ({one.part}, {number(one.score.value)})" for one in found[:3]])
-        return f"The strongest rank correlations with the score: {named}; {found[0].heads} heads are too few for intervals."
+        few = f"{found[0].heads} heads are too few for intervals"
+        return f"The strongest rank correlations with the score: {named}; {few}."
     sure = [one for one in shown if (one.score.low or 0.0) * (one.score.high or 0.0) > 0]
     if not sure:
         return "No diagnostic has a rank correlation with the score whose interval excludes 0."
