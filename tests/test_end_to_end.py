@@ -145,7 +145,9 @@ def test_json_of_a_command_is_all_that_its_output_holds(work):
     given = json_of(run(work, "eval", "--model", str(model), "--datasets", "set", "--json", "--output", "given"))
     assert given["leaderboard"] is None
     (measured,) = given["means"].values()
-    assert measured["set"]["nDCG@10"] == json.loads((model.parent / "eval" / "set.json").read_text())["means"]["nDCG@10"]
+    assert (
+        measured["set"]["nDCG@10"] == json.loads((model.parent / "eval" / "set.json").read_text())["means"]["nDCG@10"]
+    )
     options = ("--source", "set", "--out", "mined.jsonl", "--negatives", "1", "--json")
     mined = json_of(run(work, "train", "mine", *options))
     assert (mined["tuples"], mined["made_by"], mined["negatives"]) == (32, "python -m train mine", 1)

@@ -50,7 +50,11 @@ def train_command(options: argparse.Namespace) -> dict[str, Any] | None:
         print_opening_advice(config)
         print(f"trials are in {config.output}; next: python -m eval {shlex.quote(str(options.config))}")
     records = {trial.path: trial.read_trial() for trial in planned_trials(config)}
-    trials = [{"folder": str(path), **record.model_dump(mode="json")} for path, record in records.items() if record is not None]
+    trials = [
+        {"folder": str(path), **record.model_dump(mode="json")}
+        for path, record in records.items()
+        if record is not None
+    ]
     return {"output": str(config.output), "trials": trials, "failed": failed}
 
 
