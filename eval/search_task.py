@@ -49,7 +49,7 @@ class SearchTask:
         # Documents of equal score are ordered by their ids as the run file spells them.
         self._priority = priorities([encode_id(name) for name in self.document_ids])
         self.excluded = excluded_ids(collection, dataset.source, dataset.exclude_own_id)
-        self._own = excluded_places(self._query_ids, self.document_ids, self.excluded)
+        self._own = excluded_places(self._query_ids, self.document_ids, self.excluded, collection.excluded)
 
     @property
     def notes(self) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """The columns of the leaderboard. Every format and the guide show what this table lists; a new column is one entry."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
@@ -434,7 +435,7 @@ COLUMNS: tuple[Column, ...] = (
         "chosen",
         "chosen",
         "Everything that the sweep chose.",
-        lambda cell: cell.row.costs.chosen.text() if cell.row.costs and cell.row.costs.chosen else None,
+        lambda cell: cell.row.costs.chosen.text(json.dumps) if cell.row.costs and cell.row.costs.chosen else None,
         DATA,
         kind="text",
     ),

@@ -21,6 +21,7 @@ from eval.report.table import Leaderboard, Row
 from eval.report.words import Tone, scope_tone
 from eval.verdicts import Scope
 from experiment.disk.records import TrainLine
+from experiment.fields import setting_text
 
 __all__ = ["FIGURES", "Drawing"]
 
@@ -258,7 +259,7 @@ def rates(board: Leaderboard) -> Figure | None:
             axes.plot(*curve.chosen, "o", color=colour, markersize=6)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: setting_text(float(value))))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("learning rate of the head (dots: chosen)")
     axes.set_ylabel(next(curve.measure for curve in swept.values()))

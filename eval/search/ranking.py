@@ -42,8 +42,8 @@ class Problem:
         depth: Documents wanted for each query.
         priority: (n_documents,) int64, all different: of two documents of equal score, the one with the
             higher priority comes first.
-        own: (n_queries,) int64: the document that the query never finds because it has the query's id, or -1; see
-            ``experiment.collections.same_ids``.
+        own: (n_queries,) or (n_queries, n) int64: the documents that the query never finds, such as the one that has
+            the query's id, or -1; see ``experiment.collections.same_ids``.
     """
 
     queries: TokenStore

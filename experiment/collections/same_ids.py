@@ -6,7 +6,7 @@ query 7.
 """
 
 from collections.abc import Collection as Container
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -43,16 +43,33 @@ def excluded_ids(collection: Collection, source: str, exclude: ExcludeOwnId) -> 
     return frozenset(query for query in shared if _is_same_text(collection, query))
 
 
-def excluded_places(query_ids: Iterable[str], document_ids: Iterable[str], excluded: Container[str]) -> np.ndarray:
-    """Return, for each query, the place of the document that it never finds, or -1: (n_queries,) int64.
+def excluded_places(
+    query_ids: Iterable[str],
+    document_ids: Iterable[str],
+    excluded: Container[str],
+    further: Mapping[str, Iterable[str]] | None = None,
+) -> np.ndarray:
+    """Return, for each query, the places of the documents that it never finds.
 
     Args:
         query_ids: Ids of the queries.
         document_ids: Ids of the documents, in the order of the corpus.
         excluded: Ids of the queries that never find the document of the same id, see ``excluded_ids``.
+        further: Ids of other documents that a query never finds, by query id, see ``Collection.excluded``.
+
+    Returns:
+        (n_queries,) int64, or (n_queries, n) if there are further ones; -1 for none.
     """
-    place = {name: index for index, name in enumerate(document_ids)}
-    return np.array([place.get(name, -1) if name in excluded else -1 for name in query_ids], np.int64)
+    place, queries = {name: index for index, name in enumerate(document_ids)}, list(query_ids)
+    own = np.array([place.get(name, -1) if name in excluded else -1 for name in queries], np.int64)
+    others = [[place[name] for name in (further or {}).get(query, ()) if name in place] for query in queries]
+    if not any(others):
+        return own
+    places = np.full((len(queries), 1 + max(map(len, others))), -1, np.int64)
+    places[:, 0] = own
+    for row, found in enumerate(others):
+        places[row, 1 : 1 + len(found)] = sorted(found)
+    return places
 
 
 def _is_same_text(collection: Collection, name: str) -> bool:

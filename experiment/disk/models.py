@@ -1,7 +1,7 @@
 """Saving models atomically, and content hashes of their weights."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -25,7 +25,7 @@ def save_model(
     path: Path,
     *,
     backbone_from: Path | None = None,
-    add_card: Callable[[Path], None] = lambda folder: None,
+    finish: Sequence[Callable[[Path], None]] = (),
 ) -> None:
     """Write a model folder.
 
@@ -33,14 +33,15 @@ def save_model(
         model: The model.
         path: The folder; an existing one is replaced.
         backbone_from: A saved model with the same backbone, whose weight file is shared.
-        add_card: Writes the model card into the folder, which still has a temporary name.
+        finish: Called one after the other with the folder, which still has a temporary name.
 
     Raises:
         OSError: If the disk is full or cannot be written; nothing is left behind.
     """
     with safetensors_errors(path), write_folder(path) as temporary:
         model.save(temporary, backbone_from=backbone_from)
-        add_card(temporary)
+        for step in finish:
+            step(temporary)
 
 
 def backbone_fingerprint(model: HostModel) -> str:

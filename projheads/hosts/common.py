@@ -25,7 +25,7 @@ from projheads.hosts.head_files import (
     write_head_config,
 )
 from projheads.hosts.model_folder import projections, read_named_head
-from projheads.hosts.opening import quiet
+from projheads.hosts.quiet import quiet
 from projheads.hosts.tokenizer import pad_on_the_right
 from projheads.spec import HeadSpec
 

@@ -196,7 +196,10 @@ LAYER = "encoder.layer.1.attention.self.query"
 INCOMPLETE = {
     "missing": ({f"{LAYER}.bias": None}, f"lacks the weights {LAYER}.bias"),
     "unexpected": ({f"{LAYER}.scale": torch.ones(1)}, f"does not know the weights {LAYER}.scale"),
-    "unmerged LoRA": ({f"{LAYER}.lora_A.default.weight": torch.ones(2, 32)}, "holds an unmerged adapter (LoRA)"),
+    "unmerged LoRA": (
+        {f"{LAYER}.lora_A.default.weight": torch.ones(2, 32)},
+        "holds an unmerged adapter (LoRA) without adapter_config.json",
+    ),
 }
 
 
