@@ -9,6 +9,7 @@ added to the head would receive. A probe draws nothing and changes nothing, so t
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,6 +30,8 @@ PROBED_EXAMPLES = 32
 """At most so many examples are in the probe batch."""
 
 TOP = (1, 8, 32)
+
+When = Literal["start", "middle", "end"]
 
 RIDGE = 1e-4
 """Added to the least squares, times the mean square of a state: layer norms leave some directions without any."""
@@ -84,7 +87,7 @@ class Probe:
 
     def __call__(self, step: int) -> list[TrainLine]:
         """Measure what is due after a step, 0 for the start; return the lines of the points that are complete."""
-        whens = {self.steps // 2: "middle", 0: "start", self.steps: "end"}
+        whens: dict[int, When] = {self.steps // 2: "middle", 0: "start", self.steps: "end"}
         # The start and the middle need the winners of the next step, the end those of the step before.
         wanted = {0, 1, self.steps // 2, self.steps // 2 + 1, self.steps - 1, self.steps}
         if step not in wanted or not self.steps:
@@ -136,7 +139,7 @@ class Probe:
                 found.append((tokens @ rows.T).argmax(dim=1).cpu().numpy())
         return np.concatenate(found) if found else np.zeros(0, np.int64)
 
-    def _point(self, when: str, queries: _Side, documents: _Side, winners: np.ndarray) -> ProbePoint:
+    def _point(self, when: When, queries: _Side, documents: _Side, winners: np.ndarray) -> ProbePoint:
         ways = len(documents.counts) // len(queries.counts)
         wins, first = [], 0
         for length, rows in zip(queries.counts.tolist(), _split(documents)[::ways], strict=True):

@@ -128,8 +128,8 @@ def train_trial(
 
     trained.train()
     probe = Probe(config, head, trained, embed, data, widths, steps) if probed else None
-    for line in probe(done) if probe and done < steps else ():
-        write(line)
+    for probed_line in probe(done) if probe and done < steps else ():
+        write(probed_line)
     for step, examples in islice(enumerate(order_of(data, step_size, steps, seed), start=1), done, None):
         started = time.perf_counter()
         rate = set_learning_rates(optimizers, config, step, steps)
@@ -173,8 +173,8 @@ def train_trial(
             names = {name: name if name == DEVELOPMENT else f"validation_{name}" for name in log.validation}
             measured: dict[str, Any] = {names[name]: value for name, value in log.validation.items()}
             write(TrainLine(step=step, **measured))
-        for line in probe(step) if probe else ():
-            write(line)
+        for probed_line in probe(step) if probe else ():
+            write(probed_line)
         if resume and processes.main and resume.is_due(step, steps):
             resume.save(step, trained, optimizers, scaler, asdict(log), average.weights)
         on_step(step, log)

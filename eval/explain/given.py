@@ -52,7 +52,8 @@ class Tokens:
     @cached_property
     def singular_values(self) -> np.ndarray:
         """Singular values of ``rows``, the largest first, (width,)."""
-        return np.sqrt(_eigenvalues(self.rows))
+        values: np.ndarray = np.sqrt(_eigenvalues(self.rows))
+        return values
 
     @cached_property
     def variances(self) -> np.ndarray:
@@ -179,9 +180,8 @@ def read_probes(subject: Subject) -> dict[str, ProbePoint]:
     """Read the probes of a trial's training: the first at the start and in the middle, and the last at the end."""
     lines = read_train_lines(subject.folder.train_jsonl) if subject.folder.trial_json.exists() else []
     points = [line.probe for line in lines if line.probe is not None]
-    first = {point.when: point for point in reversed(points) if point.when != "end"}
-    last = {point.when: point for point in points if point.when == "end"}
-    found: dict[str, ProbePoint] = first | last
+    found: dict[str, ProbePoint] = {point.when: point for point in reversed(points) if point.when != "end"}
+    found |= {point.when: point for point in points if point.when == "end"}
     return {when: found[when] for when in ("start", "middle", "end") if when in found}
 
 

@@ -114,7 +114,8 @@ def make_collection(
     if not qrels:
         raise ProjheadsError(f'{source}: the qrels of split "{split}" judge none of the queries')
     judged = {query_id: text for query_id, text in queries.items() if query_id in qrels}
-    left_out = {query: frozenset(excluded[query]) & corpus.keys() for query in judged if query in (excluded or {})}
+    excluded = excluded or {}
+    left_out = {query: frozenset(excluded[query]) & corpus.keys() for query in judged if query in excluded}
     left_out = {query: found for query, found in left_out.items() if found}
     counts.update(_oddities(corpus, judged, qrels))
     counts["documents_excluded_by_the_collection"] = sum(map(len, left_out.values()))
