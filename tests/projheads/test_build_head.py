@@ -116,7 +116,7 @@ def test_orthogonal_matrices_have_orthonormal_rows_or_columns(text):
 def test_inits_leave_a_learned_scale_where_it_starts():
     sample, old = tokens(20, 24), build_head("linear", 24, 16)
     matches = matched_products([sample[:4], sample[4:9]], [sample[9:15], sample[15:]])
-    for init in list_inits():
+    for init in set(list_inits()) - {"convert"}:
         text = "residual(inner=ffn(bias=true), scale=0.25, learned_scale=true)"
         head = build_head(text, 24, 16, init=init, sample=sample, old=old, matches=matches)
         assert head.scale.item() == 0.25

@@ -209,7 +209,7 @@ def test_a_head_that_is_cut_into_experts_is_the_same_map_with_all_of_them_on(old
 def test_only_one_hidden_layer_without_bias_and_skip_can_be_cut(old):
     with pytest.raises(ProjheadsError, match="cannot be cut into experts; it must be a glu, or an ffn of two layers"):
         build_head("moe", 6, 4, init="convert", old=build_head(old, 6, 4))
-    with pytest.raises(ProjheadsError, match=r'moe\(expert="glu", activation="identity", hidden_features=6\); set'):
+    with pytest.raises(ProjheadsError, match=r'moe\(expert="glu", activation="silu", hidden_features=6\); set'):
         build_head("moe", 6, 4, init="convert", old=build_head("glu", 6, 4))
     with pytest.raises(ProjheadsError, match="linear: Linear takes over the weights of no other form"):
         build_head("linear", 6, 4, init="convert", old=build_head("glu", 6, 4))
