@@ -17,7 +17,7 @@ PROJHEADS_PEERS ?= peers
 .PHONY: quickstart test test-pylate test-sentence-transformers fuzz peers mutation check format lint types imports wheel docs clean
 
 quickstart: $(VENV)/.quickstart
-	$(BIN)/python -m answer configs/quickstart.yaml
+	$(BIN)/python -m answer configs/quickstart.yaml --workers auto
 
 test: test-pylate test-sentence-transformers
 
