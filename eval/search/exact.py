@@ -145,7 +145,7 @@ def score_all(
     best = torch.full((len(queries), kept), -torch.inf, device=device)
     documents = torch.full((len(queries), kept), -1, dtype=torch.int64, device=device)
     largest_norm = largest_residual = 0.0
-    own = problem.own[queries].reshape(len(queries), -1)
+    own = problem.hidden[queries]
     hidden = [(int(row), int(own[row, place])) for row, place in np.argwhere(own >= 0)]
     for window in _windows(problem.documents, device, dtype):
         scores = _score_window(chunks, window, document_rows, how)

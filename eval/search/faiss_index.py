@@ -175,7 +175,7 @@ def _documents(problem: Problem, query: int, hits: np.ndarray) -> np.ndarray:
     """Return the documents, each once, that token vectors (L, k) belong to; -1 means no hit."""
     rows = np.unique(hits[hits >= 0])
     documents = np.unique(np.searchsorted(problem.documents.offsets, rows, side="right") - 1)
-    return np.asarray(documents[~np.isin(documents, problem.own[query])])
+    return np.asarray(documents[problem.may_find(query, documents)])
 
 
 def _approximate_scores(

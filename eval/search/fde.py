@@ -156,7 +156,8 @@ def fde_rankings(
             for first in range(0, len(asked), QUERIES):
                 rows = slice(first, first + QUERIES)
                 scores = (torch.tensor(queries[rows]) @ torch.from_numpy(encoded).T).numpy()
-                scores[documents[None] == problem.own[asked[rows], None]] = -np.inf
+                for hidden in problem.hidden[asked[rows]].T:
+                    scores[documents == hidden[:, None]] = -np.inf
                 found = np.concatenate([best[rows], scores], axis=1)
                 kept = np.argpartition(-found, most - 1, axis=1)[:, :most]
                 both = np.concatenate([names[rows], np.broadcast_to(documents, scores.shape)], axis=1)

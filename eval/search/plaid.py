@@ -55,7 +55,7 @@ def plaid_rankings(problem: Problem, most: int, device: torch.device, cache: Pat
                 given = torch.tensor(np.stack([problem.queries[int(query)] for query in asked]))
                 found = index.search(
                     given,
-                    top_k=min(most + 1, len(inside)),  # one more, for the document of the query's own id
+                    top_k=min(most + problem.hidden.shape[1], len(inside)),  # more, for those that it never finds
                     n_full_scores=FULL_SCORES,
                     n_ivf_probe=LISTS,
                     show_progress=False,
@@ -69,7 +69,7 @@ def plaid_rankings(problem: Problem, most: int, device: torch.device, cache: Pat
 def _ranking(problem: Problem, query: int, inside: np.ndarray, pairs: list[tuple[int, float]], most: int) -> Ranking:
     documents = inside[np.array([place for place, _ in pairs], np.int64)]
     scores = np.array([score for _, score in pairs], np.float32)
-    allowed = documents != problem.own[query]
+    allowed = problem.may_find(query, documents)
     documents, scores = documents[allowed], scores[allowed]
     order = np.lexsort((-problem.priority[documents], -scores))[:most]
     return Ranking(documents[order], scores[order])

@@ -53,6 +53,15 @@ class Problem:
     own: np.ndarray
 
     @property
+    def hidden(self) -> np.ndarray:
+        """``own`` as a table, (n_queries, n) int64, -1 for none."""
+        return self.own.reshape(len(self.queries), -1)
+
+    def may_find(self, query: int, documents: np.ndarray) -> np.ndarray:
+        """Return which documents (k,) a query may find, (k,) bool."""
+        return ~np.isin(documents, self.hidden[query])
+
+    @property
     def multiply_adds(self) -> int:
         """Multiply-adds of scoring every query against every document."""
         return len(self.queries.vectors) * len(self.documents.vectors) * self.documents.width

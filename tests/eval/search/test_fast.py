@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -182,6 +183,23 @@ def test_all_documents_scored_exactly_are_the_exact_search(tmp_path):
         for one, other in zip(exact, rescored(problem, found), strict=True):
             np.testing.assert_array_equal(one.documents, other.documents)
             np.testing.assert_array_equal(one.scores, other.scores)
+
+
+@pytest.mark.parametrize("name", ["fde", "centred-fde", "plaid", "IVF4,Flat"])
+def test_no_search_finds_any_of_several_documents_that_are_excluded_for_a_query(name, tmp_path):
+    """Some collections exclude several documents for a query; here, the best that the query would find."""
+    if name == "plaid":
+        pytest.importorskip("fast_plaid")
+    problem = make_problem()
+    free = fast_search(replace(problem, own=np.full(len(problem.queries), -1)), setup(name, tmp_path)).rankings
+    excluded = np.full((len(problem.queries), 3), -1)
+    for query, ranking in enumerate(free):
+        excluded[query, : len(ranking.documents[:3])] = ranking.documents[:3]
+    found = fast_search(replace(problem, own=excluded), setup(name, tmp_path)).rankings
+    for one, ranking, hidden in zip(free[1:], found[1:], excluded[1:], strict=True):
+        assert len(one.documents) > 3
+        assert len(ranking.documents) > 0
+        assert not np.isin(ranking.documents, hidden).any()
 
 
 def test_centring_mends_encodings_of_vectors_in_a_narrow_cone(tmp_path):
