@@ -19,6 +19,7 @@ from torch.nn import functional
 from experiment.config import TrainConfig
 from experiment.disk.records import ProbePoint, TrainLine
 from experiment.encoding.device import autocast
+from experiment.spectra import effective_rank
 from projheads.folding import fold, folds
 from train.batch import batch_loss, texts_of
 from train.data.examples import TrainingData
@@ -205,12 +206,6 @@ def _map_of(head: nn.Module, states: Tensor, outputs: Tensor) -> Tensor:
     gram.diagonal().add_(RIDGE * gram.diagonal().mean())
     solution: Tensor = torch.linalg.solve(gram, states.T @ outputs)
     return solution.T
-
-
-def effective_rank(values: np.ndarray) -> float | None:
-    """Return exp(entropy) of singular values scaled to sum to 1; None if all are 0."""
-    shares = values[values > 0] / values.sum() if values.sum() > 0 else np.zeros(0)
-    return float(np.exp(-(shares * np.log(shares)).sum())) if len(shares) else None
 
 
 def gini(counts: np.ndarray) -> float:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from eval.embed import Encoding, SubjectEncoder
+from eval.explain.branches import Branch, branches_of, contribution
 from eval.runs import Run, read_run
 from eval.search_task import SearchTask
 from eval.subjects import Subject
@@ -129,6 +130,18 @@ class Given:
         texts = list(dict.fromkeys(self.document_tokens.texts.tolist()))
         rows = np.concatenate([states[text] for text in texts])[:SAMPLED_STATES]
         return torch.from_numpy(rows.astype(np.float32))
+
+    @cached_property
+    def branches(self) -> list[Branch]:
+        """The branches of ``head``; empty without one."""
+        return [] if self.head is None else branches_of(self.head, self.sampled_states)
+
+    @cached_property
+    def contributions(self) -> dict[str, tuple[float, float]]:
+        """By branch, its share of the norms in its sum, and its mean cosine with the sum."""
+        if self.head is None:
+            return {}
+        return {one.name: contribution(self.head, one, self.sampled_states) for one in self.branches}
 
     @cached_property
     def document_pieces(self) -> np.ndarray | None:

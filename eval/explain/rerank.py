@@ -1,7 +1,7 @@
 """nDCG@10 of a changed head, without a second search: it reorders what the trained head found.
 
-Of sampled queries, the first documents of the run are embedded with the changed head and ranked by it. So a score of
-the changed head is an upper bound as far as it would find other documents, and costs a small part of a search.
+For sampled queries, the first documents of the run are embedded with the changed head and ranked by it. This costs a
+small part of a search, and misses the documents that only the changed head would find.
 """
 
 from collections.abc import Mapping, Sequence

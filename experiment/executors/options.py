@@ -67,7 +67,7 @@ def open_executor(options: argparse.Namespace) -> "AbstractContextManager[Execut
 
 
 def _count(text: str) -> int:
-    """Read a number of workers; 0 stands for auto."""
+    """Read a number of workers; 0 means auto."""
     if text == "auto":
         return 0
     if not text.isdecimal() or not 1 <= int(text) <= MOST:

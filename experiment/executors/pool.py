@@ -144,8 +144,8 @@ class PoolExecutor:
 
     def _ready(self) -> list[_Process]:
         """Wait for messages and deaths."""
-        by_pipe = {one.pipe: one for one in self._processes}
-        return [by_pipe[pipe] for pipe in pipes.wait(list(by_pipe)) if isinstance(pipe, pipes.Connection)]
+        ready = pipes.wait([one.pipe for one in self._processes])
+        return [one for one in self._processes if one.pipe in ready]
 
     def _start(self) -> _Process:
         context = multiprocessing.get_context("spawn")

@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from experiment.losses import contrastive_loss
+from experiment.spectra import effective_rank
 from projheads import build_head
-from train.probe import Probe, effective_rank, gini
+from train.probe import Probe, gini
 from train.resume import ResumePoint
 from train.training import train_trial
 

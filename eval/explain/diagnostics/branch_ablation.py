@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from eval.explain.branches import branches_of
 from eval.explain.given import Given
 from eval.explain.registry import Measured, register_diagnostic
 from eval.explain.rerank import reranked_ndcg, sampled_queries, scores_of_run
@@ -24,15 +23,12 @@ MOST_BRANCHES = 4
 )
 def branch_ablation(given: Given) -> Measured | None:
     """Return it for each branch of a head on a frozen backbone."""
-    head = given.head
-    if head is None or not (branches := branches_of(head, given.sampled_states)):
-        return None
-    queries = sampled_queries(given)
-    if not queries:
+    head, queries = given.head, sampled_queries(given)
+    if head is None or not queries:
         return None
     full = scores_of_run(given, given.run, queries)
     lost = {}
-    for branch in branches[:MOST_BRANCHES]:
+    for branch in given.branches[:MOST_BRANCHES]:
         with branch.off():
             without = reranked_ndcg(given, head, queries, [given.run])
         lost[f"branches: {branch.name}"] = {name: full[name] - without[name] for name in queries}

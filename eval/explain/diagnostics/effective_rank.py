@@ -3,10 +3,9 @@
 Garrido et al., 2023, arXiv 2210.02885; the effective rank of Roy and Vetterli, 2007.
 """
 
-import numpy as np
-
 from eval.explain.given import Given
 from eval.explain.registry import register_diagnostic
+from experiment.spectra import effective_rank
 
 
 @register_diagnostic(
@@ -19,13 +18,7 @@ from eval.explain.registry import register_diagnostic
     low="The embeddings lie near a subspace of few dimensions (dimensional collapse).",
     source="Garrido et al., 2023, arXiv 2210.02885",
 )
-def effective_rank(given: Given) -> dict[str, float]:
+def rank_me(given: Given) -> dict[str, float]:
     """Return it for documents, for queries, and for both together."""
-    return {side: exp_entropy(tokens.singular_values) for side, tokens in given.sides()}
-
-
-def exp_entropy(values: np.ndarray) -> float:
-    """Return the exponential of the entropy of non-negative values, scaled to sum to 1."""
-    shares = values / values.sum()
-    shares = shares[shares > 0]
-    return float(np.exp(-(shares * np.log(shares)).sum()))
+    ranks = {side: effective_rank(tokens.singular_values) for side, tokens in given.sides()}
+    return {side: rank for side, rank in ranks.items() if rank is not None}

@@ -17,7 +17,7 @@ from eval.explain.registry import register_diagnostic
     range=(-1.0, 1.0),
     high="Within: the tokens of a text say the same (oversmoothing), so MaxSim gains little over one vector. Between: "
     "tokens are alike whatever the text.",
-    low="Each token says something of its own.",
+    low="Each token carries information that the others do not.",
     source="Shi et al., 2022, arXiv 2202.08625",
 )
 def token_similarity(given: Given) -> dict[str, float]:

@@ -119,14 +119,10 @@ def splits(board: Leaderboard) -> list[Split]:
     groups = points_of(board.scores, baselines_of(board.experiment))
     found = []
     for one in PROPERTIES:
-        values = {
-            name: [one.value(facts[name][query]) if query in facts[name] else None for query in ids]
-            for name, ids in board.queries.items()
-        }
-        found.append(Split(f"gain-{one.name}", one.title, one.about, _bands(groups, values, one.write)))
+        bands = _bands(groups, _values(board, facts, one), one.write)
+        found.append(Split(f"gain-{one.name}", one.title, one.about, bands))
     found.append(_by_backbone_rank(board, groups))
-    frequency = [one for one in found if one.name.endswith("frequency")]
-    return [one for one in (*found, *_over_decay(board, facts, frequency)) if len(one.bands) > 1]
+    return [one for one in (*found, *_over_decay(board, facts)) if len(one.bands) > 1]
 
 
 def _bands(
@@ -207,9 +203,7 @@ def _by_backbone_rank(board: Leaderboard, groups: Mapping[str, Mapping[str, Scor
     )
 
 
-def _over_decay(
-    board: Leaderboard, facts: Mapping[str, Mapping[str, QueryFacts]], frequency: Sequence[Split]
-) -> list[Split]:
+def _over_decay(board: Leaderboard, facts: Mapping[str, Mapping[str, QueryFacts]]) -> list[Split]:
     """Repeat the splits by frequency for each variant at its weight decays, compared with its smallest."""
     points: dict[tuple[str, str], dict[float, str]] = {}
     for trial in board.experiment.trials:
@@ -226,20 +220,21 @@ def _over_decay(
         return []
     return [
         Split(
-            f"{split.name}-decay",
-            f"{split.title}: what weight decay does",
-            f"{split.about} Each row is compared with the same head at its smallest weight decay.",
-            _bands(groups, _values(board, facts, split.name), _share),
+            f"gain-{one.name}-decay",
+            f"{one.title}: what weight decay does",
+            f"{one.about} Each row is compared with the same head at its smallest weight decay.",
+            _bands(groups, _values(board, facts, one), one.write),
         )
-        for split in frequency
+        for one in PROPERTIES
+        if one.name.endswith("frequency")
     ]
 
 
 def _values(
-    board: Leaderboard, facts: Mapping[str, Mapping[str, QueryFacts]], name: str
+    board: Leaderboard, facts: Mapping[str, Mapping[str, QueryFacts]], one: _Property
 ) -> dict[str, list[float | None]]:
-    value = next(one.value for one in PROPERTIES if name == f"gain-{one.name}")
+    """Return the property of every query of each dataset; None where it is not known."""
     return {
-        dataset: [value(facts[dataset][query]) if query in facts[dataset] else None for query in ids]
+        dataset: [one.value(facts[dataset][query]) if query in facts[dataset] else None for query in ids]
         for dataset, ids in board.queries.items()
     }

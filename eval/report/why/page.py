@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from eval.report import drawing
-from eval.report import format as fmt
 from eval.report.explanations import Explanation
 from eval.report.formats.data_files import csv_of
+from eval.report.formats.html import TEMPLATES, template_environment
 from eval.report.table import Leaderboard
 from eval.report.why.bands import Split, splits
 from eval.report.why.figure import band_panels, draw, panels, rows_with
@@ -25,7 +24,6 @@ from experiment.disk.records import Meaning
 __all__ = ["PAGE", "write_why"]
 
 PAGE = "why.html"
-TEMPLATES = Path(__file__).parents[1] / "formats" / "templates"
 
 GROUPS = {
     "geometry": "Geometry of the token embeddings",
@@ -156,27 +154,23 @@ def _prediction_csv(predicted: Sequence[Prediction]) -> str:
 
 
 def _html(board: Leaderboard, blocks: Sequence[Block], predicted: Sequence[Prediction], short: Sequence[str]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: fmt.visible(value) if type(value) is str else value,
-    )
     names = dict.fromkeys([*GROUPS, *(block.group for block in blocks)])
     groups: dict[str, Any] = {
         GROUPS.get(name, name): [block for block in blocks if block.group == name] for name in names
     }
-    return environment.get_template("why.html.j2").render(
-        board=board,
-        experiment=board.experiment,
-        groups={title: inside for title, inside in groups.items() if inside},
-        short=short,
-        predicted=predicted,
-        correlation=_correlation,
-        range_text=_range,
-        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+    return (
+        template_environment()
+        .get_template("why.html.j2")
+        .render(
+            board=board,
+            experiment=board.experiment,
+            groups={title: inside for title, inside in groups.items() if inside},
+            short=short,
+            predicted=predicted,
+            correlation=_correlation,
+            range_text=_range,
+            style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        )
     )
 
 

@@ -105,12 +105,14 @@ def _scores(board: Leaderboard) -> dict[tuple[str, int, str], float]:
 def _differences(board: Leaderboard, scores: Mapping[tuple[str, int, str], float]) -> dict[tuple[str, int, str], float]:
     """Return the difference of every trial from the baseline's trial of its seed, or from the baseline's mean."""
     baselines, found = baselines_of(board.experiment), {}
+    everyone: dict[tuple[str, str], list[float]] = {}
+    for (label, _, dataset), value in scores.items():
+        everyone.setdefault((label, dataset), []).append(value)
+    means = {row: float(np.mean(values)) for row, values in everyone.items()}
     for (label, seed, dataset), value in scores.items():
         base = baselines.get(label, label)
-        if base != label:
-            others = [one for (name, _, where), one in scores.items() if (name, where) == (base, dataset)]
-            if others:
-                found[label, seed, dataset] = value - scores.get((base, seed, dataset), float(np.mean(others)))
+        if base != label and (base, dataset) in means:
+            found[label, seed, dataset] = value - scores.get((base, seed, dataset), means[base, dataset])
     return found
 
 
