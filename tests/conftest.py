@@ -1,4 +1,4 @@
-"""For every test: a tiny random backbone with a tokenizer of its own, and one thread or several."""
+"""For every test: a tiny random backbone with its own tokenizer, and one or several threads."""
 
 import string
 

@@ -1,4 +1,4 @@
-"""Training and evaluation as a user runs them, in the environment at hand: with PyLate, or with it absent."""
+"""Training and evaluation as a user runs them, in the current environment, with or without PyLate."""
 
 import contextlib
 import hashlib

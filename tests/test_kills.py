@@ -36,7 +36,17 @@ train: {{data: set, batch_size: 4, validation_pairs: 4, trainable: {trainable}, 
 sweep: {{}}
 eval: {{datasets: [set], storage: [int8]}}
 """
-VOLATILE = {"timings", "peak_memory_bytes", "examples_per_s", "cost", "encode_s", "search_s", "index_s", "seconds"}
+VOLATILE = {
+    "timings",
+    "peak_memory_bytes",
+    "examples_per_s",
+    "cost",
+    "encode_s",
+    "search_s",
+    "index_s",
+    "seconds",
+    "evaluation_time",
+}
 """Fields of records that say how long something took."""
 
 
@@ -121,6 +131,15 @@ COMMANDS = [
     ("eval", "report", "out"),
     ("projheads", "fold", "out/trials/linear/seed-0/model", "folded"),
 ]
+MORE_COMMANDS = [
+    ("train", "teach", "mined.jsonl", "--model", "{backbone}", "--out", "taught.jsonl"),
+    ("answer", "try.yaml", "output=answered"),
+    ("eval", "compare", "out", "answered", "--output", "report"),
+    ("eval", "export", "out", "--to", "mteb"),
+    ("projheads", "swap", "out/trials/linear/seed-0/model", "ffn(depth=3)", "swapped"),
+    ("projheads", "export", "out/trials/linear/seed-0/model", "exported", "--to", "stanford"),
+]
+"""Commands that are killed by ``make fuzz`` only."""
 
 
 @pytest.mark.parametrize("trainable", ["all", "head"] if KILLS > 1 else ["all"])
@@ -128,7 +147,8 @@ def test_commands_killed_at_random_end_with_the_same_bytes(processes, backbone, 
     chance = random.Random(os.environ.get("PROJHEADS_FUZZ_SEED", f"kills {trainable}"))
     whole, killed = (work_in(tmp_path / name, backbone, trainable) for name in ("whole", "killed"))
     done = 0
-    for command in COMMANDS:
+    for command in COMMANDS + (MORE_COMMANDS if KILLS > 1 else []):
+        command = [part.format(backbone=backbone) for part in command]
         started = time.monotonic()
         process = start(processes, whole, *command)
         process.join()

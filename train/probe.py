@@ -39,7 +39,7 @@ RIDGE = 1e-4
 
 
 class _Watched(nn.Module):
-    """Applies a head, and keeps what went in and what came out, as a leaf of a graph of its own."""
+    """Applies a head, and keeps what went in and what came out, as a leaf of a separate graph."""
 
     def __init__(self, head: nn.Module) -> None:
         super().__init__()

@@ -64,7 +64,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Given:
-    """What an evaluation has at hand.
+    """What an evaluation gives to a diagnostic.
 
     Attributes:
         subject: The trial or reference row.

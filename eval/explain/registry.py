@@ -1,6 +1,6 @@
 """The registry of diagnostics, by name.
 
-A diagnostic is a function that reads what an evaluation has at hand and returns its values by name::
+A diagnostic is a function that reads what an evaluation has computed and returns its values by name::
 
     @register_diagnostic(
         "mean-norm",

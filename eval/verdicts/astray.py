@@ -1,4 +1,4 @@
-"""Trials that went astray: seeds whose score lies far outside that of the same variant's other seeds."""
+"""Trials that went astray: seeds whose score is far from that of the same variant's other seeds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from eval.verdicts.scores import FloatArray, Scores
 __all__ = ["FAR", "Astray", "astray_trials"]
 
 FAR = 5.0
-"""A seed is astray where it lies this many standard deviations from the median of its variant's other seeds."""
+"""A seed is astray if it is this many standard deviations from the median of its variant's other seeds."""
 
 NORMAL = 1.4826
 """Standard deviation of normal draws over the median of their sizes."""

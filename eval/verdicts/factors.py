@@ -35,7 +35,7 @@ class Effect:
         simple: For a main effect, the same effect at each level of each other factor, as estimated: (other factor,
             level, effect). Empty where interactions could not be estimated.
         misleading: For a main effect, the other factors at whose levels its sign changes, shown by an interaction; it
-            then says little by itself.
+            then says little.
     """
 
     factors: tuple[str, ...]

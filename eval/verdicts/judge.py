@@ -147,7 +147,7 @@ def judge(
 def judge_datasets(
     scores: Mapping[str, Scores], baseline: str, datasets: Sequence[str]
 ) -> dict[str, dict[str, Verdict]]:
-    """Compare on each data set by itself, corrected for the number of data sets as well.
+    """Compare on each data set separately, corrected for the number of data sets as well.
 
     Args:
         scores: The variants' scores.

@@ -146,7 +146,7 @@ def at_edge(values: Mapping[str, Any], grid: Grid) -> list[str]:
 
 
 def grow_grid(grid: Grid, values: Mapping[str, Any], train: TrainConfig) -> Grid:
-    """Add a value beyond each edge at which a point lies, by the ratio of the two values there.
+    """Add a value beyond each edge on which a point lies, by the ratio of the two values there.
 
     Returns:
         The grid, with smaller values before the others and larger ones after them; a value that the training section

@@ -1,4 +1,4 @@
-"""An experiment's folder: where each file of a trial, a reference row and a report lies.
+"""An experiment's folder: where each file of a trial, a reference row and a report is.
 
 Training and evaluation meet in these files and nowhere else.
 """

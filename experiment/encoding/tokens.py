@@ -112,7 +112,7 @@ def encode_tokens(
         folder: The folder of the store; None keeps it in memory.
         key: Identifies what else the vectors depend on: the weights, and how the model reads texts. A store in
             ``folder`` with a different key is replaced.
-        batch_tokens: Tokens per batch, padding included; a longer text is a batch by itself. None is 1 024 on the CPU,
+        batch_tokens: Tokens per batch, padding included; a longer text is a separate batch. None is 1 024 on the CPU,
             per thread, and 16 384 elsewhere.
         progress: Called with the number of texts encoded since the last call.
 

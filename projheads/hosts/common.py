@@ -202,7 +202,7 @@ class NativeModel:
 
     @contextlib.contextmanager
     def _as_own_layers(self) -> Iterator[Head | None]:
-        """Put the host's own layers in the place of a head of ours that is a chain of them; yields that head."""
+        """Replace a head of ours that is a chain of the host's own layers by those layers; yields that head."""
         modules = dict(self.native.named_children())
         ours = [module for module in modules.values() if isinstance(module, HeadModule)]
         chain: list[Any] = []

@@ -77,7 +77,7 @@ def save_head(head: Head, folder: Path) -> None:
 
 
 def to_save(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights as safetensors takes them: on the CPU, each with memory of its own, so tied ones are copied."""
+    """Return weights as safetensors takes them: on the CPU, each in its own memory, so tied ones are copied."""
     memory: set[int] = set()
     weights = {}
     for name, tensor in state.items():

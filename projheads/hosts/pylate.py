@@ -43,7 +43,7 @@ __all__ = [
 
 
 class Projection(HeadModule, Dense):  # type: ignore[misc]
-    """A head as a PyLate module: PyLate loads no module that is not a ``Dense`` of its own."""
+    """A head as a PyLate module: PyLate only loads modules that are its own ``Dense``."""
 
     def __init__(self, head: Head) -> None:
         nn.Module.__init__(self)  # not Dense's, which would make another matrix

@@ -10,7 +10,7 @@ _MARKED = re.compile(r"<!-- (run|dry-run|file|part)(?:: (\S+))? -->\n```(\w+)\n(
 
 @dataclass(frozen=True)
 class Snippet:
-    """A block: where it stands, how it is marked, the word behind the mark, its language and its text."""
+    """A block: where it is, how it is marked, the word after the mark, its language and its text."""
 
     page: str
     mark: str

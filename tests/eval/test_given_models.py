@@ -50,7 +50,7 @@ def data(tmp_path):
 
 
 def stock(host, backbone, path, seed=0):
-    """Save a checkpoint as the host's own users do, without a line of ours, and with settings of its own."""
+    """Save a checkpoint as the host's own users do, without any code of ours, and with its own settings."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if host == "pylate":

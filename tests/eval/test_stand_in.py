@@ -41,7 +41,7 @@ def test_a_head_that_is_not_linear_has_a_stand_in_and_a_linear_one_has_none(mini
 
 
 def test_its_scores_are_those_of_a_trial_with_the_stand_in_as_its_head(miniature, retrain, monkeypatch):
-    """Evaluated twice: as a stand-in of the head, and as the folded linear head of a model of its own."""
+    """Evaluated twice: as a stand-in of the head, and as the folded linear head of a separate model."""
     kept = []
 
     def keep(head, states):

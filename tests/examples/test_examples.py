@@ -1,4 +1,4 @@
-"""Every program of examples/, run as it stands with a tiny random model."""
+"""Every program of examples/, run unchanged with a tiny random model."""
 
 import importlib.util
 import json

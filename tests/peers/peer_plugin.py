@@ -1,7 +1,7 @@
-"""A pytest plugin: in every model that a peer's test makes, our head stands in the place of the peer's ``Dense``.
+"""A pytest plugin: in every model that a peer's test makes, our head replaces the peer's ``Dense``.
 
 ``PEER_HEAD`` says which: ``theirs`` for none (the control), ``same`` for a head with the weights of their layers, or a
-spec for that head with weights of its own. ``PEER_OUTCOMES`` is the file that gets one JSON line for each test.
+spec for that head with its own weights. ``PEER_OUTCOMES`` is the file that gets one JSON line for each test.
 """
 
 import functools

@@ -381,7 +381,7 @@ def test_the_last_layers_are_trained_from_stored_states_as_without(folder, witho
     folder(without_dropout)
     options = ["train.trainable=top-1", "seeds=[0]", "train.optimizer.backbone_lr=1e-3"]
     stored = train(*options)
-    # The same with the states computed anew from the texts in every batch.
+    # The same with the states computed again from the texts in every batch.
     monkeypatch.setattr("train.embedding.states.UpperLayers", lambda *arguments: None)
     anew = train(*options, "output=anew", "cache=anew-cache")
     assert_same_training(stored, anew, 1e-4)

@@ -53,7 +53,7 @@ def first(request, tmp_path_factory, backbone):
 
 @pytest.fixture
 def trained(first, tmp_path, monkeypatch):
-    """The host and the trained model, in a folder of its own."""
+    """The host and the trained model, in a separate folder."""
     host, model, collection = first
     monkeypatch.chdir(tmp_path)
     Path("set").symlink_to(collection)

@@ -38,7 +38,7 @@ class Mix:
         return drawn
 
     def order(self, batch_size: int, steps: int, seed: int) -> Iterator[np.ndarray]:
-        """Yield the batches, (batch_size,) rows of one source each; every source has epochs of its own."""
+        """Yield the batches, (batch_size,) rows of one source each; every source has its own epochs."""
         for name, rows in zip(self.names, self.rows, strict=True):
             if len(rows) < batch_size:
                 raise TrainingFailedError(

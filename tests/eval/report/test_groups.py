@@ -18,7 +18,7 @@ PLAN = Plan(effects={"linear": 0.0, "other": 0.04}, datasets=("scifact",), queri
 
 @pytest.fixture
 def folder(tmp_path):
-    """One data set by itself, and three collections of unequal size that are one."""
+    """One data set separately, and three collections of unequal size that are one."""
     path, generator = make_experiment(tmp_path / "x", PLAN), np.random.default_rng(5)
     folder = ExperimentFolder(path)
     for place, files in enumerate([*folder.trials(), *folder.references()]):

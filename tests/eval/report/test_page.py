@@ -214,7 +214,7 @@ def test_hostile_text_is_shown_and_not_obeyed(browser, page):
     assert text.count(shown) >= 4
     assert "\u202e" not in text
     assert browser.execute_script("return document.querySelectorAll('main img, main script').length") == 0
-    # Text that turns the writing direction round is kept in an element of its own.
+    # Text that reverses the writing direction is kept in a separate element.
     assert browser.execute_script(
         "return [...document.querySelectorAll('summary bdi')].some(b => b.textContent.includes('right to left'))"
     )

@@ -66,7 +66,7 @@ def test_eight_bits_are_the_nearest_of_256_steps_over_the_range_of_each_dimensio
     documents, queries, size, total = read_back("int8", stores, tmp_path)
     rows = stores[1].vectors.astype(np.float64)
     low, high = rows.min(axis=0), rows.max(axis=0)
-    # FAISS's steps: a value is the middle of the 255th of the range that it lies in.
+    # FAISS's steps: a value is the middle of the 255th of the range that it is in.
     expected = low + (np.clip(np.floor((rows - low) / (high - low) * 255), 0, 255) + 0.5) / 255 * (high - low)
     np.testing.assert_allclose(documents, expected, atol=2**-10)
     assert 0.0005 < np.abs(documents - rows).max() < 0.005
@@ -268,7 +268,7 @@ def test_measures_of_a_form_are_those_of_maxsim_with_what_was_read_back(miniatur
     for query in collection.qrels:
         rows = embed(collection.queries[query], True)
         scores = {name: (rows @ found.T).max(axis=1).sum() for name, found in documents.items()}
-        # Equal documents have equal scores up to rounding; the higher id stands first.
+        # Equal documents have equal scores up to rounding; the higher id comes first.
         run[query] = sorted(((n, round(s, 9)) for n, s in scores.items()), key=lambda pair: (pair[1], pair[0]))[::-1]
     expected = measure_run(["nDCG@10"], collection.qrels, run)["nDCG@10"]
     assert record_of(miniature)["storage"]["dim4"]["per_query"] == pytest.approx(expected, abs=1e-9)

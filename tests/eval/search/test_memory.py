@@ -1,4 +1,4 @@
-"""Memory that does not grow with the corpus: encoding, search and compression, each in a process of its own."""
+"""Memory that does not grow with the corpus: encoding, search and compression, each in a separate process."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ from experiment.config.storage_forms import parse_storage
 from experiment.encoding.store import TokenStore, offsets_of
 from experiment.encoding.tokens import encode_tokens
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads the memory of a process where Linux tells it")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the memory of a process there")
 
 WIDTH, WORDS, SMALL, LARGE = 256, 8, 20_000, 80_000
 SPARE = 100 * 10**6

@@ -32,7 +32,7 @@ def unpaired():
 
 
 def paired():
-    """Seeds in another order, and more of them than are common; one variant with a start of its own."""
+    """Seeds in a different order, and more of them than are common; one variant has its own start."""
     generator = np.random.default_rng(1)
     start = {seed: generator.normal(0, 0.5) for seed in range(9)}
     made = {}

@@ -20,7 +20,7 @@ def own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch):
-    """Put a folder in the place of a task's repository."""
+    """Replace a task's repository by a folder."""
 
     def stand_in(name, **tables):
         task = MTEB_TASKS[name]

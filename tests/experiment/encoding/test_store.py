@@ -15,7 +15,7 @@ LENGTHS = np.array([2, 0, 3, 1, 2])
 
 
 def fill(store, first=0, last=5, between=lambda text: None):
-    """Write texts one by one, each a commit of its own."""
+    """Write texts one by one, each as a separate commit."""
     with store.filling() as (vectors, lengths):
         for text in range(first, last):
             start, end = LENGTHS[:text].sum(), LENGTHS[: text + 1].sum()

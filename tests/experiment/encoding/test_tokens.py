@@ -304,7 +304,7 @@ runpy.run_path(test)["print_peak_of_encoding"](Path(folder), int(texts))
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the peak of a process")
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux reports the peak memory of a process")
 def test_memory_does_not_grow_with_the_number_of_texts(tmp_path):
     peaks = []
     for texts in (1_000, 8_000):

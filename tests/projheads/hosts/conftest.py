@@ -1,4 +1,4 @@
-"""A tiny random backbone with a tokenizer of its own, and every host that is installed."""
+"""A tiny random backbone with its own tokenizer, and every host that is installed."""
 
 import json
 
@@ -10,7 +10,7 @@ from projheads.hosts import available_hosts, load_host
 
 @pytest.fixture(scope="session")
 def pooled_backbone(backbone, tmp_path_factory):
-    """The same backbone as old sentence-transformers laid it out: in a folder of its own, with a pooling behind it."""
+    """The same backbone as old sentence-transformers wrote it: in a separate folder, followed by a pooling module."""
     folder = tmp_path_factory.mktemp("pooled")
     (folder / "0_Transformer").mkdir()
     for file in backbone.iterdir():

@@ -1,4 +1,4 @@
-"""Which host wrote a checkpoint is told from its files."""
+"""The host that wrote a checkpoint is recognised by its files."""
 
 import json
 

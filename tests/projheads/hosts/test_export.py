@@ -1,4 +1,4 @@
-"""Checkpoints written anew: opened by the plain consumer, with the same embeddings."""
+"""Exported checkpoints: the plain consumer opens them and gets the same embeddings."""
 
 import errno
 import hashlib

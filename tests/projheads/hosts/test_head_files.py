@@ -77,7 +77,7 @@ def test_a_state_that_cannot_be_saved_is_one_line(tmp_path, tied):
 
 
 def test_the_format_of_schema_1_stays_readable(tmp_path):
-    """golden/head-schema-1 was written by save_head from the two matrices below; it is never written anew."""
+    """golden/head-schema-1 was written by save_head from the two matrices below; it is never rewritten."""
     head = load_head(GOLDEN / "head-schema-1")
     assert head.spec == HeadSpec("ffn", {"hidden_features": 3, "activation": "relu"})
     first, second = torch.arange(12.0).reshape(3, 4) - 6, torch.arange(6.0).reshape(2, 3)

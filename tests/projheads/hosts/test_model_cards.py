@@ -44,7 +44,7 @@ def run_snippets(folder, monkeypatch):
         if title in OPENED_BY and OPENED_BY[title] not in available_hosts():
             continue
         if title == "Stanford's ColBERT":
-            continue  # test_export_stanford opens it, with patches for the versions at hand
+            continue  # test_export_stanford opens it, with patches for the installed versions
         names = {}
         exec(compile(code, f"{folder}/README.md, {title}", "exec"), names)
         found[title] = names["documents"][0].shape[-1] if "documents" in names else names["document"].shape[-1]

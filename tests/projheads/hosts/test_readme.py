@@ -1,4 +1,4 @@
-"""The snippet of the README that swaps a head, run as it stands on a tiny trained model."""
+"""The snippet of the README that swaps a head, run unchanged on a tiny trained model."""
 
 import re
 from pathlib import Path

@@ -65,7 +65,7 @@ def test_texts_triplets_and_ids_are_the_same_tuples(tmp_path, collection):
     assert [texts_of(tuples) for tuples in found] == [expected] * 3
     assert all(sorted(tuples.documents) == ["text 0", "text 1", "text 5", "text 6"] for tuples in found)
     assert found[0].hash == found[1].hash
-    # The collection knows of a second relevant document only where it stands in a tuple: d0 for q0, d1 for q0 and q1.
+    # The collection knows of a second relevant document only if it is in a tuple: d0 for q0, d1 for q0 and q1.
     judged = {(found[2].queries[q], found[2].documents[d]) for q, d in found[2].judged}
     assert judged == {("question 0", "text 0"), ("question 0", "text 1"), ("question 1", "text 1")}
 
