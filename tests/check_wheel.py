@@ -1,4 +1,4 @@
-"""Build the wheel and check what a user gets: the package `projheads` alone, needing torch and safetensors alone."""
+"""Build the wheel and check what a user gets: only the package `projheads`, which needs only torch and safetensors."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The site: built strictly, every link leads somewhere, and nothing in it asks another machine for anything."""
+"""The site: it builds in strict mode, every link works, and no page loads anything from the network."""
 
 import html
 import os

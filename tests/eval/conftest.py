@@ -1,4 +1,4 @@
-"""A whole experiment in miniature: an awkward collection, trained trials on the disk, and a host that opens them."""
+"""A complete small experiment: an awkward collection, trained trials on disk, and a host that opens them."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Evaluation of a whole experiment in miniature, on a collection with everything odd that real ones have."""
+"""Evaluation of a complete small experiment, on a collection with all the oddities of real ones."""
 
 import errno
 import json
@@ -51,7 +51,7 @@ def evaluated(miniature):
 
 
 def results(folder, dataset="odd"):
-    """What evaluations found, without what differs from one machine or moment to another."""
+    """What evaluations found, without what differs between machines and runs."""
     found = {}
     for file in sorted(folder.path.glob(f"*/*/seed-*/eval/{dataset}.json")):
         record = json.loads(file.read_text())

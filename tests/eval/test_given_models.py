@@ -84,7 +84,7 @@ def stock(host, backbone, path, seed=0):
 
 
 def encoded(host, path, texts, *, is_query):
-    """What the host alone makes of texts, opened as its users open it."""
+    """The host's own embeddings of texts, opened as its users open it."""
     if host == "pylate":
         from pylate.models import ColBERT
 

@@ -1,4 +1,4 @@
-"""A whole evaluation through each installed host, against what the host itself encodes."""
+"""A complete evaluation with each installed host, compared with what the host encodes."""
 
 import json
 

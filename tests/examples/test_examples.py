@@ -90,7 +90,7 @@ def test_upgrade_sentence_transformers(stanford, tmp_path, capsys):
 
 def test_upgrade_stanford(stanford, tmp_path, capsys, monkeypatch):
     pytest.importorskip("colbert")
-    # colbert-ai 0.2.22 is of transformers 4's time; what transformers 5 asks of its class besides is this alone.
+    # colbert-ai 0.2.22 was written for transformers 4; this is all that transformers 5 also needs of its class.
     monkeypatch.setattr(transformers.PreTrainedModel, "all_tied_weights_keys", {}, raising=False)
     from colbert.modeling.colbert import ColBERT
 

@@ -91,7 +91,7 @@ def faults(runs: Runs, expected: dict[str, str]) -> list[str]:
 
 
 def expected_of(checkout: Path) -> dict[str, str]:
-    """Return the tests of a peer that cannot pass with another class than its own, with the reason."""
+    """Return the tests of a peer that can only pass with its own class, with the reason."""
     known: dict[str, dict[str, str]] = json.loads((HERE / "expected.json").read_text())
     return known[peer_of(checkout)]
 

@@ -14,7 +14,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-# Name on the hub -> its layout: a bare encoder, one with a pooling behind it, or Stanford's with its linear.weight.
+# Name on the hub -> its layout: a bare encoder, one followed by a pooling module, or Stanford's with its linear.weight.
 MODELS = {
     "google-bert/bert-base-uncased": "bare",
     "bert-base-uncased": "bare",

@@ -43,7 +43,7 @@ def busy_workers(folder):
 
 
 def kill_a_worker(folder, killed, stop):
-    """Kill a worker that has a trial under way, once another trial is finished."""
+    """Kill a worker in the middle of a trial, once a different trial is finished."""
     while not stop.is_set() and not killed:
         if list(folder.glob("out/trials/*/*/trial.json")) and (busy := busy_workers(folder)):
             time.sleep(0.2)

@@ -86,7 +86,7 @@ def test_a_seeds_own_score_does_not_choose_for_it(folder, backbone, monkeypatch)
     folder(backbone)
     options = ("sweep={optimizer.head_lr: [1e-3, 3e-2], extend: 0}", "seeds=[0, 1, 2]", "heads.variants=[linear]")
     train(*options)
-    # Seed 0 alone prefers the smaller rate, by so much that it decides the mean of all.
+    # Only seed 0 prefers the smaller rate, by so much that it decides the mean of all.
     for rate, values in {0.001: (0.99, 0.5, 0.5), 0.03: (0.1, 0.6, 0.6)}.items():
         for seed, value in enumerate(values):
             file = Path(f"out/sweep/linear/optimizer.head_lr={rate}/seed-{seed}/trial.json")

@@ -48,7 +48,7 @@ def test_the_first_loss_is_that_of_each_text_alone(loss, settings, tuples):
     with torch.no_grad():
         if loss == "contrastive":
             scores = torch.tensor([[score(head, embed, row[0], d) for d in batch[:, 1:].ravel()] for row in batch])
-            # A document that belongs to the query may stand as another row's negative: it counts as none.
+            # A document that is relevant to the query may be a negative of a different row: it does not count as one.
             for i, row in enumerate(batch):
                 scores[i, [c for c, d in enumerate(batch[:, 1:].ravel()) if d == row[0] and c != 3 * i]] = -torch.inf
             expected = functional.cross_entropy(scores, torch.arange(8) * 3)

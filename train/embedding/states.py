@@ -98,7 +98,7 @@ def trial_model(prepared: Preparation, head: Head, config: TrainConfig, seed: in
 def trial_embedder(
     prepared: Preparation, states: TrainingStates, model: HostModel | None, config: TrainConfig
 ) -> BatchEmbedder:
-    """Return the embedder of a stage's texts for the model of a trial, or for its head alone."""
+    """Return the embedder of a stage's texts for the model of a trial, or only for its head."""
     if model is None or states.tokens is None:
         if states.stores is None:
             raise ValueError("the training states hold neither tokens nor states")

@@ -1,4 +1,4 @@
-"""Collections of a group are searched alone and count as one data set, wherever data sets are averaged."""
+"""Collections of a group are searched separately and count as one data set, wherever data sets are averaged."""
 
 import numpy as np
 import pytest

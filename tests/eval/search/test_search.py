@@ -38,7 +38,7 @@ def make_problem(queries, documents, query_ids, document_ids, *, depth):
 
 
 def random_problem(seed, *, documents=40, queries=7, width=16, depth=10, longest=9, copies=5, dtype=np.float16):
-    """A corpus with shuffled ids, documents that are copies of one another, empty ones, and queries of its ids."""
+    """A corpus with shuffled ids, duplicate and empty documents, and queries that have ids of documents."""
     generator = np.random.default_rng(seed)
 
     def text(length):

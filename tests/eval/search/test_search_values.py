@@ -92,7 +92,7 @@ def test_the_worst_rounding_loses_no_document_of_the_approximate_search(worst_ro
 
 @pytest.mark.parametrize("place", range(20, 40))
 def test_the_worst_rounding_changes_no_reported_score(worst_rounding, place):
-    """A document's best token vector comes out behind its second best."""
+    """A document's best token vector scores below its second best."""
     best, second = vector(0.5, place * 2.0**-12, -(2.0**-12)), vector(0.5, (place - 1) * 2.0**-12, 2.0**-12)
     problem = problem_of([[vector(0.375, 2.0**-14)]], [[second, best, second], [second], [best, second]], depth=3)
     found = rank(problem, 0, np.arange(3))

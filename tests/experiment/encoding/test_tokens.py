@@ -77,7 +77,7 @@ class FakeModel:
 
 
 def one_by_one(model, texts, *, is_query):
-    """The scoring tokens' states of each text, computed alone in evaluation mode."""
+    """The scoring tokens' states of each text, computed separately in evaluation mode."""
     model.native.eval()
     rows = []
     for text in texts:

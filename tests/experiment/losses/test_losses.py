@@ -30,7 +30,7 @@ def test_hard_negatives_stand_between_the_relevant_documents():
     assert float(loss(square)) == float(loss(square, n_ways=1)) == float(contrastive_loss(square, 0.3))
     assert (loss.scope, loss.needs_teacher) == ("batch", False)
     assert float(loss(torch.tensor(scores), n_ways=3)) == pytest.approx(expected, abs=1e-12)
-    # Documents of other processes stand behind: they are negatives like others.
+    # Documents of other processes come last: they are negatives like the others.
     assert float(loss(torch.tensor(scores[:2]), n_ways=3)) == pytest.approx(
         -log_softmax(scores[:2] / 0.3, axis=1)[[0, 1], [0, 3]].mean(), abs=1e-12
     )

@@ -26,7 +26,7 @@ class GivenEmbeddings(nn.Module):
 
 @pytest.fixture
 def texts():
-    """Unit embeddings (B, Lq, d) and (B, n, Ld, d) as leaves, and the documents' mask with padding behind."""
+    """Unit embeddings (B, Lq, d) and (B, n, Ld, d) as leaves, and the documents' mask, padded at the end."""
 
     def make(padding, positive):
         generator = torch.Generator().manual_seed(3)

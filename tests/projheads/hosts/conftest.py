@@ -62,7 +62,7 @@ def byte_backbone(tmp_path_factory):
 
 
 class Plain:
-    """A checkpoint opened by the host alone, as a user without our adapter opens it."""
+    """A checkpoint opened by the host only, as a user without our adapter would."""
 
     def __init__(self, host, folder):
         if host == "pylate":

@@ -35,7 +35,7 @@ def encode(folder: Path, texts: list[str]) -> dict[str, np.ndarray]:
 
 
 def open_plain(host: str, folder: Path):
-    """Open a checkpoint by the host alone, with no trust in anything."""
+    """Open a checkpoint with the host only, without trust_remote_code."""
     if host == "pylate":
         from pylate.models import ColBERT
 

@@ -43,7 +43,7 @@ def checkpoint(host, backbone, tmp_path):
 
 
 def plain(host, folder):
-    """Open a stock model with the host alone, which trusts nothing."""
+    """Open a stock model with the host only, without trust_remote_code."""
     if "pylate" in host.__name__:
         return host.open_plain(folder)
     from sentence_transformers import MultiVectorEncoder

@@ -1,4 +1,4 @@
-"""A whole model as ONNX, run as a program without torch runs it: tokenizers, onnxruntime and numpy."""
+"""A complete model as ONNX, run without torch: tokenizers, onnxruntime and numpy."""
 
 import importlib.util
 import json

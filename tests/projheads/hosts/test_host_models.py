@@ -124,7 +124,7 @@ def test_the_prefixes_begin_as_the_mean_of_the_other_tokens_exactly(host, backbo
 
 @pytest.mark.parametrize("is_query", [True, False])
 def test_both_hosts_compute_what_transformers_computes(host, backbone, tmp_path, is_query):
-    """Written out with transformers alone, so that the two hosts, which share no environment, are held to one thing."""
+    """Written with transformers only, so that the two hosts, which share no environment, meet the same reference."""
     from transformers import AutoModel, AutoTokenizer
 
     model = make(host, backbone, "glu")

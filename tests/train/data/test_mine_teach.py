@@ -209,7 +209,7 @@ def tuples(tmp_path):
 
 
 def expected_scores(path, kind, model):
-    """One tuple after another, by sentence-transformers alone."""
+    """One tuple at a time, with sentence-transformers only."""
     import sentence_transformers
 
     scores = []
