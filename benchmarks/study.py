@@ -12,6 +12,10 @@ from pathlib import Path
 
 EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
     "clip": ("clip", []),
+    "clip-pydocs": (
+        "clip",
+        ["train.data=pydocs", "train.validation=null", "eval.datasets=[pydocs]", "model.document_length=64"],
+    ),
     "start": ("start", []),
     "heads": ("heads", []),
     "scale": ("scale", []),

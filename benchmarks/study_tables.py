@@ -19,6 +19,7 @@ Board = Mapping[str, Any]
 
 TITLES = {
     "clip": "Gradient clipping",
+    "clip-pydocs": "Gradient clipping, trained and tested on docstrings",
     "start": "Where training starts",
     "heads": "Depth, activation, skip, gate and width of the head",
     "scale": "Number of training pairs",
@@ -137,7 +138,7 @@ def _plain(label: str) -> str:
 
 
 def _short(label: str) -> str:
-    return label if len(label) <= 48 else f"{label[:47]}\N{HORIZONTAL ELLIPSIS}"
+    return label if len(label) <= 62 else f"{label[:61]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _points(value: float | None) -> str:

@@ -78,10 +78,10 @@ def _next_step(board: Leaderboard, judged: Sequence[Row]) -> str:
             f"Every head is decided at a resolution of {size} on {where} queries. For a finer one, rerun python -m "
             f"answer with question.resolution={50 * wanted:g} and more question.seeds."
         )
-    steps = []
+    seen, steps = [], []
     for new_queries, where in ((False, "on these queries"), (True, "for new queries")):
         if board.design.smallest_shown(new_queries=new_queries) <= wanted:
-            steps.append(f"{size} {where} would have been detected already")
+            seen.append(where)
             continue
         needed = board.design.seeds_needed(wanted, new_queries=new_queries)
         if needed is not None:
@@ -96,7 +96,9 @@ def _next_step(board: Leaderboard, judged: Sequence[Row]) -> str:
     how = "For more seeds, rerun the command at the end of this page with seeds=NUMBER."
     if board.resolution is not None:
         how = "For more seeds, rerun python -m answer with a larger range of question.seeds."
-    return f"Detecting a difference of {'; '.join(steps)}. {how}"
+    sentences = [f"A difference of {size} would have been detected {' and '.join(seen)}."] if seen else []
+    sentences += [f"Detecting a difference of {'; '.join(steps)}."] if steps else []
+    return " ".join([*sentences, how])
 
 
 def _undecided(board: Leaderboard, judged: Sequence[Row]) -> bool:
