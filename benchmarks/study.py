@@ -1,7 +1,7 @@
 """Runs the study: each experiment of ``configs/study/`` on two backbones, and keeps its leaderboard.
 
 ``python -m benchmarks.study [NAME ...] [--backbone minilm] [--only-report]`` resumes what was stopped.
-``results/study/<name>-<backbone>/`` receives the leaderboard as JSON, Markdown and HTML, with its figures.
+``results/study/<name>-<backbone>/`` receives the leaderboard as JSON, Markdown and HTML.
 """
 
 import argparse
@@ -39,7 +39,8 @@ BACKBONES: dict[str, list[str]] = {
     ],
 }
 
-KEPT = ("leaderboard.json", "leaderboard.md", "leaderboard.html", "figures")
+KEPT = ("leaderboard.json", "leaderboard.md", "leaderboard.html")
+"""The files of a report that are committed; the HTML contains the figures."""
 
 
 def main() -> int:
@@ -77,10 +78,7 @@ def _run(name: str, backbone: str, *, only_report: bool) -> bool:
     if report.is_dir():
         results.mkdir(parents=True, exist_ok=True)
         for kept in KEPT:
-            if (report / kept).is_dir():
-                shutil.copytree(report / kept, results / kept, dirs_exist_ok=True)
-            elif (report / kept).exists():
-                shutil.copy2(report / kept, results / kept)
+            shutil.copy2(report / kept, results / kept)
     return done
 
 

@@ -116,8 +116,8 @@ class TrainConfig(Section):
         optimizer: Optimiser and learning rates.
         schedule: How the learning rate falls after the warm-up.
         warmup_ratio: Share of the steps during which the learning rate rises from 0.
-        max_grad_norm: Gradients are clipped to this global L2 norm; None for no clipping. 30 instead of 1 gained nothing
-            in the study (``results/study/tables.md``).
+        max_grad_norm: Gradients are clipped to this global L2 norm; None for no clipping. The study gained
+            nothing with 30 instead of 1 (``results/study/tables.md``).
         average: Decay of an exponential moving average of the trained weights, updated after every step, which is
             validated and saved instead of the last weights; None for the last weights.
         precision: Arithmetic of the forward pass; weights and MaxSim sums stay in float32. ``auto`` is bf16 if the
