@@ -15,6 +15,7 @@ from command_page import command_page
 from config_page import config_page
 from diagnostic_table import diagnostic_tables
 from files_page import files_page
+from formulas import render_formulas
 from head_pages import head_pages
 from text import plain_roles
 
@@ -62,5 +63,5 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 
 def on_page_content(html: str, **_: object) -> str:
-    """Remove the Sphinx roles that mkdocstrings copies from docstrings."""
-    return plain_roles(html)
+    """Render formulas, and remove the Sphinx roles that mkdocstrings copies from docstrings."""
+    return render_formulas(plain_roles(html))

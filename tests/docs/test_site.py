@@ -76,6 +76,16 @@ def test_nothing_is_asked_of_another_machine(site, pages):
         assert not re.search(r"url\(['\"]?(https?:)?//|@import", file.read_text(encoding="utf-8")), file
 
 
+@pytest.mark.parametrize("page", ["theory", "verdicts"])
+def test_formulas_are_rendered_when_the_site_is_built(site, page):
+    written = (ROOT / "docs" / "method" / f"{page}.md").read_text(encoding="utf-8")
+    shown = (site / "method" / page / "index.html").read_text(encoding="utf-8")
+    assert shown.count("<math ") == len(re.findall(r"\$\$.+?\$\$|(?<!\$)\$[^$\s].*?\$", written, re.DOTALL)) > 3
+    for text in re.split(r"<math .*?</math>", shown, flags=re.DOTALL):
+        assert "arithmatex" not in text
+        assert not re.search(r"\\[a-z]+\b|\$\w", re.sub(r"<(script|style).*?</\1>", "", text, flags=re.DOTALL))
+
+
 def test_every_head_and_every_option_has_its_place(site):
     listed = (site / "heads" / "index.html").read_text(encoding="utf-8")
     for name in list_heads():
