@@ -91,6 +91,7 @@ def test_every_head_and_every_option_has_its_place(site):
     for name in list_heads():
         page = (site / "heads" / name / "index.html").read_text(encoding="utf-8")
         assert f'href="{name}/"' in listed
+        assert re.search(r">What to expect<.*?<p>[A-Z].{80}", page, re.DOTALL), name
         for option in head_options(name):
             assert re.search(
                 rf"<code>{option}</code></td>\s*<td>[^<]+</td>\s*<td><code>.*?</code></td>\s*<td>.{{8}}", page
@@ -100,10 +101,12 @@ def test_every_head_and_every_option_has_its_place(site):
 INCLUDE = re.compile(r'^--8<-- "(.+)"$', re.MULTILINE)
 
 
-@pytest.mark.parametrize("host", ["pylate", "sentence-transformers", "stanford", "colpali"])
-def test_the_page_of_a_host_shows_its_programs(site, host):
-    included = INCLUDE.findall((ROOT / "docs" / "hosts" / f"{host}.md").read_text(encoding="utf-8"))
-    page = (site / "hosts" / host / "index.html").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    "name", ["hosts/pylate", "hosts/sentence-transformers", "hosts/stanford", "hosts/colpali", "guides/deploy"]
+)
+def test_a_page_shows_its_programs(site, name):
+    included = INCLUDE.findall((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8"))
+    page = (site / name / "index.html").read_text(encoding="utf-8")
     shown = html.unescape(re.sub(r"<[^>]+>", "", page))
     assert included
     for program in included:
