@@ -1,5 +1,6 @@
 """The notebook, run in a kernel with a tiny random model instead of MiniLM."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,9 @@ def test_the_notebook_runs(backbone, tmp_path):
     printed = ["".join(output.get("text", "") for output in cell.get("outputs", [])) for cell in notebook.cells]
     verdict = next(text for text in printed if "upscaled(residual=true) " in text and "baseline" in text)
     assert "linear" in verdict
-    changes = [float(text.rsplit(" ", 1)[1]) for text in "".join(printed).splitlines() if "e-" in text.rsplit(" ", 1)[-1]]
+    changes = [
+        float(text) for text in re.findall(r"(?:change by|opened again:) (\S+)$", "".join(printed), re.MULTILINE)
+    ]
     assert len(changes) == 2
     assert max(changes) < 1e-5
 
