@@ -20,10 +20,9 @@ def test_the_notebook_runs(backbone, tmp_path):
     settings = next(cell for cell in notebook.cells if cell.cell_type == "code")
     names = {"BACKBONE": str(backbone), "DATA": str(tmp_path / "set")}
     assert all(f"\n{name} = " in settings.source for name in (*names, "FOLDER"))
-    settings.source = "\n".join(
-        ["from pathlib import Path", *(f"{name} = {value!r}" for name, value in names.items())]
-        + [f"FOLDER = Path({str(tmp_path / 'out')!r})"]
-    )
+    folder = f"FOLDER = Path({str(tmp_path / 'out')!r})"
+    given = [f"{name} = {value!r}" for name, value in names.items()]
+    settings.source = "\n".join(["from pathlib import Path", *given, folder])
     small = {
         "batch_size: 32, validations: 1": "batch_size: 4, validations: 1, validation_pairs: 4",
         "  init: pca": "  init: pca\n  out_features: 8",
