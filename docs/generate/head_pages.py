@@ -44,7 +44,7 @@ def _index() -> str:
 
 def _page(name: str) -> str:
     doc = head_doc(name)
-    rest = "\n".join(doc.splitlines()[1:]).strip()
+    rest, _, expected = "\n".join(doc.splitlines()[1:]).strip().partition("What to expect: ")
     cls = head_class(name)
     said = described(cls)
     options = [
@@ -62,6 +62,7 @@ def _page(name: str) -> str:
         f"```text\n{_formula(name)}\n```",
         prose(rest),
         prose(cls.__doc__ or ""),
+        f"## What to expect\n\n{prose(expected[:1].upper() + expected[1:])}" if expected else "",
         "## Options",
         table(["option", "type", "default", "description"], options) if options else "None.",
         "## Cost",

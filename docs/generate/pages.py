@@ -15,7 +15,9 @@ from command_page import command_page
 from config_page import config_page
 from diagnostic_table import diagnostic_tables
 from files_page import files_page
+from formulas import render_formulas
 from head_pages import head_pages
+from notebook_page import notebook_page
 from text import plain_roles
 
 # Files of the repository that are copied into the site unchanged.
@@ -31,6 +33,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "reference/files.md": files_page(),
         "reference/commands.md": command_page(),
         "reference/api.md": api_page(),
+        "guides/notebook.md": notebook_page(root / "examples" / "model_to_verdict.ipynb"),
         **{target: (root / source).read_text(encoding="utf-8") for source, target in _COPIED.items()},
     }
     for path, text in pages.items():
@@ -62,5 +65,5 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 
 def on_page_content(html: str, **_: object) -> str:
-    """Remove the Sphinx roles that mkdocstrings copies from docstrings."""
-    return plain_roles(html)
+    """Render formulas, and remove the Sphinx roles that mkdocstrings copies from docstrings."""
+    return render_formulas(plain_roles(html))

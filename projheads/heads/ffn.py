@@ -2,6 +2,10 @@
 
 The deeper FFN of Clavié et al., 2025, arXiv 2510.12327. A layer is exactly one ``Dense`` of PyLate or
 sentence-transformers, including its skip, so this head can express any chain of those layers, such as LateOn's.
+
+What to expect: without activations, the cost of ``linear`` after folding, and a best learning rate that is lower,
+because a product of matrices moves faster than a single one. With an activation it costs more and does not fold. In the
+quickstart, four variants of two layers are equivalent to ``linear`` within 1 point.
 """
 
 from typing import TypeVar, cast

@@ -3,6 +3,9 @@
 Gated linear units: Dauphin et al., 2017, arXiv 1612.08083 (sigmoid). Other activations: Shazeer, 2020,
 arXiv 2002.05202: ReGLU (relu), GEGLU (gelu), SwiGLU (silu), bilinear (identity). As a projection head: Clavié et al.,
 2025, arXiv 2510.12327.
+
+What to expect: a higher cost that does not fold, because the gate depends on the token. Without a bias it cannot start
+as a linear map. In the quickstart, ``glu(activation="silu", bias=true)`` is equivalent to ``linear`` within 1 point.
 """
 
 import math

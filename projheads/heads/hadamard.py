@@ -2,6 +2,9 @@
 
 A diagonal linear network of N layers, for a matrix: Ma and Fattahi, 2022, arXiv 2207.07612 (Blessing of Depth in Linear
 Regression). Depth changes only how the matrix learns: small entries move slowly, large ones fast.
+
+What to expect: the cost of ``linear`` after folding. Only training changes: entries that start small stay small, so the
+start matters.
 """
 
 import torch

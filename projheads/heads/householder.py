@@ -3,6 +3,9 @@
 Generalised Householder reflections: Siems et al., 2025, arXiv 2502.10297 (DeltaProduct); Yang et al., 2024,
 arXiv 2406.06484 (DeltaNet). Here a token only sees itself: their recurrence over the sequence is not part of this head.
 With ``gated``, k_i and beta_i are linear functions of the token, k_i normalised and beta_i squashed.
+
+What to expect: without ``gated``, the cost of ``linear`` after folding. Each reflection only rotates or shrinks one
+direction, so a few of them change the map little. With ``gated`` it does not fold.
 """
 
 import math

@@ -2,6 +2,9 @@
 
 The projection of ColBERT: Khattab and Zaharia, 2020, arXiv 2004.12832. The released models have no bias. With an
 activation, y = act(W x [+ b]), it matches a single ``Dense`` of PyLate or sentence-transformers.
+
+What to expect: the baseline. In the quickstart, five other heads are equivalent to it within 1 point of nDCG@10, at the
+lowest cost of all full matrices.
 """
 
 from torch import Tensor, nn

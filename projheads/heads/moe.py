@@ -5,6 +5,9 @@ Mixture of experts: Shazeer et al., 2017, arXiv 1701.06538; the load-balancing l
 ``ffn`` or ``glu`` by cutting its hidden channels: Zhao et al., 2024, arXiv 2408.11855 (FactorLLM). Experts are summed
 with weight 1, and the router learns from the gradient of its probabilities (a straight-through estimator), so that with
 every expert on, the head is the one that was cut.
+
+What to expect: many parameters, of which a token uses those of ``top_k`` experts; it does not fold. Tokens are divided
+among the experts, so each is trained on fewer of them.
 """
 
 import math

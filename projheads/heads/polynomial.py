@@ -2,6 +2,9 @@
 
 Multiplicative layers: Ben-Shaul et al., 2023, arXiv 2301.04605. Degree 2 is a linear layer plus
 ``glu(activation="identity")``.
+
+What to expect: a higher cost that does not fold. The linear part lets it take over a trained map; the products then
+only add to it.
 """
 
 import math

@@ -2,6 +2,9 @@
 
 Layer normalisation: Ba et al., 2016, arXiv 1607.06450; RMSNorm: Zhang and Sennrich, 2019, arXiv 1910.07467. Projectors
 of vision-language models start like this: with a layer norm in InternVL and Qwen2-VL, with an RMS norm in Gemma 3.
+
+What to expect: embeddings that depend less on the norm of the token states. It does not fold, because the norm depends
+on the token. Many backbones already end in a layer norm, so that little is left to normalise.
 """
 
 from typing import Literal, TypeAlias

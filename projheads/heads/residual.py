@@ -2,6 +2,9 @@
 
 Residual connections: He et al., 2016, arXiv 1512.03385; a matrix in the skip is their option for different widths.
 Around a projection head: Clavié et al., 2025, arXiv 2510.12327.
+
+What to expect: embeddings that start close to those of the skip, which helps short training and a new head in a trained
+model. It folds only if F does.
 """
 
 import torch

@@ -9,6 +9,9 @@ arXiv 2204.00595 (Monarch matrices). The kinds:
 - ``block_dense``: a block-diagonal matrix to ``rank`` numbers, then a dense matrix.
 
 Widths that ``blocks`` does not divide are padded with zeros.
+
+What to expect: fewer parameters and multiply-adds than a full matrix, not higher scores. Without an activation it is
+still one matrix, so it folds; the factors are kept if they cost less.
 """
 
 import math

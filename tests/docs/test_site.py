@@ -76,11 +76,22 @@ def test_nothing_is_asked_of_another_machine(site, pages):
         assert not re.search(r"url\(['\"]?(https?:)?//|@import", file.read_text(encoding="utf-8")), file
 
 
+@pytest.mark.parametrize("page", ["theory", "verdicts"])
+def test_formulas_are_rendered_when_the_site_is_built(site, page):
+    written = (ROOT / "docs" / "method" / f"{page}.md").read_text(encoding="utf-8")
+    shown = (site / "method" / page / "index.html").read_text(encoding="utf-8")
+    assert shown.count("<math ") == len(re.findall(r"\$\$.+?\$\$|(?<!\$)\$[^$\s].*?\$", written, re.DOTALL)) > 3
+    for text in re.split(r"<math .*?</math>", shown, flags=re.DOTALL):
+        assert "arithmatex" not in text
+        assert not re.search(r"\\[a-z]+\b|\$\w", re.sub(r"<(script|style).*?</\1>", "", text, flags=re.DOTALL))
+
+
 def test_every_head_and_every_option_has_its_place(site):
     listed = (site / "heads" / "index.html").read_text(encoding="utf-8")
     for name in list_heads():
         page = (site / "heads" / name / "index.html").read_text(encoding="utf-8")
         assert f'href="{name}/"' in listed
+        assert re.search(r">What to expect<.*?<p>[A-Z].{80}", page, re.DOTALL), name
         for option in head_options(name):
             assert re.search(
                 rf"<code>{option}</code></td>\s*<td>[^<]+</td>\s*<td><code>.*?</code></td>\s*<td>.{{8}}", page
@@ -90,10 +101,12 @@ def test_every_head_and_every_option_has_its_place(site):
 INCLUDE = re.compile(r'^--8<-- "(.+)"$', re.MULTILINE)
 
 
-@pytest.mark.parametrize("host", ["pylate", "sentence-transformers", "stanford", "colpali"])
-def test_the_page_of_a_host_shows_its_programs(site, host):
-    included = INCLUDE.findall((ROOT / "docs" / "hosts" / f"{host}.md").read_text(encoding="utf-8"))
-    page = (site / "hosts" / host / "index.html").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    "name", ["hosts/pylate", "hosts/sentence-transformers", "hosts/stanford", "hosts/colpali", "guides/deploy"]
+)
+def test_a_page_shows_its_programs(site, name):
+    included = INCLUDE.findall((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8"))
+    page = (site / name / "index.html").read_text(encoding="utf-8")
     shown = html.unescape(re.sub(r"<[^>]+>", "", page))
     assert included
     for program in included:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from projheads.hosts import available_hosts
+from tests.examples.test_deploy import DEPLOYED
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NEEDS = {
@@ -64,9 +65,10 @@ def change(printed):
 
 
 def test_each_is_short_and_tried_here():
-    assert {file.stem for file in EXAMPLES.glob("*.py")} == set(NEEDS)
+    deploy = {"decide", *(f"deploy_{host}" for host in DEPLOYED)}  # see test_deploy.py
+    assert {file.stem for file in EXAMPLES.glob("*.py")} == {*NEEDS, *deploy}
     for file in EXAMPLES.glob("*.py"):
-        assert len(file.read_text().splitlines()) < 40, file
+        assert len(file.read_text().splitlines()) < (70 if file.stem in deploy else 40), file
 
 
 def test_upgrade_pylate(stanford, tmp_path, capsys):

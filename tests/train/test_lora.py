@@ -13,6 +13,7 @@ from transformers import AutoModel
 from experiment.config.load import load_config
 from experiment.disk.layout import ExperimentFolder
 from projheads import build_head, fold_model
+from projheads.__main__ import main
 from projheads.errors import ProjheadsError
 from projheads.hosts import available_hosts, load_host
 from projheads.hosts.base import EncodingSettings
@@ -127,6 +128,40 @@ def test_an_adapter_folds_into_a_model_of_the_host_alone(adapter, tmp_path):
     assert not (tmp_path / "folded" / "adapter_config.json").exists()
     for ours, theirs in zip(encodings(tmp_path / "folded"), encodings(adapter.model), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "command", ["fold", "swap ffn(depth=2)", "export --to dense-chain", "export --to stanford", "export --to onnx"]
+)
+def test_the_commands_accept_an_adapter(command, adapter, tmp_path, capsys):
+    name, *options = command.split()
+    out = tmp_path / "written"
+    spec = [options.pop()] if name == "swap" else []
+    if "onnx" in options:
+        pytest.importorskip("onnxscript")
+    assert main([name, str(adapter.model), *spec, str(out), *options]) == 0, capsys.readouterr().err
+    assert not list(out.rglob("adapter_*"))
+    if "onnx" in options:  # the command compared the file with the model
+        assert (out / "model.onnx").is_file()
+        return
+    card = (out / "README.md").read_text()
+    assert "LoRA of rank 2" in card
+    for ours, theirs in zip(encodings(out), encodings(adapter.model), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_peft_opens_an_adapter(peft, adapter, folder, backbone):
+    """The backbone's vocabulary is first made as large as the adapter's, which has two more tokens."""
+    merged = train(folder, backbone, "train.lora={rank: 2}")
+    saved = load_file(next(merged.model.rglob("model.safetensors"))).items()
+    base = AutoModel.from_pretrained(backbone)
+    base.resize_token_embeddings(json.loads((adapter.model / "config.json").read_text())["vocab_size"])
+    opened = peft.PeftModel.from_pretrained(base, str(adapter.model)).merge_and_unload().state_dict()
+    compared = [name for name, _ in saved if name in opened and "pooler" not in name]
+    assert len(compared) > 20
+    for name, tensor in saved:
+        if name in compared:
+            torch.testing.assert_close(opened[name], tensor, rtol=0, atol=1e-5)
 
 
 def test_an_adapter_that_cannot_be_merged_is_one_line(adapter, tmp_path, monkeypatch):

@@ -63,7 +63,7 @@ def html_text(board: Leaderboard, drawn: Mapping[str, bytes]) -> str:
         for name, svg in drawn.items()
     }
     row = shown_variant(board)
-    columns = board_columns(board, "html")
+    columns = _filled(board, board_columns(board, "html"))
     return environment.get_template("leaderboard.html.j2").render(
         board=board,
         experiment=board.experiment,
@@ -89,6 +89,12 @@ def html_text(board: Leaderboard, drawn: Mapping[str, bytes]) -> str:
         versions=_versions(board),
         hashes=_hashes(board),
     )
+
+
+def _filled(board: Leaderboard, columns: Sequence[BoardColumn]) -> list[BoardColumn]:
+    """Leave out columns that are empty in every row."""
+    rows = (*board.rows, *board.references)
+    return [columns[0], *(one for one in columns[1:] if any(one.text(row) for row in rows))]
 
 
 def _row(board: Leaderboard, row: Row, columns: Sequence[BoardColumn]) -> dict[str, Any]:

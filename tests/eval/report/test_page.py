@@ -170,6 +170,33 @@ def test_the_page_is_as_wide_as_the_screen_and_its_figures_are_drawn(browser, pa
     assert browser.save_screenshot(str(SCREENSHOTS / f"leaderboard-{name}.png"))
 
 
+@pytest.fixture(scope="module")
+def wide_page(tmp_path_factory):
+    """Long names, several datasets, and no column that only some experiments have."""
+    effects = {
+        "linear": 0.0,
+        'residual(inner=glu(activation="silu", hidden_features=1536))': 0.05,
+        'ffn(depth=3, hidden_features=1536, activation="gelu")': 0.1,
+        'glu(activation="silu", bias=true)': -0.06,
+    }
+    plan = Plan(effects=effects, datasets=("pydocs", "scifact", "nfcorpus"))
+    return write_report(make_experiment(tmp_path_factory.mktemp("wide") / "wide", plan))
+
+
+@pytest.mark.parametrize("width", [1200, 1400])
+def test_no_chosen_column_is_cut_off(browser, wide_page, width):
+    open_page(browser, wide_page, (width, 900))
+    shown = "return [...document.querySelectorAll('#table thead th')].filter(h => !h.hidden).map(h => h.innerText)"
+    chosen = browser.execute_script(shown)
+    widths = "const t = document.querySelector('#table'); return [t.scrollWidth, t.parentElement.clientWidth]"
+    table, room = browser.execute_script(widths)
+    assert table <= room
+    assert not any("ahead" in head for head in chosen)  # these heads start on their own, so it is empty
+    browser.execute_script("document.querySelector('#chooser').open = true")
+    browser.execute_script("document.querySelectorAll('#chooser input').forEach(box => box.click())")
+    assert len(browser.execute_script(shown)) > len(chosen) >= 8
+
+
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
 def test_every_verdict_is_read_without_scrolling_and_stands_once(browser, page, size):
     open_page(browser, page, size)
