@@ -1,40 +1,91 @@
-"""How long the pending evaluations of a data set will take."""
+"""What the pending evaluations of a data set take: time, and space by each way of evaluating its corpus."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
 from eval.evaluator import Evaluator
+from eval.streaming.sizes import Heads, Work
+from eval.streaming.way import Way, choose_way, free_bytes
 from eval.subjects import Subject
 from experiment.encoding.speed import seconds_of_products
 from projheads.errors import ProjheadsError
 
-__all__ = ["estimate_seconds"]
+__all__ = ["Group", "estimate_groups"]
 
 SECONDS_PER_RANKING = 0.006
 """Time to rescore and order the best documents of one query, on one CPU core."""
 
 
-def estimate_seconds(evaluator: Evaluator, pending: Sequence[Subject]) -> float:
-    """Estimate how long the pending evaluations take, in seconds; BM25 counts as nothing."""
-    models = [subject for subject in pending if subject.kind != "bm25"]
-    if not models:
-        return 0.0
-    settings = evaluator.task.settings
-    stand_ins = [subject for subject in models if settings.linearise and subject.has_stand_in]
-    forms = 1 + len(settings.storage)
-    seconds, products = 0.0, 0.0
-    for backbone in dict.fromkeys(subject.backbone for subject in models):
-        members = [subject for subject in models if subject.backbone == backbone]
+@dataclass(frozen=True)
+class Group:
+    """Subjects whose corpus is encoded once: those of one frozen backbone, or a single one.
+
+    Attributes:
+        subjects: The subjects.
+        way: How their corpus is evaluated.
+        seconds: How long that takes.
+    """
+
+    subjects: tuple[Subject, ...]
+    way: Way
+    seconds: float
+
+
+def estimate_groups(evaluator: Evaluator, pending: Sequence[Subject]) -> list[Group]:
+    """Divide the pending models into groups, estimate each from a few texts, and choose how it is evaluated.
+
+    BM25, and models that cannot be opened, which are reported when their turn comes, are left out.
+    """
+    members: dict[str, list[Subject]] = {}
+    for subject in pending:
+        if subject.kind != "bm25":
+            try:
+                members.setdefault(evaluator.encoder.encoded_as(subject), []).append(subject)
+            except (ProjheadsError, OSError):
+                continue
+    groups, measured = [], dict[str, tuple[float, float, float]]()
+    for group in members.values():
+        first = group[0]
         try:
-            encode, queries, documents = evaluator.encoder.estimate(members[0])
-        except ProjheadsError:  # A model that cannot be opened is reported when its turn comes.
+            # Trained models of one backbone take equally long.
+            alike = first.backbone if not first.frozen else f"frozen {evaluator.encoder.encoded_as(first)}"
+            if alike not in measured:
+                measured[alike] = evaluator.encoder.estimate(first)
+            groups.append(_group(evaluator, tuple(group), *measured[alike]))
+        except ProjheadsError:
             continue
-        seconds += encode * (1 if members[0].frozen else len(members))
-        for subject in members:
-            searches = forms + (subject in stand_ins)
-            products += searches * queries * documents * subject.out_features
-            products += (queries + documents) * subject.multiply_adds
-    rankings = (forms * len(models) + len(stand_ins)) * len(evaluator.task.queries)
-    ranking = SECONDS_PER_RANKING * rankings / torch.get_num_threads()
-    return seconds + ranking + seconds_of_products(products, evaluator.device)
+    return groups
+
+
+def _group(
+    evaluator: Evaluator, subjects: tuple[Subject, ...], encode: float, queries: float, documents: float
+) -> Group:
+    task, settings = evaluator.task, evaluator.task.settings
+    stand_ins = [subject for subject in subjects if settings.linearise and subject.has_stand_in]
+    forms, frozen = 1 + len(settings.storage), subjects[0].frozen
+    searches = [subject for subject in subjects for _ in range(forms + (subject in stand_ins))]
+    work = Work(
+        documents=len(task.documents),
+        document_tokens=documents,
+        queries=len(task.queries),
+        query_tokens=queries,
+        flop=0.0,
+        width=evaluator.encoder.width(subjects[0]),
+        depth=settings.depth,
+        number_bytes=4 if settings.vector_dtype == "float32" else 2,
+    )
+    heads = Heads(
+        [subject.out_features for subject in searches], sum(subject.multiply_adds for subject in subjects), frozen
+    )
+    way = choose_way(
+        settings,
+        work,
+        heads,
+        cached=evaluator.encoder.has_states(subjects[0]),
+        free=free_bytes(evaluator.encoding.cache),
+    )
+    ranking = SECONDS_PER_RANKING * len(searches) * len(task.queries) / torch.get_num_threads()
+    products = way.stored_need.flop / 2
+    return Group(subjects, way, encode + ranking + seconds_of_products(products, evaluator.device))

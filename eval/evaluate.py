@@ -1,5 +1,6 @@
 """Evaluation of trials, reference rows and given models on every data set, each written once."""
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -7,13 +8,15 @@ from dataclasses import replace
 import torch
 
 from eval.embed import Encoding
-from eval.estimate import estimate_seconds
+from eval.estimate import estimate_groups
 from eval.evaluation_record import regroup
 from eval.evaluator import Evaluator, InProgressError, make_evaluator
 from eval.explain import import_diagnostics
 from eval.runs import write_qrels
 from eval.search.choice import check_search, search_settings
 from eval.search.compressed import check_forms
+from eval.streaming.streamed import evaluate_streamed
+from eval.streaming.way import check_way
 from eval.subjects import Subject, list_references, list_shared, list_trials
 from eval.texts import write_texts
 from experiment.claim import check_folder, store_config
@@ -50,6 +53,7 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress, executor: 
     for _, derived in config.points():
         check_search(search_settings(config.eval), derived.heads.out_features)
         check_forms(config.eval.storage, derived.heads.out_features)
+    check_way(config.eval)
     encoding = Encoding(
         device=device,
         precision=resolve_precision(config.eval.precision, device),
@@ -126,13 +130,22 @@ def _evaluate_dataset(evaluator: Evaluator, subjects: Sequence[Subject], executo
     if not pending:
         say(f"{name}: all {finished} evaluations are finished; nothing to do")
         return []
-    duration = human_time(estimate_seconds(evaluator, pending))
+    groups = estimate_groups(evaluator, pending)
+    duration = human_time(sum(group.seconds for group in groups))
     say(f"{name}: {len(pending)} to evaluate, {finished} finished; about {duration}")
+    for way, count in Counter(str(group.way) for group in groups).items():
+        say(f"{name}: corpus {way}" + (f", {count} times" if count > 1 else ""))
+    failed: list[str] = []
+    streamed = {subject for group in groups if group.way.streamed for subject in group.subjects}
+    for group in groups:
+        if group.way.streamed:
+            failed += evaluate_streamed(evaluator, group.subjects, executor)
+    pending = [subject for subject in pending if subject not in streamed]
     # Token states of a frozen backbone come first, before several processes ask for them at once.
     for subject in pending:
         with suppress(ProjheadsError):  # A model that cannot be opened is reported when its turn comes.
             evaluator.encoder.share_states(subject)
-    return _evaluate_pending(evaluator, pending, executor)
+    return failed + _evaluate_pending(evaluator, pending, executor)
 
 
 def _evaluate_pending(evaluator: Evaluator, pending: Sequence[Subject], executor: Executor) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from eval.embed import Encoded
 from eval.measures import aggregate
 from eval.search.choice import Answer
 from eval.search.compressed import STORAGE_VERSION
@@ -20,7 +21,6 @@ from experiment.disk.records import (
     StorageEntry,
     TextCounts,
 )
-from experiment.encoding.store import TokenStore
 
 __all__ = [
     "evaluation_key",
@@ -141,7 +141,7 @@ def evaluation_record(
     task: SearchTask,
     answer: Answer,
     measures: dict[str, dict[str, float]],
-    embeddings: tuple[TokenStore, TokenStore] | None,
+    encoded: Encoded | None,
     linearised: StandIn | None = None,
 ) -> EvaluationRecord:
     """Make the record of an evaluation.
@@ -151,12 +151,11 @@ def evaluation_record(
         task: The data set.
         answer: What the search found.
         measures: Scores by measure and query id.
-        embeddings: Of queries and of documents; None for BM25.
+        encoded: What encoding the texts took; None for BM25.
         linearised: The linear stand-in of a non-linear head; None if there is none.
     """
     dataset, collection = task.dataset, task.collection
-    stores = embeddings or ()
-    truncated = [store.truncated for store in stores] or [0, 0]
+    encoded = encoded or Encoded(0.0, (0, 0), 0)
     return EvaluationRecord(
         key=key,
         dataset=DatasetFacts(
@@ -172,11 +171,9 @@ def evaluation_record(
         index=answer.index,
         measures=measures,
         means={name: aggregate(name, values) for name, values in measures.items()},
-        timings=EvaluationTimings(
-            encode_s=sum(store.seconds for store in stores), index_s=answer.index_s, search_s=answer.search_s
-        ),
-        bytes=EvaluationBytes(token_vectors=stores[1].vectors.nbytes if stores else 0, index=answer.index_bytes),
+        timings=EvaluationTimings(encode_s=encoded.seconds, index_s=answer.index_s, search_s=answer.search_s),
+        bytes=EvaluationBytes(token_vectors=encoded.document_bytes, index=answer.index_bytes),
         versions=versions(PACKAGES),
-        truncated=TextCounts(queries=truncated[0], documents=truncated[1]),
+        truncated=TextCounts(queries=encoded.truncated[0], documents=encoded.truncated[1]),
         linearised=linearised,
     )

@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from eval.embed import Encoding, SubjectEncoder
+from eval.embed import Encoded, Encoding, SubjectEncoder
 from eval.evaluation_record import evaluation_record, storage_entry, with_storage
 from eval.explain import Given
 from eval.ledger import Ledger
@@ -23,7 +23,7 @@ from experiment.config import EvalConfig, EvalDatasetRef
 from experiment.config.storage_forms import StorageForm
 from experiment.console.progress import Advance, Progress, human_time
 from experiment.disk.lock import locked
-from experiment.disk.records import EvaluationRecord
+from experiment.disk.records import EvaluationRecord, StandIn, StorageEntry
 from experiment.encoding.device import pick_device
 from experiment.encoding.store import TokenStore
 from projheads.errors import ProjheadsError
@@ -83,13 +83,15 @@ class Evaluator:
     def _evaluate(self, subject: Subject) -> str:
         started = time.perf_counter()
         if subject.kind == "bm25":
-            parts = [self._write(subject, self.task.search_bm25(self.progress), None)]
+            parts = [self.write(subject, self.task.search_bm25(self.progress), None)]
         else:
             with self.encoder.embedded(subject) as embeddings:
                 parts = []
                 if not self.ledger.has_run(subject):
                     answer = self.task.search(subject.name, *embeddings, self.progress)
-                    parts.append(self._write(subject, answer, embeddings))
+                    wanted = self.task.settings.linearise and subject.has_stand_in
+                    linearised = linear_stand_in(subject, self.task, self.encoder, self.progress) if wanted else None
+                    parts.append(self.write(subject, answer, Encoded.of(*embeddings), linearised))
                 parts += [self._write_form(subject, form, *embeddings) for form in self.ledger.missing_forms(subject)]
                 if missing := self.ledger.missing_diagnostics(subject):
                     record = EvaluationRecord.read(subject.folder.eval_json(self.task.dataset.name))
@@ -97,22 +99,20 @@ class Evaluator:
                     parts.append(self.ledger.explainer.write(given, missing))
         return f"{'; '.join(parts)}, {human_time(time.perf_counter() - started)}"
 
-    def _write(self, subject: Subject, answer: Answer, embeddings: tuple[TokenStore, TokenStore] | None) -> str:
+    def write(
+        self, subject: Subject, answer: Answer, encoded: Encoded | None, linearised: StandIn | None = None
+    ) -> str:
         """Measure an answer, write the files of the evaluation and return a summary."""
         task = self.task
         run, measures = task.measure(answer)
-        wanted = task.settings.linearise and subject.has_stand_in
-        linearised = linear_stand_in(subject, task, self.encoder, self.progress) if wanted else None
-        key = self.ledger.key(subject)
-        record = evaluation_record(key, task, answer, measures, embeddings, linearised)
+        record = evaluation_record(self.ledger.key(subject), task, answer, measures, encoded, linearised)
         write_run(subject.folder.eval_run(task.dataset.name), run)
         record.write(subject.folder.eval_json(task.dataset.name))
         return ", ".join(f"{measure} {100 * value:.2f}" for measure, value in record.means.items()) + f" ({answer})"
 
     def _write_form(self, subject: Subject, form: StorageForm, queries: TokenStore, documents: TokenStore) -> str:
         """Evaluate a subject in a storage form, add the result to its record and return a summary."""
-        path = subject.folder.eval_json(self.task.dataset.name)
-        record = EvaluationRecord.read(path)
+        record = EvaluationRecord.read(subject.folder.eval_json(self.task.dataset.name))
         with stored_as(form, queries, documents, self.encoding.cache) as stored:
             if stored.documents is documents:  # Stored unchanged: the scores are those of the evaluation itself.
                 measures = record.measures
@@ -121,7 +121,12 @@ class Evaluator:
                 answer = self.task.search(what, stored.queries, stored.documents, self.progress)
                 measures = self.task.measure(answer)[1]
             entry = storage_entry(record, form, measures, stored.bytes_per_vector, stored.index_bytes)
-        with_storage(record, {form.name: entry}, self.ledger.forms).write(path)
+        return self.write_form(subject, form, entry)
+
+    def write_form(self, subject: Subject, form: StorageForm, entry: StorageEntry) -> str:
+        """Add the entry of a storage form to an evaluation and return a summary."""
+        path = subject.folder.eval_json(self.task.dataset.name)
+        with_storage(EvaluationRecord.read(path), {form.name: entry}, self.ledger.forms).write(path)
         measure, value = next(iter(entry.measures.items()))
         return f"{form.name} {measure} {100 * value:.2f}"
 

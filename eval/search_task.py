@@ -2,6 +2,7 @@
 
 import time
 
+import numpy as np
 import torch
 
 from eval.measures import check_grades, measure_run
@@ -9,7 +10,7 @@ from eval.runs import Run, encode_id, make_run
 from eval.search.choice import Answer, search, search_settings
 from eval.search.lexical import bm25_rankings
 from eval.search.ranking import Problem, priorities
-from experiment.collections import Collection
+from experiment.collections import Collection, list_ids, list_passages
 from experiment.collections.same_ids import EXCLUDED, excluded_ids, excluded_places
 from experiment.config import EvalConfig, EvalDatasetRef
 from experiment.console.progress import Progress
@@ -30,6 +31,7 @@ class SearchTask:
         document_ids: Ids of the documents, in the order of the corpus.
         queries: Texts of the judged queries.
         documents: Texts of the documents.
+        priority: (n_documents,) as in ``eval.search.ranking.Problem``.
         excluded: Ids of the queries that never find the document of the same id.
     """
 
@@ -42,11 +44,11 @@ class SearchTask:
             raise ProjheadsError(f"{dataset.source}: {error}") from None
         self.dataset, self.collection, self.settings = dataset, collection, settings
         self._device = device
-        self._query_ids, self.document_ids = list(collection.qrels), list(collection.corpus)
+        self._query_ids, self.document_ids = list(collection.qrels), list_ids(collection.corpus)
         self.queries = [collection.queries[name] for name in self._query_ids]
-        self.documents = [document.passage for document in collection.corpus.values()]
+        self.documents = list_passages(collection.corpus)
         # Documents of equal score are ordered by their ids as the run file spells them.
-        self._priority = priorities([encode_id(name) for name in self.document_ids])
+        self.priority = priorities([encode_id(name) for name in self.document_ids])
         self.excluded = excluded_ids(collection, dataset.source, dataset.exclude_own_id)
         self._own = excluded_places(self._query_ids, self.document_ids, self.excluded)
 
@@ -54,6 +56,16 @@ class SearchTask:
     def notes(self) -> dict[str, int]:
         """Counts of the oddities of the collection, and of the documents that are excluded."""
         return {**self.collection.notes, **({EXCLUDED: len(self.excluded)} if self.excluded else {})}
+
+    @property
+    def judged(self) -> frozenset[str]:
+        """Ids of the documents that are judged for some query."""
+        return frozenset(document for grades in self.collection.qrels.values() for document in grades)
+
+    def problem(self, queries: TokenStore, documents: TokenStore, place: slice) -> Problem:
+        """Return the search of the documents at a place of the corpus."""
+        own = np.where((self._own >= place.start) & (self._own < place.stop), self._own - place.start, -1)
+        return Problem(queries, documents, self.settings.depth, self.priority[place], own)
 
     def search(self, what: str, queries: TokenStore, documents: TokenStore, progress: Progress) -> Answer:
         """Search with token embeddings; ``what`` says in the progress bar whose they are.
@@ -66,7 +78,7 @@ class SearchTask:
                 raise ProjheadsError(f"{what}: embeddings of {len(store)} {side}, expected {len(texts)}")
             if not len(store.vectors):
                 raise ProjheadsError(f"{what}: none of the {len(texts)} {side} has a token vector")
-        problem = Problem(queries, documents, self.settings.depth, self._priority, self._own)
+        problem = self.problem(queries, documents, slice(0, len(documents)))
         with progress.step(f"searching for {what}", 1) as advance:
             return search(problem, search_settings(self.settings), self._device, advance)
 
@@ -78,7 +90,7 @@ class SearchTask:
                 self.queries,
                 self.documents,
                 depth=self.settings.depth,
-                priority=self._priority,
+                priority=self.priority,
                 own=self._own,
                 progress=advance,
             )

@@ -6,7 +6,7 @@ Queries, which are not stored, only change their width. The codes are those of F
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,10 +15,10 @@ import numpy as np
 
 from eval.search.faiss_index import faiss_library, faiss_threads, written_bytes
 from experiment.config.storage_forms import CODES, StorageForm, check_storage, parse_storage
-from experiment.encoding.store import TokenStore, unnamed_file
+from experiment.encoding.store import TokenStore, packed_rows, unnamed_file
 from projheads.errors import ProjheadsError
 
-__all__ = ["STORAGE_VERSION", "Stored", "check_forms", "stored_as"]
+__all__ = ["STORAGE_VERSION", "FormCode", "Stored", "check_forms", "stored_as", "train_form"]
 
 STORAGE_VERSION = 1
 """Raised when a change to the code changes what a stored form computes; existing entries are then recomputed."""
@@ -77,20 +77,51 @@ def stored_as(form: StorageForm, queries: TokenStore, documents: TokenStore, cac
     Raises:
         ProjheadsError: If vectors of their width cannot be stored in the form, or there are too few to train its code.
     """
+    code = train_form(form, documents)
+    with unnamed_file(cache) as query_file, unnamed_file(cache) as document_file:
+        read_queries = code.queries(queries, query_file)
+        read_documents = code.documents(documents, document_file)
+        yield Stored(read_queries, read_documents, code.bytes_per_vector, code.index_bytes(len(documents.vectors)))
+
+
+@dataclass(frozen=True)
+class FormCode:
+    """A storage form for embeddings of one width, trained if it needs to be.
+
+    Attributes:
+        width: Numbers of a vector that are kept.
+        code: The FAISS codec; None for float16.
+        bytes_per_vector: Size of a document's token vector.
+    """
+
+    width: int
+    code: Any
+    bytes_per_vector: int
+
+    def queries(self, store: TokenStore, file: BinaryIO) -> TokenStore:
+        """Return queries of the form's width, in a file unless they are unchanged."""
+        return _through(store, self.width, None, file, store.vectors.dtype)
+
+    def documents(self, store: TokenStore, file: BinaryIO) -> TokenStore:
+        """Return documents as they are read back from the form, in a file unless they are unchanged."""
+        with nullcontext() if self.code is None else faiss_threads(1):
+            return _through(store, self.width, self.code, file)
+
+    def index_bytes(self, vectors: int) -> int:
+        """Return the size of the codes of that many vectors, and of what is needed to decode them."""
+        return self.bytes_per_vector * vectors + (0 if self.code is None else written_bytes(self.code))
+
+
+def train_form(form: StorageForm, documents: TokenStore) -> FormCode:
+    """Train the code of a form on document embeddings; see ``stored_as``."""
     check_storage(form, documents.width)
     width = form.width or documents.width
-    size, overhead = 2 * width, 0
-    with unnamed_file(cache) as query_file, unnamed_file(cache) as document_file:
-        read_queries = _through(queries, width, None, query_file, queries.vectors.dtype)
-        if form.code not in CODES:
-            read_documents = _through(documents, width, None, document_file)
-        else:
-            # One thread: FAISS's threads would wait for each other at every small step.
-            with faiss_threads(1):
-                code = _trained(form, documents, width)
-                read_documents = _through(documents, width, code, document_file)
-            size, overhead = int(code.sa_code_size()), written_bytes(code)
-        yield Stored(read_queries, read_documents, size, size * len(documents.vectors) + overhead)
+    if form.code not in CODES:
+        return FormCode(width, None, 2 * width)
+    # One thread: FAISS's threads would wait for each other at every small step.
+    with faiss_threads(1):
+        code = _trained(form, documents, width)
+    return FormCode(width, code, int(code.sa_code_size()))
 
 
 def _through(store: TokenStore, width: int, code: Any, file: BinaryIO, dtype: Any = np.float16) -> TokenStore:
@@ -100,9 +131,7 @@ def _through(store: TokenStore, width: int, code: Any, file: BinaryIO, dtype: An
     for first in range(0, len(store.vectors), ROWS):
         rows = _cut(store.vectors[first : first + ROWS], width)
         file.write((rows if code is None else code.sa_decode(code.sa_encode(rows))).astype(dtype).tobytes())
-    file.flush()
-    shape = (len(store.vectors), width)
-    vectors = np.memmap(file, dtype, "r", shape=shape) if len(store.vectors) else np.zeros(shape, dtype)
+    vectors = packed_rows(file, np.dtype(dtype).name, (len(store.vectors), width))
     return TokenStore(vectors, store.offsets, store.truncated, store.seconds)
 
 

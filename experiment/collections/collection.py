@@ -1,14 +1,14 @@
 """A collection: a corpus, the judged queries of one split, and their judgements."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from experiment.collections.same_texts import repeated_texts
 from experiment.disk.files import sha256_parts
 from projheads.errors import ProjheadsError
 
-__all__ = ["Collection", "Document", "Judgement", "make_collection", "training_pairs"]
+__all__ = ["Collection", "Document", "Judgement", "list_ids", "list_passages", "make_collection", "training_pairs"]
 
 Judgement = tuple[str, str, int]
 """One row of qrels: query id, document id, grade."""
@@ -120,6 +120,16 @@ def make_collection(
         hash=_fingerprint(corpus, judged, qrels),
         notes={key: count for key, count in sorted(counts.items()) if count},
     )
+
+
+def list_ids(corpus: Mapping[str, Document]) -> Sequence[str]:
+    """Return the ids of a corpus, in its order; those of a large one are read when they are asked for."""
+    return list(corpus)
+
+
+def list_passages(corpus: Mapping[str, Document]) -> Sequence[str]:
+    """Return the passages of a corpus, in its order; those of a large one are read when they are asked for."""
+    return [document.passage for document in corpus.values()]
 
 
 def training_pairs(collection: Collection) -> list[tuple[str, str]]:

@@ -51,8 +51,8 @@ def excluded_places(query_ids: Iterable[str], document_ids: Iterable[str], exclu
         document_ids: Ids of the documents, in the order of the corpus.
         excluded: Ids of the queries that never find the document of the same id, see ``excluded_ids``.
     """
-    place = {name: index for index, name in enumerate(document_ids)}
-    return np.array([place.get(name, -1) if name in excluded else -1 for name in query_ids], np.int64)
+    place = {name: index for index, name in enumerate(document_ids) if name in excluded} if excluded else {}
+    return np.array([place.get(name, -1) for name in query_ids], np.int64)
 
 
 def _is_same_text(collection: Collection, name: str) -> bool:

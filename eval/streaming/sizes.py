@@ -1,0 +1,112 @@
+"""What the evaluation of one data set takes, stored and streamed: plain arithmetic, from measured or stated numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["Heads", "Need", "Work", "human_bytes", "stored_need", "streamed_need"]
+
+PROCESS_BYTES = 700 * 10**6
+"""Memory of a process with torch, a host and a small backbone."""
+
+SCORING_BYTES = 3 * 2**28
+"""Memory of exact search: a window of document vectors in float32, its copy and the similarities."""
+
+BYTES_PER_ID = 70
+BYTES_PER_PRIORITY = 8
+PART_BYTES = 12
+"""A document in a ranking: its place and its score."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """A corpus and its queries, as a backbone reads them.
+
+    Attributes:
+        documents: How many documents there are.
+        document_tokens: Their token vectors.
+        queries: How many queries there are.
+        query_tokens: Their token vectors.
+        flop: Floating-point operations to encode all of them once.
+        width: Width of a token state.
+        depth: Documents kept for each query.
+        number_bytes: Bytes of a number of a kept vector.
+    """
+
+    documents: int
+    document_tokens: float
+    queries: int
+    query_tokens: float
+    flop: float
+    width: int
+    depth: int = 100
+    number_bytes: int = 2
+
+
+@dataclass(frozen=True)
+class Heads:
+    """What is searched with one backbone.
+
+    Attributes:
+        out_features: Width of the token embeddings of each search.
+        multiply_adds: Multiply-adds of the heads of all searches for one token.
+        frozen: Whether all searches share the token states; otherwise each has its own backbone.
+    """
+
+    out_features: Sequence[int]
+    multiply_adds: float
+    frozen: bool
+
+
+@dataclass(frozen=True)
+class Need:
+    """What an evaluation takes.
+
+    Attributes:
+        disk: Bytes on disk at its largest.
+        memory: Bytes of memory of a process.
+        flop: Floating-point operations.
+    """
+
+    disk: float
+    memory: float
+    flop: float
+
+    def hours(self, flop_per_s: float, workers: int = 1) -> float:
+        """Return the hours that this takes on a number of workers of a given speed."""
+        return self.flop / flop_per_s / workers / 3600
+
+
+def stored_need(work: Work, heads: Heads) -> Need:
+    """Return what it takes to store what the backbone makes of the corpus before it is searched."""
+    vector = work.document_tokens * work.number_bytes
+    disk = vector * (work.width * heads.frozen + max(heads.out_features))
+    return Need(disk, PROCESS_BYTES + SCORING_BYTES + _texts(work), _flop(work, heads))
+
+
+def streamed_need(work: Work, heads: Heads, *, window: int = 4096, workers: int = 1) -> Need:
+    """Return what it takes to go through the corpus once, window by window."""
+    results = work.queries * work.depth * PART_BYTES * (len(heads.out_features) if heads.frozen else 1)
+    rows = work.document_tokens / max(1, work.documents) * min(window, work.documents)
+    vectors = rows * work.number_bytes * (work.width * heads.frozen + max(heads.out_features))
+    memory = PROCESS_BYTES + SCORING_BYTES + vectors + 2 * results + _texts(work)
+    return Need(2.0 * results * workers, memory, _flop(work, heads))
+
+
+def _texts(work: Work) -> float:
+    """Return the memory that grows with the corpus: one number for each document, and sorting their ids."""
+    return work.documents * BYTES_PER_PRIORITY
+
+
+def _flop(work: Work, heads: Heads) -> float:
+    tokens = work.query_tokens + work.document_tokens
+    encoding = work.flop * (1 if heads.frozen else len(heads.out_features))
+    products = sum(heads.out_features) * work.query_tokens * work.document_tokens
+    return encoding + 2 * (products + heads.multiply_adds * tokens)
+
+
+def human_bytes(size: float) -> str:
+    """Format a size: ``12 MB``, ``1.2 GB``."""
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if size >= factor:
+            return f"{size / factor:,.{0 if size >= 10 * factor else 1}f} {unit}"
+    return f"{size / 1e3:,.0f} kB"

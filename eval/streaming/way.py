@@ -1,0 +1,87 @@
+"""Whether what a backbone makes of a corpus is stored or streamed: the one place that decides."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from eval.streaming.sizes import Heads, Need, Work, human_bytes, stored_need, streamed_need
+from experiment.config import EvalConfig
+from projheads.errors import ProjheadsError
+
+__all__ = ["Way", "check_way", "choose_way", "free_bytes"]
+
+LARGEST_STORE = 50 * 10**9
+"""Bytes that one data set may take on disk unless ``eval.corpus`` says otherwise."""
+
+SHARE_OF_FREE = 0.5
+"""Share of the free disk that it may take."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the corpus of one data set is evaluated with one backbone.
+
+    Attributes:
+        streamed: Whether it is streamed; otherwise it is stored.
+        reason: Why.
+        stored_need: What storing takes.
+        streamed_need: What streaming takes.
+    """
+
+    streamed: bool
+    reason: str
+    stored_need: Need
+    streamed_need: Need
+
+    def __str__(self) -> str:
+        name, need = ("streamed", self.streamed_need) if self.streamed else ("stored", self.stored_need)
+        other, beside = ("stored", self.stored_need) if self.streamed else ("streamed", self.streamed_need)
+        return (
+            f"{name}: {human_bytes(need.disk)} of disk, {human_bytes(need.memory)} of memory ({self.reason}; "
+            f"{other}: {human_bytes(beside.disk)} of disk)"
+        )
+
+
+def check_way(settings: EvalConfig) -> None:
+    """Check that a corpus can be searched in the configured way.
+
+    Raises:
+        ProjheadsError: If it is streamed and an index over all vectors is configured.
+    """
+    if settings.corpus == "streamed" and settings.index not in ("auto", "exact"):
+        raise ProjheadsError(
+            f'eval.index "{settings.index}": an index needs all vectors, which eval.corpus: streamed does not keep; '
+            "use index: exact, or corpus: stored"
+        )
+
+
+def choose_way(settings: EvalConfig, work: Work, heads: Heads, *, cached: bool, free: float) -> Way:
+    """Decide how the corpus of a data set is evaluated with one backbone.
+
+    Args:
+        settings: The configuration.
+        work: The corpus and its queries.
+        heads: What is searched with the backbone.
+        cached: Whether the token states are on disk already.
+        free: Free bytes of the disk of the cache.
+    """
+    check_way(settings)
+    stored, streamed = stored_need(work, heads), streamed_need(work, heads)
+    limit = min(LARGEST_STORE, SHARE_OF_FREE * free)
+    if settings.corpus != "auto":
+        chosen, reason = settings.corpus == "streamed", "set by eval.corpus"
+    elif settings.index not in ("auto", "exact"):
+        chosen, reason = False, f"index {settings.index} needs all vectors"
+    elif cached:
+        chosen, reason = False, "the token states are cached"
+    elif stored.disk <= limit:
+        chosen, reason = False, f"less than {human_bytes(limit)}, and another evaluation reads it again"
+    else:
+        chosen, reason = True, f"{human_bytes(free)} are free, and at most {human_bytes(limit)} are used"
+    return Way(chosen, reason, stored, streamed)
+
+
+def free_bytes(folder: Path) -> float:
+    """Return the free bytes of the disk that holds a folder, which need not exist."""
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    return float(shutil.disk_usage(there).free)
