@@ -18,6 +18,10 @@ SECONDS_PER_RANKING = 0.006
 """Time to rescore and order the best documents of one query, on one CPU core."""
 
 
+Measured = tuple[tuple[float, float, float], int]
+"""Of a backbone: seconds to encode the texts, token vectors of queries and documents, and the width of a state."""
+
+
 @dataclass(frozen=True)
 class Group:
     """Subjects whose corpus is encoded once: those of one frozen backbone, or a single one.
@@ -45,23 +49,24 @@ def estimate_groups(evaluator: Evaluator, pending: Sequence[Subject]) -> list[Gr
                 members.setdefault(evaluator.encoder.encoded_as(subject), []).append(subject)
             except (ProjheadsError, OSError):
                 continue
-    groups, measured = [], dict[str, tuple[float, float, float]]()
-    for group in members.values():
-        first = group[0]
-        try:
-            # Trained models of one backbone take equally long.
-            alike = first.backbone if not first.frozen else f"frozen {evaluator.encoder.encoded_as(first)}"
-            if alike not in measured:
-                measured[alike] = evaluator.encoder.estimate(first)
+    groups, measured = [], dict[str, Measured]()
+    for key, group in members.items():
+        # Trained models of one backbone take equally long.
+        alike = key if group[0].frozen else group[0].backbone
+        while group and alike not in measured:
+            try:
+                measured[alike] = evaluator.encoder.estimate(group[0]), evaluator.encoder.width(group[0])
+            except ProjheadsError:
+                group.pop(0)
+        if group:
             groups.append(_group(evaluator, tuple(group), *measured[alike]))
-        except ProjheadsError:
-            continue
     return groups
 
 
 def _group(
-    evaluator: Evaluator, subjects: tuple[Subject, ...], encode: float, queries: float, documents: float
+    evaluator: Evaluator, subjects: tuple[Subject, ...], estimate: tuple[float, float, float], width: int
 ) -> Group:
+    encode, queries, documents = estimate
     task, settings = evaluator.task, evaluator.task.settings
     stand_ins = [subject for subject in subjects if settings.linearise and subject.has_stand_in]
     forms, frozen = 1 + len(settings.storage), subjects[0].frozen
@@ -72,7 +77,7 @@ def _group(
         queries=len(task.queries),
         query_tokens=queries,
         flop=0.0,
-        width=evaluator.encoder.width(subjects[0]),
+        width=width,
         depth=settings.depth,
         number_bytes=4 if settings.vector_dtype == "float32" else 2,
     )

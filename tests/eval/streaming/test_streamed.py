@@ -1,0 +1,215 @@
+"""One pass over a corpus ends with the bytes of the stored way, in one process or several, killed or not."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import experiment.encoding.tokens as tokens_module
+from eval.evaluate import evaluate_experiment
+from eval.streaming import corpus_pass
+from experiment.console.progress import Progress
+from experiment.disk.models import weights_hash
+from projheads.errors import ProjheadsError
+from projheads.hosts.head_files import load_head, save_head
+
+STREAMED = "eval.corpus=streamed"
+
+
+def evaluate(config):
+    with Progress() as progress:
+        evaluate_experiment(config, progress)
+
+
+def steady(value):
+    if isinstance(value, dict):
+        return {key: steady(one) for key, one in value.items() if key not in ("timings", "fitted_on")}
+    return value
+
+
+def results(miniature):
+    """Every run file and every record without what differs from one moment to the next."""
+    path = miniature.folder.path
+    runs = {file.relative_to(path).as_posix(): file.read_bytes() for file in path.glob("*/*/seed-*/eval/*.run")}
+    records = {
+        file.relative_to(path).as_posix(): steady(json.loads(file.read_text()))
+        for file in path.glob("*/*/seed-*/eval/*.json")
+    }
+    assert runs
+    return runs | records
+
+
+def forget(miniature):
+    for folder in miniature.folder.path.glob("*/*/seed-*/eval"):
+        shutil.rmtree(folder)
+    shutil.rmtree(miniature.config().cache)
+
+
+def both_ways(miniature, *overrides):
+    """Results of the stored way, then of the streamed way without anything that the first left behind."""
+    found = []
+    for way in ("eval.corpus=stored", STREAMED):
+        evaluate(miniature.config(way, *overrides))
+        found.append(results(miniature))
+        forget(miniature)
+    return found
+
+
+@pytest.mark.parametrize("window", [3, 7, 4096])
+@pytest.mark.parametrize("vectors", ["fp16", "fp32"])
+def test_a_pass_ends_with_the_bytes_of_the_stored_way(miniature, monkeypatch, window, vectors):
+    monkeypatch.setattr(tokens_module, "WINDOW", window)
+    stored, streamed = both_ways(miniature, f"eval.vectors={vectors}", "eval.depth=5", "eval.measures=[nDCG@5]")
+    assert streamed == stored
+    assert len(stored) == 16
+
+
+def test_trained_backbones_go_the_same_way(miniature, monkeypatch, retrain):
+    monkeypatch.setattr(tokens_module, "WINDOW", 5)
+    shutil.rmtree(miniature.folder.path)
+    config = miniature.config("train.trainable=all")
+    retrain(config)
+    stored, streamed = both_ways(miniature, "train.trainable=all")
+    assert streamed == stored
+
+
+def test_storage_forms_go_the_same_way_where_the_sample_is_the_corpus(miniature, monkeypatch):
+    monkeypatch.setattr(tokens_module, "WINDOW", 4)
+    stored, streamed = both_ways(miniature, "eval.storage=[fp16,int8,dim4]")
+    assert streamed == stored
+
+
+def test_a_pass_keeps_no_vector_of_a_document(miniature, monkeypatch):
+    monkeypatch.setattr(tokens_module, "WINDOW", 6)
+    evaluate(miniature.config(STREAMED))
+    cache = miniature.config().cache
+    assert [file for file in cache.rglob("vectors.bin") if "queries" in file.parent.name]
+    assert not [file for file in cache.rglob("*") if "documents" in file.name]
+    assert not list(cache.glob("passes/*/*/"))
+
+
+def test_a_chunk_may_have_several_windows(miniature, monkeypatch):
+    monkeypatch.setattr(tokens_module, "WINDOW", 2)
+    monkeypatch.setattr(corpus_pass, "MOST_CHUNKS", 4)
+    stored, streamed = both_ways(miniature, "eval.references=[]")
+    assert streamed == stored
+
+
+def test_finished_chunks_are_not_done_again(miniature, monkeypatch):
+    monkeypatch.setattr(tokens_module, "WINDOW", 5)
+    expected = both_ways(miniature)[0]
+    real, done = corpus_pass._Session.work, []
+
+    def interrupted(session, number, advance):
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(number)
+        return real(session, number, advance)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(corpus_pass._Session, "work", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(miniature.config(STREAMED))
+    again = []
+    monkeypatch.setattr(corpus_pass._Session, "work", lambda *given: (again.append(given[1]), real(*given))[1])
+    evaluate(miniature.config(STREAMED))
+    assert done == [0, 1, 2]
+    assert again == [3, 4, 5, 6]
+    assert results(miniature) == expected
+
+
+def test_a_finished_pass_is_merged_for_the_subjects_that_are_missing(miniature, monkeypatch):
+    """As if the command was killed after the evaluation of some subjects was written."""
+    monkeypatch.setattr(tokens_module, "WINDOW", 5)
+    expected = both_ways(miniature)[0]
+    with monkeypatch.context() as patch:
+        patch.setattr("eval.streaming.pass_folder.PassFolder.remove", lambda folder: None)
+        evaluate(miniature.config(STREAMED))
+    shutil.rmtree(miniature.folder.trial("linear", 1).evaluations)
+    monkeypatch.setattr(corpus_pass._Session, "work", None)
+    evaluate(miniature.config(STREAMED))
+    assert results(miniature) == expected
+
+
+@pytest.mark.parametrize(
+    ("weight", "reason"), [(float("nan"), "linear.weight has values"), (1e38, "its head produces embeddings")]
+)
+def test_one_bad_head_fails_and_the_others_are_evaluated(miniature, monkeypatch, capsys, weight, reason):
+    monkeypatch.setattr(tokens_module, "WINDOW", 5)
+    files = miniature.folder.trial("linear", 0)
+    head = load_head(files.model / "1_Head")
+    with torch.no_grad():
+        head.linear.weight.fill_(weight)
+    save_head(head, files.model / "1_Head")
+    miniature.change_trial("linear", 0, weights_hash=weights_hash(files.model))
+    with pytest.raises(ProjheadsError, match="failed evaluations: linear seed 0 on odd; the others are finished"):
+        evaluate(miniature.config(STREAMED))
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "FAILED" in line)
+    assert "linear seed 0: FAILED: " in line
+    assert f"{reason} that are not finite" in line
+    assert not files.eval_json("odd").exists()
+    assert miniature.folder.trial("linear", 1).eval_json("odd").exists()
+
+
+def test_an_index_cannot_be_streamed(miniature):
+    with pytest.raises(ProjheadsError, match=r'eval\.index "Flat": an index needs all vectors'):
+        evaluate(miniature.config(STREAMED, "eval.index=Flat"))
+
+
+WORKER = """
+import os, runpy, signal, sys, time
+from pathlib import Path
+from types import SimpleNamespace
+import torch
+import eval.embed, eval.subjects
+import experiment.encoding.tokens as tokens
+conftest, yaml, lives = sys.argv[1:]
+torch.set_num_threads(1)
+tokens.WINDOW = 2
+host = SimpleNamespace(load=runpy.run_path(conftest)["load_fake"])
+eval.embed.load_host = eval.subjects.load_host = lambda name: host
+from eval.streaming import corpus_pass
+real, done = corpus_pass._Session.work, []
+def work(session, number, advance):
+    if len(done) == int(lives):
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.1)
+    summary = real(session, number, advance)
+    done.append(number)
+    print("chunk", number, flush=True)
+    return summary
+corpus_pass._Session.work = work
+from eval.evaluate import evaluate_experiment
+from experiment.config.load import load_config
+from experiment.console.progress import Progress
+(Path(yaml).parent / f"ready-{os.getpid()}").touch()
+while len(list(Path(yaml).parent.glob("ready-*"))) < 3:
+    time.sleep(0.01)
+evaluate_experiment(load_config(Path(yaml), ["eval.corpus=streamed"]), Progress(quiet=True))
+"""
+
+
+def start(miniature, lives):
+    conftest = Path(__file__).parents[1] / "conftest.py"
+    command = [sys.executable, "-c", WORKER, str(conftest), str(miniature.yaml), str(lives)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path.cwd())
+
+
+def test_processes_share_a_pass_and_one_that_dies_costs_its_chunk(miniature, monkeypatch):
+    monkeypatch.setattr(tokens_module, "WINDOW", 2)
+    evaluate(miniature.config("eval.corpus=stored"))
+    expected = results(miniature)
+    forget(miniature)
+    workers = [start(miniature, lives) for lives in (2, 100, 100)]
+    outputs = [worker.communicate() for worker in workers]
+    assert workers[0].returncode == -signal.SIGKILL, outputs[0]
+    assert [worker.returncode for worker in workers[1:]] == [0, 0], outputs
+    chunks = [int(line.split()[1]) for out, _ in outputs for line in out.splitlines() if line.startswith("chunk")]
+    assert sorted(chunks) == list(range(16))  # None twice, although one died.
+    assert results(miniature) == expected
+    assert not list(miniature.config().cache.glob("passes/*/*/"))
