@@ -121,6 +121,9 @@ def _evaluate_dataset(evaluator: Evaluator, subjects: Sequence[Subject], executo
     task, say = evaluator.task, evaluator.progress.say
     name = task.dataset.name
     pending = evaluator.ledger.pending(subjects)
+    if task.too_large_for_bm25 and any(subject.kind == "bm25" for subject in pending):
+        say(f"{name}: {task.too_large_for_bm25}")
+        pending = [subject for subject in pending if subject.kind != "bm25"]
     for subject in subjects:
         regroup(subject, task.dataset)
     evaluator.encoder.remove_embeddings(subject for subject in subjects if subject not in pending)

@@ -1,6 +1,7 @@
 """A data set as a search task: its judged queries, the corpus that answers them, and how the answers are measured."""
 
 import time
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -10,7 +11,8 @@ from eval.runs import Run, encode_id, make_run
 from eval.search.choice import Answer, search, search_settings
 from eval.search.lexical import bm25_rankings
 from eval.search.ranking import Problem, priorities
-from experiment.collections import Collection, list_ids, list_passages
+from experiment.collections import Collection, Document, list_ids, list_passages
+from experiment.collections.large_corpus import LargeCorpus
 from experiment.collections.same_ids import EXCLUDED, excluded_ids, excluded_places
 from experiment.config import EvalConfig, EvalDatasetRef
 from experiment.console.progress import Progress
@@ -19,6 +21,10 @@ from experiment.encoding.store import TokenStore
 from projheads.errors import ProjheadsError
 
 __all__ = ["SearchTask"]
+
+
+BM25_TEXT_BYTES = 10**9
+"""Text that BM25 indexes at most; the index takes about six times as much memory."""
 
 
 class SearchTask:
@@ -48,7 +54,7 @@ class SearchTask:
         self.queries = [collection.queries[name] for name in self._query_ids]
         self.documents = list_passages(collection.corpus)
         # Documents of equal score are ordered by their ids as the run file spells them.
-        self.priority = priorities([encode_id(name) for name in self.document_ids])
+        self.priority = _priorities(collection.corpus)
         self.excluded = excluded_ids(collection, dataset.source, dataset.exclude_own_id)
         self._own = excluded_places(self._query_ids, self.document_ids, self.excluded)
 
@@ -82,6 +88,17 @@ class SearchTask:
         with progress.step(f"searching for {what}", 1) as advance:
             return search(problem, search_settings(self.settings), self._device, advance)
 
+    @property
+    def too_large_for_bm25(self) -> str | None:
+        """Why BM25 cannot search this corpus; None if it can."""
+        corpus = self.collection.corpus
+        if not isinstance(corpus, LargeCorpus) or corpus.text_bytes <= BM25_TEXT_BYTES:
+            return None
+        return (
+            f"BM25 is skipped: its index is in memory, for at most {BM25_TEXT_BYTES / 1e9:.0f} GB of text, and this "
+            f"corpus has {corpus.text_bytes / 1e9:.1f} GB"
+        )
+
     def search_bm25(self, progress: Progress) -> Answer:
         """Search with BM25."""
         started = time.perf_counter()
@@ -101,3 +118,12 @@ class SearchTask:
         """Return the run that an answer amounts to, and its scores by measure and query id."""
         run = make_run(answer.rankings, self._query_ids, self.document_ids)
         return run, measure_run(self.settings.measures, self.collection.qrels, run)
+
+
+def _priorities(corpus: Mapping[str, Document]) -> np.ndarray:
+    """Return the ``priorities`` of a corpus; those of a large one in the order of ids that is on disk."""
+    if not isinstance(corpus, LargeCorpus) or any(encode_id(name) != name for name in corpus.ids):
+        return priorities([encode_id(name) for name in list_ids(corpus)])
+    priority = np.empty(len(corpus), np.int64)
+    priority[corpus.order] = np.arange(len(corpus))
+    return priority

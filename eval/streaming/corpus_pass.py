@@ -101,7 +101,7 @@ class CorpusPass:
             elif chunk.number in self.folder.finished():
                 summary = "finished before"
             else:
-                summary = self._session.work(chunk.number, advance)
+                summary = self.session.work(chunk.number, advance)
         advance(0.0)
         return summary
 
@@ -111,20 +111,20 @@ class CorpusPass:
 
     def close(self) -> None:
         """Release the part of this process, so that the next one continues it."""
-        if "_session" in self.__dict__:
-            self.__dict__.pop("_session").stack.close()
+        if "session" in self.__dict__:
+            self.__dict__.pop("session").stack.close()
 
     @cached_property
-    def _session(self) -> "_Session":
+    def session(self) -> "Session":
         stack = ExitStack()
         file, part = self.folder.own_part(stack)
         wanted = [self.wanted[key] for key in self.folder.views]
         views = list(open_views(wanted, self.evaluator.encoder, self.fits, stack))
-        return _Session(self, wanted, views, stack, file, part)
+        return Session(self, wanted, views, stack, file, part)
 
 
 @dataclass
-class _Session:
+class Session:
     """A pass in one process: the open views, and the part that this process holds."""
 
     corpus: CorpusPass

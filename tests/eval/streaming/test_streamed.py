@@ -103,7 +103,7 @@ def test_a_chunk_may_have_several_windows(miniature, monkeypatch):
 def test_finished_chunks_are_not_done_again(miniature, monkeypatch):
     monkeypatch.setattr(tokens_module, "WINDOW", 5)
     expected = both_ways(miniature)[0]
-    real, done = corpus_pass._Session.work, []
+    real, done = corpus_pass.Session.work, []
 
     def interrupted(session, number, advance):
         if len(done) == 3:
@@ -112,11 +112,11 @@ def test_finished_chunks_are_not_done_again(miniature, monkeypatch):
         return real(session, number, advance)
 
     with monkeypatch.context() as patch:
-        patch.setattr(corpus_pass._Session, "work", interrupted)
+        patch.setattr(corpus_pass.Session, "work", interrupted)
         with pytest.raises(KeyboardInterrupt):
             evaluate(miniature.config(STREAMED))
     again = []
-    monkeypatch.setattr(corpus_pass._Session, "work", lambda *given: (again.append(given[1]), real(*given))[1])
+    monkeypatch.setattr(corpus_pass.Session, "work", lambda *given: (again.append(given[1]), real(*given))[1])
     evaluate(miniature.config(STREAMED))
     assert done == [0, 1, 2]
     assert again == [3, 4, 5, 6]
@@ -131,7 +131,7 @@ def test_a_finished_pass_is_merged_for_the_subjects_that_are_missing(miniature, 
         patch.setattr("eval.streaming.pass_folder.PassFolder.remove", lambda folder: None)
         evaluate(miniature.config(STREAMED))
     shutil.rmtree(miniature.folder.trial("linear", 1).evaluations)
-    monkeypatch.setattr(corpus_pass._Session, "work", None)
+    monkeypatch.setattr(corpus_pass.Session, "work", None)
     evaluate(miniature.config(STREAMED))
     assert results(miniature) == expected
 
@@ -174,7 +174,7 @@ tokens.WINDOW = 2
 host = SimpleNamespace(load=runpy.run_path(conftest)["load_fake"])
 eval.embed.load_host = eval.subjects.load_host = lambda name: host
 from eval.streaming import corpus_pass
-real, done = corpus_pass._Session.work, []
+real, done = corpus_pass.Session.work, []
 def work(session, number, advance):
     if len(done) == int(lives):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -183,7 +183,7 @@ def work(session, number, advance):
     done.append(number)
     print("chunk", number, flush=True)
     return summary
-corpus_pass._Session.work = work
+corpus_pass.Session.work = work
 from eval.evaluate import evaluate_experiment
 from experiment.config.load import load_config
 from experiment.console.progress import Progress
@@ -213,3 +213,23 @@ def test_processes_share_a_pass_and_one_that_dies_costs_its_chunk(miniature, mon
     assert sorted(chunks) == list(range(16))  # None twice, although one died.
     assert results(miniature) == expected
     assert not list(miniature.config().cache.glob("passes/*/*/"))
+
+
+def test_a_corpus_in_an_arrow_file_ends_with_the_same_bytes(miniature, monkeypatch, capsys):
+    evaluate(miniature.config("eval.corpus=stored"))
+    expected = results(miniature)
+    forget(miniature)
+    monkeypatch.setattr(tokens_module, "WINDOW", 7)
+    monkeypatch.setattr("experiment.collections.beir_folder.LARGE", 0)
+    evaluate(miniature.config(STREAMED))
+    assert list(miniature.config().cache.glob("corpora/*/corpus.arrow"))
+    assert results(miniature) == expected
+
+
+def test_bm25_of_too_much_text_is_skipped_and_said(miniature, monkeypatch, capsys):
+    monkeypatch.setattr("experiment.collections.beir_folder.LARGE", 0)
+    monkeypatch.setattr("eval.search_task.BM25_TEXT_BYTES", 1000)
+    evaluate(miniature.config(STREAMED))
+    assert "odd: BM25 is skipped: its index is in memory, for at most" in capsys.readouterr().out
+    assert not miniature.folder.reference("bm25").eval_json("odd").exists()
+    assert miniature.folder.reference("backbone").eval_json("odd").exists()
