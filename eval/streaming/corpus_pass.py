@@ -116,6 +116,7 @@ class CorpusPass:
 
     @cached_property
     def session(self) -> "Session":
+        """The open views and the part of this process."""
         stack = ExitStack()
         file, part = self.folder.own_part(stack)
         wanted = [self.wanted[key] for key in self.folder.views]

@@ -211,11 +211,12 @@ class PassFolder:
         from safetensors import safe_open
 
         with safe_open(file, "np") as opened:
-            counts, seconds = opened.get_tensor("counts").tolist(), opened.get_tensor("seconds")
+            (rows, truncated), seconds = opened.get_tensor("counts").tolist(), opened.get_tensor("seconds")
             count = len(self.views)
             tally = Tally(
                 opened.get_tensor("chunks").tolist(),
-                *counts,
+                rows,
+                truncated,
                 opened.get_tensor("bytes"),
                 float(seconds[0]),
                 seconds[1 : 1 + count].copy(),

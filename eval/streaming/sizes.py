@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Heads", "Need", "Work", "human_bytes", "stored_need", "streamed_need"]
+__all__ = ["Heads", "Need", "Work", "stored_need", "streamed_need"]
 
 PROCESS_BYTES = 700 * 10**6
 """Memory of a process with torch, a host and a small backbone."""
@@ -102,11 +102,3 @@ def _flop(work: Work, heads: Heads) -> float:
     encoding = work.flop * (1 if heads.frozen else len(heads.out_features))
     products = sum(heads.out_features) * work.query_tokens * work.document_tokens
     return encoding + 2 * (products + heads.multiply_adds * tokens)
-
-
-def human_bytes(size: float) -> str:
-    """Format a size: ``12 MB``, ``1.2 GB``."""
-    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if size >= factor:
-            return f"{size / factor:,.{0 if size >= 10 * factor else 1}f} {unit}"
-    return f"{size / 1e3:,.0f} kB"

@@ -4,7 +4,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from eval.streaming.sizes import Heads, Need, Work, human_bytes, stored_need, streamed_need
+from eval.report.format import bytes_text
+from eval.streaming.sizes import Heads, Need, Work, stored_need, streamed_need
 from experiment.config import EvalConfig
 from projheads.errors import ProjheadsError
 
@@ -37,8 +38,8 @@ class Way:
         name, need = ("streamed", self.streamed_need) if self.streamed else ("stored", self.stored_need)
         other, beside = ("stored", self.stored_need) if self.streamed else ("streamed", self.streamed_need)
         return (
-            f"{name}: {human_bytes(need.disk)} of disk, {human_bytes(need.memory)} of memory ({self.reason}; "
-            f"{other}: {human_bytes(beside.disk)} of disk)"
+            f"{name}: {bytes_text(need.disk)} of disk, {bytes_text(need.memory)} of memory ({self.reason}; "
+            f"{other}: {bytes_text(beside.disk)} of disk)"
         )
 
 
@@ -75,9 +76,9 @@ def choose_way(settings: EvalConfig, work: Work, heads: Heads, *, cached: bool, 
     elif cached:
         chosen, reason = False, "the token states are cached"
     elif stored.disk <= limit:
-        chosen, reason = False, f"less than {human_bytes(limit)}, and another evaluation reads it again"
+        chosen, reason = False, f"less than {bytes_text(limit)}, and another evaluation reads it again"
     else:
-        chosen, reason = True, f"{human_bytes(free)} are free, and at most {human_bytes(limit)} are used"
+        chosen, reason = True, f"{bytes_text(free)} are free, and at most {bytes_text(limit)} are used"
     return Way(chosen, reason, stored, streamed)
 
 

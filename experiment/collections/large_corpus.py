@@ -223,11 +223,12 @@ def _sorted_places(path: Path, numbers: "array[int]", records: Records) -> np.nd
     import pyarrow.compute
 
     ids = pa.ipc.open_file(pa.memory_map(str(path))).read_all().column("id")
-    order = pyarrow.compute.sort_indices(ids).to_numpy().astype(np.int64)
+    order = np.asarray(pyarrow.compute.sort_indices(ids).to_numpy(), np.int64)
     for first in range(0, len(order) - 1, BATCH):
         places = order[first : first + BATCH + 1]
         names = ids.take(places).to_pylist()
         for before, (name, following) in enumerate(itertools.pairwise(names)):
             if name == following:
-                raise repeated_id(records, name, *sorted(numbers[where] for where in places[before : before + 2]))
+                first_number, again = sorted(numbers[where] for where in places[before : before + 2].tolist())
+                raise repeated_id(records, name, first_number, again)
     return order
