@@ -10,14 +10,14 @@ PIP_OPTIONS := --quiet --disable-pip-version-check
 INSTALL = $(BIN)/python -m pip install $(PIP_OPTIONS) --constraint constraints/pylate.txt
 INSTALL_ST = $(BIN_ST)/python -m pip install $(PIP_OPTIONS) --constraint constraints/sentence-transformers.txt
 # The tests that depend on the host; the others never load one.
-TESTS_ST := tests/test_kills.py tests/projheads tests/examples tests/peers tests/experiment/encoding/test_tokens_hosts.py tests/train tests/eval/test_real_host.py tests/eval/test_embed.py
+TESTS_ST := tests/test_kills.py tests/projheads tests/examples tests/peers tests/experiment/encoding/test_tokens_hosts.py tests/train tests/eval/test_real_host.py tests/eval/test_embed.py tests/eval/search/test_pooling.py
 # Folder with the hosts' sources, pylate/ and sentence-transformers/: see tests/peers/__main__.py.
 PROJHEADS_PEERS ?= peers
 
 .PHONY: quickstart test test-pylate test-sentence-transformers fuzz peers mutation check format lint types imports wheel docs clean
 
 quickstart: $(VENV)/.quickstart
-	$(BIN)/python -m answer configs/quickstart.yaml
+	$(BIN)/python -m answer configs/quickstart.yaml --workers auto
 
 test: test-pylate test-sentence-transformers
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiment.console.command import add_version, prepare_process, run_command
+from experiment.console.command import add_json, add_version, prepare_process, print_result, run_command
 from experiment.executors.options import add_executor_options
 
 __all__ = ["command_parser", "main"]
@@ -27,6 +27,7 @@ def command_parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="check everything and print the resolved YAML and what would be done"
     )
     add_executor_options(parser)
+    add_json(parser)
     parser.add_argument(
         "--heads",
         type=Path,
@@ -54,7 +55,8 @@ def main(arguments: Sequence[str]) -> int:
     # Imported here because it loads torch, which --help does not need.
     from answer.driver import answer_command
 
-    return answer_command(options)
+    result = print_result(lambda: answer_command(options), as_json=options.json)
+    return int(bool(result.get("failed")))
 
 
 if __name__ == "__main__":

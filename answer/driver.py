@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+from typing import Any
 
 from eval.__main__ import write_experiment_report
 from eval.dry_run import print_dry_run
@@ -30,11 +31,11 @@ HEAD_BY_QUERY = 0.0468
 """Standard deviation of what is peculiar to a head and a query in nDCG@10, fitted to trials of the quickstart."""
 
 
-def answer_command(options: argparse.Namespace) -> int:
+def answer_command(options: argparse.Namespace) -> dict[str, Any]:
     """Answer an experiment's question, once its configuration is checked.
 
     Returns:
-        The exit code: 1 if a trial failed.
+        The leaderboards, that of the experiment first, and the names of the trials that failed.
 
     Raises:
         ProjheadsError: If the configuration, the data or the output folder cannot be used.
@@ -44,18 +45,16 @@ def answer_command(options: argparse.Namespace) -> int:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ProjheadsError("python -m answer is one process; under a launcher use python -m train, then eval")
     if options.dry_run:
-        print_plan(config, options.config)
-        print_dry_run(config)
-        return 0
+        return {**print_plan(config, options.config), "evaluations": print_dry_run(config)}
     say_opening(config)
     with open_executor(options) as executor:
         failed = answer_experiment(config, executor)
-        write_experiment_report(config.output)
+        boards = [write_experiment_report(config.output)]
         confirming = confirming_experiment(config)
         if confirming is not None:
             failed += answer_experiment(confirming, executor)
-            write_experiment_report(confirming.output)
-    return int(bool(failed))
+            boards.append(write_experiment_report(confirming.output))
+    return {"leaderboards": boards, "failed": failed}
 
 
 def answer_experiment(config: ExperimentConfig, executor: Executor) -> list[str]:

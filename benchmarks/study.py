@@ -30,8 +30,8 @@ BACKBONES: dict[str, list[str]] = {
     "minilm": [],
     "e5": [
         "model.backbone=.data/e5-small-en",
-        "model.query_prefix=query: ",
-        "model.document_prefix=passage: ",
+        'model.query_prefix="query: "',
+        'model.document_prefix="passage: "',
     ],
 }
 
@@ -62,7 +62,7 @@ def _run(name: str, backbone: str, *, only_report: bool) -> bool:
     if only_report:
         done = _call("eval", "report", str(output))
     else:
-        overrides = [f"output={output}", *changed, *BACKBONES[backbone]]
+        overrides = [f"output={output}", "threads=1", *changed, *BACKBONES[backbone]]
         if file == "distill":
             taught = _taught(backbone)
             if taught is None:

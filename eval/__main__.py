@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiment.console.command import add_version, prepare_process, run_command
+from experiment.console.command import add_json, add_version, prepare_process, print_result, run_command
 from experiment.executors.options import add_executor_options, open_executor
 from projheads.errors import ProjheadsError
 
@@ -22,12 +22,15 @@ python -m eval --model MODEL ...         is short for python -m eval models --mo
 
 @dataclass(frozen=True)
 class Command:
-    """A command: what it does in a few words and in sentences, its arguments, and the function that runs it."""
+    """A command: what it does in a few words and in sentences, its arguments, and the function that runs it.
+
+    The function prints what people read, and returns the result as a JSON value.
+    """
 
     summary: str
     description: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], None]
+    run: Callable[[argparse.Namespace], Any]
 
 
 def main(arguments: Sequence[str]) -> int | None:
@@ -52,7 +55,7 @@ def main(arguments: Sequence[str]) -> int | None:
         known.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         options.settings += rest
-    options.run(options)
+    print_result(lambda: options.run(options), as_json=options.json)
     return None
 
 
@@ -66,6 +69,7 @@ def command_parser() -> argparse.ArgumentParser:
     for name, command in COMMANDS.items():
         one = commands.add_parser(name, help=command.summary, description=command.description)
         command.add_arguments(one)
+        add_json(one)
         one.set_defaults(run=command.run)
     return made
 
@@ -80,7 +84,7 @@ def _add_experiment(command: argparse.ArgumentParser) -> None:
     _add_shared(command)
 
 
-def _experiment(options: argparse.Namespace) -> None:
+def _experiment(options: argparse.Namespace) -> Any:
     from eval.dry_run import print_dry_run
     from eval.evaluate import evaluate_experiment
     from eval.rounds import update_rounds
@@ -95,24 +99,23 @@ def _experiment(options: argparse.Namespace) -> None:
             import_head_file(file)
         with Progress() as progress:
             verify_given_models(read_given_models(path), progress)
-        return
+        return {"verified": str(path)}
     if path.is_dir():
         read_resolved(path, options.heads)
         # The folder may have been moved since it was written.
         path, settings = path / "experiment.yaml", [f"output={json.dumps(str(path))}", *settings]
     config = load_config(path, settings)
     if options.dry_run:
-        print_dry_run(config)
-        return
+        return print_dry_run(config)
     if options.verify:
         with Progress() as progress:
             verify_experiment(config, progress)
-        return
+        return {"verified": str(config.output)}
     with open_executor(options) as executor, Progress() as progress:
         evaluate_experiment(config, progress, executor)
     if config.question is not None:
         update_rounds(config)
-    write_experiment_report(config.output)
+    return write_experiment_report(config.output)
 
 
 def _add_models(command: argparse.ArgumentParser) -> None:
@@ -144,7 +147,7 @@ def _add_models(command: argparse.ArgumentParser) -> None:
     _add_shared(command)
 
 
-def _models(options: argparse.Namespace) -> None:
+def _models(options: argparse.Namespace) -> Any:
     from eval.given_models import evaluate_given_models
     from eval.report.model_table import print_models
     from eval.report.results import InconclusiveError
@@ -170,12 +173,12 @@ def _models(options: argparse.Namespace) -> None:
     with Progress() as progress:
         evaluate_given_models(config, progress)
     try:
-        print_models(config.output)
+        means = print_models(config.output)
     except InconclusiveError as error:
         print(f"no leaderboard: {error}")
-        return
-    if len(config.models) > 1:
-        _write_report(config.output)
+        return {"no_leaderboard": str(error)}
+    board = _write_report(config.output) if len(config.models) > 1 else None
+    return {"output": str(config.output), "means": means, "leaderboard": board}
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:
@@ -197,52 +200,47 @@ def _add_shared(command: argparse.ArgumentParser) -> None:
 
 def _add_folder(command: argparse.ArgumentParser) -> None:
     command.add_argument("folder", type=Path, metavar="FOLDER", help="the experiment's folder, such as outputs/my")
-    _add_json(command)
 
 
-def _add_json(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--json", action="store_true", help="print JSON")
+def _report(options: argparse.Namespace) -> Any:
+    return write_experiment_report(options.folder)
 
 
-def _report(options: argparse.Namespace) -> None:
-    write_experiment_report(options.folder, as_json=options.json)
+def write_experiment_report(folder: Path) -> Any:
+    """Write the report of an experiment with trained trials and print it; reading its verdicts is a look.
 
-
-def write_experiment_report(folder: Path, *, as_json: bool = False) -> None:
-    """Write the report of an experiment with trained trials and print it; reading its verdicts is a look."""
+    Returns:
+        The content of leaderboard.json, or why there is none at ``no_leaderboard``.
+    """
     from eval.look_history import note_look
 
     note_look(folder)
-    _write_report(folder, as_json=as_json)
+    return _write_report(folder)
 
 
-def _write_report(folder: Path, *, as_json: bool = False) -> None:
+def _write_report(folder: Path) -> Any:
     """Write a report and print it; if nothing can be concluded, say why."""
+    from rich.console import Console
+
     from eval.report.results import InconclusiveError
     from eval.report.write import write_report
 
     try:
-        _print(lambda console: write_report(folder, console), as_json)
+        return _board(write_report(folder, Console()))
     except InconclusiveError as error:
-        print(json.dumps({"no_leaderboard": str(error)}) if as_json else f"no leaderboard: {error}")
+        print(f"no leaderboard: {error}")
+        return {"no_leaderboard": str(error)}
 
 
-def _print(write: Callable[[Any], Path], as_json: bool) -> None:
-    """Write a report and print it, as JSON or as a table."""
-    from rich.console import Console
-
-    page = write(None if as_json else Console())
-    if as_json:
-        print((page.parent / "leaderboard.json").read_text(encoding="utf-8"), end="")
+def _board(page: Path) -> Any:
+    return json.loads((page.parent / "leaderboard.json").read_text(encoding="utf-8"))
 
 
-def _plan(options: argparse.Namespace) -> None:
+def _plan(options: argparse.Namespace) -> Any:
     from eval.report.plan import plan_value, print_plan
 
-    if options.json:
-        print(json.dumps(plan_value(options.folder), indent=1))
-    else:
-        print_plan(options.folder)
+    print_plan(options.folder)
+    return plan_value(options.folder)
 
 
 def _add_compare(command: argparse.ArgumentParser) -> None:
@@ -255,10 +253,11 @@ def _add_compare(command: argparse.ArgumentParser) -> None:
         "named after its dataset, or a folder of them for one model",
     )
     command.add_argument("--output", type=Path, help="folder of the leaderboard (default: outputs/compare/<names>)")
-    _add_json(command)
 
 
-def _compare(options: argparse.Namespace) -> None:
+def _compare(options: argparse.Namespace) -> Any:
+    from rich.console import Console
+
     from eval.foreign import is_foreign, load_foreign
     from eval.report.reading import load_experiment
     from eval.report.write import compare
@@ -273,7 +272,7 @@ def _compare(options: argparse.Namespace) -> None:
     if foreign:
         first = load_experiment(folders[0])
         others = [load_foreign(path, first) for path in foreign]
-    _print(lambda console: compare(folders, target, console, others), options.json)
+    return _board(compare(folders, target, Console(), others))
 
 
 def _add_export(command: argparse.ArgumentParser) -> None:
@@ -282,12 +281,13 @@ def _add_export(command: argparse.ArgumentParser) -> None:
     command.add_argument("--output", type=Path, help="the folder to write (default: FOLDER/export/FORMAT)")
 
 
-def _export(options: argparse.Namespace) -> None:
+def _export(options: argparse.Namespace) -> Any:
     from eval.export import export_results
 
     target = options.output or options.folder / "export" / options.to
     written = export_results(options.folder, target, options.to)
     print(f"{target}: {len(written)} files written")
+    return {"output": str(target), "files": list(map(str, written))}
 
 
 def _add_agree(command: argparse.ArgumentParser) -> None:
@@ -295,16 +295,16 @@ def _add_agree(command: argparse.ArgumentParser) -> None:
     for side in ("small", "large"):
         about = f"datasets of the {side} suite, or suite:<name>"
         command.add_argument(f"--{side}", nargs="+", required=True, metavar="DATASET", help=about)
-    _add_json(command)
 
 
-def _agree(options: argparse.Namespace) -> None:
+def _agree(options: argparse.Namespace) -> Any:
     import dataclasses
 
     from eval.report.agreement import agreement_value, describe_agreement
 
     found = agreement_value(options.folder, options.small, options.large)
-    print(json.dumps(dataclasses.asdict(found), indent=1) if options.json else "\n".join(describe_agreement(found)))
+    print("\n".join(describe_agreement(found)))
+    return dataclasses.asdict(found)
 
 
 def _add_score(command: argparse.ArgumentParser) -> None:
@@ -319,11 +319,12 @@ def _add_score(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _score(options: argparse.Namespace) -> None:
-    from eval.score import score_run
+def _score(options: argparse.Namespace) -> Any:
+    from eval.score import score_lines, score_run
 
-    for line in score_run(options.run_file, options.qrels, options.measures or ["nDCG@10", "R@100", "RR@10"]):
-        print(line)
+    scored = score_run(options.run_file, options.qrels, options.measures or ["nDCG@10", "R@100", "RR@10"])
+    print("\n".join(score_lines(scored)))
+    return scored
 
 
 COMMANDS = {

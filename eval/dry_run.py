@@ -1,18 +1,23 @@
 """What an evaluation would do, without doing it: no data is opened and no network is used."""
 
+from typing import Any
+
 from eval.search.choice import check_search, search_settings
 from eval.search.compressed import check_forms
+from eval.search.fast import check_searches
 from experiment.collections import check_source, suite_notes
 from experiment.config import ExperimentConfig
-from experiment.disk.layout import ExperimentFolder, check_can_be_folder
-from experiment.disk.records import row_label
-from experiment.rounds import planned_seeds
+from experiment.disk.layout import check_can_be_folder
+from experiment.rounds import planned_trials
 
 __all__ = ["print_dry_run"]
 
 
-def print_dry_run(config: ExperimentConfig) -> None:
+def print_dry_run(config: ExperimentConfig) -> dict[str, Any]:
     """Print which trials would be evaluated on which datasets.
+
+    Returns:
+        The same as a JSON value.
 
     Raises:
         ProjheadsError: If the index or a dataset cannot be used.
@@ -20,15 +25,11 @@ def print_dry_run(config: ExperimentConfig) -> None:
     settings = config.eval
     for path in (config.output, config.cache):
         check_can_be_folder(path)
-    folder, files = ExperimentFolder(config.output), []
-    for point, derived in config.points():
+    for _, derived in config.points():
         check_search(search_settings(settings), derived.heads.out_features)
         check_forms(settings.storage, derived.heads.out_features)
-        seeds = planned_seeds(derived, folder, point.values)
-        for spec in derived.heads.variants:
-            slug, row = spec.slug + point.suffix, row_label(str(spec), point.values)
-            files += [folder.trial(slug, seed) for seed in seeds[row]]
-    trials = [(file, file.read_trial()) for file in files]
+        check_searches(settings.searches, derived.heads.out_features)
+    trials = [(file, file.read_trial()) for file in planned_trials(config)]
     finished = [file for file, trial in trials if trial and trial.status == "finished"]
     failed = sum(trial is not None for _, trial in trials) - len(finished)
     print(
@@ -37,11 +38,16 @@ def print_dry_run(config: ExperimentConfig) -> None:
     )
     print(f"references: {', '.join(settings.references) or 'none'}; measures: {', '.join(settings.measures)}")
     print(f"index: {settings.index}; depth: {settings.depth}; storage: {', '.join(settings.storage) or 'fp16'}")
+    if settings.searches:
+        print(f"further searches: {'; '.join(settings.searches)}")
     for note in suite_notes(dataset.source for dataset in settings.datasets):
         print(note)
+    datasets = {}
     for dataset in settings.datasets:
         evaluated = sum(file.eval_json(dataset.name).exists() for file in finished)
         print(f"{dataset.name}: {evaluated} of {len(finished)} finished trials have an evaluation")
         warning = check_source(dataset.source, cache=config.cache)
         if warning:
             print(f"warning: {warning}")
+        datasets[dataset.name] = {"evaluated": evaluated, "warning": warning}
+    return {"output": str(config.output), "trials": len(trials), "finished": len(finished), "datasets": datasets}

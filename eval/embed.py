@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -37,6 +38,9 @@ PROJECTED_ROWS = 2**15
 
 Side = Literal["queries", "documents"]
 SIDES: tuple[Side, Side] = ("queries", "documents")
+
+PIECES_AT_ONCE = 256
+"""Texts that are tokenised at once."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,7 @@ class SubjectEncoder:
         self._progress = progress
         self._states: dict[Path, TokenStore] = {}
         self._opened: tuple[Path, HostModel] | None = None
+        self._pieces: dict[tuple[Path, str], np.ndarray | None] = {}
 
     @contextmanager
     def embedded(self, subject: Subject) -> Iterator[tuple[TokenStore, TokenStore]]:
@@ -245,6 +250,45 @@ class SubjectEncoder:
     def _project(self, store: TokenStore, head: nn.Module, file: BinaryIO) -> TokenStore:
         encoding = self._encoding
         return project_tokens(store, head, file, encoding.device, encoding.precision, encoding.dtype)
+
+    def word_pieces(self, subject: Subject, texts: Sequence[int], *, is_query: bool) -> np.ndarray | None:
+        """Return the word piece of every token embedding of some texts, (n,) int64; None for tokens without ids.
+
+        Models that read texts the same way are asked once.
+
+        Args:
+            subject: The subject.
+            texts: Places of the texts in the data set.
+            is_query: Whether they are queries.
+        """
+        side: Side = "queries" if is_query else "documents"
+        key = self._state_folder(subject), sha256_json([side, list(texts)])
+        if key not in self._pieces:
+            model, found = self._open(subject), []
+            for first in range(0, len(texts), PIECES_AT_ONCE):
+                chosen = [self._texts[side][text] for text in texts[first : first + PIECES_AT_ONCE]]
+                tokens = model.tokenize(chosen, is_query=is_query)
+                if "input_ids" not in tokens:
+                    break
+                found.append(tokens["input_ids"][model.scoring_mask(tokens, is_query=is_query).cpu().bool()].numpy())
+            self._opened = None
+            self._pieces[key] = np.concatenate(found) if found else None
+        return self._pieces[key]
+
+    def reading(self, subject: Subject) -> str:
+        """Return a hash of how a subject reads texts."""
+        return self._state_folder(subject).name
+
+    def lengths(self, subject: Subject, texts: Sequence[str], *, is_query: bool) -> list[tuple[int, bool]]:
+        """Return the number of token embeddings of each text, and whether it exceeds the maximum length."""
+        model, found = self._open(subject), []
+        for first in range(0, len(texts), PIECES_AT_ONCE):
+            chosen = texts[first : first + PIECES_AT_ONCE]
+            counts = model.scoring_mask(model.tokenize(chosen, is_query=is_query), is_query=is_query).sum(1).tolist()
+            cut = [bool(model.count_truncated([text], is_query=is_query)) for text in chosen]
+            found += list(zip(counts, cut, strict=True))
+        self._opened = None
+        return found
 
     def _state_folder(self, subject: Subject) -> Path:
         key = sha256_json([subject.host, saved_backbone_hash(subject.model)])

@@ -69,7 +69,7 @@ def _group(
     encode, queries, documents = estimate
     task, settings = evaluator.task, evaluator.task.settings
     stand_ins = [subject for subject in subjects if settings.linearise and subject.has_stand_in]
-    forms, frozen = 1 + len(settings.storage), subjects[0].frozen
+    forms, frozen = 1 + len(settings.storage) + len(settings.searches), subjects[0].frozen
     searches = [subject for subject in subjects for _ in range(forms + (subject in stand_ins))]
     work = Work(
         documents=len(task.documents),

@@ -12,9 +12,11 @@ from eval.estimate import estimate_groups
 from eval.evaluation_record import regroup
 from eval.evaluator import Evaluator, InProgressError, make_evaluator
 from eval.explain import import_diagnostics
+from eval.explain.query_facts import write_query_facts
 from eval.runs import write_qrels
 from eval.search.choice import check_search, search_settings
 from eval.search.compressed import check_forms
+from eval.search.fast import check_searches
 from eval.streaming.streamed import evaluate_streamed
 from eval.streaming.way import check_way
 from eval.subjects import Subject, list_references, list_shared, list_trials
@@ -53,6 +55,7 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress, executor: 
     for _, derived in config.points():
         check_search(search_settings(config.eval), derived.heads.out_features)
         check_forms(config.eval.storage, derived.heads.out_features)
+        check_searches(config.eval.searches, derived.heads.out_features)
     check_way(config.eval)
     encoding = Encoding(
         device=device,
@@ -112,6 +115,8 @@ def evaluate_subjects(
             )
         failed += _evaluate_dataset(evaluator, subjects, executor or LocalExecutor())
         write_texts(folder.texts_json(ref.name), ref.name, collection, subjects)
+        if settings.explain is not None and not failed:
+            write_query_facts(folder, evaluator.task, evaluator.encoder, subjects)
     if failed:
         raise ProjheadsError(f"failed evaluations: {', '.join(failed)}; the others are finished")
 

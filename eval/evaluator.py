@@ -2,25 +2,27 @@
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
 from eval.embed import Encoded, Encoding, SubjectEncoder
-from eval.evaluation_record import evaluation_record, storage_entry, with_storage
+from eval.evaluation_record import Form, evaluation_record, recall_of, storage_entry, with_storage
 from eval.explain import Given
 from eval.ledger import Ledger
-from eval.runs import write_run
-from eval.search.choice import Answer
+from eval.runs import read_run, write_run
+from eval.search.choice import Answer, search_settings
 from eval.search.compressed import stored_as
+from eval.search.fast import Setup, fast_search, rescored
+from eval.search.ranking import Problem, Ranking
 from eval.search_task import SearchTask
 from eval.stand_in import linear_stand_in
 from eval.subjects import Subject
 from experiment.collections import Collection, open_collection
 from experiment.config import EvalConfig, EvalDatasetRef
-from experiment.config.storage_forms import StorageForm
+from experiment.config.search_forms import SearchForm
 from experiment.console.progress import Advance, Progress, human_time
 from experiment.disk.lock import locked
 from experiment.disk.records import EvaluationRecord, StandIn, StorageEntry
@@ -28,7 +30,7 @@ from experiment.encoding.device import pick_device
 from experiment.encoding.store import TokenStore
 from projheads.errors import ProjheadsError
 
-__all__ = ["Evaluator", "InProgressError", "make_evaluator"]
+__all__ = ["Evaluator", "Found", "InProgressError", "make_evaluator"]
 
 
 class InProgressError(ProjheadsError):
@@ -100,35 +102,96 @@ class Evaluator:
         return f"{'; '.join(parts)}, {human_time(time.perf_counter() - started)}"
 
     def write(
-        self, subject: Subject, answer: Answer, encoded: Encoded | None, linearised: StandIn | None = None
+        self,
+        subject: Subject,
+        answer: Answer,
+        encoded: Encoded | None,
+        linearised: StandIn | None = None,
+        *,
+        sampled: bool = False,
     ) -> str:
-        """Measure an answer, write the files of the evaluation and return a summary."""
+        """Measure an answer, write the files of the evaluation and return a summary; ``sampled`` as in its key."""
         task = self.task
         run, measures = task.measure(answer)
-        record = evaluation_record(self.ledger.key(subject), task, answer, measures, encoded, linearised)
+        key = self.ledger.key(subject, sampled=sampled)
+        record = evaluation_record(key, task, answer, measures, encoded, linearised)
         write_run(subject.folder.eval_run(task.dataset.name), run)
         record.write(subject.folder.eval_json(task.dataset.name))
         return ", ".join(f"{measure} {100 * value:.2f}" for measure, value in record.means.items()) + f" ({answer})"
 
-    def _write_form(self, subject: Subject, form: StorageForm, queries: TokenStore, documents: TokenStore) -> str:
-        """Evaluate a subject in a storage form, add the result to its record and return a summary."""
-        record = EvaluationRecord.read(subject.folder.eval_json(self.task.dataset.name))
-        with stored_as(form, queries, documents, self.encoding.cache) as stored:
-            if stored.documents is documents:  # Stored unchanged: the scores are those of the evaluation itself.
-                measures = record.measures
-            else:
+    def _write_form(self, subject: Subject, form: Form, queries: TokenStore, documents: TokenStore) -> str:
+        """Evaluate a subject in a form, add the result to its record and return a summary."""
+        if isinstance(form, SearchForm):
+            found = self._search(f"{subject.name} with {form.name}", form, self.task.problem(queries, documents))
+            return self.write_form(subject, form, found)
+        with stored_as(form, queries, documents, self.encoding.cache, scaled=subject.scales_pooled) as stored:
+            rankings = None
+            if stored.documents is not documents:
                 what = f"{subject.name} as {form.name}"
-                answer = self.task.search(what, stored.queries, stored.documents, self.progress)
-                measures = self.task.measure(answer)[1]
-            entry = storage_entry(record, form, measures, stored.bytes_per_vector, stored.index_bytes)
-        return self.write_form(subject, form, entry)
+                rankings = self.task.search(what, stored.queries, stored.documents, self.progress).rankings
+            found = {form.name: Found(rankings, stored.bytes_per_vector, stored.index_bytes)}
+        return self.write_form(subject, form, found)
 
-    def write_form(self, subject: Subject, form: StorageForm, entry: StorageEntry) -> str:
-        """Add the entry of a storage form to an evaluation and return a summary."""
-        path = subject.folder.eval_json(self.task.dataset.name)
-        with_storage(EvaluationRecord.read(path), {form.name: entry}, self.ledger.forms).write(path)
-        measure, value = next(iter(entry.measures.items()))
-        return f"{form.name} {measure} {100 * value:.2f}"
+    def _search(self, what: str, form: SearchForm, problem: Problem) -> "dict[str, Found]":
+        """Search with a form; return its rankings and those of its candidates by exact scores."""
+        settings = search_settings(self.task.settings)
+        with self.progress.step(f"searching for {what}", 1) as advance:
+            found = fast_search(problem, Setup(form, settings, self.device, self.encoding.cache, advance))
+            shown = [Ranking(one.documents[: problem.depth], one.scores[: problem.depth]) for one in found.rankings]
+            entries = {form.entries[0]: Found(shown, found.bytes_per_vector, found.index_bytes)}
+            for name in form.entries[1:]:
+                size = found.index_bytes + 2 * problem.documents.vectors.size
+                entries[name] = Found(rescored(problem, found.rankings), found.bytes_per_vector, size)
+        return entries
+
+    def write_form(self, subject: Subject, form: Form, found: "Mapping[str, Found]", sample: int | None = None) -> str:
+        """Measure what was found with a form, add it to a subject's record and return a summary.
+
+        Args:
+            subject: The subject.
+            form: The form.
+            found: What was found, by the name of the entry.
+            sample: Documents that the form was fitted on; None for all.
+        """
+        name = self.task.dataset.name
+        path = subject.folder.eval_json(name)
+        record, exact = EvaluationRecord.read(path), read_run(subject.folder.eval_run(name))
+        entries: dict[str, StorageEntry] = {}
+        for entry, one in found.items():
+            run, measures = (exact, record.measures)
+            if one.rankings is not None:
+                run, measures = self.task.measure_rankings(one.rankings)
+            entries[entry] = storage_entry(
+                record,
+                form,
+                self.task.settings,
+                measures,
+                bytes_per_vector=one.bytes_per_vector,
+                index_bytes=one.index_bytes,
+                recall=recall_of(record, exact, run),
+                sample=sample,
+            )
+        with_storage(record, entries, self.ledger.forms).write(path)
+        return ", ".join(
+            f"{name} {measure} {100 * entry.measures[measure]:.2f}"
+            for name, entry in entries.items()
+            for measure in list(entry.measures)[:1]
+        )
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search in a form found.
+
+    Attributes:
+        rankings: One ranking per query; None if what is searched is what the evaluation itself searched.
+        bytes_per_vector: Bytes of a document's token vector.
+        index_bytes: Bytes of all documents' vectors, and of what is needed to read or search them.
+    """
+
+    rankings: Sequence[Ranking] | None
+    bytes_per_vector: int
+    index_bytes: int
 
 
 def make_evaluator(

@@ -15,6 +15,8 @@ from torch import nn
 from eval.embed import Encoding
 from eval.evaluate import evaluate_subjects
 from eval.search.choice import check_search, search_settings
+from eval.search.compressed import check_forms
+from eval.search.fast import check_searches
 from eval.subjects import Subject
 from experiment.claim import store_config
 from experiment.config import GivenModelsConfig
@@ -64,6 +66,8 @@ def evaluate_given_models(config: GivenModelsConfig, progress: Progress) -> None
     subjects = list_given_models(config, progress.say)
     for width in {subject.out_features for subject in subjects}:
         check_search(searching, width)
+        check_forms(config.eval.storage, width)
+        check_searches(config.eval.searches, width)
     evaluate_subjects(subjects, config.eval, encoding, folder, progress)
     store_config(config, folder.evaluation_yaml)
 

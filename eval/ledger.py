@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eval.evaluation_record import evaluation_key, is_finished, missing_forms
+from eval.evaluation_record import Form, evaluation_key, is_finished, missing_forms
 from eval.explain import Diagnostic
 from eval.explain.explainer import Explainer
 from eval.search_task import SearchTask
+from eval.streaming.sample import is_sampled
 from eval.subjects import Subject
-from experiment.config.storage_forms import StorageForm, parse_storage
+from experiment.config.search_forms import parse_search
+from experiment.config.storage_forms import parse_storage
 from experiment.disk.records import EvaluationRecord
 
 __all__ = ["Ledger"]
@@ -27,23 +29,29 @@ class Ledger:
     precision: str
 
     @property
-    def forms(self) -> list[StorageForm]:
-        """The storage forms that the configuration asks for, in its order."""
-        return [parse_storage(name) for name in self.task.settings.storage]
+    def forms(self) -> list[Form]:
+        """The storage forms and further searches that the configuration asks for, in its order."""
+        settings = self.task.settings
+        return [*map(parse_storage, settings.storage), *map(parse_search, settings.searches)]
 
-    def key(self, subject: Subject) -> str:
-        """Hash everything that the evaluation of a subject depends on."""
-        return evaluation_key(subject, self.task, self.precision)
+    def key(self, subject: Subject, *, sampled: bool = False) -> str:
+        """Hash everything that the evaluation of a subject depends on; see ``evaluation_key``."""
+        return evaluation_key(subject, self.task, self.precision, sampled=sampled)
 
     def has_run(self, subject: Subject) -> bool:
-        """Return whether the evaluation itself is on disk, with or without storage forms."""
-        return is_finished(subject, self.task.dataset.name, self.key(subject))
+        """Return whether the evaluation itself is on disk, with or without other forms."""
+        return is_finished(subject, self.task.dataset.name, self._keys(subject))
 
-    def missing_forms(self, subject: Subject) -> list[StorageForm]:
-        """Return the storage forms in which an evaluated subject has not been evaluated yet."""
+    def _keys(self, subject: Subject) -> set[str]:
+        """Return the keys of an evaluation by either way; a pass over a large corpus fits on a sample."""
+        return {self.key(subject), self.key(subject, sampled=is_sampled(len(self.task.documents)))}
+
+    def missing_forms(self, subject: Subject) -> list[Form]:
+        """Return the forms in which an evaluated subject has not been evaluated yet."""
         if subject.kind != "model":
             return []
-        return missing_forms(EvaluationRecord.read(subject.folder.eval_json(self.task.dataset.name)), self.forms)
+        record = EvaluationRecord.read(subject.folder.eval_json(self.task.dataset.name))
+        return missing_forms(record, self.forms, self.task.settings)
 
     @property
     def explainer(self) -> Explainer:
@@ -52,7 +60,8 @@ class Ledger:
 
     def missing_diagnostics(self, subject: Subject) -> list[Diagnostic]:
         """Return the diagnostics that have not been computed yet of an evaluated subject."""
-        return self.explainer.missing(subject, self.key(subject))
+        record = EvaluationRecord.find(subject.folder.eval_json(self.task.dataset.name))
+        return self.explainer.missing(subject, record.key if record else self.key(subject))
 
     def is_finished(self, subject: Subject) -> bool:
         """Return whether everything that is asked for is on disk."""

@@ -1,7 +1,7 @@
 """A data set as a search task: its judged queries, the corpus that answers them, and how the answers are measured."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from eval.measures import check_grades, measure_run
 from eval.runs import Run, encode_id, make_run
 from eval.search.choice import Answer, search, search_settings
 from eval.search.lexical import bm25_rankings
-from eval.search.ranking import Problem, priorities
+from eval.search.ranking import Problem, Ranking, priorities
 from experiment.collections import Collection, Document, list_ids, list_passages
 from experiment.collections.large_corpus import LargeCorpus
 from experiment.collections.same_ids import EXCLUDED, excluded_ids, excluded_places
@@ -56,7 +56,7 @@ class SearchTask:
         # Documents of equal score are ordered by their ids as the run file spells them.
         self.priority = _priorities(collection.corpus)
         self.excluded = excluded_ids(collection, dataset.source, dataset.exclude_own_id)
-        self._own = excluded_places(self._query_ids, self.document_ids, self.excluded)
+        self._own = excluded_places(self._query_ids, self.document_ids, self.excluded, collection.excluded)
 
     @property
     def notes(self) -> dict[str, int]:
@@ -68,8 +68,16 @@ class SearchTask:
         """Ids of the documents that are judged for some query."""
         return frozenset(document for grades in self.collection.qrels.values() for document in grades)
 
-    def problem(self, queries: TokenStore, documents: TokenStore, place: slice) -> Problem:
-        """Return the search of the documents at a place of the corpus."""
+    def problem(self, queries: TokenStore, documents: TokenStore, place: slice | None = None) -> Problem:
+        """Return what a search with these token embeddings solves.
+
+        Args:
+            queries: Embeddings of the queries.
+            documents: Embeddings of the documents at ``place``.
+            place: Places of consecutive documents; None for the entire corpus.
+        """
+        if place is None:
+            return Problem(queries, documents, self.settings.depth, self.priority, self._own)
         own = np.where((self._own >= place.start) & (self._own < place.stop), self._own - place.start, -1)
         return Problem(queries, documents, self.settings.depth, self.priority[place], own)
 
@@ -84,7 +92,7 @@ class SearchTask:
                 raise ProjheadsError(f"{what}: embeddings of {len(store)} {side}, expected {len(texts)}")
             if not len(store.vectors):
                 raise ProjheadsError(f"{what}: none of the {len(texts)} {side} has a token vector")
-        problem = self.problem(queries, documents, slice(0, len(documents)))
+        problem = self.problem(queries, documents)
         with progress.step(f"searching for {what}", 1) as advance:
             return search(problem, search_settings(self.settings), self._device, advance)
 
@@ -116,7 +124,11 @@ class SearchTask:
 
     def measure(self, answer: Answer) -> tuple[Run, dict[str, dict[str, float]]]:
         """Return the run that an answer amounts to, and its scores by measure and query id."""
-        run = make_run(answer.rankings, self._query_ids, self.document_ids)
+        return self.measure_rankings(answer.rankings)
+
+    def measure_rankings(self, rankings: Sequence[Ranking]) -> tuple[Run, dict[str, dict[str, float]]]:
+        """Return the run that rankings, one per query, amount to, and its scores by measure and query id."""
+        run = make_run(rankings, self._query_ids, self.document_ids)
         return run, measure_run(self.settings.measures, self.collection.qrels, run)
 
 

@@ -29,7 +29,7 @@ def bm25_search(
         documents: Texts.
         depth: Documents to return per query.
         priority: (n_documents,) int64; among documents of equal score, the higher priority ranks first.
-        own: (n_queries,) int64, the document to leave out of each query's ranking; -1 for none.
+        own: (n_queries,) or (n_queries, n) int64, the documents to leave out of each query's ranking; -1 for none.
         progress: Called with the share of the queries answered since the last call.
 
     Yields:
@@ -52,8 +52,8 @@ def bm25_search(
     for query, words in enumerate(terms(queries, return_ids=False)):
         known = index.get_tokens_ids(words)
         scores = index.get_scores_from_ids(known).astype(np.float32) if known else np.zeros(len(documents), np.float32)
-        if own[query] >= 0:
-            scores[own[query]] = 0
+        left_out = np.atleast_1d(own[query])
+        scores[left_out[left_out >= 0]] = 0
         found = np.flatnonzero(scores > 0)
         order = np.lexsort((-priority[found], -scores[found]))[:depth]
         yield found[order], scores[found[order]]

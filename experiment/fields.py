@@ -1,5 +1,6 @@
 """Kinds of values that several sections of an experiment's YAML share."""
 
+import json
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sized
@@ -12,7 +13,7 @@ from pydantic_core import core_schema
 from projheads.errors import ProjheadsError, unknown_name
 
 __all__ = ["Count", "Device", "Fraction", "NonNegative", "OneOf", "Positive", "Precision", "Rate", "Section", "Threads"]
-__all__ += ["UNUSED_AT_DEFAULT", "check_combinations", "safe_name", "sections_in"]
+__all__ += ["UNUSED_AT_DEFAULT", "check_combinations", "safe_name", "sections_in", "setting_text"]
 
 MOST, MOST_COMBINATIONS = 10**9, 10_000
 
@@ -127,3 +128,8 @@ def safe_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", value):
         raise ValueError(f'"{value[:100]}" names a file, so it may hold only letters, digits, ".", "_" and "-"')
     return value
+
+
+def setting_text(value: Any) -> str:
+    """Write a setting for people: as JSON, but a fraction with at most three significant digits."""
+    return f"{value:.3g}" if isinstance(value, float) else json.dumps(value)

@@ -5,11 +5,11 @@ from typing import Any
 
 from experiment.allocation import baseline_seeds
 from experiment.config import ExperimentConfig
-from experiment.disk.layout import ExperimentFolder
+from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.records import RoundsRecord, row_label
 from projheads.init import find_init
 
-__all__ = ["baseline_share", "planned_seeds"]
+__all__ = ["baseline_share", "planned_seeds", "planned_trials"]
 
 
 def planned_seeds(
@@ -33,6 +33,21 @@ def planned_seeds(
     asked = record.next if record else {}
     first = dict.fromkeys(labels, least) | {str(config.heads.baseline): baseline_share(config, least, len(labels) - 1)}
     return {row: tuple(range(min(most, asked.get(row, first[label])))) for label, row in labels.items()}
+
+
+def planned_trials(config: ExperimentConfig) -> list[TrialFolder]:
+    """List the folders of an experiment's trials in the order of the configuration, whether or not they exist.
+
+    Raises:
+        ProjheadsError: If rounds.json is damaged.
+    """
+    folder, found = ExperimentFolder(config.output), []
+    for point, derived in config.points():
+        seeds = planned_seeds(derived, folder, point.values)
+        for spec in derived.heads.variants:
+            row = row_label(str(spec), point.values)
+            found += [folder.trial(spec.slug + point.suffix, seed) for seed in seeds[row]]
+    return found
 
 
 def baseline_share(config: ExperimentConfig, seeds: int, variants: int) -> int:

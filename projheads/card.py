@@ -70,6 +70,17 @@ queries = model.encode_query(["what does a head do?"])
 documents = model.encode_document(["a head projects token states"])
 """,
     ),
+    "projheads": Way(
+        "projheads",
+        "",
+        "pip install 'projheads[pylate]' peft  # or projheads[sentence-transformers]",
+        """from projheads.hosts import load_host
+
+model = load_host("auto").load("NAME")  # merges the adapter into the backbone
+queries = model.encode(["what does a head do?"], is_query=True)
+documents = model.encode(["a head projects token states"], is_query=False)
+""",
+    ),
     "colbert-ai": Way(
         "Stanford's ColBERT",
         "pip install colbert-ai",

@@ -4,16 +4,27 @@ He et al., 2015, arXiv 1502.01852 (relu: sqrt 2); Roberts, Yaida and Hanin, 2021
 """
 
 import math
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from projheads.errors import ProjheadsError
 
-__all__ = ["activation_gain", "mean_square_after"]
+__all__ = ["WithGains", "activation_gain", "mean_square_after"]
 
 _WIDTH, _POINTS = 12.0, 4001  # standard deviations, and points between them
 _HALVINGS = 80
+
+
+@runtime_checkable
+class WithGains(Protocol):
+    """A head, or a layer inside one, whose weights have gains; see :meth:`projheads.head.Head.layer_gains`."""
+
+    def layer_gains(self, mean_square: float) -> Sequence[tuple[Tensor, float]]:
+        """Return factors of weights, for inputs of this mean square."""
+        ...
 
 
 def mean_square_after(activation: nn.Module, variance: float) -> float:

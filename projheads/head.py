@@ -71,6 +71,31 @@ class Head(nn.Module):
         """
         raise ProjheadsError(f"{type(self).__name__} does not implement preserve, so it cannot take over a linear map")
 
+    #: Mean square of what a head inside this one maps, for the start ``critical``; None for that of the input.
+    inner_mean_square: float | None = None
+
+    def layer_gains(self, mean_square: float) -> Sequence[tuple[Tensor, float]]:
+        """Return factors of weights that keep the mean square of the states; for the start ``critical``.
+
+        The start makes every matrix of a linear layer (semi-)orthogonal, with gain 1, and multiplies these weights
+        afterwards. Layers and heads inside this one are asked themselves. :mod:`projheads.gains` has the gain of an
+        activation.
+
+        Args:
+            mean_square: Mean square of the head's input.
+        """
+        return ()
+
+    def convert(self, old: nn.Module) -> None:
+        """Take over the weights of a trained head of a different form, in place; for the start ``convert``.
+
+        Called with gradients disabled on a newly constructed head.
+
+        Raises:
+            ProjheadsError: If the head cannot; the message says why.
+        """
+        raise ProjheadsError(f"{type(self).__name__} takes over the weights of no other form")
+
     def training_progress(self, done: float) -> None:
         """Learn how far the training is; for heads that change while they train.
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from projheads.errors import ProjheadsError, unknown_name
 from projheads.folding import fold
+from projheads.gains import WithGains
 from projheads.head import Head, head_label, reference_tensor
 from projheads.matched import MatchedProducts
 
@@ -248,6 +249,18 @@ def _preserve(head: Head, given: Given) -> None:
     take_over(head, *_widened(folded.weight, folded.bias, head.out_features, given.generator))
 
 
+@register_init("convert", needs_old=True)
+def _convert(head: Head, given: Given) -> None:
+    """The weights of the old head in a different form: ``moe`` cuts the hidden channels of an ``ffn`` or ``glu``.
+
+    See :meth:`projheads.head.Head.convert`.
+    """
+    try:
+        head.convert(given.old)
+    except ProjheadsError as error:
+        raise ProjheadsError(f"init convert: {head_label(head)}: {error}") from None
+
+
 def _widened(
     weight: Tensor, bias: Tensor | None, out_features: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor | None]:
@@ -366,7 +379,7 @@ def _critical(head: Head, given: Given) -> None:
     Hanin, 2021), for activations of a normal distribution. In a layer whose skip is a matrix, skip and branch get half
     of the mean square each. A skip through the identity has no gain, so it adds its mean square to that of the branch
     (12 times in all after ``ffn(depth=4, activation=gelu, residual=true)``), as does the skip of ``residual``. A head
-    without ``layer_gains`` has no gains. Every bias of a linear layer is 0.
+    without :meth:`~projheads.head.Head.layer_gains` has no gains. Every bias of a linear layer is 0.
     """
     in_layers = {id(parameter) for module in head.modules() if _is_layer(module) for parameter in module.parameters()}
     for name, parameter in head.named_parameters():
@@ -379,11 +392,11 @@ def _critical(head: Head, given: Given) -> None:
                 matrix.mul_(math.sqrt(max(1.0, matrix.shape[-2] / matrix.shape[-1])))
     mean_squares: dict[nn.Module, float] = {head: float(given.sample.double().square().mean())}
     for module in head.modules():  # each before what it contains
-        inner = getattr(module, "inner_mean_square", mean_squares[module])
+        given_inside = module.inner_mean_square if isinstance(module, Head) else None
+        inner = mean_squares[module] if given_inside is None else given_inside
         mean_squares |= dict.fromkeys(module.children(), inner)
-        gains = getattr(module, "layer_gains", None)
         try:
-            for weight, gain in gains(mean_squares[module]) if callable(gains) else ():
+            for weight, gain in module.layer_gains(mean_squares[module]) if isinstance(module, WithGains) else ():
                 weight.mul_(gain)
         except ProjheadsError as error:
             raise ProjheadsError(f"init critical: {head_label(head)}: {error}") from None

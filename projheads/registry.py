@@ -34,6 +34,7 @@ __all__ = [
     "import_head_file",
     "list_heads",
     "register_head",
+    "run_python_file",
 ]
 
 ENTRY_POINT_GROUP = "projheads.heads"
@@ -174,7 +175,20 @@ def import_head_file(path: str | os.PathLike[str]) -> list[str]:
     identity = path.resolve(), hashlib.sha256(content).hexdigest()
     if there := sorted(name for name in known if _FILES.get(name) == identity):
         return there
-    module_name = f"projheads_head_file_{path.stem}"
+    run_python_file(path, f"projheads_head_file_{path.stem}")
+    added = sorted(set(_HEADS) - known)
+    if not added:
+        raise ProjheadsError(f'{path}: registers no head; decorate its class with @register_head("name")')
+    _FILES.update(dict.fromkeys(added, identity))
+    return added
+
+
+def run_python_file(path: Path, module_name: str) -> None:
+    """Run a user's Python file as a module.
+
+    Raises:
+        ProjheadsError: If the file does not exist, raises an error, or exits.
+    """
     found = importlib.util.spec_from_file_location(module_name, path)
     if not path.is_file() or found is None or found.loader is None:
         raise ProjheadsError(f"{path}: no such Python file")
@@ -186,11 +200,6 @@ def import_head_file(path: str | os.PathLike[str]) -> list[str]:
         raise
     except (Exception, SystemExit) as error:
         raise ProjheadsError(f"{path}: {type(error).__name__}: {' '.join(str(error).split())}") from error
-    added = sorted(set(_HEADS) - known)
-    if not added:
-        raise ProjheadsError(f'{path}: registers no head; decorate its class with @register_head("name")')
-    _FILES.update(dict.fromkeys(added, identity))
-    return added
 
 
 def head_files(spec: HeadSpec) -> dict[str, str]:

@@ -121,6 +121,47 @@ def test_trials_are_trained_and_evaluated_by_the_host_that_is_installed(work):
     assert "nothing to do" in again.stdout
 
 
+def json_of(done):
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_json_of_a_command_is_all_that_its_output_holds(work):
+    planned = json_of(run(work, "train", "try.yaml", "--heads", "mine.py", "--dry-run", "--json"))
+    assert (planned["trials"], planned["config"]["seeds"]) == (4, [0, 1])
+    trained = json_of(run(work, "train", "try.yaml", "--heads", "mine.py", "--json"))
+    assert trained["failed"] == []
+    assert [(one["label"], one["seed"], one["status"]) for one in trained["trials"]] == [
+        (label, seed, "finished") for label in ("linear", "doubled(factor=3.0)") for seed in (0, 1)
+    ]
+    assert (work / trained["trials"][0]["folder"] / "model").is_dir()
+    board = json.loads((work / "out" / "report" / "leaderboard.json").read_text())
+    assert json_of(run(work, "eval", "out", "--json")) == board
+    assert json_of(run(work, "answer", "try.yaml", "--heads", "mine.py", "--json")) == {
+        "leaderboards": [board], "failed": []
+    }  # fmt: skip
+    assert json_of(run(work, "eval", "out", "--verify", "--json")) == {"verified": "out"}
+    model = work / "out" / "trials" / "linear" / "seed-0" / "model"
+    given = json_of(run(work, "eval", "--model", str(model), "--datasets", "set", "--json", "--output", "given"))
+    assert given["leaderboard"] is None
+    (measured,) = given["means"].values()
+    assert (
+        measured["set"]["nDCG@10"] == json.loads((model.parent / "eval" / "set.json").read_text())["means"]["nDCG@10"]
+    )
+    options = ("--source", "set", "--out", "mined.jsonl", "--negatives", "1", "--json")
+    mined = json_of(run(work, "train", "mine", *options))
+    assert (mined["tuples"], mined["made_by"], mined["negatives"]) == (32, "python -m train mine", 1)
+
+
+@pytest.mark.parametrize("program", ["train", "eval", "answer", "projheads"])
+def test_every_command_knows_json(program):
+    parser = importlib.import_module(f"{program}.__main__").command_parser()
+    commands = next((one.choices for one in parser._actions if isinstance(one.choices, dict)), {program: parser})
+    assert commands
+    for name, command in commands.items():
+        assert "--json" in command.format_help(), name
+
+
 def test_a_model_opens_in_the_host_and_has_the_rankings_of_its_run_file(work):
     """MaxSim by hand over what the plain adapter encodes, against the run that the program wrote."""
     run(work, "eval", "out", "--heads", "mine.py")

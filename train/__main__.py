@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiment.console.command import add_version, prepare_process, run_command
+from experiment.console.command import add_json, add_version, prepare_process, print_result, run_command
 
 __all__ = ["command_parser", "main"]
 
@@ -15,11 +15,11 @@ def command_parser() -> argparse.ArgumentParser:
     return _parsers()[0]
 
 
-def main(arguments: Sequence[str]) -> int | None:
+def main(arguments: Sequence[str]) -> int:
     """Run the command line.
 
     Returns:
-        The exit code; None for 0.
+        The exit code: 1 if a trial failed.
 
     Raises:
         ProjheadsError: If the configuration, the data or the output cannot be used.
@@ -38,8 +38,8 @@ def main(arguments: Sequence[str]) -> int | None:
     # Imported here because it loads torch, which --help does not need.
     from train import commands as actions
 
-    code: int | None = getattr(actions, options.action)(options)
-    return code
+    result = print_result(lambda: getattr(actions, options.action)(options), as_json=options.json)
+    return int(bool(result and result.get("failed")))
 
 
 def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
@@ -75,6 +75,7 @@ def _add_experiment(commands: "argparse._SubParsersAction[argparse.ArgumentParse
         "--dry-run", action="store_true", help="check everything and print the resolved YAML, without training"
     )
     add_executor_options(parser)
+    add_json(parser)
     parser.add_argument(
         "--heads",
         type=Path,
@@ -135,6 +136,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--force", action="store_true", help="overwrite FILE if it is not the result of this command")
     parser.add_argument("--dry-run", action="store_true", help="check everything and print what would be done")
+    add_json(parser)
 
 
 if __name__ == "__main__":

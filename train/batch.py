@@ -27,7 +27,7 @@ from train.head_hooks import LossTerms
 from train.matryoshka import prefixes
 from train.processes import Processes
 
-__all__ = ["BackwardPass"]
+__all__ = ["BackwardPass", "batch_loss", "texts_of"]
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,10 @@ class BackwardPass:
         Returns:
             This process's part of the loss, a scalar; the parts add up to the mean over the batch's queries.
         """
-        data, processes, loss_of = self.data, self.processes, self.config.loss
+        data, processes = self.data, self.processes
         own, rotated = processes.share(batch)
-        examples = data.examples[own]
-        examples = examples[:, examples[0] >= 0]  # a batch of a mix is of one source, whose tuples are equally long
-        in_batch = loss_of.scope == "batch"
+        examples = texts_of(data, own)
+        in_batch = self.config.loss.scope == "batch"
         with record_function("forward"):
             queries = self._embed(examples[:, 0], (*stream, "queries", processes.rank), is_query=True)
             documents = self._embed(examples[:, 1:].ravel(), (*stream, "documents", processes.rank), is_query=False)
@@ -99,24 +98,9 @@ class BackwardPass:
             if in_batch:
                 rows, counts = processes.gather(rows, counts)
             query_rows, document_rows = (leaf.detach().requires_grad_() for leaf in (queries.rows, rows))
-            query_tokens, query_mask = pad(query_rows, queries.counts)
-            document_tokens, document_mask = pad(document_rows, counts)
-            ignore = teacher = None
-            shape = (len(own), examples.shape[1] - 1)
-            if in_batch:
-                everyone = data.examples[rotated][:, : examples.shape[1]]
-                ignore = torch.from_numpy(data.false_negatives(everyone)[: len(own)]).to(self._device)
-            if data.teacher_scores is not None:
-                teacher = torch.from_numpy(data.teacher_scores[own][:, : shape[1]]).to(self._device)
-            losses = []
-            for some_queries, some_documents in prefixes(query_tokens, document_tokens, self.widths):
-                if in_batch:
-                    scores = maxsim(some_queries, some_documents, query_mask, document_mask)
-                else:
-                    documents_of = some_documents.view(*shape, *some_documents.shape[1:])
-                    scores = maxsim_nway(some_queries, documents_of, query_mask, document_mask.view(*shape, -1))
-                losses.append(loss_of(scores, n_ways=shape[1], ignore=ignore, teacher=teacher))
-            loss = torch.stack(losses).mean() * (len(own) / len(batch))
+            sides = (query_rows, queries.counts), (document_rows, counts)
+            everyone = data.examples[rotated][:, : examples.shape[1]] if in_batch else None
+            loss = batch_loss(self.config, data, self.widths, own, *sides, everyone) * (len(own) / len(batch))
             scaled: Tensor = self.scaler.scale(loss / self.config.gradient_accumulation)
             query_gradient, gradient = torch.autograd.grad(scaled, (query_rows, document_rows))
             if in_batch:
@@ -177,6 +161,53 @@ class BackwardPass:
         if cached:
             parts.clear()
         return _Embedded(rows, counts, term, backward)
+
+
+def texts_of(data: TrainingData, batch: np.ndarray) -> np.ndarray:
+    """Return the indices of a query and its documents, (B, 1 + n_ways), for rows of one source of the examples."""
+    examples = data.examples[batch]
+    kept: np.ndarray = examples[:, examples[0] >= 0]  # the tuples of a source are equally long
+    return kept
+
+
+def batch_loss(
+    config: TrainConfig,
+    data: TrainingData,
+    widths: Sequence[int],
+    batch: np.ndarray,
+    queries: tuple[Tensor, Tensor],
+    documents: tuple[Tensor, Tensor],
+    everyone: np.ndarray | None,
+) -> Tensor:
+    """Compute the mean loss of a batch from its token embeddings.
+
+    Args:
+        config: The training section of the configuration.
+        data: The training data.
+        widths: Widths of the token embeddings that the loss is averaged over; empty for the full width only.
+        batch: (B,) rows of ``data.examples``.
+        queries: The embeddings of the queries' tokens, text after text, and their number per text.
+        documents: The same of the documents; for a loss with in-batch negatives, of those of all processes.
+        everyone: For such a loss, the texts of all processes, this one's first; None for the others.
+    """
+    query_tokens, query_mask = pad(*queries)
+    document_tokens, document_mask = pad(*documents)
+    ignore = teacher = None
+    shape = (len(batch), texts_of(data, batch).shape[1] - 1)
+    device = query_tokens.device
+    if everyone is not None:
+        ignore = torch.from_numpy(data.false_negatives(everyone)[: len(batch)]).to(device)
+    if data.teacher_scores is not None:
+        teacher = torch.from_numpy(data.teacher_scores[batch][:, : shape[1]]).to(device)
+    losses = []
+    for some_queries, some_documents in prefixes(query_tokens, document_tokens, widths):
+        if everyone is not None:
+            scores = maxsim(some_queries, some_documents, query_mask, document_mask)
+        else:
+            documents_of = some_documents.view(*shape, *some_documents.shape[1:])
+            scores = maxsim_nway(some_queries, documents_of, query_mask, document_mask.view(*shape, -1))
+        losses.append(config.loss(scores, n_ways=shape[1], ignore=ignore, teacher=teacher))
+    return torch.stack(losses).mean()
 
 
 def _places(passes: Sequence[np.ndarray], counts: Tensor) -> Iterator[Tensor]:

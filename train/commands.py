@@ -14,7 +14,7 @@ from experiment.console.progress import Progress
 from experiment.disk.layout import ExperimentFolder, check_can_be_folder
 from experiment.encoding.device import pick_device
 from experiment.executors.options import open_executor
-from experiment.rounds import planned_seeds
+from experiment.rounds import planned_seeds, planned_trials
 from projheads.errors import ProjheadsError
 from projheads.hosts.base import OpenOptions
 from projheads.hosts.model_folder import is_stock
@@ -26,29 +26,36 @@ from train.trackers import check_trackers
 __all__ = ["mine_command", "print_plan", "say_opening", "teach_command", "train_command"]
 
 
-def train_command(options: argparse.Namespace) -> int:
+def train_command(options: argparse.Namespace) -> dict[str, Any] | None:
     """Train an experiment, once its configuration is checked.
 
     Returns:
-        The exit code: 1 if a trial failed.
+        The trials with their records, and the names of those that failed; None in a process that only helps.
 
     Raises:
         ProjheadsError: If the configuration, the data or the output folder cannot be used.
     """
     config = load_config(options.config, [*override_heads(options.heads), *options.overrides])
     check_trackers(config.train.trackers)
-    if not options.dry_run:
-        from train.experiment import train_experiment
+    if options.dry_run:
+        return print_plan(config, options.config)
+    from train.experiment import train_experiment
 
-        say_opening(config)
-        with open_executor(options) as executor:
-            failed = train_experiment(config, executor)
-        if is_main_process() and not failed:
-            print_opening_advice(config)
-            print(f"trials are in {config.output}; next: python -m eval {shlex.quote(str(options.config))}")
-        return int(bool(failed))
-    print_plan(config, options.config)
-    return 0
+    say_opening(config)
+    with open_executor(options) as executor:
+        failed = train_experiment(config, executor)
+    if not is_main_process():
+        return {"failed": failed} if failed and not options.json else None
+    if not failed:
+        print_opening_advice(config)
+        print(f"trials are in {config.output}; next: python -m eval {shlex.quote(str(options.config))}")
+    records = {trial.path: trial.read_trial() for trial in planned_trials(config)}
+    trials = [
+        {"folder": str(path), **record.model_dump(mode="json")}
+        for path, record in records.items()
+        if record is not None
+    ]
+    return {"output": str(config.output), "trials": trials, "failed": failed}
 
 
 def say_opening(config: ExperimentConfig) -> None:
@@ -74,12 +81,15 @@ def print_opening_advice(config: ExperimentConfig) -> None:
         )
 
 
-def print_plan(config: ExperimentConfig, path: Path) -> None:
+def print_plan(config: ExperimentConfig, path: Path) -> dict[str, Any]:
     """Print the resolved YAML, and on the error stream what would be trained.
 
     Args:
         config: The experiment.
         path: Its file.
+
+    Returns:
+        The same as a JSON value.
 
     Raises:
         ProjheadsError: If a collection cannot be used.
@@ -88,14 +98,15 @@ def print_plan(config: ExperimentConfig, path: Path) -> None:
 
     print(dump_config(config), end="")
     folder, points = ExperimentFolder(config.output), config.points()
-    for warning in dict.fromkeys(line for _, derived in points for line in missing_data(derived)):
-        print(f"warning: {warning}", file=sys.stderr)
+    warnings = list(dict.fromkeys(line for _, derived in points for line in missing_data(derived)))
     for written in (config.output, config.cache):
         check_can_be_folder(written)
     try:
         pick_device(config.device)
     except ProjheadsError as error:
-        print(f"warning: {error}", file=sys.stderr)
+        warnings.append(str(error))
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     planned = [planned_seeds(derived, folder, point.values) for point, derived in points]
     counts = sorted(len(seeds) for rows in planned for seeds in rows.values())
     seeds = str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
@@ -103,17 +114,23 @@ def print_plan(config: ExperimentConfig, path: Path) -> None:
     more = f", then up to {len(config.seeds)} in rounds" if config.question else ""
     swept = config.describe_sweep(counts[-1])
     grows = ", and more for a variant whose choice is at the edge of its grid" * bool(swept and config.sweep.extend)
+    trials = config.count_trials(counts)
     print(
         f"{path}: {len(config.heads.variants)} variants{compared}{swept} x {seeds} seeds{more} into {config.output}; "
-        f"{config.count_trials(counts)} trials{grows}",
+        f"{trials} trials{grows}",
         file=sys.stderr,
     )
-    for line in forecast(config):
+    foreseen = forecast(config)
+    for line in foreseen:
         print(line, file=sys.stderr)
+    return {"config": config.model_dump(mode="json"), "trials": trials, "warnings": warnings, "forecast": foreseen}
 
 
-def mine_command(options: argparse.Namespace) -> None:
+def mine_command(options: argparse.Namespace) -> dict[str, Any]:
     """Mine hard negatives.
+
+    Returns:
+        What was written, see ``_made``, or would be.
 
     Raises:
         ProjheadsError: If the collection, an option or the output cannot be used.
@@ -139,19 +156,23 @@ def mine_command(options: argparse.Namespace) -> None:
             f"{source} ({split}) -> {options.out}: {options.negatives} negatives per pair from BM25 ranks "
             f"{options.from_rank} to {options.to_rank}" + (f"\nwarning: {warning}" if warning else "")
         )
-        return
+        return {"out": str(options.out), "source": source, "split": split, "warning": warning}
     with Progress() as progress:
         mining = Mining(options.negatives, options.from_rank, options.to_rank, exclude)
         collection = open_collection(source, split=split, cache=cache)
         if _is_complete(options, mining.about(collection, source)):
             progress.say(f"{options.out}: already complete")
-            return
+            return _made(options.out)
         mine(collection, source, mining, options.out, progress)
         progress.say(f"{options.out}: {mining}")
+    return _made(options.out)
 
 
-def teach_command(options: argparse.Namespace) -> None:
+def teach_command(options: argparse.Namespace) -> dict[str, Any]:
     """Add a teacher's scores to a file of tuples.
+
+    Returns:
+        What was written, see ``_made``, or would be.
 
     Raises:
         ProjheadsError: If the file, the teacher or the output cannot be used.
@@ -173,13 +194,20 @@ def teach_command(options: argparse.Namespace) -> None:
             f"{options.file} -> {options.out}: {len(tuples.rows)} tuples of {tuples.rows.shape[1] - 1} documents, "
             f"{len(tuples.queries)} queries and {len(tuples.documents)} documents, by the {kind} {options.model}"
         )
-        return
+        return {"out": str(options.out), "tuples": len(tuples.rows), "teacher": options.model, "kind": kind}
     with Progress() as progress:
         teacher = open_teacher(options.model, opening, device=options.device, batch_size=options.batch_size)
         if _is_complete(options, about_teaching(tuples, options.file, teacher)):
             progress.say(f"{options.out}: already complete")
-            return
+            return _made(options.out)
         progress.say(f"{options.out}: {teach(tuples, options.file, teacher, options.out, progress)}")
+    return _made(options.out)
+
+
+def _made(path: Path) -> dict[str, Any]:
+    """Describe a file of tuples: how it was made, and how many there are."""
+    with path.open("rb") as lines:
+        return {"out": str(path), "tuples": sum(1 for _ in lines) - 1, **read_about(path)}
 
 
 def _check_out(options: argparse.Namespace, maker: str) -> None:

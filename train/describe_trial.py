@@ -27,10 +27,11 @@ PACKAGES = {
 def add_trial_card(prepared: Preparation, head: Head, trial: Trial, folder: Path) -> None:
     """Write the card of a trained model into its folder."""
     config, data = trial.config, prepared.data
-    rates = f"learning rate {config.optimizer.head_lr:g}"
+    rates = f"learning rate {config.optimizer.head_lr:.3g}"
     if config.trainable != "head":
-        rates += f" (backbone {config.optimizer.backbone_lr:g})"
-    adapted = f"trained by LoRA of rank {config.lora.rank}" if config.lora else "trained"
+        rates += f" (backbone {config.optimizer.backbone_lr:.3g})"
+    saved = ", saved as an adapter" if config.lora and config.lora.save == "adapter" else ""
+    adapted = f"trained by LoRA of rank {config.lora.rank}{saved}" if config.lora else "trained"
     trained = {"head": "frozen", "all": adapted}.get(config.trainable, f"{config.trainable} layers trained")
     batch = config.batch_size * config.gradient_accumulation
     lines = [

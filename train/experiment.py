@@ -29,6 +29,7 @@ from train.processes import Processes, join_processes
 from train.sweep import Sweep, plan_sweeps
 from train.trainer import Trainer, write_failed, write_untrained
 from train.trial import Trial, plan_trials
+from train.words import write_words
 
 __all__ = ["train_experiment", "train_trials"]
 
@@ -56,7 +57,7 @@ def train_experiment(config: ExperimentConfig, executor: Executor | None = None)
         else nullcontext(ExperimentFolder(config.output)) as folder,
     ):
         if processes.count > 1 and executor is not None and not isinstance(executor, LocalExecutor):
-            raise ProjheadsError("--executor ray starts its own processes; run the command without a launcher")
+            raise ProjheadsError("--executor ray and --workers start their own processes; run them without a launcher")
         if processes.count > 1:
             progress.say(f"{processes.count} processes train each trial together")
         elif "ACCELERATE_USE_CPU" in os.environ:
@@ -81,6 +82,8 @@ def train_experiment(config: ExperimentConfig, executor: Executor | None = None)
                     stored.enter_context(_stored(config, folder, finished))
                     if "untrained" in config.eval.references:
                         write_untrained(prepared, folder)
+                    if config.eval.explain is not None:
+                        write_words(folder, data)
                 finished |= train_trials(prepared, folder, processes, executor or LocalExecutor(), progress)
         return [name for name, trained in finished.items() if not trained]
 

@@ -43,7 +43,7 @@ class Preparation:
         backbone_hash: Content hash of the pretrained backbone.
         sample: (n, in_features) token states for initialisations that depend on data; None for the others.
         point: The point of the experiment's axes; without values if it has none.
-        old: The backbone's own head, folded, for the initialisation ``preserve``; None for the others.
+        old: The backbone's own head, for the initialisations ``preserve`` and ``convert``; None for the others.
         later: The training data of the stages that follow.
         matches: Products of matched token states, for initialisations from training pairs; None for the others.
     """
@@ -55,7 +55,7 @@ class Preparation:
     model: HostModel
     backbone_hash: str
     sample: Tensor | None
-    old: nn.Linear | None
+    old: nn.Module | None
     later: tuple[TrainingData, ...] = ()
     matches: MatchedProducts | None = None
 
@@ -145,7 +145,7 @@ def start_group(prepared: Preparation, spec: HeadSpec, seed: int) -> str:
     return init.name if init.takes_map and own_start(prepared, spec, seed) is None else str(spec)
 
 
-def _build(prepared: Preparation, spec: HeadSpec, seed: int, init: str, old: nn.Linear | None = None) -> Head:
+def _build(prepared: Preparation, spec: HeadSpec, seed: int, init: str, old: nn.Module | None = None) -> Head:
     return build_head(
         spec,
         prepared.model.in_features,

@@ -13,8 +13,8 @@ from projheads.init import find_init
 __all__ = ["old_head"]
 
 
-def old_head(config: ExperimentConfig, host: Host) -> nn.Linear | None:
-    """Return the backbone's own head, folded into one layer, for ``heads.init: preserve``; None for other schemes.
+def old_head(config: ExperimentConfig, host: Host) -> nn.Module | None:
+    """Return the backbone's own head, for ``preserve`` folded into one layer, for ``convert`` as it is; otherwise None.
 
     Under ``shared`` it is the baseline's, which differs between seeds: see :func:`train.preparation.new_head`.
 
@@ -38,10 +38,11 @@ def old_head(config: ExperimentConfig, host: Host) -> nn.Linear | None:
             f'heads.out_features: is {out_features}, but the head of "{model.backbone}" has {trained.out_features}; '
             f"heads.init: {init} cannot leave out any; the width may only grow"
         )
-    old, refused = fold(trained.head), []
+    old = fold(trained.head) if find_init(init).takes_map else trained.head
+    refused = []
     for spec in config.heads.variants:
         try:
-            build_head(spec, old.in_features, out_features, init=init, old=old)
+            build_head(spec, trained.in_features, out_features, init=init, old=old)
         except ProjheadsError as error:
             refused.append(f"heads.variants: {error}")
     if refused:

@@ -84,9 +84,9 @@ def open_trackers(
         trackers[-1].start()
 
     def show(line: dict[str, Any]) -> None:
-        values = {name: value for name, value in line.items() if name != "step" and value is not None}
+        values = {name: value for name, value in line.items() if name not in ("step", "probe") and value is not None}
         values |= {f"loss/{source}": loss for source, loss in values.pop("source_losses", {}).items()}
-        for tracker in trackers:
+        for tracker in trackers if values else ():
             tracker.log(values, step=line["step"])
 
     try:

@@ -3,7 +3,7 @@
 import json
 import platform
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from experiment.config import ExperimentConfig, Point
+from experiment.config.train_section import LoraSection
 from experiment.console.progress import Advance, Progress
 from experiment.disk.files import sha256_json, versions, write_text
 from experiment.disk.layout import ExperimentFolder, TrialFolder
@@ -27,7 +28,7 @@ from train.data.examples import load_training_data
 from train.describe_trial import PACKAGES, add_trial_card, add_untrained_card
 from train.embedding.states import TrainingStates, open_all_states, transformer_of, trial_embedder, trial_model
 from train.failures import TrainingFailedError, trial_errors
-from train.lora import merge_lora
+from train.lora import merge_lora, save_adapter, take_lora
 from train.preparation import Preparation, new_head, prepare, start_group, start_key
 from train.processes import Processes
 from train.resume import ResumePoint
@@ -88,14 +89,15 @@ class Trainer:
                     reached = step
 
                 log = self._train(trial, head, model, on_step, track)
+                finish: list[Callable[[Path], None]] = []
                 if model is not None and trial.config.lora is not None:
-                    merge_lora(transformer_of(model))
+                    finish = _finish_lora(prepared, model, trial.config.lora)
                 if processes.main:
                     trial.folder.trial_json.unlink(missing_ok=True)
                     write_text(trial.folder.train_jsonl, "".join(f"{json.dumps(line)}\n" for line in log.lines))
                     trained = model or prepared.host.replace_head(prepared.model, head)
-                    card = partial(add_trial_card, prepared, head, trial)
-                    _save(trained, trial.folder, prepared, self.folder, card)
+                    finish.append(partial(add_trial_card, prepared, head, trial))
+                    _save(trained, trial.folder, prepared, self.folder, finish)
                     _describe(prepared, trial, head, log, None).write(trial.folder.trial_json)
                     shutil.rmtree(trial.folder.resume, ignore_errors=True)
         except TrainingFailedError:
@@ -132,6 +134,7 @@ class Trainer:
                 on_line=lambda line, renumbered=renumbered: on_line(renumbered(line)),  # type: ignore[misc]
                 resume=ResumePoint(folder, trial.key, config.resume_every, keep_end=number + 1 < len(stages)),
                 processes=self.processes,
+                probed=prepared.config.eval.explain is not None,
             )  # fmt: skip
             lines += map(renumbered, log.lines)
             seconds += log.seconds
@@ -185,7 +188,7 @@ def write_untrained(prepared: Preparation, folder: ExperimentFolder) -> None:
             continue
         head = new_head(prepared, baseline, seed).to(prepared.model.device)
         card = partial(add_untrained_card, prepared, head, seed)
-        _save(prepared.host.replace_head(prepared.model, head), reference, prepared, folder, card)
+        _save(prepared.host.replace_head(prepared.model, head), reference, prepared, folder, [card])
         ReferenceRecord(
             name="untrained",
             description=f"{baseline} at its initialisation, before training",
@@ -200,12 +203,22 @@ def _save(
     to: TrialFolder,
     prepared: Preparation,
     folder: ExperimentFolder,
-    add_card: Callable[[Path], None],
+    finish: Sequence[Callable[[Path], None]],
 ) -> None:
-    """Save a model; if the backbone is frozen, all models of the experiment share one weight file."""
+    """Save a model, and finish its folder; if the backbone is frozen, all models share one weight file."""
     frozen = prepared.config.train.trainable == "head" and "model.layer" not in prepared.point.values
     saved = next((path for path in folder.models() if _is_pretrained(path)), None) if frozen else None
-    save_model(model, to.model, backbone_from=saved, add_card=add_card)
+    save_model(model, to.model, backbone_from=saved, finish=finish)
+
+
+def _finish_lora(prepared: Preparation, model: HostModel, config: LoraSection) -> list[Callable[[Path], None]]:
+    """Merge the adapters of a model, or take them off; return what finishes its folder."""
+    transformer, backbone = transformer_of(model), prepared.config.model
+    if config.save == "merged":
+        merge_lora(transformer)
+        return []
+    adapter = take_lora(transformer)
+    return [lambda folder: save_adapter(adapter, folder, backbone.backbone, backbone.settings())]
 
 
 def _is_pretrained(model: Path) -> bool:

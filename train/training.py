@@ -24,6 +24,7 @@ from train.embedding.embedders import BatchEmbedder
 from train.failures import TrainingFailedError
 from train.head_hooks import report_progress
 from train.optimization import add_gradient_noise, count_steps, make_optimizers, set_learning_rates
+from train.probe import Probe
 from train.processes import Processes
 from train.resume import ResumePoint
 from train.validation import DEVELOPMENT, MEASURE, validate
@@ -80,6 +81,7 @@ def train_trial(
     on_line: Callable[[dict[str, Any]], None] = lambda line: None,
     resume: ResumePoint | None = None,
     processes: Processes = Processes(),  # noqa: B008
+    probed: bool = False,
 ) -> TrainingLog:
     """Train one head, and the backbone before it if a model is given.
 
@@ -95,6 +97,7 @@ def train_trial(
         on_line: Called with each new line of train.jsonl.
         resume: The trial's resume point; None for a trial without one.
         processes: The processes that train the trial together.
+        probed: Whether it is recorded how gradients flow through the head; this changes no number of the training.
 
     Returns:
         The log of the training.
@@ -124,6 +127,9 @@ def train_trial(
         on_line(log.lines[-1])
 
     trained.train()
+    probe = Probe(config, head, trained, embed, data, widths, steps) if probed else None
+    for probed_line in probe(done) if probe and done < steps else ():
+        write(probed_line)
     for step, examples in islice(enumerate(order_of(data, step_size, steps, seed), start=1), done, None):
         started = time.perf_counter()
         rate = set_learning_rates(optimizers, config, step, steps)
@@ -167,6 +173,8 @@ def train_trial(
             names = {name: name if name == DEVELOPMENT else f"validation_{name}" for name in log.validation}
             measured: dict[str, Any] = {names[name]: value for name, value in log.validation.items()}
             write(TrainLine(step=step, **measured))
+        for probed_line in probe(step) if probe else ():
+            write(probed_line)
         if resume and processes.main and resume.is_due(step, steps):
             resume.save(step, trained, optimizers, scaler, asdict(log), average.weights)
         on_step(step, log)

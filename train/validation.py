@@ -75,6 +75,7 @@ def _chunks(indices: np.ndarray) -> list[np.ndarray]:
 def _development_ndcg(scores: Tensor, development: Development) -> float:
     """Compute the mean nDCG@10 of the development queries."""
     scores = scores.float().cpu()
-    rows = np.flatnonzero(development.hidden >= 0)
-    scores[rows, development.hidden[rows]] = float("-inf")
+    hidden = development.hidden.reshape(len(scores), -1)
+    rows, places = np.nonzero(hidden >= 0)
+    scores[rows, hidden[rows, places]] = float("-inf")
     return float(ndcg(scores, torch.from_numpy(development.gains)).mean())

@@ -12,6 +12,7 @@ from text import described, inline, prose, table
 
 from experiment.collections.sources import FOLDER, SOURCES
 from experiment.config import ExperimentConfig
+from experiment.config.search_forms import SEARCHES
 from experiment.config.storage_forms import CODES
 from experiment.fields import OneOf, sections_in
 from projheads.init import find_init, list_inits
@@ -33,11 +34,19 @@ def config_page() -> str:
 def _tables() -> list[str]:
     """Return what some keys choose from, from the tables that the program reads."""
     sources = [(source.spelling, source.about) for source in (*SOURCES.values(), FOLDER)]
-    codes = [("fp16", "half precision"), *((code.spelling, code.about) for code in CODES.values())]
+    forms = [
+        ("fp16", "half precision, which forms without a code have"),
+        ("dim<width>", "the first numbers of every vector, scaled to norm 1"),
+        ("centred", "less the mean of the documents' token vectors, for documents and queries; scaled to norm 1"),
+        ("pool<factor>", "that many times fewer token vectors of a document: means of clusters of similar ones"),
+        *((code.spelling, code.about) for code in CODES.values()),
+    ]
+    searches = [(search.name, search.about) for search in SEARCHES.values()]
     chosen = {
         "`source`: sources of data": sources,
         "`heads.init`: initialisations": [(name, find_init(name).doc) for name in list_inits()],
-        "`eval.storage`: codes": codes,
+        "`eval.storage`: forms": forms,
+        "`eval.searches`: searches": [*searches, ("IVF256,SQfp16", "an index of FAISS, by its factory string")],
     }
     return [
         part

@@ -7,17 +7,29 @@ from text import described, prose, table
 from experiment.disk.records import (
     EvaluationRecord,
     ExplainRecord,
+    QueriesRecord,
     ReferenceRecord,
     RoundsRecord,
     TextsRecord,
     TrainLine,
     TrialRecord,
+    WordsRecord,
 )
 from experiment.fields import sections_in
 
 __all__ = ["files_page"]
 
-_FILES = (TrialRecord, TrainLine, ReferenceRecord, EvaluationRecord, ExplainRecord, RoundsRecord, TextsRecord)
+_FILES = (
+    TrialRecord,
+    TrainLine,
+    ReferenceRecord,
+    EvaluationRecord,
+    ExplainRecord,
+    QueriesRecord,
+    WordsRecord,
+    RoundsRecord,
+    TextsRecord,
+)
 
 
 def files_page() -> str:

@@ -13,6 +13,7 @@ from api_page import api_page
 from column_table import column_tables
 from command_page import command_page
 from config_page import config_page
+from diagnostic_table import diagnostic_tables
 from files_page import files_page
 from head_pages import head_pages
 from text import plain_roles
@@ -54,8 +55,10 @@ def _named(nav: Any) -> list[str]:
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Put the leaderboard's columns where a page marks them."""
-    return markdown.replace("<!-- columns -->", column_tables()) if "<!-- columns -->" in markdown else markdown
+    """Put the leaderboard's columns, and the diagnostics, where a page marks them."""
+    for mark, made in (("<!-- columns -->", column_tables), ("<!-- diagnostics -->", diagnostic_tables)):
+        markdown = markdown.replace(mark, made()) if mark in markdown else markdown
+    return markdown
 
 
 def on_page_content(html: str, **_: object) -> str:

@@ -17,9 +17,7 @@ A diagnostic is a function that reads what an evaluation has at hand and returns
 """
 
 import importlib
-import importlib.util
 import pkgutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +28,7 @@ from eval.subjects import Subject
 from experiment.disk.files import sha256_file
 from experiment.disk.records import Meaning
 from projheads.errors import ProjheadsError
+from projheads.registry import run_python_file
 
 __all__ = ["Diagnostic", "Measured", "import_diagnostics", "list_diagnostics", "register_diagnostic"]
 
@@ -133,24 +132,15 @@ def import_diagnostics(files: Sequence[Path]) -> list[Diagnostic]:
     """
     digests = [""]
     for path in files:
-        try:
-            digests.append(sha256_file(path))
-            name = f"projheads_diagnostics_{digests[-1][:16]}"
-        except OSError as error:
-            raise ProjheadsError(f"eval.explain.files: {path} cannot be read ({error.strerror})") from None
+        digest = sha256_file(path) if path.is_file() else ""
+        name = f"projheads_diagnostics_{digest[:16]}"
+        digests.append(digest)
         if name in _IMPORTED:
             continue
-        _IMPORTED[name] = digests[-1]
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise ProjheadsError(f"eval.explain.files: {path} is not a Python file")
-        sys.modules[name] = module = importlib.util.module_from_spec(spec)
+        _IMPORTED[name] = digest
         try:
-            spec.loader.exec_module(module)
-        except ProjheadsError:
+            run_python_file(path, name)
+        except ProjheadsError as error:
             del _IMPORTED[name]
-            raise
-        except Exception as error:
-            del _IMPORTED[name]
-            raise ProjheadsError(f"eval.explain.files: {path} failed: {type(error).__name__}: {error}") from error
+            raise ProjheadsError(f"eval.explain.files: {error}") from error
     return [one for one in list_diagnostics() if one.file in digests]

@@ -9,6 +9,7 @@ from eval.report.table import Leaderboard, Row
 from eval.report.words import tone, word_text
 from eval.verdicts import MINIMUM_SEEDS, Verdict, Word
 from experiment.disk.records import CandidateRecall
+from experiment.fields import setting_text
 from experiment.saturation import saturation_warning
 
 __all__ = ["answer", "notes", "remarks", "warnings"]
@@ -274,7 +275,8 @@ def _sweep_notes(board: Leaderboard) -> list[str]:
     edges: dict[str, list[str]] = {}
     for label, one in chosen:
         for key, (least, most) in one.at_edge.items():
-            where = f"the chosen {key}={one.values[key]:g} is at the edge of the grid ({least:g} to {most:g})"
+            value, least, most = map(setting_text, (one.values[key], least, most))
+            where = f"the chosen {key}={value} is at the edge of the grid ({least} to {most})"
             edges.setdefault(where, []).append(label)
     for where, labels in edges.items():
         who = "every variant" if len(labels) == len(chosen) > 1 else _joined(labels)

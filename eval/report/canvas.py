@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from eval.report.drawing import FAINT
-from eval.report.format import visible
+from eval.report.format import difference, visible
 from eval.verdicts import Scope
 
-__all__ = ["WIDTH", "both_scopes", "new_figure", "rows_figure", "short"]
+__all__ = ["WIDTH", "both_scopes", "cells_figure", "new_figure", "rows_figure", "short"]
 
 WIDTH = 5.0
 """Inches. Pages scale figures to their own width, so this sets the size of the text relative to the drawing."""
@@ -34,6 +37,47 @@ def rows_figure(labels: Sequence[str]) -> tuple[Figure, Any]:
     for place, label in enumerate(labels):
         axes.text(0, place - 0.26, visible(label), transform=axes.get_yaxis_transform(), fontsize=7, clip_on=False)
     return figure, axes
+
+
+def cells_figure(
+    rows: Sequence[str], columns: Sequence[str], values: np.ndarray, bold: Sequence[Sequence[bool]], power: float = 1.0
+) -> Figure:
+    """Make a table of differences, each on a colour of its size and sign.
+
+    Args:
+        rows: Their labels.
+        columns: Their labels.
+        values: (rows, columns), from -1 to 1; NaN for an empty cell.
+        bold: Which of them are in bold.
+        power: The colour is proportional to this power of the size: less than 1 shows small ones beside large ones.
+    """
+    limit = max(float(np.nanmax(np.abs(values))), 1e-11)
+    figure, axes = new_figure(2.4 + 0.55 * len(columns), 0.9 + 0.26 * len(rows))
+    axes.grid(visible=False)
+    colours = LinearSegmentedColormap.from_list("differences", ["#d98a3a", "#ffffff", "#5b93d6"])
+    for (place, column), value in np.ndenumerate(values):
+        if np.isnan(value):
+            continue
+        cell = colours(0.5 + np.sign(value) * (abs(value) / limit) ** power / 2)
+        axes.add_patch(Rectangle((column - 0.48, place - 0.46), 0.96, 0.92, facecolor=cell, linewidth=0))
+        # Dark ink on every cell, also on a dark page: cells have a light background.
+        ink = {"color": "#16191d", "fontsize": 6.5, "fontweight": "bold" if bold[place][column] else "normal"}
+        axes.text(column, place, difference(value), ha="center", va="center", **ink)
+    axes.set_xlim(-0.5, len(columns) - 0.5)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_yticks(range(len(rows)), [short(label) for label in rows])
+    axes.set_xticks(
+        range(len(columns)),
+        [visible(name) for name in columns],
+        rotation=40,
+        ha="left",
+        va="baseline",
+        rotation_mode="anchor",
+    )
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure
 
 
 def both_scopes(axes: Any, place: float, here: Scope, new: Scope, colours: tuple[str, str]) -> None:

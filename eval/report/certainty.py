@@ -47,7 +47,8 @@ def luck(board: Leaderboard) -> str:
 def confirmation(board: Leaderboard) -> str:
     """Return the commands that compare the winner with the baseline on new seeds.
 
-    Empty if nothing is gained, if the winner is equivalent to the baseline, and after a race, whose winner ``python -m answer`` confirms.
+    Empty if nothing is gained, if the winner is equivalent to the baseline, and after a race, whose winner
+    ``python -m answer`` confirms.
     """
     best, experiment = board.winner, board.experiment
     if (

@@ -1,7 +1,7 @@
 """What a sweep found: the chosen point of each variant, whether it is at the edge, and what moves the scores."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from eval.report.results import Trial
 from experiment.disk.records import SweepRecord
+from experiment.fields import setting_text
 
 __all__ = ["Chosen", "SweepShares", "chosen_by_all", "chosen_point", "is_rate", "sweep_shares"]
 
@@ -38,13 +39,13 @@ class Chosen:
         """Say which seeds chose, to be appended to a sentence."""
         return " (for each seed, the best of the other seeds)" if self.others else ""
 
-    def text(self) -> str:
+    def text(self, write: Callable[[Any], str] = setting_text) -> str:
         """Return the chosen values as text, the learning rate without its name: ``0.001 (edge of the grid)``."""
         parts = []
         for key, value in self.values.items():
             name = "" if is_rate(key) else f"{key.rpartition('.')[2]}="
             edge = " (edge of the grid)" if key in self.at_edge else ""
-            parts.append(f"{name}{json.dumps(value)}{edge}")
+            parts.append(f"{name}{write(value)}{edge}")
         return ", ".join(parts)
 
 

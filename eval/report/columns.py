@@ -1,5 +1,6 @@
 """The columns of the leaderboard. Every format and the guide show what this table lists; a new column is one entry."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
@@ -30,7 +31,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One column, or one for each of several measures, datasets or forms of storage.
+    """One column, or one for each of several measures, datasets, or forms of storage and search.
 
     Attributes:
         name: Its key in the data files; ``{key}`` and ``{measure}`` are filled in.
@@ -151,9 +152,21 @@ def _groups(cell: Cell) -> Sequence[str]:
     return cell.board.letters.get(cell.row.label, ()) if cell.row.kind != "reference" else ()
 
 
+def _diagnostics(board: Leaderboard) -> Sequence[str]:
+    return [name for name in DIAGNOSTICS if name in board.explanations]
+
+
+def _diagnostic(cell: Cell) -> Value:
+    found = cell.board.explanations[cell.key]
+    return found.mean(found.parts[0], cell.row.label) if found.parts else None
+
+
 def _forms(board: Leaderboard) -> Sequence[str]:
     return list(dict.fromkeys(one.form for row in board.rows for one in row.stored))
 
+
+DIAGNOSTICS = ("mean-cosine", "effective-rank", "hubness")
+"""The diagnostics that have a column; the page Why has the others."""
 
 MEASURE = Column(
     "{key}",
@@ -372,6 +385,16 @@ COLUMNS: tuple[Column, ...] = (
         write=fmt.share,
     ),
     Column(
+        "{key}",
+        "{key}",
+        "The diagnostic of this name for documents, mean over datasets and seeds; the page Why says what it means.",
+        _diagnostic,
+        PAGES,
+        write=lambda value: f"{value:.3g}".replace("-", fmt.MINUS),
+        each=("diagnostic, with eval.explain", _diagnostics),
+        extra=True,
+    ),
+    Column(
         "{measure} if linearised",
         "{measure} if linearised",
         "Score with the head replaced by its best linear approximation; the rest is due to its nonlinearity.",
@@ -412,25 +435,33 @@ COLUMNS: tuple[Column, ...] = (
         "chosen",
         "chosen",
         "Everything that the sweep chose.",
-        lambda cell: cell.row.costs.chosen.text() if cell.row.costs and cell.row.costs.chosen else None,
+        lambda cell: cell.row.costs.chosen.text(json.dumps) if cell.row.costs and cell.row.costs.chosen else None,
         DATA,
         kind="text",
     ),
     Column(
         "{measure} {key}",
         "{measure} {key}",
-        "Score with the token vectors stored in this form.",
+        "Score with the token vectors stored in this form, or with this further search.",
         _stored("score"),
         DATA,
-        each=("form of storage", _forms),
+        each=("form of storage or search", _forms),
     ),
     Column(
         "index_bytes {key}",
         "index {key}",
-        "Bytes of the token vectors stored in this form.",
+        "Bytes of the token vectors stored in this form, or of the index of this further search.",
         _stored("index_bytes"),
         DATA,
-        each=("form of storage", _forms),
+        each=("form of storage or search", _forms),
+    ),
+    Column(
+        "recall {key}",
+        "found {key}",
+        "Share of the documents of the evaluation's exact search that are found in this form or with this search too.",
+        _stored("recall"),
+        DATA,
+        each=("form of storage or search", _forms),
     ),
 )
 """The columns, in the order of every format."""

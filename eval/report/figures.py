@@ -5,26 +5,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from eval.report import format as fmt
 from eval.report.advice import inference_cost
 from eval.report.axis_figure import axis_curves
-from eval.report.canvas import WIDTH, both_scopes, new_figure, rows_figure, short
+from eval.report.canvas import WIDTH, both_scopes, cells_figure, new_figure, rows_figure, short
 from eval.report.drawing import ACCENT, BETTER, INK, NEUTRAL, WORSE
 from eval.report.effect_text import effect_title
+from eval.report.format import visible
 from eval.report.rates import rate_curve
+from eval.report.storage import StoredForm
 from eval.report.table import Leaderboard, Row
 from eval.report.words import Tone, scope_tone
 from eval.verdicts import Scope
 from experiment.disk.records import TrainLine
+from experiment.fields import setting_text
 
 __all__ = ["FIGURES", "Drawing"]
 
 COLOURS: dict[Tone, str] = {"better": BETTER, "worse": WORSE, "equal": ACCENT}
+SAME_SIZE = 1.05
+"""Forms of storage whose sizes differ by less than this factor share a label."""
+
 CURVE_POINTS = 120
 """Most points of a training curve; more would not be visible."""
 
@@ -106,26 +110,9 @@ def heat_map(board: Leaderboard) -> Figure | None:
     if not rows or len(board.datasets) < 2:
         return None
     names = list(board.datasets)
-    values = 100 * np.array([[row.dataset_verdicts[name].difference for name in names] for row in rows])
-    limit = max(float(np.abs(values).max()), 1e-9)
-    figure, axes = new_figure(2.4 + 0.55 * len(names), 0.9 + 0.26 * len(rows))
-    axes.grid(visible=False)
-    colours = LinearSegmentedColormap.from_list("differences", ["#d98a3a", "#ffffff", "#5b93d6"])
-    for (place, column), value in np.ndenumerate(values):
-        cell = colours(0.5 + value / limit / 2)
-        axes.add_patch(Rectangle((column - 0.48, place - 0.46), 0.96, 0.92, facecolor=cell, linewidth=0))
-        shown = scope_tone(rows[place].dataset_verdicts[names[column]].new_queries) in COLOURS
-        # Dark ink on every cell, also on a dark page: cells have a light background.
-        ink = {"color": "#16191d", "fontsize": 6.5, "fontweight": "bold" if shown else "normal"}
-        axes.text(column, place, fmt.difference(value / 100), ha="center", va="center", **ink)
-    axes.set_xlim(-0.5, len(names) - 0.5)
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), [short(row.label) for row in rows])
-    axes.set_xticks(range(len(names)), names, rotation=40, ha="left", rotation_mode="anchor")
-    axes.xaxis.tick_top()
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    return figure
+    values = np.array([[row.dataset_verdicts[name].difference for name in names] for row in rows])
+    shown = [[scope_tone(row.dataset_verdicts[name].new_queries) in COLOURS for name in names] for row in rows]
+    return cells_figure([row.label for row in rows], names, values, shown)
 
 
 def cost(board: Leaderboard) -> Figure | None:
@@ -199,9 +186,15 @@ def mean_lines(
     return lines
 
 
+def shown_in_storage(one: StoredForm) -> bool:
+    """Return whether a form is in the figure: further searches are not, nor centred forms, which take equal bytes."""
+    return not one.search and "centred" not in one.form.split("-")
+
+
 def storage(board: Leaderboard) -> Figure | None:
     """Draw the measure of each variant against the size of its index, one point per form of storage."""
-    rows = [row for row in board.rows if row.stored]
+    kept = {row.label: [one for one in row.stored if shown_in_storage(one)] for row in board.rows}
+    rows = [row for row in board.rows if kept[row.label]]
     if not rows:
         return None
     best = next((row.label for row in rows if row.kind == "variant"), None)
@@ -209,22 +202,27 @@ def storage(board: Leaderboard) -> Figure | None:
     for row in reversed(rows):
         colour = {board.baseline: INK, best: BETTER}.get(row.label, NEUTRAL)
         chosen = row.label in (board.baseline, best)
-        sizes = [one.index_bytes for one in row.stored]
+        sizes = [one.index_bytes for one in kept[row.label]]
         style = {"linewidth": 1.6 if chosen else 0.7, "alpha": 1.0 if chosen else 0.5}
-        scores = [100 * one.score for one in row.stored]
+        scores = [100 * one.score for one in kept[row.label]]
         axes.plot(sizes, scores, "o-", color=colour, markersize=4, label=short(row.label) if chosen else None, **style)
     named = next((row for row in rows if row.label == board.baseline), rows[0])
-    low = min(one.score for row in rows for one in row.stored)
-    for one in named.stored:
-        axes.annotate(
-            one.form, (one.index_bytes, 100 * low), xytext=(0, -12), textcoords="offset points", ha="center",
-            fontsize=7, annotation_clip=False,
-        )  # fmt: skip
+    # Forms of nearly one size share a place.
+    places: dict[int, list[str]] = {}
+    for one in kept[named.label]:
+        size = next((at for at in places if at / SAME_SIZE < one.index_bytes < at * SAME_SIZE), one.index_bytes)
+        places.setdefault(size, []).append(one.form)
+    for size, names in places.items():
+        where = {"transform": axes.get_xaxis_transform(), "ha": "center", "va": "bottom", "fontsize": 7}
+        axes.text(size, 0.01, visible("\n".join(names)), **where)
+    values = [100 * one.score for row in rows for one in kept[row.label]]
+    room, reach = 0.05 * (1 + max(map(len, places.values()))), max(max(values) - min(values), 0.01)
+    axes.set_ylim(max(values) + 0.08 * reach - 1.16 * reach / (1 - room), max(values) + 0.08 * reach)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: fmt.bytes_text(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.margins(x=0.08, y=0.16)
+    axes.margins(x=0.08)
     axes.set_xlabel("size of the index over all datasets")
     axes.set_ylabel(f"{board.measure}, points")
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(-0.02, 1.0), borderaxespad=0)
@@ -261,7 +259,7 @@ def rates(board: Leaderboard) -> Figure | None:
             axes.plot(*curve.chosen, "o", color=colour, markersize=6)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: setting_text(float(value))))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("learning rate of the head (dots: chosen)")
     axes.set_ylabel(next(curve.measure for curve in swept.values()))
@@ -313,7 +311,8 @@ FIGURES: dict[str, Drawing] = {
     ),
     "storage": Drawing(
         "Storage against quality",
-        "Each point is a form of storage of the token vectors; thin grey lines are the other variants.",
+        "Each point is a form of storage of the token vectors; thin grey lines are the other variants. Centred forms "
+        "and further searches are in the table below and on the page Why.",
         storage,
     ),
     "factors": Drawing(

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from eval.report.storage import StoredForm
 from eval.report.table import Costs
 from eval.verdicts import Design, Scope, Verdict
+from experiment.fields import setting_text
 
 __all__ = [
+    "MINUS",
     "WANTED",
     "ahead",
     "amount",
@@ -176,7 +178,7 @@ def mean_and_spread(mean: float | None, spread: float | None) -> str:
 
 def rates(costs: Costs) -> str:
     """Write the learning rates of a variant's trials, and the other settings that its sweep chose."""
-    return costs.chosen.text() if costs.chosen else ", ".join(f"{rate:g}" for rate in costs.learning_rates)
+    return costs.chosen.text() if costs.chosen else ", ".join(map(setting_text, costs.learning_rates))
 
 
 def short_count(value: float) -> str:

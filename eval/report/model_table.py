@@ -15,12 +15,15 @@ from eval.report.results import Evaluation
 __all__ = ["print_models"]
 
 
-def print_models(folder: Path, console: Console | None = None) -> None:
+def print_models(folder: Path, console: Console | None = None) -> dict[str, dict[str, dict[str, float | None]]]:
     """Print the scores of the models in a results folder: every measure of one, or the first measure of several.
 
     Args:
         folder: The folder of the results.
         console: Where to print; None for the terminal.
+
+    Returns:
+        The mean of every measure, from 0 to 1, by model and dataset.
 
     Raises:
         ProjheadsError: If it is empty, or nothing can be concluded from its datasets.
@@ -56,6 +59,13 @@ def print_models(folder: Path, console: Console | None = None) -> None:
         if trial.evaluations:
             where = next(iter(trial.evaluations.values())).path.parent
             console.print(Text(f"scores per query and run files: {where}"), soft_wrap=True)
+    return {
+        trial.label: {
+            name: {measure: _mean(trial.evaluations, name, measure) for measure in measures}
+            for name in experiment.datasets
+        }
+        for trial in trials
+    }
 
 
 def _mean(evaluations: Mapping[str, Evaluation], name: str, measure: str) -> float | None:

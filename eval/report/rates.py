@@ -10,6 +10,7 @@ from eval.report.results import Experiment
 from eval.report.table import Costs, Leaderboard, baselines_of
 from eval.report.words import word_text
 from eval.verdicts import Scope
+from experiment.fields import setting_text
 
 __all__ = ["RateCurve", "RateLine", "rate_curve", "rate_lines", "rate_note"]
 
@@ -93,17 +94,16 @@ def rate_note(board: Leaderboard) -> str:
         shared = board.at_shared_rate.get(row.label)
         if shared is not None and row.verdict is not None:
             changes = [fmt.change(one.these_queries) for one in (shared, row.verdict)]
+            rate = setting_text(board.experiment.shared_rate)
             return (
                 f"{row.label} differs from {baselines[row.label]} by {changes[0]} at one learning rate "
-                f"({board.experiment.shared_rate:g}) and by {changes[1]} with each at its own, on these queries."
+                f"({rate}) and by {changes[1]} with each at its own, on these queries."
             )
     return ""
 
 
 def _rates(costs: Costs) -> str:
-    return (
-        fmt.rates(costs) if len(costs.learning_rates) < 2 else ", ".join(f"{rate:g}" for rate in costs.learning_rates)
-    )
+    return fmt.rates(costs) if len(costs.learning_rates) < 2 else ", ".join(map(setting_text, costs.learning_rates))
 
 
 def _text(scope: Scope | None, resolution: float | None) -> str:

@@ -9,6 +9,8 @@ from eval.runs import Qrels, Run, read_qrels, read_run
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.records import (
     EvaluationRecord,
+    QueriesRecord,
+    QueryFacts,
     ReferenceRecord,
     RoundsRecord,
     TextsRecord,
@@ -163,6 +165,15 @@ class Experiment:
             for name in parts
             for query, judged in _read_qrels(folder.qrels(name)).items()
         }
+
+    def query_facts(self, dataset: str) -> dict[str, QueryFacts]:
+        """Read what is known about each judged query of a data set; empty without ``eval.explain``."""
+        folder = ExperimentFolder(self.path)
+        parts = next((one[dataset].parts for one in self.evaluations() if dataset in one), {})
+        if not parts:
+            record = QueriesRecord.find(folder.queries_json(dataset))
+            return record.queries if record else {}
+        return {f"{name}/{query}": one for name in parts for query, one in self.query_facts(name).items()}
 
     def texts(self, dataset: str) -> TextsRecord:
         """Read the texts of a data set; empty if none were kept."""

@@ -12,7 +12,7 @@ from eval.report.explanations import Explanation, explanations
 from eval.report.factors import GridEffects, grid_effects
 from eval.report.judged import judge_all, judge_without, points_of, resolution_of
 from eval.report.results import Evaluation, Experiment, Reference, Trial
-from eval.report.storage import StoredForm, stored_forms
+from eval.report.storage import StoredForm, judge_losses, stored_forms
 from eval.verdicts import Astray, Design, Scores, Verdict, Winner, astray_trials, judge, winner
 from eval.verdicts.pairs import Pairs, Shares, compare_all, group_letters, variance_shares
 from eval.verdicts.variance import differences
@@ -120,6 +120,7 @@ class Leaderboard:
         factors: What the factors of each grid do.
         at_shared_rate: The verdicts with every variant at the configured learning rate; empty without a sweep.
         explanations: What the diagnostics found, by name; empty without ``eval.explain``.
+        losses: For each form of storage and further search, each row's change against that of its baseline.
     """
 
     experiment: Experiment
@@ -142,6 +143,12 @@ class Leaderboard:
     factors: tuple[GridEffects, ...] = ()
     at_shared_rate: Mapping[str, Verdict] = field(default_factory=dict)
     explanations: Mapping[str, Explanation] = field(default_factory=dict)
+    losses: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
+
+    @property
+    def has_why(self) -> bool:
+        """Whether there is something to say about why heads win or lose: diagnostics, or other forms of storage."""
+        return bool(self.explanations) or any(row.stored for row in self.rows)
 
     @property
     def baseline_row(self) -> Row:
@@ -211,6 +218,7 @@ def build_leaderboard(experiment: Experiment) -> Leaderboard:
         factors=grid_effects(experiment, scores),
         at_shared_rate=_at_shared_rate(experiment, measure, queries, baselines),
         explanations=explanations([one for trials in complete.values() for one in trials], experiment.references),
+        losses=judge_losses({row.label: row.stored for row in rows}, baselines),
     )
 
 

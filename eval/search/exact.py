@@ -152,12 +152,14 @@ def score_all(
     best = torch.full((len(queries), kept), -torch.inf, device=device)
     documents = torch.full((len(queries), kept), -1, dtype=torch.int64, device=device)
     largest_norm = largest_residual = 0.0
+    own = problem.hidden[queries]
+    hidden = [(int(row), int(own[row, place])) for row, place in np.argwhere(own >= 0)]
     for window in _windows(problem.documents, device, dtype):
         scores = _score_window(chunks, window, document_rows, how)
         column = {int(document): column for column, document in enumerate(window.documents)}
-        for row, own in enumerate(problem.own[queries]):
-            if int(own) in column:
-                scores[row, column[int(own)]] = -torch.inf
+        for row, document in hidden:
+            if document in column:
+                scores[row, column[document]] = -torch.inf
         here = scores.topk(min(kept, len(window.documents)), sorted=False)
         names = torch.from_numpy(window.documents).to(device)[here.indices]
         merged = torch.cat([best, here.values], 1).topk(kept, sorted=False)

@@ -90,7 +90,9 @@ def written_bytes(index: Any) -> int:
     return size
 
 
-def build_index(store: TokenStore, factory: str, nprobe: int | None, device: torch.device) -> TokenIndex:
+def build_index(
+    store: TokenStore, factory: str, nprobe: int | None, device: torch.device, *, key: str = "eval.index"
+) -> TokenIndex:
     """Build an index over every token vector of a corpus.
 
     It is trained on a sample drawn with a fixed seed. The same vectors and the same number of threads give the same
@@ -102,11 +104,12 @@ def build_index(store: TokenStore, factory: str, nprobe: int | None, device: tor
         factory: FAISS's description, for example ``IVF1024,Flat``.
         nprobe: Inverted lists that a search visits; None for a thirty-second of them, but at least 8.
         device: The index is put on this device if it is a GPU and FAISS supports both.
+        key: The key of the configuration that messages begin with.
 
     Raises:
         ProjheadsError: As in ``check_factory``, or if the corpus is too small to train the index.
     """
-    index, nprobe = empty_index(factory, store.width, nprobe)
+    index, nprobe = empty_index(factory, store.width, nprobe, key=key)
     index, resources = _to_gpu(index, device)
     largest_norm = 0.0
     with faiss_threads(1 if re.search("HNSW|NSG", factory) else torch.get_num_threads()):
@@ -118,7 +121,7 @@ def build_index(store: TokenStore, factory: str, nprobe: int | None, device: tor
                 largest_norm = max(largest_norm, float(np.linalg.norm(rows, axis=1).max()))
                 index.add(rows)
         except RuntimeError as error:
-            raise ProjheadsError(f'eval.index "{factory}": {faiss_reason(error)}') from None
+            raise ProjheadsError(f'{key} "{factory}": {faiss_reason(error)}') from None
     return TokenIndex(index, nprobe, resources, largest_norm)
 
 
@@ -172,7 +175,7 @@ def _documents(problem: Problem, query: int, hits: np.ndarray) -> np.ndarray:
     """Return the documents, each once, that token vectors (L, k) belong to; -1 means no hit."""
     rows = np.unique(hits[hits >= 0])
     documents = np.unique(np.searchsorted(problem.documents.offsets, rows, side="right") - 1)
-    return np.asarray(documents[documents != problem.own[query]])
+    return np.asarray(documents[problem.may_find(query, documents)])
 
 
 def _approximate_scores(

@@ -43,8 +43,8 @@ class Problem:
         depth: Documents wanted for each query.
         priority: (n_documents,) int64, all different: of two documents of equal score, the one with the
             higher priority comes first.
-        own: (n_queries,) int64: the document that the query never finds because it has the query's id, or -1; see
-            ``experiment.collections.same_ids``.
+        own: (n_queries,) or (n_queries, n) int64: the documents that the query never finds, such as the one that has
+            the query's id, or -1; see ``experiment.collections.same_ids``.
     """
 
     queries: TokenStore
@@ -52,6 +52,15 @@ class Problem:
     depth: int
     priority: np.ndarray
     own: np.ndarray
+
+    @property
+    def hidden(self) -> np.ndarray:
+        """``own`` as a table, (n_queries, n) int64, -1 for none."""
+        return self.own.reshape(len(self.queries), -1)
+
+    def may_find(self, query: int, documents: np.ndarray) -> np.ndarray:
+        """Return which documents (k,) a query may find, (k,) bool."""
+        return ~np.isin(documents, self.hidden[query])
 
     @property
     def multiply_adds(self) -> int:

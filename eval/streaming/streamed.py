@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from eval.embed import Encoded
-from eval.evaluation_record import storage_entry
-from eval.evaluator import Evaluator, InProgressError
+from eval.evaluator import Evaluator, Found, InProgressError
 from eval.search.choice import Answer
 from eval.stand_in import describe_stand_in
 from eval.streaming.corpus_pass import CorpusPass, pass_base
@@ -14,7 +13,7 @@ from eval.subjects import Subject
 from experiment.config.storage_forms import StorageForm
 from experiment.console.progress import human_time
 from experiment.disk.lock import locked
-from experiment.disk.records import EvaluationRecord, IndexFacts, StandIn, StorageEntry
+from experiment.disk.records import IndexFacts, StandIn
 from experiment.executors.protocol import Executor
 from projheads.errors import ProjheadsError
 
@@ -103,10 +102,13 @@ class _Results:
             if not evaluator.ledger.has_run(subject):
                 answer = self._answer(own)
                 stand_in = next((self._stand_in(one) for one in wanted if one.kind == "stand-in"), None)
-                parts.append(evaluator.write(subject, answer, self._encoded(own), stand_in))
-            for one in wanted:
-                if one.form is not None:
-                    parts.append(evaluator.write_form(subject, one.form, self._entry(one, one.form)))
+                encoded, sampled = self._encoded(own), self._corpus.fits.sampled is not None
+                parts.append(evaluator.write(subject, answer, encoded, stand_in, sampled=sampled))
+            searched = {one.form.name: one for one in wanted if one.form is not None}
+            for form in evaluator.ledger.missing_forms(subject):
+                found = {form.name: self._found(searched.get(form.name), own)}
+                sample = self._corpus.fits.sampled if isinstance(form, StorageForm) and form.is_fitted else None
+                parts.append(evaluator.write_form(subject, form, found, sample))
         place = self._place(own)
         took = human_time(float(self._tally.project_s[place] + self._tally.search_s[place]))
         return f"{'; '.join(parts)}, {took} beside the shared {human_time(self._tally.encode_s)} of encoding"
@@ -139,8 +141,11 @@ class _Results:
         measures = self._task.measure(self._answer(wanted))[1]
         return describe_stand_in(*self._corpus.fits.stand_in(wanted.subject), measures)
 
-    def _entry(self, wanted: Wanted, form: StorageForm) -> StorageEntry:
-        measures = self._task.measure(self._answer(wanted))[1]
-        code = self._corpus.fits.code(wanted.subject, form)
-        record = EvaluationRecord.read(wanted.subject.folder.eval_json(self._task.dataset.name))
-        return storage_entry(record, form, measures, code.bytes_per_vector, code.index_bytes(self._tally.rows))
+    def _found(self, wanted: Wanted | None, own: Wanted) -> Found:
+        """Return what the search of a form found; without one, the form stores the vectors unchanged."""
+        if wanted is None or wanted.form is None:
+            return Found(None, 2 * own.subject.out_features, int(self._tally.bytes[self._place(own)]))
+        code = self._corpus.fits.code(wanted.subject, wanted.form)
+        # What is read back is in half precision.
+        vectors = int(self._tally.bytes[self._place(wanted)]) // (2 * code.width)
+        return Found(self._answer(wanted).rankings, code.bytes_per_vector, code.index_bytes(vectors))

@@ -9,9 +9,11 @@ from functools import partial
 import numpy as np
 
 from eval.embed import SubjectEncoder, check_subject, read_subject_head
+from eval.evaluation_record import Form
 from eval.ledger import Ledger
-from eval.search.compressed import STORAGE_VERSION, FormCode, train_form
+from eval.search.compressed import STORAGE_VERSION, FormCode, fit_form
 from eval.stand_in import fit_stand_in, stand_in_states
+from eval.streaming.sample import draw_sample, is_sampled
 from eval.subjects import Subject
 from experiment.config.storage_forms import StorageForm
 from experiment.disk.files import sha256_json
@@ -19,10 +21,7 @@ from experiment.encoding.store import TokenStore
 from projheads import Linearised
 from projheads.errors import ProjheadsError
 
-__all__ = ["SAMPLE", "Fits", "View", "Wanted", "open_views", "wanted_views"]
-
-SAMPLE = 1024
-"""Documents whose token vectors are kept, to fit linear stand-ins and to train the codes of storage forms."""
+__all__ = ["Fits", "View", "Wanted", "open_views", "wanted_views"]
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,9 @@ class Wanted:
 
 def wanted_views(ledger: Ledger, subject: Subject) -> list[Wanted]:
     """List the searches that the evaluation of a subject still needs, its own first."""
-    key, settings = ledger.key(subject), ledger.task.settings
-    found, forms = [Wanted(subject, "own", sha256_json(["own", key]))], []
+    settings = ledger.task.settings
+    key = ledger.key(subject, sampled=is_sampled(len(ledger.task.documents)))
+    found, forms = [Wanted(subject, "own", sha256_json(["own", key]))], list[Form]()
     if ledger.has_run(subject):
         forms = ledger.missing_forms(subject)
     else:
@@ -53,10 +53,13 @@ def wanted_views(ledger: Ledger, subject: Subject) -> list[Wanted]:
             found.append(Wanted(subject, "stand-in", sha256_json(["stand-in", key])))
         if subject.kind == "model":
             forms = ledger.forms
-    return [
-        *found,
-        *(Wanted(subject, "form", sha256_json(["form", key, form.name, STORAGE_VERSION]), form) for form in forms),
-    ]
+    for form in forms:
+        # One that stores the vectors unchanged is searched with the evaluation itself.
+        if isinstance(form, StorageForm) and not (
+            form.keeps(subject.out_features) and settings.vector_dtype == "float16"
+        ):
+            found.append(Wanted(subject, "form", sha256_json(["form", key, form.name, STORAGE_VERSION]), form))
+    return found
 
 
 @dataclass(frozen=True)
@@ -85,11 +88,12 @@ class Fits:
         self._samples: dict[str, TokenStore] = {}
         self._stand_ins: dict[str, tuple[Linearised, str]] = {}
         self._codes: dict[str, FormCode] = {}
-        total = len(self._task.document_ids)
-        judged = self._task.judged
-        drawn = np.random.default_rng(0).permutation(total)[: 2 * SAMPLE + len(judged)]
-        unjudged = [place for place in drawn.tolist() if self._task.document_ids[place] not in judged]
-        self._places = sorted((unjudged if len(unjudged) >= SAMPLE else drawn.tolist())[:SAMPLE])
+        self._places = draw_sample(self._task.document_ids, self._task.judged)
+
+    @property
+    def sampled(self) -> int | None:
+        """How many documents the sample has; None if it is the entire corpus."""
+        return len(self._places) if is_sampled(len(self._task.document_ids)) else None
 
     @property
     def described(self) -> str:
@@ -110,7 +114,7 @@ class Fits:
             ids = [self._task.document_ids[place] for place in self._places]
             queries = self._encoder.query_store(subject)
             states, name = stand_in_states(queries, self.sample(subject), ids, self._task.judged)
-            sampled = "" if len(ids) == len(self._task.document_ids) else f", sampled from {self.described}"
+            sampled = f", sampled from {self.described}" if self.sampled else ""
             self._stand_ins[subject.fingerprint] = fit_stand_in(subject, states), name + sampled
         return self._stand_ins[subject.fingerprint]
 
@@ -120,7 +124,7 @@ class Fits:
         if key not in self._codes:
             sample = self.sample(subject)
             own = self._encoder.project_window(sample, read_subject_head(subject)) if subject.frozen else sample
-            self._codes[key] = train_form(form, own)
+            self._codes[key] = fit_form(form, own, io.BytesIO(), scaled=subject.scales_pooled)[0]
         return self._codes[key]
 
 
@@ -139,6 +143,10 @@ def open_views(
             yield error
 
 
+def _read_back(code: FormCode, own: TokenStore) -> TokenStore:
+    return code.read_back(code.pooled(own, io.BytesIO()), io.BytesIO())
+
+
 def _open(wanted: Wanted, encoder: SubjectEncoder, fits: Fits, stack: ExitStack) -> View:
     subject = wanted.subject
     check_subject(subject)
@@ -151,7 +159,7 @@ def _open(wanted: Wanted, encoder: SubjectEncoder, fits: Fits, stack: ExitStack)
         raise ProjheadsError(f"{name}: none of the {len(queries)} queries has a token vector")
     if wanted.form is not None:
         code = fits.code(subject, wanted.form)
-        return View(name, code.queries(queries, io.BytesIO()), lambda own: code.documents(own, io.BytesIO()), True)
+        return View(name, code.queries(queries, io.BytesIO()), partial(_read_back, code), of_own=True)
     if head is None:
         return View(name, queries, lambda window: window)
     return View(name, queries, partial(encoder.project_window, head=head))

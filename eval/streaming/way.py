@@ -47,13 +47,21 @@ def check_way(settings: EvalConfig) -> None:
     """Check that a corpus can be searched in the configured way.
 
     Raises:
-        ProjheadsError: If it is streamed and an index over all vectors is configured.
+        ProjheadsError: If it is streamed and something needs all vectors.
     """
-    if settings.corpus == "streamed" and settings.index not in ("auto", "exact"):
+    needing = needs_all(settings)
+    if settings.corpus == "streamed" and needing:
         raise ProjheadsError(
-            f'eval.index "{settings.index}": an index needs all vectors, which eval.corpus: streamed does not keep; '
-            "use index: exact, or corpus: stored"
+            f"{needing}: needs the vectors of all documents, which eval.corpus: streamed does not keep; "
+            "remove it, or use corpus: stored"
         )
+
+
+def needs_all(settings: EvalConfig) -> str | None:
+    """Return the setting that needs the vectors of all documents at once; None if none does."""
+    if settings.index not in ("auto", "exact"):
+        return f'eval.index "{settings.index}"'
+    return "eval.searches" if settings.searches else "eval.explain" if settings.explain else None
 
 
 def choose_way(settings: EvalConfig, work: Work, heads: Heads, *, cached: bool, free: float) -> Way:
@@ -71,8 +79,8 @@ def choose_way(settings: EvalConfig, work: Work, heads: Heads, *, cached: bool, 
     limit = min(LARGEST_STORE, SHARE_OF_FREE * free)
     if settings.corpus != "auto":
         chosen, reason = settings.corpus == "streamed", "set by eval.corpus"
-    elif settings.index not in ("auto", "exact"):
-        chosen, reason = False, f"index {settings.index} needs all vectors"
+    elif needing := needs_all(settings):
+        chosen, reason = False, f"{needing} needs all vectors"
     elif cached:
         chosen, reason = False, "the token states are cached"
     elif stored.disk <= limit:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from experiment.collections.document import Document
 from experiment.collections.large_corpus import LargeCorpus
@@ -27,9 +27,10 @@ class Collection:
         queries: Texts of the judged queries by id, in the order of the source.
         qrels: Grades by query id and document id. Every query has its text in ``queries``. A document may be missing
             from the corpus: a relevant one that is missing counts as not retrieved, as trec_eval counts it.
-        hash: SHA-256 of corpus, queries and qrels. It depends only on their content, not on the order of lines,
-            spelling (escapes, an id as a number, a missing field instead of an empty one), name, split or path.
+        hash: SHA-256 of corpus, queries, qrels and exclusions. It depends only on their content, not on the order of
+            lines, spelling (escapes, an id as a number, a missing field instead of an empty one), name, split or path.
         notes: Counts of the oddities of the source that occur; see ``make_collection``.
+        excluded: Ids of the documents that a query never finds, as BRIGHT lists them, by query id.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Collection:
     qrels: Mapping[str, Mapping[str, int]]
     hash: str
     notes: Mapping[str, int]
+    excluded: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
 def make_collection(
@@ -51,6 +53,7 @@ def make_collection(
     source: str,
     judged_elsewhere: Iterable[str] = (),
     notes: Mapping[str, int],
+    excluded: Mapping[str, Iterable[str]] | None = None,
 ) -> Collection:
     """Combine corpus, queries and judgements, and count their oddities.
 
@@ -68,6 +71,7 @@ def make_collection(
     - ``repeated_documents``: documents with the text of an earlier one; kept.
     - ``unjudged_copies_of_relevant_documents``: documents that are not judged for a query, with the text of one that is
       relevant to it; they count as not relevant, as in trec_eval.
+    - ``documents_excluded_by_the_collection``: documents that a judged query never finds.
 
     Args:
         name: A short name for people.
@@ -78,6 +82,7 @@ def make_collection(
         source: What an error calls the source.
         judged_elsewhere: Ids of queries that other splits judge.
         notes: Counts of the oddities that the reader saw.
+        excluded: Ids of the documents that each query never finds; those that are not in the corpus are ignored.
 
     Raises:
         ProjheadsError: If there is no document, or no judged query that has a text.
@@ -97,7 +102,11 @@ def make_collection(
     if not qrels:
         raise ProjheadsError(f'{source}: the qrels of split "{split}" judge none of the queries')
     judged = {query_id: text for query_id, text in queries.items() if query_id in qrels}
+    excluded = excluded or {}
+    left_out = {query: frozenset(excluded[query]) & corpus.keys() for query in judged if query in excluded}
+    left_out = {query: found for query, found in left_out.items() if found}
     counts.update(_oddities(corpus, judged, qrels))
+    counts["documents_excluded_by_the_collection"] = sum(map(len, left_out.values()))
     counts["queries_without_judgements"] = len(queries.keys() - qrels.keys() - set(judged_elsewhere))
     return Collection(
         name=name,
@@ -105,8 +114,9 @@ def make_collection(
         corpus=corpus,
         queries=judged,
         qrels=qrels,
-        hash=_fingerprint(corpus, judged, qrels),
+        hash=_fingerprint(corpus, judged, qrels, left_out),
         notes={key: count for key, count in sorted(counts.items()) if count},
+        excluded=left_out,
     )
 
 
@@ -164,14 +174,22 @@ def _copies(corpus: Mapping[str, Document]) -> dict[str, list[str]]:
 
 
 def _fingerprint(
-    corpus: Mapping[str, Document], queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
+    corpus: Mapping[str, Document],
+    queries: Mapping[str, str],
+    qrels: Mapping[str, Mapping[str, int]],
+    excluded: Mapping[str, frozenset[str]],
 ) -> str:
     """Hash the fields of all records in the order of their ids, each field after its length in bytes."""
-    return sha256_parts(field.encode("utf-8") for fields in _records(corpus, queries, qrels) for field in fields)
+    return sha256_parts(
+        field.encode("utf-8") for fields in _records(corpus, queries, qrels, excluded) for field in fields
+    )
 
 
 def _records(
-    corpus: Mapping[str, Document], queries: Mapping[str, str], qrels: Mapping[str, Mapping[str, int]]
+    corpus: Mapping[str, Document],
+    queries: Mapping[str, str],
+    qrels: Mapping[str, Mapping[str, int]],
+    excluded: Mapping[str, frozenset[str]],
 ) -> Iterator[tuple[str, ...]]:
     by_id = corpus.in_order_of_ids() if isinstance(corpus, LargeCorpus) else (corpus[key] for key in sorted(corpus))
     for document in by_id:
@@ -181,3 +199,5 @@ def _records(
     for key in sorted(qrels):
         for document_id, grade in sorted(qrels[key].items()):
             yield "judgement", key, document_id, str(grade)
+    for key in sorted(excluded):
+        yield "excluded", key, *sorted(excluded[key])

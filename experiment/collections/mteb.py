@@ -16,6 +16,8 @@ from projheads.errors import ProjheadsError
 __all__ = ["MTEB"]
 
 Rows = list[dict[str, Any]]
+Read = tuple[Rows, Rows, Iterator[Judgement], dict[str, list[str]]]
+"""Corpus, queries, judgements, and the documents that each query never finds."""
 
 NO_EXCLUSIONS = ("N/A",)
 """What BRIGHT writes for a query that may find every document."""
@@ -26,8 +28,9 @@ def _open(name: str, split: str, cache: Path) -> Collection:
     if task.layout == "beir":
         return open_hub(task.repo, split=split, config=task.config, revision=task.revision, cache=cache)
     with hub_errors(task.repo):
-        corpus, queries, judgements, notes = (_read_bright if task.layout == "bright" else _read_longembed)(task, split)
-    source = f"mteb:{name}"
+        read = _read_bright if task.layout == "bright" else _read_longembed
+        corpus, queries, judgements, excluded = read(task, split)
+    source, notes = f"mteb:{name}", Counter[str]()
     return make_collection(
         name,
         split,
@@ -36,10 +39,11 @@ def _open(name: str, split: str, cache: Path) -> Collection:
         list(judgements),
         source=source,
         notes=notes,
+        excluded=excluded,
     )
 
 
-def _read_longembed(task: MtebTask, split: str) -> tuple[Rows, Rows, Iterator[Judgement], Counter[str]]:
+def _read_longembed(task: MtebTask, split: str) -> Read:
     """Read one config of LongEmbed, a file per table; a part has the texts of one length.
 
     The files are read one by one, because ``datasets`` expects the splits of a config to have the same columns.
@@ -56,11 +60,14 @@ def _read_longembed(task: MtebTask, split: str) -> tuple[Rows, Rows, Iterator[Ju
     corpus = [{"_id": row["doc_id"], "text": row["text"]} for row in rows("corpus")]
     queries = [{"_id": row["qid"], "text": row["text"]} for row in rows("queries")]
     judgements = ((str(row["qid"]), str(row["doc_id"]), 1) for row in rows("qrels"))
-    return corpus, queries, judgements, Counter()
+    return corpus, queries, judgements, {}
 
 
-def _read_bright(task: MtebTask, split: str) -> tuple[Rows, Rows, Iterator[Judgement], Counter[str]]:
-    """Read one domain of BRIGHT, which is a split of the tables ``documents`` and ``examples``."""
+def _read_bright(task: MtebTask, split: str) -> Read:
+    """Read one domain of BRIGHT, which is a split of the tables ``documents`` and ``examples``.
+
+    A query never finds its ``excluded_ids``, such as the text that it was written from; mteb leaves them out too.
+    """
     long = split == "long"
     documents = load_splits(task.repo, "long_documents" if long else "documents", task.revision)
     examples = load_splits(task.repo, "examples", task.revision)
@@ -73,10 +80,13 @@ def _read_bright(task: MtebTask, split: str) -> tuple[Rows, Rows, Iterator[Judge
     judgements = (
         (str(row["id"]), str(name), 1) for row in chosen for name in row["gold_ids_long" if long else "gold_ids"]
     )
-    excluded = sum(len([name for name in row.get("excluded_ids") or () if name not in NO_EXCLUSIONS]) for row in chosen)
+    excluded = {
+        str(row["id"]): [str(name) for name in row.get("excluded_ids") or () if name not in NO_EXCLUSIONS]
+        for row in chosen
+    }
     corpus = [{"_id": row["id"], "text": row["content"]} for row in documents[str(task.config)]]
     queries = [{"_id": row["id"], "text": row["query"]} for row in chosen]
-    return corpus, queries, judgements, Counter(documents_that_bright_excludes_and_that_are_found_here=excluded)
+    return corpus, queries, judgements, excluded
 
 
 MTEB = Source(

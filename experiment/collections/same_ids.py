@@ -6,7 +6,7 @@ query 7.
 """
 
 from collections.abc import Collection as Container
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -43,16 +43,36 @@ def excluded_ids(collection: Collection, source: str, exclude: ExcludeOwnId) -> 
     return frozenset(query for query in shared if _is_same_text(collection, query))
 
 
-def excluded_places(query_ids: Iterable[str], document_ids: Iterable[str], excluded: Container[str]) -> np.ndarray:
-    """Return, for each query, the place of the document that it never finds, or -1: (n_queries,) int64.
+def excluded_places(
+    query_ids: Iterable[str],
+    document_ids: Iterable[str],
+    excluded: Container[str],
+    further: Mapping[str, Iterable[str]] | None = None,
+) -> np.ndarray:
+    """Return, for each query, the places of the documents that it never finds.
 
     Args:
         query_ids: Ids of the queries.
         document_ids: Ids of the documents, in the order of the corpus.
         excluded: Ids of the queries that never find the document of the same id, see ``excluded_ids``.
+        further: Ids of other documents that a query never finds, by query id, see ``Collection.excluded``.
+
+    Returns:
+        (n_queries,) int64, or (n_queries, n) if there are further ones; -1 for none.
     """
-    place = {name: index for index, name in enumerate(document_ids) if name in excluded} if excluded else {}
-    return np.array([place.get(name, -1) for name in query_ids], np.int64)
+    queries = list(query_ids)
+    others = {query: (further or {}).get(query, ()) for query in queries}
+    wanted = {*excluded, *(name for names in others.values() for name in names)}
+    place = {name: index for index, name in enumerate(document_ids) if name in wanted} if wanted else {}
+    own = np.array([place.get(name, -1) if name in excluded else -1 for name in queries], np.int64)
+    found = [sorted(place[name] for name in others[query] if name in place) for query in queries]
+    if not any(found):
+        return own
+    places = np.full((len(queries), 1 + max(map(len, found))), -1, np.int64)
+    places[:, 0] = own
+    for row, further_places in enumerate(found):
+        places[row, 1 : 1 + len(further_places)] = further_places
+    return places
 
 
 def _is_same_text(collection: Collection, name: str) -> bool:

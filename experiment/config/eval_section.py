@@ -17,6 +17,7 @@ from experiment.config.dataset_section import EvalDataset, EvalDatasetRef, expan
 from experiment.config.explain_section import Explain
 from experiment.config.grid import value_error
 from experiment.config.index_factory import check_factory
+from experiment.config.search_forms import FAISS, check_search_form, parse_search
 from experiment.config.storage_forms import check_storage, parse_storage
 from experiment.fields import Count, Precision, Section
 from experiment.measure_names import check_measures
@@ -59,7 +60,11 @@ class EvalConfig(Section):
         vectors: Data type in which token embeddings are kept and searched, ``fp16`` or ``fp32``; ``auto`` is fp32 if
             ``storage`` lists ``fp16``, which is then compared with it, and fp16 otherwise.
         storage: Smaller forms in which every model's document vectors are also stored, read back and searched:
-            ``fp16``, ``int8``, ``pq16`` or ``rq16`` (bytes a vector), ``dim64`` (the first 64 numbers), ``dim64-int8``.
+            ``fp16``, ``int8``, ``int4``, ``binary``, ``hamming``, ``pq16`` or ``rq16`` (bytes a vector); before the
+            code, ``dim64`` (the first 64 numbers), ``centred`` (less the documents' mean) and ``pool2`` (token pooling
+            by that factor), in this order, as in ``dim64-centred-pool2-int8``.
+        searches: Further searches that every model is tried with: ``fde`` (fixed-dimensional encodings, MUVERA) with
+            its options, ``plaid``, ``centred-fde`` and ``centred-plaid``, and FAISS indexes such as ``IVF256,SQfp16``.
         explain: Whether diagnostics are computed that explain why a head wins or loses: the geometry of its embeddings,
             its gradients, and where its gain sits. ``true`` is short for the section with its defaults; None for none.
     """
@@ -81,6 +86,7 @@ class EvalConfig(Section):
     shared_rate: StrictBool = True
     vectors: Literal["auto", "fp16", "fp32"] = "auto"
     storage: tuple[str, ...] = ()
+    searches: tuple[str, ...] = ()
     explain: Explain = None
 
     @property
@@ -117,6 +123,15 @@ class EvalConfig(Section):
                 raise ValueError(f'the storage form "{name}" is listed twice; remove one')
         return storage
 
+    @field_validator("searches")
+    @classmethod
+    def _searched(cls, searches: tuple[str, ...]) -> tuple[str, ...]:
+        for name in searches:
+            parse_search(name)
+            if searches.count(name) > 1:
+                raise ValueError(f'the search "{name}" is listed twice; remove one')
+        return searches
+
     @field_validator("measures")
     @classmethod
     def _known(cls, measures: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
@@ -137,7 +152,14 @@ def check_for_width(settings: EvalConfig, width: int) -> None:
             check_storage(parse_storage(name), width)
         except ProjheadsError as error:
             mistakes.append(value_error(("storage", place), name, str(error)))
-    if settings.index not in ("auto", "exact") and importlib.util.find_spec("faiss") is not None:
+    installed = importlib.util.find_spec("faiss") is not None
+    for place, name in enumerate(settings.searches):
+        if (form := parse_search(name)).kind == FAISS and installed:
+            try:
+                check_search_form(form, width)
+            except ProjheadsError as error:
+                mistakes.append(value_error(("searches", place), name, str(error)))
+    if settings.index not in ("auto", "exact") and installed:
         try:
             check_factory(settings.index, width, settings.nprobe)
         except ProjheadsError as error:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import InitErrorDetails
 
 from experiment.config.train_section import TrainConfig
-from experiment.fields import check_combinations
+from experiment.fields import check_combinations, setting_text
 from projheads.errors import ProjheadsError, unknown_name
 
 __all__ = [
@@ -77,8 +77,8 @@ class Point:
         return f"@{self.slug}" if self.values else ""
 
     def __str__(self) -> str:
-        """Write the point as on the command line, without ``train.``."""
-        return ", ".join(f"{key}={json.dumps(value)}" for key, value in self.values.items())
+        """Write the point for people, as ``key=value`` without ``train.``."""
+        return ", ".join(f"{key}={setting_text(value)}" for key, value in self.values.items())
 
 
 def grid_points(grid: Grid, train: TrainConfig) -> list[Point]:

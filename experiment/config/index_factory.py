@@ -11,17 +11,17 @@ MOST = 2**22
 """Largest number in a description: FAISS makes an entry in memory for each inverted list."""
 
 
-def check_factory(factory: str, width: int, nprobe: int | None) -> None:
+def check_factory(factory: str, width: int, nprobe: int | None, *, key: str = "eval.index") -> None:
     """Check an index description before anything is encoded.
 
     Raises:
         ProjheadsError: If FAISS is not installed, does not know the description or cannot build it for vectors of this
-            width, or if ``nprobe`` is given for an index without inverted lists.
+            width, or if ``nprobe`` is given for an index without inverted lists. The message begins with ``key``.
     """
-    empty_index(factory, width, nprobe)
+    empty_index(factory, width, nprobe, key=key)
 
 
-def empty_index(factory: str, width: int, nprobe: int | None) -> tuple[Any, int | None]:
+def empty_index(factory: str, width: int, nprobe: int | None, *, key: str = "eval.index") -> tuple[Any, int | None]:
     """Make an empty index, and return it with the inverted lists that a search visits.
 
     Raises:
@@ -30,12 +30,12 @@ def empty_index(factory: str, width: int, nprobe: int | None) -> tuple[Any, int 
     faiss = faiss_library()
     for number in re.findall(r"[0-9]+", factory):
         if len(number) > 9 or int(number) > MOST:
-            raise ProjheadsError(f'eval.index "{factory[:60]}": {number[:20]} is too large; use at most {MOST}')
+            raise ProjheadsError(f'{key} "{factory[:60]}": {number[:20]} is too large; use at most {MOST}')
     try:
         index = faiss.index_factory(width, factory, faiss.METRIC_INNER_PRODUCT)
     except (RuntimeError, TypeError, MemoryError, OverflowError) as error:
         raise ProjheadsError(
-            f'eval.index "{factory[:60]}": {faiss_reason(error)}; examples: Flat, IVF1024,Flat, HNSW32'
+            f'{key} "{factory[:60]}": {faiss_reason(error)}; examples: Flat, IVF1024,Flat, HNSW32'
         ) from None
     inverted = faiss.try_extract_index_ivf(index)
     if inverted is None:
@@ -56,8 +56,8 @@ def faiss_library() -> Any:
         import faiss
     except ImportError:
         raise ProjheadsError(
-            "FAISS is not installed; install faiss-cpu, or set eval.index: exact and keep only fp16 and dim forms in "
-            "eval.storage"
+            "FAISS is not installed; install faiss-cpu, or set eval.index: exact, remove indexes from eval.searches, "
+            "and keep only forms without a code in eval.storage"
         ) from None
     return faiss
 

@@ -109,6 +109,14 @@ class ExperimentConfig(Section):
         some = f" for {len(self.swept_seeds)} of the seeds" if seeds > len(self.swept_seeds) else ""
         return f" x {len(grid_points(self.sweep.grid, self.train))} points of the sweep{some}"
 
+    @field_validator("train")
+    @classmethod
+    def _has_base(cls, train: TrainConfig, info: ValidationInfo) -> TrainConfig:
+        model: ModelConfig | None = info.data.get("model")
+        if train.lora is not None and train.lora.save == "adapter" and model is not None and model.layer is not None:
+            raise ValueError("lora.save: an adapter needs all layers; use `save: merged`, or remove model.layer")
+        return train
+
     @field_validator("sweep", mode="wrap")
     @classmethod
     def _sweepable(cls, value: Any, read: ValidatorFunctionWrapHandler, info: ValidationInfo) -> SweepConfig:

@@ -66,13 +66,15 @@ class OptimizerConfig(Section):
 
 
 class LoraSection(Section):
-    """Low-rank adapters on the backbone (Hu et al., 2021), trained with the complete head and merged when it is saved.
+    """Low-rank adapters on the backbone (Hu et al., 2021), trained with the complete head.
 
     Attributes:
         rank: Rank of an adapter.
         alpha: An adapter's output is scaled by ``alpha / rank``.
         dropout: Dropout before an adapter.
         targets: Names of the matrices that have one, such as ``[query, value]``; ``all-linear`` for all of them.
+        save: ``merged`` adds the adapters to the weights of the saved model; ``adapter`` saves them instead of the
+            backbone, in peft's format. Such a model opens where projheads, peft and the backbone are.
     """
 
     rank: Count = 16
@@ -83,6 +85,7 @@ class LoraSection(Section):
         BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
         Field(min_length=1),
     ] = ("all-linear",)
+    save: Annotated[Literal["merged", "adapter"], UNUSED_AT_DEFAULT] = "merged"
 
 
 class TrainConfig(Section):

@@ -1,14 +1,17 @@
 """How a command ends: one clear line for a user error, and an exit code."""
 
 import argparse
+import contextlib
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from projheads import __version__
 from projheads.errors import ProjheadsError, describe_os_error
 
-__all__ = ["add_version", "prepare_process", "run_command"]
+__all__ = ["add_json", "add_version", "prepare_process", "print_result", "run_command"]
 
 USER_ERROR, INTERRUPTED = 2, 130
 
@@ -25,6 +28,32 @@ def prepare_process() -> None:
 def add_version(parser: argparse.ArgumentParser) -> None:
     """Add ``--version`` to the parser of a command."""
     parser.add_argument("--version", action="version", version=f"projheads {__version__}")
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json`` to the parser of a command; see :func:`print_result`."""
+    parser.add_argument(
+        "--json", action="store_true", help="print the result as JSON, and everything else on the error stream"
+    )
+
+
+def print_result(command: Callable[[], Any], *, as_json: bool) -> Any:
+    """Run a command, and print its result as JSON if asked to.
+
+    Args:
+        command: Prints what people read, and returns the result as a JSON value; None if there is nothing to print.
+        as_json: Whether only the result goes to the output, and what people read to the error stream.
+
+    Returns:
+        The result.
+    """
+    if not as_json:
+        return command()
+    with contextlib.redirect_stdout(sys.stderr):
+        result = command()
+    if result is not None:
+        print(json.dumps(result, indent=1, ensure_ascii=False))
+    return result
 
 
 def run_command(main: Callable[[Sequence[str]], int | None], arguments: Sequence[str]) -> int:

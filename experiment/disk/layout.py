@@ -128,6 +128,15 @@ class ExperimentFolder:
         """Texts of a data set's queries and of the documents that stand high in some run."""
         return self.path / "texts" / f"{dataset}.json"
 
+    @property
+    def words_json(self) -> Path:
+        """How many texts of the training data have each word."""
+        return self.path / "words.json"
+
+    def queries_json(self, dataset: str) -> Path:
+        """What is known about each judged query of a data set."""
+        return self.path / "queries" / f"{dataset}.json"
+
     def qrels(self, dataset: str) -> Path:
         """Judgements of a data set as a TREC file, with ids spelled as in the run files."""
         return self.path / "qrels" / f"{dataset}.qrels"
@@ -151,7 +160,7 @@ class ExperimentFolder:
     def remove_leftovers(self) -> None:
         """Delete what killed commands left half-written, only in the folders that belong to an experiment."""
         remove_leftovers(self.path, recursive=False)
-        for name in ("trials", "sweep", "references", "report", "texts", "qrels"):
+        for name in ("trials", "sweep", "references", "report", "texts", "qrels", "queries"):
             remove_leftovers(self.path / name)
 
     def trials(self) -> list[TrialFolder]:

@@ -1,7 +1,7 @@
 """Saving models atomically, and content hashes of their weights."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -10,7 +10,8 @@ from experiment.disk.files import sha256_file, sha256_json, sha256_parts, write_
 from experiment.disk.os_errors import safetensors_errors
 from projheads.errors import ProjheadsError
 from projheads.hosts.base import HostModel
-from projheads.hosts.model_folder import projections
+from projheads.hosts.head_files import read_modules
+from projheads.hosts.model_folder import MODULES_FILE, projections
 
 __all__ = ["backbone_fingerprint", "check_intact", "is_intact", "save_model", "saved_backbone_hash", "weights_hash"]
 
@@ -25,7 +26,7 @@ def save_model(
     path: Path,
     *,
     backbone_from: Path | None = None,
-    add_card: Callable[[Path], None] = lambda folder: None,
+    finish: Sequence[Callable[[Path], None]] = (),
 ) -> None:
     """Write a model folder.
 
@@ -33,14 +34,15 @@ def save_model(
         model: The model.
         path: The folder; an existing one is replaced.
         backbone_from: A saved model with the same backbone, whose weight file is shared.
-        add_card: Writes the model card into the folder, which still has a temporary name.
+        finish: Called one after the other with the folder, which still has a temporary name.
 
     Raises:
         OSError: If the disk is full or cannot be written; nothing is left behind.
     """
     with safetensors_errors(path), write_folder(path) as temporary:
         model.save(temporary, backbone_from=backbone_from)
-        add_card(temporary)
+        for step in finish:
+            step(temporary)
 
 
 def backbone_fingerprint(model: HostModel) -> str:
@@ -57,17 +59,29 @@ def backbone_fingerprint(model: HostModel) -> str:
 
 def weights_hash(model_folder: Path) -> str:
     """Hash a saved model: every file in its folder except model cards."""
-    return _hash_files(model_folder, lambda file: True)
+    return sha256_json({file.relative_to(model_folder).as_posix(): _hash_file(file) for file in _files(model_folder)})
 
 
 def saved_backbone_hash(model_folder: Path) -> str:
     """Hash a saved model without its head: models with the same hash share a backbone and read texts the same way.
 
+    Heads may be one module or several, so the modules after them count by their order and not by their numbers.
+
     Raises:
         ProjheadsError: If the folder has no projection head.
     """
-    heads = {model_folder / entry.path for entry in projections(model_folder)}
-    return _hash_files(model_folder, lambda file: heads.isdisjoint(file.parents))
+    heads = projections(model_folder)
+    if not heads:  # Stanford's layout, which keeps the head among the backbone's weights
+        return weights_hash(model_folder)
+    rest = [entry for entry in read_modules(model_folder / MODULES_FILE) if entry not in heads]
+    folders = {entry.path: f"module {number}" for number, entry in enumerate(rest) if entry.path}
+    left_out = {model_folder / entry.path for entry in heads} | {model_folder / MODULES_FILE}
+    hashes = {}
+    for file in _files(model_folder):
+        if left_out.isdisjoint([file, *file.parents]):
+            first, *inside = file.relative_to(model_folder).parts
+            hashes["/".join([folders.get(first, first), *inside])] = _hash_file(file)
+    return sha256_json([[entry.type for entry in rest], hashes])
 
 
 def is_intact(model_folder: Path, saved: str | None) -> bool:
@@ -88,9 +102,9 @@ def check_intact(model_folder: Path, saved: str, experiment_yaml: Path) -> None:
         )
 
 
-def _hash_files(folder: Path, wanted: Callable[[Path], bool]) -> str:
-    files = sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix != ".md" and wanted(file))
-    return sha256_json({file.relative_to(folder).as_posix(): _hash_file(file) for file in files})
+def _files(model_folder: Path) -> list[Path]:
+    """List a model's files except its cards."""
+    return sorted(file for file in model_folder.rglob("*") if file.is_file() and file.suffix != ".md")
 
 
 def _hash_file(file: Path) -> str:

@@ -26,6 +26,9 @@ __all__ = [
     "LookRecord",
     "LookState",
     "Meaning",
+    "ProbePoint",
+    "QueriesRecord",
+    "QueryFacts",
     "ReferenceRecord",
     "RoundsRecord",
     "StandIn",
@@ -38,6 +41,7 @@ __all__ = [
     "TrainLine",
     "TrainTimings",
     "TrialRecord",
+    "WordsRecord",
     "axis_text",
     "read_train_lines",
     "row_label",
@@ -214,11 +218,38 @@ def axis_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+class ProbePoint(Part):
+    """How gradients flow through the head at one point of the training, on a fixed probe batch.
+
+    Attributes:
+        when: ``start`` (before the first step), ``middle`` or ``end`` (after the last step).
+        winners: Share of the tokens of relevant documents that win some token of their query.
+        winners_in_batch: Share of the tokens of all documents that win some token of any query of the batch.
+        gini: Gini coefficient of the number of wins of a token of a relevant document, for its own query.
+        changed: Share of the query tokens that the next step gives a different winner in the relevant document; at the
+            end, the last step.
+        gradient_rank: Effective rank of the gradient of the head's map.
+        gradient_energy: Share of that gradient's squared norm in its top 1, 8 and 32 directions.
+        map_rank: Effective rank of the head's map.
+        alignment: Cosines between the second moments of the head's outputs (R), of their gradients (G), and W W^T (W).
+    """
+
+    when: Literal["start", "middle", "end"]
+    winners: float
+    winners_in_batch: float
+    gini: float
+    changed: float | None
+    gradient_rank: float | None
+    gradient_energy: dict[str, float]
+    map_rank: float
+    alignment: dict[str, float]
+
+
 class TrainLine(Part):
     """``train.jsonl``: one line per logged step or validation; a line has only the fields of its kind.
 
     Attributes:
-        step: The optimiser step, from 1.
+        step: The optimiser step, from 1; 0 for a probe before the first.
         loss: Its loss.
         learning_rate: The head's learning rate.
         gradient_norm: Norm of the gradient before clipping; null if it overflowed in fp16.
@@ -229,6 +260,7 @@ class TrainLine(Part):
         validation_accuracy: Share of held-out queries whose relevant document ranks first.
         validation_ndcg: nDCG@10 on the held-out pairs.
         development_ndcg: nDCG@10 on the development queries.
+        probe: How gradients flow; only with ``eval.explain``.
     """
 
     step: int
@@ -242,6 +274,7 @@ class TrainLine(Part):
     validation_accuracy: float | None = None
     validation_ndcg: float | None = Field(default=None, alias="validation_nDCG@10")
     development_ndcg: float | None = Field(default=None, alias="development_nDCG@10")
+    probe: ProbePoint | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the line's JSON value, which has only the fields that were given."""
@@ -422,14 +455,17 @@ class StandIn(Part):
 
 
 class StorageEntry(Part):
-    """An evaluation with the token vectors stored in one form.
+    """An evaluation with the token vectors stored in one form, or with a further search.
 
     Attributes:
         key: Hash of everything that it depends on.
-        bytes_per_vector: Bytes of a document's token vector.
-        index_bytes: Bytes of all documents' vectors, and of what is needed to read them.
+        bytes_per_vector: Bytes of a document's token vector; of its one vector for a fixed-dimensional encoding.
+        index_bytes: Bytes of all documents' vectors, and of what is needed to read or search them.
         measures: For each measure the mean over queries.
         per_query: For the first measure the score of each query.
+        recall: Share of the documents that the evaluation itself found that this one found too; null if unknown.
+        search: Whether it is a further search, not a form of storage.
+        sample: Number of documents that the form was fitted on; null for all of them.
     """
 
     key: str
@@ -437,6 +473,9 @@ class StorageEntry(Part):
     index_bytes: Count
     measures: dict[str, float]
     per_query: Scores
+    recall: float | None = None
+    search: bool = False
+    sample: Count | None = None
 
 
 class EvaluationRecord(Record):
@@ -454,7 +493,7 @@ class EvaluationRecord(Record):
         versions: Versions of the packages.
         truncated: Texts that were longer than the model's maximum length.
         linearised: The linear stand-in of a non-linear head; null if there is none.
-        storage: The evaluation in each form in which token vectors were stored.
+        storage: The evaluation in each form in which token vectors were stored, and with each further search.
     """
 
     written_by: ClassVar[str] = "python -m eval"
@@ -548,6 +587,60 @@ class ExplainRecord(Record):
 
     dataset: str
     findings: dict[str, Finding] = {}
+
+
+class WordsRecord(Record):
+    """``words.json``: how many texts of the training data have each word; only with ``eval.explain``.
+
+    Attributes:
+        schema_version: Version of this file.
+        data_hash: Hash of the training data.
+        texts: Number of texts, queries and documents together.
+        words: By word, the number of texts; of many words, the most frequent.
+    """
+
+    written_by: ClassVar[str] = "python -m train with eval.explain=true"
+
+    data_hash: str
+    texts: Count
+    words: dict[str, Count]
+
+
+class QueryFacts(Part):
+    """What is known about a judged query without any search; lengths are in token vectors.
+
+    Attributes:
+        words: The number of its words.
+        length: Its length.
+        relevant: The number of its relevant documents.
+        document_length: The length of its longest relevant document; null if none has a token.
+        truncated: Whether a relevant document exceeds the maximum length; null without one.
+        in_corpus: The share of documents that have its rarest word; null for a query without words.
+        in_training: The share of training texts that have its rarest word there; null if that is not known.
+    """
+
+    words: Count
+    length: Count
+    relevant: Count
+    document_length: Count | None
+    truncated: bool | None
+    in_corpus: float | None
+    in_training: float | None
+
+
+class QueriesRecord(Record):
+    """``queries/<dataset>.json``: what is known about each judged query of a data set; only with ``eval.explain``.
+
+    Attributes:
+        schema_version: Version of this file.
+        key: Hash of everything that it depends on.
+        queries: The facts of each query, by its id.
+    """
+
+    written_by: ClassVar[str] = "python -m eval with eval.explain=true"
+
+    key: str
+    queries: dict[str, QueryFacts]
 
 
 class TextsRecord(Record):

@@ -9,23 +9,18 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from experiment.console.progress import Advance, Progress
-from experiment.executors.protocol import Item, Part, Worker
+from experiment.executors.followed import REPORT_S, RETRIES, Followed
+from experiment.executors.protocol import Item, Worker
 from projheads.errors import ProjheadsError, describe_os_error
 
 __all__ = ["RayExecutor", "check_resources", "ray_executor"]
-
-RETRIES = 3
-"""How often a part is retried after its worker was lost."""
-
-REPORT_S = 0.5
-"""Seconds between two reports of a task, and between two polls of the driver."""
 
 CANCEL_S = 5.0
 """Seconds to wait for cancelled tasks."""
@@ -100,7 +95,7 @@ class RayExecutor:
         about = ray.put(_About(uuid.uuid4().hex, worker.recipe(), Path.cwd(), threads))
         task = ray.remote(_do).options(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)
         pending = {task.remote(about, part, number, reports): number for number, part in enumerate(parts)}
-        followed = _Followed(parts, progress, advance)
+        followed = Followed(parts, progress, advance)
         try:
             while pending:
                 finished, _ = ray.wait(list(pending), timeout=REPORT_S)
@@ -161,35 +156,6 @@ class _Reports:
     def take(self) -> list[tuple[int, str, float, str]]:
         new, self._new = self._new, []
         return new
-
-
-@dataclass
-class _Followed:
-    """The progress of every part, as the driver shows it."""
-
-    parts: Sequence[Part]
-    progress: Progress
-    advance: Advance
-    attempts: dict[int, str] = field(default_factory=dict)
-    done: dict[int, float] = field(default_factory=dict)
-    ended: set[int] = field(default_factory=set)
-
-    def report(self, number: int, attempt: str, done: float, note: str) -> None:
-        """Handle a report of a running part; ``attempt`` identifies the attempt."""
-        if number in self.ended:
-            return
-        part = self.parts[number]
-        if self.attempts.setdefault(number, attempt) != attempt:
-            self.attempts[number] = attempt
-            self.progress.say(f"{part.name}: its worker was lost; retrying")
-        self.advance(done - self.done.get(number, 0.0), f"{part.name} {note}")
-        self.done[number] = done
-
-    def end(self, number: int, done: float | None) -> None:
-        """Show the rest of a finished part and ignore its late reports."""
-        self.ended.add(number)
-        if done is not None:
-            self.advance(done - self.done.get(number, 0.0))
 
 
 class _Reporter:

@@ -8,6 +8,7 @@ from pathlib import Path
 from projheads.card import Card, data_of, is_ours, license_of, read_card, section_of, title_of, write_card
 from projheads.cost import head_cost
 from projheads.head import Head
+from projheads.hosts.adapters import has_adapter
 from projheads.hosts.model_folder import MODULES_FILE, OUR_PROJECTIONS, projections, written_by
 from projheads.presets import resolve_preset
 from projheads.registry import head_class, head_doc, head_files
@@ -48,7 +49,10 @@ def add_card(
     layout = written_by(folder)
     ours = (folder / MODULES_FILE).is_file() and any(one.type in OUR_PROJECTIONS for one in projections(folder))
     opens_in = [layout] if ours and layout else ["pylate", "sentence-transformers"]
-    if (folder / ONNX_FILE).is_file():
+    adapter = has_adapter(folder)
+    if adapter:
+        opens_in = ["projheads"]
+    elif (folder / ONNX_FILE).is_file():
         opens_in = ["onnxruntime"]
     elif layout == "stanford":
         opens_in.append("colbert-ai")
@@ -62,14 +66,14 @@ def add_card(
             size=f"{head.in_features} -> {head.out_features} features, {cost.parameters:,} parameters.",
             folds=cost.folds,
             opens_in=opens_in,
-            needs_projheads=ours,
+            needs_projheads=ours or adapter,
             head_files=tuple(Path(inspect.getfile(head_class(one))).name for one in head_files(head.spec)),
             training=training,
             results=results,
             original=original,
             base_model=base_model,
             license=license,
-            foldable=ours or (layout in opens_in and resolved.name != "linear" and layout != "stanford"),
+            foldable=ours or adapter or (layout in opens_in and resolved.name != "linear" and layout != "stanford"),
         ),
         folder,
         name=name,

@@ -43,7 +43,7 @@ def new_folder(path: StrPath) -> Iterator[Path]:
             _flush(file)
         temporary.rename(path)
     except (OSError, SafetensorError) as error:
-        # safetensors reports a full disk with an error class of its own that contains the system's number.
+        # safetensors reports a full disk with its own error class, whose message contains the system's error number.
         number = re.search(r"os error (\d+)", str(error))
         code = int(number[1]) if number else getattr(error, "errno", None)
         read = getattr(error, "filename", None)

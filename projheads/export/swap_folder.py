@@ -70,7 +70,7 @@ def swap_model(
 
 
 def save_with_head(source: Source, head: Head, folder: Path) -> list[str]:
-    """Write a model with a built head instead of its own into a folder, and return what opens it."""
+    """Write a model with its head replaced by a built one into a folder, and return what opens it."""
     opened = load_host("auto", model_folder=source.folder).load(str(source.folder), source.options)
     swap_head(opened.native, copy.deepcopy(head))
     opened.save(folder)

@@ -1,10 +1,10 @@
 """moe: y = sum over e in top_k(R x) of E_e(x), experts E_e(x) = W_e act(U_e x), or W_e (act(G_e x) * U_e x).
 
 Mixture of experts: Shazeer et al., 2017, arXiv 1701.06538; the load-balancing loss of Fedus et al., 2021, arXiv
-2101.03961 (Switch Transformer), for several experts per token. ``Moe.cut`` makes one from a trained ``ffn`` or ``glu``
-by cutting its hidden channels: Zhao et al., 2024, arXiv 2408.11855 (FactorLLM). Experts are summed with weight 1, and
-the router learns from the gradient of its probabilities (a straight-through estimator), so that with every expert on,
-the head is the one that was cut.
+2101.03961 (Switch Transformer), for several experts per token. The start ``convert`` makes one from a trained
+``ffn`` or ``glu`` by cutting its hidden channels: Zhao et al., 2024, arXiv 2408.11855 (FactorLLM). Experts are summed
+with weight 1, and the router learns from the gradient of its probabilities (a straight-through estimator), so that with
+every expert on, the head is the one that was cut.
 """
 
 import math
@@ -14,13 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from projheads.blocks import ActivationName, DenseLayer, GateName, hidden_width, make_activation
-from projheads.build import build_head
 from projheads.errors import ProjheadsError
 from projheads.gains import activation_gain, mean_square_after
 from projheads.head import Head, head_label
 from projheads.preserve import preserve_chain
 from projheads.registry import register_head
-from projheads.spec import HeadSpec, OptionValue
 
 ExpertName: TypeAlias = Literal["ffn", "glu"]
 
@@ -70,33 +68,28 @@ class Moe(Head):
             for part in torch.arange(width).tensor_split(experts)
         )
 
-    @classmethod
-    def cut(cls, head: Head, *, experts: int = 4, top_k: int = 4) -> "Moe":
-        """Cut the hidden channels of a head into experts; with ``top_k=experts`` it computes what the head does.
+    def convert(self, old: nn.Module) -> None:
+        """Cut the hidden channels of a trained head into experts; with ``top_k=experts`` it computes what that does.
 
         Args:
-            head: A ``glu``, or an ``ffn`` of two layers, without biases, skips and idle channels.
-            experts: Number of experts.
-            top_k: Experts that a token goes through.
+            old: A ``glu``, or an ``ffn`` of two layers, without biases, skips and idle channels.
 
         Raises:
-            ProjheadsError: If the head has a different form.
+            ProjheadsError: If it has a different form, or these experts do.
         """
-        matrices, form, activation = _hidden_layer(head)
-        options: dict[str, OptionValue] = {"expert": form, "experts": experts, "top_k": top_k, "activation": activation}
-        spec = HeadSpec("moe", options | {"hidden_features": matrices[-1].in_features})
-        made = build_head(spec, head.in_features, head.out_features)
-        if not isinstance(made, cls):
-            raise ProjheadsError('head "moe" is a different class')
-        weight = matrices[-1].weight
-        made.to(device=weight.device, dtype=weight.dtype).train(head.training)
-        parts = torch.arange(matrices[-1].in_features, device=weight.device).tensor_split(experts)
-        with torch.no_grad():
-            for one, part in zip(made._experts(), parts, strict=True):
-                for mine, theirs in zip(one.hidden_matrices(), matrices[:-1], strict=True):
-                    mine.weight.copy_(theirs.weight[part])
-                one.output.weight.copy_(matrices[-1].weight[:, part])
-        return made
+        matrices, form, activation = _hidden_layer(old)
+        width = matrices[-1].in_features
+        experts = self._experts()
+        own = "ffn" if experts[0].gate is None else "glu", self.activation_name, sum(one.width for one in experts)
+        if own != (form, activation, width):
+            wanted = f'expert="{form}", activation="{activation}", hidden_features={width}'
+            raise ProjheadsError(f"{head_label(old)} is cut into experts of moe({wanted}); set these options")
+        parts = torch.arange(width).tensor_split(len(experts))
+        for one, part in zip(experts, parts, strict=True):
+            for mine, theirs in zip(one.hidden_matrices(), matrices[:-1], strict=True):
+                mine.weight.copy_(theirs.weight[part.to(theirs.weight.device)])
+            weight = matrices[-1].weight
+            one.output.weight.copy_(weight[:, part.to(weight.device)])
 
     def reset_parameters(self) -> None:
         """Reinitialise every matrix with torch's default for linear layers."""
@@ -177,6 +170,7 @@ class _Expert(nn.Module):
         self.activation = make_activation(activation)
         self.activation_name = activation
         self.output = nn.Linear(width, out_features, bias=False)
+        self.width = width
 
     def forward(self, x: Tensor) -> Tensor:
         up = self.up(x)
@@ -194,7 +188,7 @@ class _Expert(nn.Module):
         return [self.up] if self.gate is None else [self.gate, self.up]
 
 
-def _hidden_layer(head: Head) -> tuple[list[nn.Linear], str, str]:
+def _hidden_layer(head: nn.Module) -> tuple[list[nn.Linear], str, str]:
     """Return the matrices of a head with one hidden layer, the last one last, its form and its activation."""
     from projheads.heads.ffn import FFN
     from projheads.heads.glu import GLU

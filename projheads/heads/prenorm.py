@@ -29,12 +29,9 @@ class Prenorm(Head):
         out_features: Width of a token embedding.
         inner: The head F.
         norm: ``layer`` subtracts a token's mean and has a bias b; ``rms`` only scales.
-
-    Attributes:
-        inner_mean_square: Mean square of what F maps, for the start ``critical``.
     """
 
-    inner_mean_square = 1.0
+    inner_mean_square = 1.0  # whatever the states, F maps normalised ones
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ from projheads.hosts.head_files import (
     write_head_config,
 )
 from projheads.hosts.model_folder import projections, read_named_head
-from projheads.hosts.opening import quiet
+from projheads.hosts.quiet import quiet
 from projheads.hosts.tokenizer import pad_on_the_right
 from projheads.spec import HeadSpec
 
@@ -36,6 +36,7 @@ __all__ = [
     "as_head",
     "check_width",
     "in_sequence",
+    "mean_new_rows",
     "replace_modules",
     "restore_head",
 ]
@@ -218,6 +219,32 @@ class NativeModel:
         finally:
             self.native._modules.clear()
             self.native._modules.update(modules)
+
+
+@contextlib.contextmanager
+def mean_new_rows(transformer: Any) -> Iterator[None]:
+    """Set each row that the table of token embeddings gains in the block to the mean of the earlier rows.
+
+    transformers draws it about that mean, a ten-thousandth of a standard deviation away, from a covariance matrix whose
+    last bits depend on the number of CPU threads. The same backbone would then have different fingerprints.
+    """
+    table = _embedding_table(transformer)
+    rows = 0 if table is None else min(len(table), len(transformer.tokenizer))
+    yield
+    table = _embedding_table(transformer)
+    if table is not None and len(table) > rows:
+        earlier = table.detach()[:rows].cpu().double().numpy()
+        with torch.no_grad():
+            table[rows:] = torch.from_numpy(earlier.mean(0)).to(table)
+
+
+def _embedding_table(transformer: Any) -> nn.Parameter | None:
+    """Return the table of token embeddings; None if the backbone has none that can be resized."""
+    try:
+        table: nn.Parameter = transformer.auto_model.get_input_embeddings().weight
+    except (NotImplementedError, AttributeError):
+        return None
+    return table
 
 
 def restore_head(found: FoundProjection | None, folder: Path) -> None:

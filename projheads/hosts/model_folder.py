@@ -16,6 +16,7 @@ from projheads.blocks import DenseLayer
 from projheads.build import build_head
 from projheads.errors import ProjheadsError
 from projheads.head import Head
+from projheads.hosts.adapters import has_adapter
 from projheads.hosts.base import EncodingSettings
 from projheads.hosts.dense_chain import activation_class, activation_of_class, dense_layers, from_dense_chain
 from projheads.hosts.head_files import (
@@ -209,8 +210,13 @@ def _size(layer: DenseLayer) -> int:
 
 
 def is_stock(folder: Path) -> bool:
-    """Return whether a model folder consists of its host's own modules and so opens without projheads."""
-    return all(entry.type not in OUR_PROJECTIONS for entry in read_modules(folder / MODULES_FILE))
+    """Return whether a model folder consists of its host's own modules and so opens without projheads.
+
+    That excludes an adapter: its host would open the backbone without the rows of the prefix tokens.
+    """
+    return not has_adapter(folder) and all(
+        entry.type not in OUR_PROJECTIONS for entry in read_modules(folder / MODULES_FILE)
+    )
 
 
 def read_settings(folder: Path) -> EncodingSettings:

@@ -1,21 +1,18 @@
 """How the adapters let their host open a model: quietly, from a seed, and with all of its weights."""
 
 import contextlib
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-
 from projheads.errors import ProjheadsError
-from projheads.hosts.backbone import cannot_open, resolve_backbone, transformer_subfolder
+from projheads.hosts.adapters import without_adapter
+from projheads.hosts.backbone import cannot_open, resolve_backbone
 from projheads.hosts.base import OpenOptions, StrPath
 from projheads.hosts.model_folder import check_complete, check_projection
-from projheads.init import isolated_random_state
+from projheads.hosts.quiet import quiet, seeded
 
-__all__ = ["check_merged", "find_model", "naming", "opening", "quiet", "seeded"]
+__all__ = ["find_model", "naming", "opening"]
 
 _NOT_USED = "pooler"
 """Weights of no importance: token states do not pass through a pooler, and many backbones have none saved."""
@@ -23,40 +20,18 @@ _NOT_USED = "pooler"
 _OLD_BUFFERS = ("position_ids", "token_type_ids", "inv_freq")
 """What older versions of transformers saved beside the weights."""
 
-_ADAPTERS = (".lora_", ".base_layer.")
-
 
 def find_model(path: StrPath, options: OpenOptions) -> Path:
-    """Return the folder of a multi-vector model, ready to be opened.
+    """Return the folder of a multi-vector model, ready to be opened: of an adapter, a copy with a complete backbone.
 
     Raises:
-        ProjheadsError: If there is no such model, or it has no projection, lacks files, needs trust, or has unmerged
-            adapters.
+        ProjheadsError: If there is no such model, or it has no projection, lacks files, needs trust, or has an adapter
+            that cannot be merged.
     """
     folder = resolve_backbone(path, options)
     check_projection(folder)
     check_complete(folder)
-    check_merged(folder / transformer_subfolder(folder))
-    return folder
-
-
-def check_merged(folder: Path) -> None:
-    """Check that a transformer's weights are not an unmerged adapter, which a host may replace by random weights.
-
-    Raises:
-        ProjheadsError: If they are.
-    """
-    found = (folder / "adapter_config.json").is_file()
-    for file in [] if found else sorted(folder.glob("*.safetensors")):
-        try:
-            with safe_open(file, framework="pt") as weights:
-                found = found or any(part in name for name in weights.keys() for part in _ADAPTERS)  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise ProjheadsError(f"{file}: is not a safetensors file ({error})") from error
-    if found:
-        raise ProjheadsError(
-            f"{folder}: holds an unmerged adapter (LoRA); merge it with peft's merge_and_unload() and save the result"
-        )
+    return without_adapter(folder, options)
 
 
 @contextlib.contextmanager
@@ -117,36 +92,3 @@ def _is_inside(model: Any, key: str) -> bool:
     """Return whether a weight belongs to a part of the model, not to a different head such as a language model's."""
     parts = key.removeprefix(f"{model.base_model_prefix}.").split(".")
     return parts[0] in dict(model.named_children()) and parts[-1] not in _OLD_BUFFERS
-
-
-def seeded(seed: int) -> contextlib.AbstractContextManager[None]:
-    """Let a host draw from a seed of ours; torch's global random state is restored afterwards."""
-    return isolated_random_state(torch.Generator().manual_seed(seed))
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the progress bars of transformers and the hosts' warnings off the terminal."""
-    from transformers.utils import logging as transformers_logging
-
-    had_bars = transformers_logging.is_progress_bar_enabled()
-    handlers = list(logging.getLogger("transformers").handlers)
-    transformers_logging.disable_progress_bar()
-    for handler in handlers:
-        handler.addFilter(_is_error)
-    levels = {name: logging.getLogger(name).level for name in ("pylate", "sentence_transformers")}
-    for name in levels:
-        logging.getLogger(name).setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
-        for handler in handlers:
-            handler.removeFilter(_is_error)
-        if had_bars:
-            transformers_logging.enable_progress_bar()
-
-
-def _is_error(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.ERROR

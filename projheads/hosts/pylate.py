@@ -18,13 +18,15 @@ from projheads.blocks import DenseLayer
 from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.hosts import dense_chain
+from projheads.hosts.adapters import without_adapter
 from projheads.hosts.backbone import backbone_width, resolve_backbone, transformer_subfolder
 from projheads.hosts.base import DEFAULT_OPTIONS, EncodingSettings, FoundProjection, HostModel, OpenOptions, StrPath
-from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequence, restore_head
+from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequence, mean_new_rows, restore_head
 from projheads.hosts.dense_chain import from_dense_chain
 from projheads.hosts.head_files import read_object
 from projheads.hosts.model_folder import TRANSFORMER_FILE, read_head, read_settings, written_by
-from projheads.hosts.opening import check_merged, find_model, naming, opening, quiet, seeded
+from projheads.hosts.opening import find_model, naming, opening
+from projheads.hosts.quiet import quiet, seeded
 from projheads.hosts.tokenizer import check_prefixes, check_shared, known_words, prepare_tokenizer
 
 __all__ = [
@@ -103,8 +105,7 @@ def create(
     backbone: StrPath, head: Head, settings: EncodingSettings, *, device: str | torch.device = "cpu", seed: int = 0
 ) -> PylateModel:
     """Build a float32 model from a bare backbone and a head; see :meth:`~projheads.hosts.base.Host.create`."""
-    folder = resolve_backbone(backbone, settings)
-    check_merged(folder / transformer_subfolder(folder))
+    folder = without_adapter(resolve_backbone(backbone, settings), settings)
     with opening("backbone", backbone, seed=seed):
         transformer = _open_transformer(folder, settings, {"dtype": torch.float32})
     with naming("backbone", backbone):
@@ -196,8 +197,7 @@ def _assemble(
 ) -> PylateModel:
     check_width(head, transformer.get_word_embedding_dimension())
     modules = OrderedDict([("0", transformer), ("1", Projection(head))])
-    # On the CPU: PyLate draws the new rows of the embedding table on its device.
-    with quiet(), seeded(seed):
+    with quiet(), seeded(seed), mean_new_rows(transformer):
         native = ColBERT(modules=modules, device="cpu", **settings)
     return PylateModel(native.to(device))
 

@@ -22,9 +22,10 @@ from projheads.blocks import DenseLayer
 from projheads.errors import ProjheadsError
 from projheads.head import Head
 from projheads.hosts import dense_chain
+from projheads.hosts.adapters import without_adapter
 from projheads.hosts.backbone import backbone_width, resolve_backbone, transformer_subfolder
 from projheads.hosts.base import DEFAULT_OPTIONS, EncodingSettings, FoundProjection, HostModel, OpenOptions, StrPath
-from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequence, restore_head
+from projheads.hosts.common import HeadModule, NativeModel, check_width, in_sequence, mean_new_rows, restore_head
 from projheads.hosts.dense_chain import from_dense_chain
 from projheads.hosts.head_files import read_modules, read_object
 from projheads.hosts.model_folder import (
@@ -36,7 +37,8 @@ from projheads.hosts.model_folder import (
     read_settings,
     written_by,
 )
-from projheads.hosts.opening import check_merged, find_model, naming, opening, quiet, seeded
+from projheads.hosts.opening import find_model, naming, opening
+from projheads.hosts.quiet import quiet, seeded
 from projheads.hosts.tokenizer import check_shared, known_words, prepare_tokenizer
 
 __all__ = [
@@ -124,8 +126,7 @@ def create(
     backbone: StrPath, head: Head, settings: EncodingSettings, *, device: str | torch.device = "cpu", seed: int = 0
 ) -> SentenceTransformersModel:
     """Build a float32 model from a bare backbone and a head; see :meth:`~projheads.hosts.base.Host.create`."""
-    folder = resolve_backbone(backbone, settings)
-    check_merged(folder / transformer_subfolder(folder))
+    folder = without_adapter(resolve_backbone(backbone, settings), settings)
     with opening("backbone", backbone, seed=seed):
         transformer = _open_transformer(folder, settings, model_kwargs={"dtype": torch.float32})
     check_width(head, transformer.get_embedding_dimension())
@@ -189,7 +190,8 @@ def _open_transformer(folder: Path, options: OpenOptions, **more: Any) -> Transf
 def _make(
     transformer: Transformer, head: Sequence[Any], settings: EncodingSettings, device: str | torch.device
 ) -> SentenceTransformersModel:
-    _add_prefix_tokens(transformer, [settings.query_prefix, settings.document_prefix])
+    with mean_new_rows(transformer):
+        _add_prefix_tokens(transformer, [settings.query_prefix, settings.document_prefix])
     transformer.query_length = None if settings.query_expansion else settings.query_length
     transformer.document_length = settings.document_length
     transformer.query_expansion = _expansion(settings) if settings.query_expansion else None

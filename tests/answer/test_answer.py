@@ -60,7 +60,8 @@ class Broken(Head):
 
 @pytest.fixture(scope="module", autouse=True)
 def own_registry():
-    """Forget the head that these tests register."""
+    """Forget the head that these tests register, and no other."""
+    registry.list_heads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "_HEADS", dict(registry._HEADS))
         yield

@@ -689,8 +689,8 @@ def test_judgements_lie_beside_the_runs_in_the_same_ids(miniature, capsys):
         {query: scores["ndcg_cut_10"] for query, scores in theirs.items()}, abs=1e-12
     )
     assert max(ours.values()) > 0
-    lines = score_run(files.eval_run("odd"), path, ["nDCG@10"])
-    assert float(lines[0].split("\t")[1]) == pytest.approx(sum(ours.values()) / len(ours), abs=1e-12)
+    scored = score_run(files.eval_run("odd"), path, ["nDCG@10"])
+    assert scored["measures"]["nDCG@10"] == pytest.approx(sum(ours.values()) / len(ours), abs=1e-12)
 
 
 def test_ctrl_c_is_one_line_and_leaves_a_state_that_goes_on(miniature, monkeypatch, capsys):

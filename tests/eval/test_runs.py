@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from eval.__main__ import main
 from eval.measures import aggregate, measure_run
 from eval.runs import decode_id, encode_id, make_run, read_qrels, read_run, write_run
-from eval.score import score_run
+from eval.score import score_lines, score_run
 from eval.search.ranking import Ranking
 from experiment.console.command import run_command
 from projheads.errors import ProjheadsError
@@ -219,7 +219,7 @@ def test_measures_are_named_as_they_were_asked_for():
 def test_score_tells_what_is_missing(tmp_path):
     (tmp_path / "a.run").write_text("q1 Q0 a 1 2.0 x\nq1 Q0 b 2 1.0 x\nq9 Q0 a 1 1.0 x\n")
     (tmp_path / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\nq1\tb\t1\nq2\ta\t1\n")
-    assert score_run(tmp_path / "a.run", tmp_path / "qrels.tsv", ["RR@10", "R@1"]) == [
+    assert score_lines(score_run(tmp_path / "a.run", tmp_path / "qrels.tsv", ["RR@10", "R@1"])) == [
         "RR@10\t0.25",
         "R@1\t0.0",
         "queries\t2 judged, 1 of them not in the run; 1 in the run not judged",
@@ -243,7 +243,7 @@ def test_counts_are_summed_as_ir_measures_does_and_the_rest_averaged(tmp_path):
         list(ir_measures.read_trec_run(str(tmp_path / "a.run"))),
     )
     expected = [f"{name}\t{float(theirs[ir_measures.parse_measure(name)])!r}" for name in names]
-    assert score_run(tmp_path / "a.run", tmp_path / "qrels", names)[:-1] == expected
+    assert score_lines(score_run(tmp_path / "a.run", tmp_path / "qrels", names))[:-1] == expected
     assert expected[:4] == ["NumQ\t2.0", "NumRel\t3.0", "NumRet\t3.0", "NumRet(rel=1)\t2.0"]
 
 

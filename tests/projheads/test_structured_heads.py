@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from projheads import ProjheadsError, build_head, check_head, fold
-from projheads.heads.moe import Moe
 
 VARIANTS = [
     "structured(kind=block_shuffle, blocks=5, bias=true)",
@@ -194,16 +193,26 @@ def test_moe_adds_the_experts_that_the_router_scores_highest(expert, activation,
 @pytest.mark.parametrize("old", ["ffn(activation=gelu, hidden_features=10)", "glu", "ffn"])
 def test_a_head_that_is_cut_into_experts_is_the_same_map_with_all_of_them_on(old):
     old, _, x = built(old)
-    cut = Moe.cut(old, experts=3, top_k=3)
-    torch.testing.assert_close(cut(x), old(x))
-    assert not torch.allclose(Moe.cut(old, experts=3, top_k=2)(x), old(x))
-    check_head(cut.spec)
+    form = "glu" if old.spec.name == "glu" else "ffn"
+    hidden = list(old.parameters())[-1].shape[1]
+    activation = getattr(old, "activation_name", None) or old.dense_layers()[0].activation_name
+
+    def cut(top_k):
+        text = f"moe(expert={form}, experts=3, top_k={top_k}, hidden_features={hidden}, activation={activation})"
+        return build_head(text, old.in_features, old.out_features, init="convert", old=old).to(x.dtype).eval()
+
+    torch.testing.assert_close(cut(3)(x), old(x), rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(cut(2)(x), old(x))
 
 
 @pytest.mark.parametrize("old", ["linear", "ffn(depth=3)", "glu(bias=true)", "ffn(residual=true)"])
 def test_only_one_hidden_layer_without_bias_and_skip_can_be_cut(old):
     with pytest.raises(ProjheadsError, match="cannot be cut into experts; it must be a glu, or an ffn of two layers"):
-        Moe.cut(build_head(old, 6, 4))
+        build_head("moe", 6, 4, init="convert", old=build_head(old, 6, 4))
+    with pytest.raises(ProjheadsError, match=r'moe\(expert="glu", activation="silu", hidden_features=6\); set'):
+        build_head("moe", 6, 4, init="convert", old=build_head("glu", 6, 4))
+    with pytest.raises(ProjheadsError, match="linear: Linear takes over the weights of no other form"):
+        build_head("linear", 6, 4, init="convert", old=build_head("glu", 6, 4))
 
 
 def test_the_balancing_term_is_its_weight_for_even_shares_and_more_for_uneven_ones():

@@ -25,7 +25,7 @@ class Development:
         queries: Query texts.
         documents: Document texts.
         gains: (n_queries, n_documents) float32, the grade of each document, 0 if it is not relevant.
-        hidden: (n_queries,) int64, the document that a query never finds, -1 for none.
+        hidden: (n_queries,) or (n_queries, n) int64, the documents that a query never finds, -1 for none.
         about: What they are: ``200 of 300 queries of my/data (dev), over all 5183 documents``.
         hash: Content hash.
     """
@@ -73,7 +73,7 @@ def load_development(config: ValidationConfig, cache: Path, trained: Iterable[st
         queries=[collection.queries[query] for query in queries],
         documents=[collection.corpus[name].passage for name in documents],
         gains=gains,
-        hidden=excluded_places(queries, documents, excluded),
+        hidden=excluded_places(queries, documents, excluded, collection.excluded),
         about=f"{_share(len(queries), len(usable))} queries{left_out} of {config}, over "
         f"{_share(len(documents), len(collection.corpus))} documents",
         hash=sha256_json([collection.hash, queries, documents, sorted(excluded)]),

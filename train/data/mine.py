@@ -116,7 +116,7 @@ def _tuples(collection: Collection, source: str, mining: Mining, progress: Progr
     for query, judged in positives.items():
         relevant_to.setdefault(keys[query], []).extend(judged)
     ids = list(collection.corpus)
-    own = excluded_places(positives, ids, excluded_ids(collection, source, mining.exclude_own_id))
+    own = excluded_places(positives, ids, excluded_ids(collection, source, mining.exclude_own_id), collection.excluded)
     with progress.step(f"BM25 over {len(ids)} documents for {len(positives)} queries", 1.0) as advance:
         found = bm25_search(
             [collection.queries[query] for query in positives],

@@ -12,6 +12,7 @@ from eval.report.answer import answer, notes
 from eval.report.certainty import confirmation
 from eval.report.columns import board_columns
 from eval.report.linearised import if_linearised
+from eval.report.storage import StoredForm
 from eval.report.table import Leaderboard, Row
 from eval.verdicts import Verdict
 
@@ -97,10 +98,17 @@ def _row_value(board: Leaderboard, row: Row) -> dict[str, Any]:
         "costs": dataclasses.asdict(row.costs) if row.costs else None,
         "linearised": if_linearised(board, row),
         "groups": list(board.letters.get(row.label, ())) if row.kind != "reference" else [],
-        "storage": [dataclasses.asdict(one) for one in row.stored],
+        "storage": [_stored_value(board, row, one) for one in row.stored],
         "failures": [{"seed": seed, "reason": reason} for seed, reason in row.failures],
         "cells": {column.name: column.value(row) for column in board_columns(board, "json")},
     }
+
+
+def _stored_value(board: Leaderboard, row: Row, one: StoredForm) -> dict[str, Any]:
+    """Return what a form costs a row, and how that compares with what it costs the baseline."""
+    verdict = board.losses.get(one.form, {}).get(row.label)
+    value = {field.name: getattr(one, field.name) for field in dataclasses.fields(one) if field.name != "changes"}
+    return value | {"against_baseline": dataclasses.asdict(verdict.new_queries) if verdict else None}
 
 
 def _verdict_value(verdict: Verdict) -> dict[str, Any]:

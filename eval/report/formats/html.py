@@ -22,12 +22,24 @@ from eval.report.rates import rate_lines, rate_note
 from eval.report.table import Leaderboard, Row
 from eval.report.words import scope_tone, tone, verdict_cell
 
-__all__ = ["html_text"]
+__all__ = ["TEMPLATES", "html_text", "template_environment"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 DATA_FILES = ("leaderboard.csv", "leaderboard.json", "leaderboard.md", "leaderboard.tex")
 """The files beside the page that it links to."""
+
+
+def template_environment() -> Environment:
+    """Return what fills in the templates of pages: every value is escaped, and odd characters are made visible."""
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: fmt.visible(value) if type(value) is str else value,
+    )
 
 
 def html_text(board: Leaderboard, drawn: Mapping[str, bytes]) -> str:
@@ -37,14 +49,7 @@ def html_text(board: Leaderboard, drawn: Mapping[str, bytes]) -> str:
         board: The leaderboard.
         drawn: SVG of each figure that has something to show, by its name in ``FIGURES``.
     """
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: fmt.visible(value) if type(value) is str else value,
-    )
+    environment = template_environment()
     environment.globals["fmt"] = fmt
     environment.filters["breakable"] = _breakable
     environment.filters["unbroken"] = _unbroken

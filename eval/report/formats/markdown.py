@@ -25,7 +25,7 @@ def markdown_text(board: Leaderboard) -> str:
         rows = [[escape(row.label), *_dataset_cells(board, row)] for row in every]
         lines += [f"## {escape(board.measure)} by dataset", "", *markdown_table(header, rows), ""]
     if any(row.stored for row in board.rows):
-        header = ["variant", "stored as", "bytes per vector", "index", escape(board.measure), "change [95%]"]
+        header = ["variant", "stored as", "bytes per vector", "index", escape(board.measure), "change [95%]", "found"]
         rows = [_stored_cells(row.label, one) for row in board.rows for one in row.stored]
         lines += ["## Storage against quality", "", *markdown_table(header, rows), ""]
     lines += _factor_lines(board)
@@ -107,6 +107,7 @@ def _stored_cells(label: str, one: StoredForm) -> list[str]:
         fmt.bytes_text(one.index_bytes),
         fmt.points(one.score),
         escape(fmt.stored_change(one)),
+        "" if one.recall is None else fmt.share(one.recall),
     ]
 
 

@@ -1,27 +1,29 @@
 """Writes the page "Why" with its figures, and the data of each figure as CSV."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from matplotlib.figure import Figure
 
 from eval.report import drawing
-from eval.report import format as fmt
 from eval.report.explanations import Explanation
 from eval.report.formats.data_files import csv_of
+from eval.report.formats.html import TEMPLATES, template_environment
 from eval.report.table import Leaderboard
-from eval.report.why.figure import draw, rows_with_values
-from eval.report.why.sentences import alarm, number, sentence
+from eval.report.why.bands import Split, splits
+from eval.report.why.figure import band_panels, draw, panels, rows_with
+from eval.report.why.losses import LOSS_HEADING, LOSS_MEANING, loss_figure, loss_lines, loss_sentences, loss_summary
+from eval.report.why.predict import Correlation, Prediction, predictions
+from eval.report.why.sentences import alarm, clipping, number, prediction_sentence, sentence, split_sentence
 from experiment.disk.files import write_bytes, write_text
 from experiment.disk.records import Meaning
 
 __all__ = ["PAGE", "write_why"]
 
 PAGE = "why.html"
-TEMPLATES = Path(__file__).parents[1] / "formats" / "templates"
 
 GROUPS = {
     "geometry": "Geometry of the token embeddings",
@@ -30,6 +32,9 @@ GROUPS = {
     "compression": "Compression and fast search",
 }
 """The parts of the page; those of other diagnostics follow under their own names."""
+
+IN_SHORT = ("gain-corpus-frequency", "gain-document-length", "gain-backbone-rank")
+"""The splits whose sentences are repeated at the top."""
 
 
 @dataclass(frozen=True)
@@ -60,63 +65,121 @@ def write_why(board: Leaderboard, target: Path) -> Path | None:
         The page; None if there is nothing to show.
     """
     page = target / PAGE
-    if not board.explanations:
+    if not board.has_why:
         page.unlink(missing_ok=True)
         return None
-    blocks = [
-        _block(board, one, target) for one in board.explanations.values() if one.parts and rows_with_values(board, one)
-    ]
-    write_text(page, _html(board, blocks))
+    found = splits(board)
+    predicted = predictions(board)
+    blocks = [block for one in board.explanations.values() if (block := _explained(board, one, target))]
+    blocks += [block for one in found if (block := _split(board, one, target))]
+    if any(row.stored for row in board.rows):
+        blocks.append(_losses(board, target))
+    if predicted:
+        write_text(target / "figures" / "why-prediction.csv", _prediction_csv(predicted))
+    short = [clipping(board)]
+    short += [alarm(board, one) for one in board.explanations.values() if one.parts]
+    short += [f"{one.title}: {split_sentence(board, one)}" for one in found if one.name in IN_SHORT]
+    short += [*loss_summary(board), prediction_sentence(predicted)]
+    write_text(page, _html(board, blocks, predicted, [line for line in short if line]))
     return page
 
 
-def _block(board: Leaderboard, explanation: Explanation, target: Path) -> Block:
-    name = f"why-{explanation.name}"
-    with drawing.style():
-        figure = draw(board, explanation)
-        svg = drawing.svg_bytes(figure)
-        write_bytes(target / "figures" / f"{name}.svg", svg)
-        write_bytes(target / "figures" / f"{name}.png", drawing.png_bytes(figure))
-    write_text(target / "figures" / f"{name}.csv", _csv(board, explanation))
-    title = explanation.meaning.title
-    said = [text for text in (sentence(board, explanation), alarm(board, explanation)) if text]
-    # matplotlib has escaped every label in the figure.
-    markup = Markup(drawing.inline_svg(svg, name, title))
-    return Block(name, title, explanation.meaning.group, said, explanation.meaning, markup)
-
-
-def _csv(board: Leaderboard, explanation: Explanation) -> str:
-    """Return every value behind a figure, one line per row, seed, dataset and part."""
+def _explained(board: Leaderboard, explanation: Explanation, target: Path) -> Block | None:
+    """Return the block of a diagnostic; None if it has no value."""
+    shown = panels(board, explanation)
+    rows = rows_with(board, shown)
+    if not rows:
+        return None
+    name, meaning = f"why-{explanation.name}", explanation.meaning
     lines = [
         [row.label, seed, dataset, part, value]
-        for row in rows_with_values(board, explanation)
+        for row in rows
         for part in explanation.parts
         for (seed, dataset), value in explanation.values[part].get(row.label, {}).items()
     ]
-    return csv_of(["variant", "seed", "dataset", "part", explanation.name], lines)
-
-
-def _html(board: Leaderboard, blocks: Sequence[Block]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: fmt.visible(value) if type(value) is str else value,
+    heading = ["variant", "seed", "dataset", "part", explanation.name]
+    write_text(target / "figures" / f"{name}.csv", csv_of(heading, lines))
+    said = [text for text in (sentence(board, explanation), alarm(board, explanation)) if text]
+    return Block(
+        name, meaning.title, meaning.group, said, meaning, _svg(lambda: draw(rows, shown), name, meaning.title, target)
     )
+
+
+def _split(board: Leaderboard, split: Split, target: Path) -> Block | None:
+    """Return the block of the differences on groups of queries; None if no row has one."""
+    shown = band_panels(split)
+    rows = rows_with(board, shown)
+    if not rows:
+        return None
+    name = f"why-{split.name}"
+    lines = [
+        [row.label, band.name, band.queries, *band.differences[row.label]]
+        for row in rows
+        for band in split.bands
+        if row.label in band.differences
+    ]
+    heading = ["variant", "band", "queries", "difference", "low", "high"]
+    write_text(target / "figures" / f"{name}.csv", csv_of(heading, lines))
+    said = [split_sentence(board, split), split.about]
+    return Block(name, split.title, "gain", said, None, _svg(lambda: draw(rows, shown), name, split.title, target))
+
+
+def _losses(board: Leaderboard, target: Path) -> Block:
+    """Return the block of what each storage form and further search takes off each head."""
+    name, meaning = "why-losses", LOSS_MEANING
+    write_text(target / "figures" / f"{name}.csv", csv_of(LOSS_HEADING, loss_lines(board)))
+    svg = _svg(lambda: loss_figure(board), name, meaning.title, target)
+    return Block(name, meaning.title, meaning.group, loss_sentences(board), meaning, svg)
+
+
+def _svg(make: Callable[[], Figure], name: str, title: str, target: Path) -> Markup:
+    """Draw a figure, write its files, and return it for the page."""
+    with drawing.style():
+        figure = make()
+        svg, png = drawing.svg_bytes(figure), drawing.png_bytes(figure)
+    write_bytes(target / "figures" / f"{name}.svg", svg)
+    write_bytes(target / "figures" / f"{name}.png", png)
+    # matplotlib has escaped every label in the figure.
+    return Markup(drawing.inline_svg(svg, name, title))
+
+
+def _prediction_csv(predicted: Sequence[Prediction]) -> str:
+    heading = ["diagnostic", "part", "trials", "heads"]
+    heading += [f"{what}{end}" for what in ("score", "difference") for end in ("", "_low", "_high")]
+    rows = []
+    for one in predicted:
+        both = [(c.value, c.low, c.high) if c else (None, None, None) for c in (one.score, one.difference)]
+        rows.append([one.name, one.part, one.trials, one.heads, *both[0], *both[1]])
+    return csv_of(heading, rows)
+
+
+def _html(board: Leaderboard, blocks: Sequence[Block], predicted: Sequence[Prediction], short: Sequence[str]) -> str:
     names = dict.fromkeys([*GROUPS, *(block.group for block in blocks)])
     groups: dict[str, Any] = {
         GROUPS.get(name, name): [block for block in blocks if block.group == name] for name in names
     }
-    return environment.get_template("why.html.j2").render(
-        board=board,
-        experiment=board.experiment,
-        groups={title: inside for title, inside in groups.items() if inside},
-        short=[alarm(board, one) for one in board.explanations.values() if one.parts and alarm(board, one)],
-        range_text=_range,
-        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+    return (
+        template_environment()
+        .get_template("why.html.j2")
+        .render(
+            board=board,
+            experiment=board.experiment,
+            groups={title: inside for title, inside in groups.items() if inside},
+            short=short,
+            predicted=predicted,
+            correlation=_correlation,
+            range_text=_range,
+            style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        )
     )
+
+
+def _correlation(found: Correlation | None) -> str:
+    if found is None:
+        return ""
+    if found.low is None or found.high is None:
+        return number(found.value)
+    return f"{number(found.value)} [{number(found.low)}, {number(found.high)}]"
 
 
 def _range(meaning: Meaning) -> str:

@@ -98,9 +98,10 @@ def test_a_third_party_registers_one_and_the_page_shows_it(miniature, tmp_path):
 
 
 def test_a_file_that_cannot_be_used_is_named(miniature, tmp_path):
-    with pytest.raises(ProjheadsError, match=r"gone\.py cannot be read"):
+    with pytest.raises(ProjheadsError, match=r"eval\.explain\.files: .*gone\.py: no such Python file"):
         evaluate(miniature.config(f"eval.explain={{files: [{tmp_path / 'gone.py'}]}}"))
     broken = tmp_path / "broken.py"
-    broken.write_text("1 / 0")
-    with pytest.raises(ProjheadsError, match=r"broken\.py failed: ZeroDivisionError"):
-        evaluate(miniature.config(f"eval.explain={{files: [{broken}]}}"))
+    for content, error in (("1 / 0", "ZeroDivisionError"), ("import sys; sys.exit(0)", "SystemExit")):
+        broken.write_text(content)
+        with pytest.raises(ProjheadsError, match=rf"eval\.explain\.files: .*broken\.py: {error}"):
+            evaluate(miniature.config(f"eval.explain={{files: [{broken}]}}"))

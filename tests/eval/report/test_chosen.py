@@ -34,6 +34,16 @@ def test_a_choice_at_the_edge_is_a_warning(tmp_path):
     assert "in the sweep's own score: nDCG@10 on 128 held-out pairs" in page
 
 
+def test_a_grown_rate_has_three_digits_where_people_read_it_and_all_of_them_in_the_data(tmp_path):
+    grown = 0.000333333
+    sweep = sweep_record({grown: [0.5, 0.5], 0.001: [0.4, 0.4]})
+    report = write_report(make_experiment(tmp_path / "x", Plan(sweep=sweep)))
+    for name in ("leaderboard.html", "leaderboard.md", "leaderboard.tex"):
+        assert str(grown) not in (report.parent / name).read_text(), name
+    assert "head_lr=0.000333 is at the edge of the grid (0.000333 to 0.001)" in report.read_text()
+    assert f"{grown} (edge of the grid)" in (report.parent / "leaderboard.csv").read_text()
+
+
 def test_other_keys_of_the_grid_are_named_and_failed_points_counted():
     sweep = sweep_record({0.001: [0.4, None], 0.003: [0.5, 0.5]})
     both = sweep.chosen | {"temperature": 0.5}

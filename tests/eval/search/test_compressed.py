@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import eval.search.compressed as storage_module
+import eval.search.pooling as pooling_module
 import eval.search_task as task_module
 from eval.__main__ import main
 from eval.evaluate import evaluate_experiment
@@ -39,7 +40,8 @@ def stores():
 def read_back(name, stores, folder):
     with stored_as(parse_storage(name), *stores, folder) as stored:
         rows = np.array(stored.documents.vectors), np.array(stored.queries.vectors)
-        np.testing.assert_array_equal(stored.documents.offsets, stores[1].offsets)
+        if "pool" not in name:
+            np.testing.assert_array_equal(stored.documents.offsets, stores[1].offsets)
         np.testing.assert_array_equal(stored.queries.offsets, stores[0].offsets)
         return *rows, stored.bytes_per_vector, stored.index_bytes
 
@@ -109,12 +111,71 @@ def test_the_fewer_bytes_the_farther_from_what_was_stored(stores, tmp_path):
     assert errors[0] < 1e-4 < 0.01 < errors[-1]
 
 
-@pytest.mark.parametrize("name", ["int8", "pq4", "rq2", "dim8-pq2"])
+@pytest.mark.parametrize("name", ["int8", "pq4", "rq2", "dim8-pq2", "centred-int4", "dim8-centred-pool2-int8"])
 def test_the_same_vectors_give_the_same_bytes_in_pieces_too(name, stores, tmp_path, monkeypatch):
     once = read_back(name, stores, tmp_path)[0]
     monkeypatch.setattr(storage_module, "ROWS", 100)
+    monkeypatch.setattr(pooling_module, "ROWS", 100)
     np.testing.assert_array_equal(read_back(name, stores, tmp_path)[0], once)
     assert not list(tmp_path.iterdir())
+
+
+def centred(rows, documents):
+    """The formula, in float64: less the documents' mean, then scaled to norm 1."""
+    moved = rows.astype(np.float64) - documents.astype(np.float64).mean(axis=0)
+    return moved / np.linalg.norm(moved, axis=1, keepdims=True)
+
+
+def test_centring_subtracts_the_documents_mean_from_both_sides(tmp_path):
+    """All vectors lie in a narrow cone; centred, they lie on all sides."""
+    sides = []
+    for seed, texts in ((4, 20), (5, 300)):
+        store = make_store(seed, texts=texts)
+        rows = store.vectors.astype(np.float64) + 3.0 * np.eye(16)[0]
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        sides.append(TokenStore(rows.astype(np.float16), store.offsets))
+    assert (sides[1].vectors[:, 0] > 0.8).all()
+    documents, queries, size, total = read_back("centred", sides, tmp_path)
+    np.testing.assert_allclose(documents, centred(sides[1].vectors, sides[1].vectors), atol=2**-10)
+    np.testing.assert_allclose(queries, centred(sides[0].vectors, sides[1].vectors), atol=2**-10)
+    assert np.abs(documents.astype(np.float64).mean(axis=0)).max() < 0.1
+    assert (size, total) == (32, 32 * len(documents) + 64)
+
+
+def test_centring_comes_after_the_cut(stores, tmp_path):
+    cut = stores[1].vectors[:, :5].astype(np.float64)
+    cut /= np.linalg.norm(cut, axis=1, keepdims=True)
+    documents, _, size, _ = read_back("dim5-centred", stores, tmp_path)
+    np.testing.assert_allclose(documents, centred(cut, cut), atol=2**-10)
+    assert size == 10
+
+
+def test_a_bit_a_number_is_its_sign(stores, tmp_path):
+    documents, queries, size, total = read_back("binary", stores, tmp_path)
+    np.testing.assert_array_equal(documents, np.where(stores[1].vectors >= 0, 1, -1))
+    np.testing.assert_array_equal(queries, stores[0].vectors)
+    assert size == 2
+    assert 2 * len(documents) <= total < 2 * len(documents) + 1000
+    moved, _, _, _ = read_back("centred-binary", stores, tmp_path)
+    np.testing.assert_array_equal(moved, np.where(centred(stores[1].vectors, stores[1].vectors) >= 0, 1, -1))
+    assert (moved != documents).any()
+
+
+def test_hamming_scores_are_equal_signs_less_different_ones(stores, tmp_path):
+    documents, queries, size, _ = read_back("hamming", stores, tmp_path)
+    bits = [np.packbits(store.vectors >= 0, axis=1) for store in stores]
+    distance = np.bitwise_count(bits[0][:, None] ^ bits[1][None]).sum(axis=2, dtype=np.int64)
+    np.testing.assert_array_equal(queries.astype(np.int64) @ documents.astype(np.int64).T, 16 - 2 * distance)
+    assert size == 2
+
+
+def test_four_bits_are_the_nearest_of_16_steps_over_the_range_of_each_dimension(stores, tmp_path):
+    documents, _, size, _ = read_back("int4", stores, tmp_path)
+    rows = stores[1].vectors.astype(np.float64)
+    low, high = rows.min(axis=0), rows.max(axis=0)
+    expected = low + (np.clip(np.floor((rows - low) / (high - low) * 15), 0, 15) + 0.5) / 15 * (high - low)
+    np.testing.assert_allclose(documents, expected, atol=2**-9)
+    assert size == 8
 
 
 def test_a_code_of_cut_vectors_is_that_of_the_first_dimensions(stores, tmp_path):
@@ -133,6 +194,7 @@ def test_too_few_vectors_to_train_a_code_are_one_clear_line(tmp_path):
 def test_texts_without_a_vector_are_stored_as_none(tmp_path):
     empty = TokenStore(np.zeros((0, 16), np.float16), np.zeros(4, np.int64))
     assert read_back("dim4", (empty, empty), tmp_path)[0].shape == (0, 4)
+    assert read_back("dim4-centred-pool2", (empty, empty), tmp_path)[0].shape == (0, 4)
 
 
 def evaluate(config):

@@ -1,4 +1,4 @@
-"""Memory that does not grow with the corpus: encoding to the disk and exact search, each in a process of its own."""
+"""Memory that does not grow with the corpus: encoding, search and compression, each in a process of its own."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,10 @@ from torch import nn
 
 import eval.search.exact as exact
 from benchmarks.eval_data import in_child
+from eval.search.compressed import stored_as
+from eval.search.fde import fde_rankings
 from eval.search.ranking import Problem
+from experiment.config.storage_forms import parse_storage
 from experiment.encoding.store import TokenStore, offsets_of
 from experiment.encoding.tokens import encode_tokens
 
@@ -60,6 +63,28 @@ def search(file, count):
     problem = Problem(queries, documents, 10, np.arange(count), np.full(1, -1))
     (found,) = exact.exact_search(problem, device=torch.device("cpu"))
     return {"best": found.documents.tolist()}
+
+
+def compress(file, count):
+    """Centre, code and read back a corpus, and search it with fixed-dimensional encodings."""
+    rows = np.memmap(file, np.float16, "r", shape=(count * WORDS, WIDTH))
+    documents = TokenStore(rows, offsets_of(np.full(count, WORDS)))
+    queries = TokenStore(np.array(rows[:WORDS]), offsets_of(np.array([WORDS])))
+    problem = Problem(queries, documents, 10, np.arange(count), np.full(1, -1))
+    with stored_as(parse_storage("dim64-centred-int4"), queries, documents, Path(file).parent) as stored:
+        size = stored.index_bytes
+    options = {"k_sim": 3, "reps": 4, "projection": 8, "final": 0}
+    (found,), _ = fde_rankings(problem, options, 10, Path(file).parent, lambda share: None)
+    return {"best": found.documents.tolist(), "size": size}
+
+
+def test_compression_and_encodings_take_no_more_memory_for_a_larger_corpus(tmp_path):
+    rows = np.random.default_rng(0).standard_normal((LARGE * WORDS // 2, WIDTH), np.float32)
+    (tmp_path / "vectors").write_bytes((rows / 16).astype(np.float16).tobytes())
+    small, large = (in_child(compress, tmp_path / "vectors", count) for count in (SMALL // 2, LARGE // 2))
+    assert large["size"] > 3.9 * small["size"]
+    assert large["best"][0] == small["best"][0] == 0
+    assert large["anonymous_bytes"] < small["anonymous_bytes"] + SPARE // 2  # of 123 MB
 
 
 def test_encoding_and_exact_search_take_no_more_memory_for_a_larger_corpus(tmp_path):

@@ -18,6 +18,7 @@ from eval.search.compressed import check_forms, stored_as
 from eval.search.exact import choose_first_pass, exact_search, score_all
 from eval.search.faiss_index import TokenIndex, build_index, faiss_search, training_rows
 from eval.search.ranking import Problem, maxsim_of, priorities, rank, rounding_errors, shortlist
+from experiment.bm25 import bm25_search
 from experiment.config.storage_forms import parse_storage
 from experiment.encoding.store import TokenStore, offsets_of
 from projheads.errors import ProjheadsError
@@ -385,6 +386,20 @@ def test_a_query_finds_no_document_of_its_own_id():
     for found in (exact_search(own, device=CPU), faiss_search(own, index, candidates_per_token=10**6)):
         for query, answer in enumerate(found):
             assert set(range(40)) - set(answer.documents.tolist()) == {int(own.own[query])} - {-1}
+
+
+def test_a_query_finds_none_of_the_documents_that_its_collection_excludes():
+    problem = random_problem(16, depth=40)
+    hidden = np.array([[0, 3, 9], [7, -1, -1], [-1, 5, -1], [39, 38, -1], [-1, -1, -1], [1, 2, -1]])
+    left_out = Problem(problem.queries, problem.documents, 40, problem.priority, hidden)
+    index = build_index(problem.documents, "Flat", None, CPU)
+    for found in (exact_search(left_out, device=CPU), faiss_search(left_out, index, candidates_per_token=10**6)):
+        for answer, excluded in zip(found, hidden, strict=True):
+            assert set(range(40)) - set(answer.documents.tolist()) == set(excluded.tolist()) - {-1}
+    texts = [f"word{number % 3} common" for number in range(40)]
+    options = {"depth": 40, "priority": -np.arange(40), "own": hidden}
+    for (documents, _), excluded in zip(bm25_search(["common word1"] * 6, texts, **options), hidden, strict=True):
+        assert set(range(40)) - set(documents.tolist()) == set(excluded.tolist()) - {-1}
 
 
 def test_forms_are_checked_before_anything_is_encoded(monkeypatch):

@@ -80,7 +80,7 @@ def test_trained_backbones_go_the_same_way(miniature, monkeypatch, retrain):
 
 def test_storage_forms_go_the_same_way_where_the_sample_is_the_corpus(miniature, monkeypatch):
     monkeypatch.setattr(tokens_module, "WINDOW", 4)
-    stored, streamed = both_ways(miniature, "eval.storage=[fp16,int8,dim4]")
+    stored, streamed = both_ways(miniature, "eval.storage=[fp16,int8,dim4,centred-pool2-int4,hamming]")
     assert streamed == stored
 
 
@@ -156,9 +156,12 @@ def test_one_bad_head_fails_and_the_others_are_evaluated(miniature, monkeypatch,
     assert miniature.folder.trial("linear", 1).eval_json("odd").exists()
 
 
-def test_an_index_cannot_be_streamed(miniature):
-    with pytest.raises(ProjheadsError, match=r'eval\.index "Flat": an index needs all vectors'):
-        evaluate(miniature.config(STREAMED, "eval.index=Flat"))
+@pytest.mark.parametrize(
+    ("setting", "named"), [("index=Flat", 'index "Flat"'), ("searches=[fde]", "searches"), ("explain=true", "explain")]
+)
+def test_what_needs_all_vectors_cannot_be_streamed(miniature, setting, named):
+    with pytest.raises(ProjheadsError, match=rf"eval\.{named}: needs the vectors of all documents"):
+        evaluate(miniature.config(STREAMED, f"eval.{setting}"))
 
 
 WORKER = """

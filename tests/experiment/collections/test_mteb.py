@@ -73,7 +73,15 @@ def test_bright_is_a_split_of_documents_and_examples(stand_in):
     assert list(found.corpus) == ["d0", "d1", "d2"]
     assert found.queries == {"0": "why?"}
     assert found.qrels == {"0": {"d1": 1, "d2": 1}}
-    assert found.notes == {"documents_that_bright_excludes_and_that_are_found_here": 1}
+    assert found.notes == {"documents_excluded_by_the_collection": 1}
+    assert found.excluded == {"0": {"d0"}}
+    everything = stand_in(
+        "BrightLeetcodeRetrieval",
+        documents={"leetcode": texts},
+        examples={"leetcode": [example | {"excluded_ids": ["N/A"]}]},
+    )
+    assert everything.excluded == {}
+    assert everything.hash != found.hash
 
 
 @pytest.mark.parametrize(("name", "texts"), [("LEMBNeedleRetrieval/512", 1), ("LEMBQMSumRetrieval", 2)])

@@ -56,6 +56,9 @@ def test_places_are_those_in_the_corpus_and_minus_one():
     places = excluded_places(["4", "2", "1", "3"], ["d", "3", "2", "1"], {"1", "2", "4"})
     assert places.tolist() == [-1, 2, 3, -1]
     assert places.dtype == np.int64
+    listed = {"2": ["d", "gone"], "3": ["1", "2"]}
+    places = excluded_places(["4", "2", "1", "3"], ["d", "3", "2", "1"], {"1", "2", "4"}, listed)
+    assert places.tolist() == [[-1, -1, -1], [2, 0, -1], [3, -1, -1], [-1, 2, 3]]
 
 
 @pytest.fixture
