@@ -13,15 +13,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from eval.sizes import WINDOW_IN_MEMORY, Backbone
 from eval.subjects import Subject
 from experiment.console.progress import Progress
 from experiment.disk.files import sha256_json
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.models import check_intact, saved_backbone_hash
+from experiment.encoding.backbone_layers import transformer_layers
 from experiment.encoding.device import autocast
 from experiment.encoding.speed import sample_texts
 from experiment.encoding.store import TokenStore, packed_rows, remove_store, unnamed_file
-from experiment.encoding.tokens import encode_tokens, text_key, text_windows
+from experiment.encoding.tokens import encode_tokens, text_key, text_slices
 from projheads.errors import ProjheadsError
 from projheads.hosts import load_host
 from projheads.hosts.base import HostModel
@@ -30,11 +32,10 @@ from projheads.hosts.model_folder import read_head
 __all__ = ["Encoded", "Encoding", "SubjectEncoder", "check_subject", "project_tokens", "read_subject_head"]
 
 CHARACTERS_PER_TOKEN = 3
-WINDOW_IN_MEMORY = 2**30
-"""Bytes of a window's vectors, at about one token for three characters, beyond which they are in a temporary file."""
+"""A window's vectors are in a temporary file if, at so many characters a token, they exceed ``WINDOW_IN_MEMORY``."""
 
 PROJECTED_ROWS = 2**15
-"""Token states that a head projects in one batch; a batch is of one window of texts."""
+"""Token states that a head projects in one batch; a batch is of one slice of texts."""
 
 Side = Literal["queries", "documents"]
 SIDES: tuple[Side, Side] = ("queries", "documents")
@@ -180,11 +181,17 @@ class SubjectEncoder:
         self._opened = None
         return states
 
-    def width(self, subject: Subject) -> int:
-        """Return the width of a subject's token states."""
-        folder = self._state_folder(subject) if subject.frozen else None
-        store = self._states.get(self._store(folder, "documents")) if folder else None
-        return store.width if store is not None else self._open(subject).in_features
+    def backbone(self, subject: Subject) -> Backbone:
+        """Return what encoding with a subject's backbone takes."""
+        model = self._open(subject)
+        tables = [module for module in model.native.modules() if isinstance(module, nn.Embedding)]
+        skipped = {id(parameter) for module in (*tables, model.head) for parameter in module.parameters()}
+        used = [one for one in model.native.parameters() if one.ndim > 1 and id(one) not in skipped]
+        try:
+            layers = len(transformer_layers(model.native))
+        except ProjheadsError:  # Attention is then left out of the number of operations.
+            layers = 0
+        return Backbone(sum(one.numel() for one in used), layers, model.in_features)
 
     def has_states(self, subject: Subject) -> bool:
         """Return whether all token states of a frozen subject's backbone are cached, or are being computed."""
@@ -239,13 +246,13 @@ class SubjectEncoder:
                 batch_tokens=self._encoding.batch_tokens,
             )
 
-    def project_window(self, window: TokenStore, head: nn.Module) -> TokenStore:
-        """Compute the embeddings of one window from its token states, in memory.
+    def project_slice(self, texts: TokenStore, head: nn.Module) -> TokenStore:
+        """Compute the embeddings of one slice of texts from their token states, in memory.
 
         Raises:
             ProjheadsError: If an embedding is not finite.
         """
-        return self._project(window, head, io.BytesIO())
+        return self._project(texts, head, io.BytesIO())
 
     def _project(self, store: TokenStore, head: nn.Module, file: BinaryIO) -> TokenStore:
         encoding = self._encoding
@@ -382,8 +389,8 @@ def project_tokens(
 
 
 def _blocks(store: TokenStore) -> Iterator[slice]:
-    """Divide the rows of a store into batches, none across two windows, so that a window gives the same batches."""
-    for texts in text_windows(len(store)):
+    """Divide the rows of a store into batches, none across two slices, so that a slice gives the same batches."""
+    for texts in text_slices(store.offsets):
         end = int(store.offsets[texts.stop])
         for first in range(int(store.offsets[texts.start]), end, PROJECTED_ROWS):
             yield slice(first, min(first + PROJECTED_ROWS, end))

@@ -1,25 +1,30 @@
 """What the pending evaluations of a data set take: time, and space by each way of evaluating its corpus."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from eval.evaluator import Evaluator
-from eval.streaming.sizes import Heads, Work
+from eval.sizes import Backbone, Heads, Work
 from eval.streaming.way import Way, choose_way, free_bytes
 from eval.subjects import Subject
+from experiment.console.progress import human_time
 from experiment.encoding.speed import seconds_of_products
 from projheads.errors import ProjheadsError
 
-__all__ = ["Group", "estimate_groups"]
+__all__ = ["Group", "describe_groups", "estimate_groups"]
+
+MACHINES = 8
+"""For how many machines a time is stated besides one."""
 
 SECONDS_PER_RANKING = 0.006
 """Time to rescore and order the best documents of one query, on one CPU core."""
 
 
-Measured = tuple[tuple[float, float, float], int]
-"""Of a backbone: seconds to encode the texts, token vectors of queries and documents, and the width of a state."""
+Measured = tuple[tuple[float, float, float], Backbone]
+"""Of a backbone: seconds to encode the texts, token vectors of queries and documents, and what encoding takes."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +34,24 @@ class Group:
     Attributes:
         subjects: The subjects.
         way: How their corpus is evaluated.
-        seconds: How long that takes.
+        encode_s: How long encoding takes.
+        search_s: How long the rest takes.
     """
 
     subjects: tuple[Subject, ...]
     way: Way
-    seconds: float
+    encode_s: float
+    search_s: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it takes on this machine."""
+        return self.seconds_on(1, streamed=self.way.streamed)
+
+    def seconds_on(self, machines: int, *, streamed: bool) -> float:
+        """Return how long it takes on several machines like this one; token states are stored by one of them."""
+        alone = 0.0 if streamed or not self.subjects[0].frozen else self.encode_s
+        return alone + (self.encode_s + self.search_s - alone) / machines
 
 
 def estimate_groups(evaluator: Evaluator, pending: Sequence[Subject]) -> list[Group]:
@@ -55,7 +72,7 @@ def estimate_groups(evaluator: Evaluator, pending: Sequence[Subject]) -> list[Gr
         alike = key if group[0].frozen else group[0].backbone
         while group and alike not in measured:
             try:
-                measured[alike] = evaluator.encoder.estimate(group[0]), evaluator.encoder.width(group[0])
+                measured[alike] = evaluator.encoder.estimate(group[0]), evaluator.encoder.backbone(group[0])
             except ProjheadsError:
                 group.pop(0)
         if group:
@@ -63,8 +80,23 @@ def estimate_groups(evaluator: Evaluator, pending: Sequence[Subject]) -> list[Gr
     return groups
 
 
+def describe_groups(groups: Sequence[Group]) -> list[str]:
+    """Return lines about the disk, memory, operations and time that evaluating groups takes, both ways."""
+    lines = [
+        f"corpus {way}" + (f", {count} times" if count > 1 else "")
+        for way, count in Counter(str(group.way) for group in groups).items()
+    ]
+    flop = sum(group.way.stored_need.flop for group in groups)
+    times = [
+        f"{name} {human_time(sum(group.seconds_on(1, streamed=streamed) for group in groups))}, on {MACHINES} such "
+        f"machines {human_time(sum(group.seconds_on(MACHINES, streamed=streamed) for group in groups))}"
+        for name, streamed in (("stored", False), ("streamed", True))
+    ]
+    return [*lines, f"{flop:.1e} floating-point operations; on this machine {'; '.join(times)}"]
+
+
 def _group(
-    evaluator: Evaluator, subjects: tuple[Subject, ...], estimate: tuple[float, float, float], width: int
+    evaluator: Evaluator, subjects: tuple[Subject, ...], estimate: tuple[float, float, float], backbone: Backbone
 ) -> Group:
     encode, queries, documents = estimate
     task, settings = evaluator.task, evaluator.task.settings
@@ -76,8 +108,11 @@ def _group(
         document_tokens=documents,
         queries=len(task.queries),
         query_tokens=queries,
-        flop=0.0,
-        width=width,
+        flop=sum(
+            backbone.flop(tokens, tokens / max(1, texts))
+            for tokens, texts in ((documents, len(task.documents)), (queries, len(task.queries)))
+        ),
+        width=backbone.width,
         depth=settings.depth,
         number_bytes=4 if settings.vector_dtype == "float32" else 2,
     )
@@ -92,5 +127,5 @@ def _group(
         free=free_bytes(evaluator.encoding.cache),
     )
     ranking = SECONDS_PER_RANKING * len(searches) * len(task.queries) / torch.get_num_threads()
-    products = way.stored_need.flop / 2
-    return Group(subjects, way, encode + ranking + seconds_of_products(products, evaluator.device))
+    products = (way.stored_need.flop - work.flop) / 2
+    return Group(subjects, way, encode, ranking + seconds_of_products(products, evaluator.device))

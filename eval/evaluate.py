@@ -1,6 +1,5 @@
 """Evaluation of trials, reference rows and given models on every data set, each written once."""
 
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -8,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from eval.embed import Encoding
-from eval.estimate import estimate_groups
+from eval.estimate import describe_groups, estimate_groups
 from eval.evaluation_record import regroup
 from eval.evaluator import Evaluator, InProgressError, make_evaluator
 from eval.explain import import_diagnostics
@@ -32,7 +31,7 @@ from experiment.executors.local import LocalExecutor
 from experiment.executors.protocol import Executor
 from projheads.errors import ProjheadsError
 
-__all__ = ["evaluate_experiment", "evaluate_subjects"]
+__all__ = ["encoding_of", "evaluate_experiment", "evaluate_subjects"]
 
 
 def evaluate_experiment(config: ExperimentConfig, progress: Progress, executor: Executor | None = None) -> None:
@@ -57,13 +56,7 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress, executor: 
         check_forms(config.eval.storage, derived.heads.out_features)
         check_searches(config.eval.searches, derived.heads.out_features)
     check_way(config.eval)
-    encoding = Encoding(
-        device=device,
-        precision=resolve_precision(config.eval.precision, device),
-        batch_tokens=config.eval.batch_tokens,
-        cache=config.cache,
-        dtype=config.eval.vector_dtype,
-    )
+    encoding = encoding_of(config, device)
     folder = check_folder(config, progress.say)
     remove_resume_points(folder)
     trials = list_trials(config, progress.say)
@@ -72,6 +65,17 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress, executor: 
     subjects = [*trials, *list_shared(config), *list_references(config, trials, progress.say)]
     evaluate_subjects(subjects, config.eval, encoding, folder, progress, executor)
     store_config(config, folder.experiment_yaml)
+
+
+def encoding_of(config: ExperimentConfig, device: torch.device) -> Encoding:
+    """Return how an experiment encodes texts for its evaluation."""
+    return Encoding(
+        device=device,
+        precision=resolve_precision(config.eval.precision, device),
+        batch_tokens=config.eval.batch_tokens,
+        cache=config.cache,
+        dtype=config.eval.vector_dtype,
+    )
 
 
 def evaluate_subjects(
@@ -141,8 +145,8 @@ def _evaluate_dataset(evaluator: Evaluator, subjects: Sequence[Subject], executo
     groups = estimate_groups(evaluator, pending)
     duration = human_time(sum(group.seconds for group in groups))
     say(f"{name}: {len(pending)} to evaluate, {finished} finished; about {duration}")
-    for way, count in Counter(str(group.way) for group in groups).items():
-        say(f"{name}: corpus {way}" + (f", {count} times" if count > 1 else ""))
+    for line in describe_groups(groups):
+        say(f"{name}: {line}")
     failed: list[str] = []
     streamed = {subject for group in groups if group.way.streamed for subject in group.subjects}
     for group in groups:

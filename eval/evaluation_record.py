@@ -6,11 +6,11 @@ from typing import Any, TypeAlias
 from eval.embed import Encoded
 from eval.measures import aggregate
 from eval.runs import Run
+from eval.sample import SAMPLE, is_sampled
 from eval.search.choice import Answer
 from eval.search.compressed import STORAGE_VERSION
 from eval.search.fast import FAST_VERSION
 from eval.search_task import SearchTask
-from eval.streaming.sample import SAMPLE
 from eval.subjects import Subject
 from experiment.config import EvalConfig, EvalDatasetRef
 from experiment.config.search_forms import SearchForm
@@ -61,14 +61,15 @@ PACKAGES = {
 }
 
 
-def evaluation_key(subject: Subject, task: SearchTask, precision: str, *, sampled: bool = False) -> str:
+def evaluation_key(subject: Subject, task: SearchTask, precision: str, *, streamed: bool = False) -> str:
     """Hash everything that an evaluation's result depends on.
 
     Args:
         subject: What is evaluated.
         task: The data set.
         precision: Arithmetic of backbone and head.
-        sampled: Whether the linear stand-in is fitted on a sample of the corpus, as in a pass over it.
+        streamed: Whether the corpus is streamed: the search is exact, and the linear stand-in of a head is fitted on a
+            sample of a large corpus.
     """
     settings = task.settings
     shared = {
@@ -79,12 +80,13 @@ def evaluation_key(subject: Subject, task: SearchTask, precision: str, *, sample
         "depth": settings.depth,
         "measures": list(settings.measures),
     }
+    sampled = streamed and is_sampled(len(task.documents))
     if subject.kind == "bm25":
         return sha256_json(shared)
     if settings.linearise and subject.has_stand_in:
         shared["linearised"] = [STAND_IN_VERSION, SAMPLE] if sampled else STAND_IN_VERSION
-    index: list[Any] = [settings.index]
-    if settings.index != "exact":
+    index: list[Any] = ["exact" if streamed else settings.index]
+    if index != ["exact"]:
         index += [settings.nprobe, settings.candidates_per_token, settings.max_candidates]
     if settings.vector_dtype != "float16":
         shared["vectors"] = settings.vector_dtype

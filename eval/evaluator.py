@@ -108,12 +108,12 @@ class Evaluator:
         encoded: Encoded | None,
         linearised: StandIn | None = None,
         *,
-        sampled: bool = False,
+        streamed: bool = False,
     ) -> str:
-        """Measure an answer, write the files of the evaluation and return a summary; ``sampled`` as in its key."""
+        """Measure an answer, write the files of the evaluation and return a summary; ``streamed`` as in its key."""
         task = self.task
         run, measures = task.measure(answer)
-        key = self.ledger.key(subject, sampled=sampled)
+        key = self.ledger.key(subject, streamed=streamed)
         record = evaluation_record(key, task, answer, measures, encoded, linearised)
         write_run(subject.folder.eval_run(task.dataset.name), run)
         record.write(subject.folder.eval_json(task.dataset.name))

@@ -7,7 +7,6 @@ from eval.evaluation_record import Form, evaluation_key, is_finished, missing_fo
 from eval.explain import Diagnostic
 from eval.explain.explainer import Explainer
 from eval.search_task import SearchTask
-from eval.streaming.sample import is_sampled
 from eval.subjects import Subject
 from experiment.config.search_forms import parse_search
 from experiment.config.storage_forms import parse_storage
@@ -34,17 +33,18 @@ class Ledger:
         settings = self.task.settings
         return [*map(parse_storage, settings.storage), *map(parse_search, settings.searches)]
 
-    def key(self, subject: Subject, *, sampled: bool = False) -> str:
+    def key(self, subject: Subject, *, streamed: bool = False) -> str:
         """Hash everything that the evaluation of a subject depends on; see ``evaluation_key``."""
-        return evaluation_key(subject, self.task, self.precision, sampled=sampled)
+        return evaluation_key(subject, self.task, self.precision, streamed=streamed)
 
     def has_run(self, subject: Subject) -> bool:
         """Return whether the evaluation itself is on disk, with or without other forms."""
         return is_finished(subject, self.task.dataset.name, self._keys(subject))
 
     def _keys(self, subject: Subject) -> set[str]:
-        """Return the keys of an evaluation by either way; a pass over a large corpus fits on a sample."""
-        return {self.key(subject), self.key(subject, sampled=is_sampled(len(self.task.documents)))}
+        """Return the keys of an evaluation, stored or streamed."""
+        exact = self.task.settings.index in ("auto", "exact")
+        return {self.key(subject), *([self.key(subject, streamed=True)] if exact else [])}
 
     def missing_forms(self, subject: Subject) -> list[Form]:
         """Return the forms in which an evaluated subject has not been evaluated yet."""

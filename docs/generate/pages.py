@@ -16,6 +16,7 @@ from config_page import config_page
 from diagnostic_table import diagnostic_tables
 from files_page import files_page
 from head_pages import head_pages
+from sizes_table import sizes_table
 from text import plain_roles
 
 # Files of the repository that are copied into the site unchanged.
@@ -55,8 +56,9 @@ def _named(nav: Any) -> list[str]:
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Put the leaderboard's columns, and the diagnostics, where a page marks them."""
-    for mark, made in (("<!-- columns -->", column_tables), ("<!-- diagnostics -->", diagnostic_tables)):
+    """Put the leaderboard's columns, the diagnostics, and the sizes of collections, where a page marks them."""
+    marks = {"columns": column_tables, "diagnostics": diagnostic_tables, "sizes": sizes_table}
+    for mark, made in ((f"<!-- {name} -->", made) for name, made in marks.items()):
         markdown = markdown.replace(mark, made()) if mark in markdown else markdown
     return markdown
 

@@ -18,7 +18,7 @@ from eval.subjects import Subject
 from experiment.console.progress import Advance, Progress
 from experiment.disk.files import sha256_json
 from experiment.encoding.store import TokenStore
-from experiment.encoding.tokens import ENCODING_VERSION, text_windows
+from experiment.encoding.tokens import ENCODING_VERSION, text_slices, text_windows
 from projheads.errors import ProjheadsError
 
 __all__ = ["MOST_CHUNKS", "PASS_VERSION", "Chunk", "CorpusPass", "pass_base"]
@@ -149,15 +149,17 @@ class Session:
                 part.tally.rows += len(encoded.vectors)
                 part.tally.truncated += encoded.truncated
                 part.tally.encode_s += encoded.seconds
-                self._search(encoded, window, part)
+                for inside in text_slices(encoded.offsets):
+                    place = slice(window.start + inside.start, window.start + inside.stop)
+                    self._search(encoded.at(inside), place, part)
             advance(len(texts) / len(documents))
         part.tally.chunks.append(number)
         self.corpus.folder.write(self.file, part)
         self.part = part
         return f"{time.perf_counter() - started:.0f} s"
 
-    def _search(self, encoded: TokenStore, window: slice, part: Part) -> None:
-        """Search one window with every view, subject by subject, so that memory holds the embeddings of one."""
+    def _search(self, encoded: TokenStore, texts: slice, part: Part) -> None:
+        """Search one slice of the corpus with every view, subject by subject: memory holds the embeddings of one."""
         for subject in dict.fromkeys(one.subject.name for one in self.wanted):
             own: TokenStore | None = None
             members = [place for place, one in enumerate(self.wanted) if one.subject.name == subject]
@@ -172,15 +174,15 @@ class Session:
                     embeddings = view.embed(own if view.of_own and own is not None else encoded)
                     own = embeddings if self.wanted[place].kind == "own" else own
                     part.tally.project_s[place] += time.perf_counter() - started
-                    self._search_view(place, view, embeddings, window, part)
+                    self._search_view(place, view, embeddings, texts, part)
                 except ProjheadsError as error:
                     part.failed[place] = str(error)
 
-    def _search_view(self, place: int, view: View, documents: TokenStore, window: slice, part: Part) -> None:
+    def _search_view(self, place: int, view: View, documents: TokenStore, texts: slice, part: Part) -> None:
         task, best, started = self.corpus.evaluator.task, part.best[place], time.perf_counter()
-        problem = task.problem(view.queries, documents, window)
+        problem = task.problem(view.queries, documents, texts)
         rankings = exact_search(problem, device=self.corpus.device, floors=best.floors)
-        best.add(rankings, task.priority, window.start)
+        best.add(rankings, task.priority, texts.start)
         part.tally.bytes[place] += documents.vectors.nbytes
         part.tally.search_s[place] += time.perf_counter() - started
 

@@ -102,8 +102,7 @@ class _Results:
             if not evaluator.ledger.has_run(subject):
                 answer = self._answer(own)
                 stand_in = next((self._stand_in(one) for one in wanted if one.kind == "stand-in"), None)
-                encoded, sampled = self._encoded(own), self._corpus.fits.sampled is not None
-                parts.append(evaluator.write(subject, answer, encoded, stand_in, sampled=sampled))
+                parts.append(evaluator.write(subject, answer, self._encoded(own), stand_in, streamed=True))
             searched = {one.form.name: one for one in wanted if one.form is not None}
             for form in evaluator.ledger.missing_forms(subject):
                 found = {form.name: self._found(searched.get(form.name), own)}

@@ -11,9 +11,9 @@ import numpy as np
 from eval.embed import SubjectEncoder, check_subject, read_subject_head
 from eval.evaluation_record import Form
 from eval.ledger import Ledger
+from eval.sample import draw_sample, is_sampled
 from eval.search.compressed import STORAGE_VERSION, FormCode, fit_form
 from eval.stand_in import fit_stand_in, stand_in_states
-from eval.streaming.sample import draw_sample, is_sampled
 from eval.subjects import Subject
 from experiment.config.storage_forms import StorageForm
 from experiment.disk.files import sha256_json
@@ -44,7 +44,7 @@ class Wanted:
 def wanted_views(ledger: Ledger, subject: Subject) -> list[Wanted]:
     """List the searches that the evaluation of a subject still needs, its own first."""
     settings = ledger.task.settings
-    key = ledger.key(subject, sampled=is_sampled(len(ledger.task.documents)))
+    key = ledger.key(subject, streamed=True)
     found, forms = [Wanted(subject, "own", sha256_json(["own", key]))], list[Form]()
     if ledger.has_run(subject):
         forms = ledger.missing_forms(subject)
@@ -69,7 +69,7 @@ class View:
     Attributes:
         name: What messages call it.
         queries: Embeddings of the queries.
-        embed: Computes the embeddings of one window of documents from what the backbone made of it, or for a storage
+        embed: Computes the embeddings of one slice of documents from what the backbone made of it, or for a storage
             form from the subject's own embeddings.
         of_own: Whether ``embed`` takes the subject's own embeddings.
     """
@@ -123,7 +123,7 @@ class Fits:
         key = f"{subject.fingerprint} {form.name}"
         if key not in self._codes:
             sample = self.sample(subject)
-            own = self._encoder.project_window(sample, read_subject_head(subject)) if subject.frozen else sample
+            own = self._encoder.project_slice(sample, read_subject_head(subject)) if subject.frozen else sample
             self._codes[key] = fit_form(form, own, io.BytesIO(), scaled=subject.scales_pooled)[0]
         return self._codes[key]
 
@@ -162,4 +162,4 @@ def _open(wanted: Wanted, encoder: SubjectEncoder, fits: Fits, stack: ExitStack)
         return View(name, code.queries(queries, io.BytesIO()), partial(_read_back, code), of_own=True)
     if head is None:
         return View(name, queries, lambda window: window)
-    return View(name, queries, partial(encoder.project_window, head=head))
+    return View(name, queries, partial(encoder.project_slice, head=head))

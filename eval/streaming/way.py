@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eval.report.format import bytes_text
-from eval.streaming.sizes import Heads, Need, Work, stored_need, streamed_need
+from eval.sizes import Heads, Need, Work, stored_need, streamed_need
 from experiment.config import EvalConfig
 from projheads.errors import ProjheadsError
 
@@ -39,7 +39,7 @@ class Way:
         other, beside = ("stored", self.stored_need) if self.streamed else ("streamed", self.streamed_need)
         return (
             f"{name}: {bytes_text(need.disk)} of disk, {bytes_text(need.memory)} of memory ({self.reason}; "
-            f"{other}: {bytes_text(beside.disk)} of disk)"
+            f"{other}: {bytes_text(beside.disk)} of disk, {bytes_text(beside.memory)} of memory)"
         )
 
 

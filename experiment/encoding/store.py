@@ -65,6 +65,11 @@ class TokenStore:
             raise IndexError(f"text {text} of {len(self)}")
         return self.vectors[self.offsets[text] : self.offsets[text + 1]]
 
+    def at(self, texts: slice) -> "TokenStore":
+        """Return consecutive texts, without a copy."""
+        offsets = self.offsets[texts.start : texts.stop + 1]
+        return TokenStore(self.vectors[offsets[0] : offsets[-1]], offsets - offsets[0])
+
     @property
     def width(self) -> int:
         """Numbers in a token vector."""

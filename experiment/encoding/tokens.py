@@ -20,7 +20,7 @@ from experiment.encoding.store import LENGTH, Filled, StoreFolder, TokenStore, o
 from experiment.encoding.threads import over_threads
 from projheads.errors import ProjheadsError
 
-__all__ = ["Encodable", "TokenStore", "encode_tokens", "text_key", "text_windows"]
+__all__ = ["Encodable", "TokenStore", "encode_tokens", "text_key", "text_slices", "text_windows"]
 
 ENCODING_VERSION = 3
 """Increment it when the same model and texts give different bytes, so that older stores are recomputed."""
@@ -28,6 +28,9 @@ ENCODING_VERSION = 3
 WINDOW = 4096
 """Texts whose batches are made together. A commit follows each window, and an interrupted store resumes from there.
 The vectors of a text depend only on its window, so a corpus that is read window by window gets those of its store."""
+
+SLICE = 2**20
+"""Token vectors that are projected and searched together."""
 
 CHUNK = 256
 """Texts tokenised at once."""
@@ -47,6 +50,21 @@ def text_windows(texts: int) -> Iterator[slice]:
     """Yield the windows of a number of texts."""
     for start in range(0, texts, WINDOW):
         yield slice(start, min(start + WINDOW, texts))
+
+
+def text_slices(offsets: np.ndarray) -> Iterator[slice]:
+    """Divide the texts of a store into slices of at most ``SLICE`` token vectors, or one text, none in two windows.
+
+    Args:
+        offsets: As in ``TokenStore``.
+    """
+    for window in text_windows(len(offsets) - 1):
+        first = window.start
+        while first < window.stop:
+            end = int(np.searchsorted(offsets, offsets[first] + SLICE, side="right")) - 1
+            last = min(max(first + 1, end), window.stop)
+            yield slice(first, last)
+            first = last
 
 
 class Encodable(Protocol):

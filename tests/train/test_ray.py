@@ -1,18 +1,22 @@
 import os
+import shutil
 import signal
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from eval.evaluate import evaluate_experiment
+from eval.streaming.corpus_pass import CorpusPass
 from experiment.config.load import load_config
 from experiment.console.progress import Progress
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.models import weights_hash
 from projheads.errors import ProjheadsError
+from tests.eval.streaming.workers import open_small
 from train.__main__ import main
 from train.experiment import train_experiment
 
@@ -62,7 +66,9 @@ def results(config):
     return weights, runs
 
 
-def test_a_killed_worker_is_replaced_and_the_results_are_those_of_one_process(folder, backbone, cluster, capfd):
+def test_a_killed_worker_is_replaced_and_the_results_are_those_of_one_process(
+    folder, backbone, cluster, capfd, monkeypatch
+):
     where = folder(backbone)
     spread = load_config(Path("try.yaml"), SETTINGS)
     killed, stop = [], threading.Event()
@@ -84,6 +90,17 @@ def test_a_killed_worker_is_replaced_and_the_results_are_those_of_one_process(fo
     train_experiment(alone)
     evaluate_experiment(alone, Progress(quiet=True))
     assert [len(part) for part in results(alone)] == [4, 8]
+    assert results(spread) == results(alone)
+
+    # The chunks of a pass over the corpus are tasks too.
+    for evaluations in spread.output.glob("*/*/*/eval"):
+        shutil.rmtree(evaluations)
+    monkeypatch.setattr("experiment.encoding.tokens.WINDOW", 5)
+    recipe = CorpusPass.recipe
+    monkeypatch.setattr(CorpusPass, "recipe", lambda corpus: partial(open_small, 5, recipe(corpus)))
+    evaluate_experiment(
+        load_config(Path("try.yaml"), (*SETTINGS, "eval.corpus=streamed")), Progress(quiet=True), cluster
+    )
     assert results(spread) == results(alone)
 
     # Trials that fail in a worker are written as failed.

@@ -16,6 +16,7 @@ from eval.evaluate import evaluate_experiment
 from eval.streaming import corpus_pass
 from experiment.console.progress import Progress
 from experiment.disk.models import weights_hash
+from experiment.disk.records import EvaluationRecord
 from projheads.errors import ProjheadsError
 from projheads.hosts.head_files import load_head, save_head
 from tests.eval.streaming.workers import command
@@ -31,7 +32,7 @@ def evaluate(config):
 
 def steady(value):
     if isinstance(value, dict):
-        return {key: steady(one) for key, one in value.items() if key not in ("timings", "fitted_on")}
+        return {key: steady(one) for key, one in value.items() if key not in ("timings", "key")}
     return value
 
 
@@ -63,10 +64,11 @@ def both_ways(miniature, *overrides):
     return found
 
 
-@pytest.mark.parametrize("window", [3, 7, 4096])
+@pytest.mark.parametrize(("window", "rows"), [(3, 2**20), (7, 20), (4096, 9), (4096, 2**20)])
 @pytest.mark.parametrize("vectors", ["fp16", "fp32"])
-def test_a_pass_ends_with_the_bytes_of_the_stored_way(miniature, monkeypatch, window, vectors):
+def test_a_pass_ends_with_the_bytes_of_the_stored_way(miniature, monkeypatch, window, rows, vectors):
     monkeypatch.setattr(tokens_module, "WINDOW", window)
+    monkeypatch.setattr(tokens_module, "SLICE", rows)
     stored, streamed = both_ways(miniature, f"eval.vectors={vectors}", "eval.depth=5", "eval.measures=[nDCG@5]")
     assert streamed == stored
     assert len(stored) == 16
@@ -85,6 +87,37 @@ def test_storage_forms_go_the_same_way_where_the_sample_is_the_corpus(miniature,
     monkeypatch.setattr(tokens_module, "WINDOW", 4)
     stored, streamed = both_ways(miniature, "eval.storage=[fp16,int8,dim4,centred-pool2-int4,hamming]")
     assert streamed == stored
+
+
+def test_a_sample_is_in_the_keys_and_records_of_what_is_fitted_on_it(miniature, monkeypatch):
+    config = ("eval.index=exact", "eval.storage=[int8,dim4]", "eval.references=[]")
+    found = []
+    for way, sample in (("stored", 1024), ("streamed", 1024), ("streamed", 9)):
+        for module in ("eval.sample", "eval.evaluation_record"):
+            monkeypatch.setattr(f"{module}.SAMPLE", sample)
+        evaluate(miniature.config(f"eval.corpus={way}", *config))
+        trials = [miniature.folder.trial(slug, 0) for slug in ("linear", "ffn-activation-gelu")]
+        found.append([EvaluationRecord.read(trial.eval_json("odd")) for trial in trials])
+        evaluate(miniature.config("eval.corpus=stored", *config))  # Finds nothing to do.
+        assert found[-1] == [EvaluationRecord.read(trial.eval_json("odd")) for trial in trials]
+        forget(miniature)
+    stored, everything, sampled = found
+    assert [one.key for one in everything] == [one.key for one in stored]
+    assert [one.storage for one in everything] == [one.storage for one in stored]
+    assert [one.key == other.key for one, other in zip(sampled, stored, strict=True)] == [True, False]
+    assert sampled[1].linearised.fitted_on.endswith("sampled from 9 of 31 documents")
+    assert [sampled[0].storage[form].sample for form in ("int8", "dim4")] == [9, None]
+    assert sampled[0].storage["int8"].key != stored[0].storage["int8"].key
+    assert sampled[0].storage["dim4"] == stored[0].storage["dim4"]
+
+
+def test_an_automatic_index_is_exact_in_a_pass_and_has_the_key_of_exact_search(miniature):
+    keys = []
+    for settings in (["eval.corpus=stored", "eval.index=exact"], [STREAMED, "eval.index=auto"]):
+        evaluate(miniature.config(*settings, "eval.references=[]"))
+        keys.append(EvaluationRecord.read(miniature.folder.trial("linear", 0).eval_json("odd")).key)
+        forget(miniature)
+    assert keys[0] == keys[1]
 
 
 def test_a_pass_keeps_no_vector_of_a_document(miniature, monkeypatch):
