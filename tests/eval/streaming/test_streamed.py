@@ -96,7 +96,7 @@ def test_a_sample_is_in_the_keys_and_records_of_what_is_fitted_on_it(miniature, 
         for module in ("eval.sample", "eval.evaluation_record"):
             monkeypatch.setattr(f"{module}.SAMPLE", sample)
         evaluate(miniature.config(f"eval.corpus={way}", *config))
-        trials = [miniature.folder.trial(slug, 0) for slug in ("linear", "ffn-activation-gelu")]
+        trials = [miniature.folder.trial(slug, 0) for slug in ("linear", "ffn-activation=gelu")]
         found.append([EvaluationRecord.read(trial.eval_json("odd")) for trial in trials])
         evaluate(miniature.config("eval.corpus=stored", *config))  # Finds nothing to do.
         assert found[-1] == [EvaluationRecord.read(trial.eval_json("odd")) for trial in trials]
