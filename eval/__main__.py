@@ -262,7 +262,16 @@ def _sizes(options: argparse.Namespace) -> Any:
     from eval.on_paper import evaluation_on_paper
     from eval.report.paper_table import print_sizes, sizes_value
 
-    evaluation = evaluation_on_paper(**{key: vars(options)[key] for key in evaluation_on_paper.__kwdefaults__})
+    evaluation = evaluation_on_paper(
+        parameters=options.parameters,
+        embedding=options.embedding,
+        layers=options.layers,
+        width=options.width,
+        out_features=options.out_features,
+        heads=options.heads,
+        document_length=options.document_length,
+        trained=options.trained,
+    )
     print_sizes(evaluation, speed=options.speed, workers=options.workers)
     return sizes_value(evaluation, speed=options.speed, workers=options.workers)
 

@@ -66,9 +66,7 @@ def results(config):
     return weights, runs
 
 
-def test_a_killed_worker_is_replaced_and_the_results_are_those_of_one_process(
-    folder, backbone, cluster, capfd, monkeypatch
-):
+def test_a_killed_worker_is_replaced_and_the_results_are_those_of_one_process(folder, backbone, cluster, capfd):
     where = folder(backbone)
     spread = load_config(Path("try.yaml"), SETTINGS)
     killed, stop = [], threading.Event()
@@ -92,23 +90,28 @@ def test_a_killed_worker_is_replaced_and_the_results_are_those_of_one_process(
     assert [len(part) for part in results(alone)] == [4, 8]
     assert results(spread) == results(alone)
 
-    # The chunks of a pass over the corpus are tasks too.
-    for evaluations in spread.output.glob("*/*/*/eval"):
-        shutil.rmtree(evaluations)
-    monkeypatch.setattr("experiment.encoding.tokens.WINDOW", 5)
-    recipe = CorpusPass.recipe
-    monkeypatch.setattr(CorpusPass, "recipe", lambda corpus: partial(open_small, 5, recipe(corpus)))
-    evaluate_experiment(
-        load_config(Path("try.yaml"), (*SETTINGS, "eval.corpus=streamed")), Progress(quiet=True), cluster
-    )
-    assert results(spread) == results(alone)
-
     # Trials that fail in a worker are written as failed.
     bad = load_config(Path("try.yaml"), (*SETTINGS, "output=bad", "seeds=[0]", "train.loss.temperature=1e-40"))
     train_experiment(bad, cluster)
     records = [trial.read_trial() for trial in ExperimentFolder(bad.output).trials()]
     assert [record.status for record in records] == ["failed", "failed"]
     assert all("lower train.optimizer.head_lr" in record.error for record in records)
+
+
+def test_the_chunks_of_a_pass_are_tasks(folder, backbone, cluster, monkeypatch):
+    folder(backbone)
+    config = load_config(Path("try.yaml"), ("threads=1", "seeds=[0]", "eval.corpus=stored", "eval.index=exact"))
+    train_experiment(config)
+    evaluate_experiment(config, Progress(quiet=True))
+    stored = results(config)
+    for evaluations in config.output.glob("*/*/*/eval"):
+        shutil.rmtree(evaluations)
+    monkeypatch.setattr("experiment.encoding.tokens.WINDOW", 5)
+    recipe = CorpusPass.recipe
+    monkeypatch.setattr(CorpusPass, "recipe", lambda corpus: partial(open_small, 5, recipe(corpus)))
+    streamed = config.model_copy(update={"eval": config.eval.model_copy(update={"corpus": "streamed"})})
+    evaluate_experiment(streamed, Progress(quiet=True), cluster)
+    assert results(config) == stored
 
 
 def test_what_no_machine_has_is_told_where_ray_would_wait_for_ever():
