@@ -50,6 +50,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--backbone", default="sentence-transformers/all-MiniLM-L6-v2", help="a folder or a hub name")
     parser.add_argument("--data", type=Path, default=Path(".data"), help="folder of the real collections")
     parser.add_argument("--real", nargs="+", default=["scifact", "clef2020_checkthat_t2"], help="collections in DATA")
+    parser.add_argument("--device", default="cpu", help="for growth, heads and real (default: cpu)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--cache", type=Path, default=Path("outputs/.cache/scale"))
     parser.add_argument("--output", type=Path, default=Path("results/scale-cpu.json"))
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str]) -> None:
     if unknown:
         parser.error(f"unknown part: {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}")
     for part in options.parts or PARTS:
-        _save(options.output, part, MEASURES[part](options), arguments)
+        _save(options.output, part, MEASURES[part](options), arguments, options.device)
 
 
 def _growth(options: argparse.Namespace) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def _growth(options: argparse.Namespace) -> dict[str, Any]:
     rows = []
     for size in options.sizes:
         yaml = _made_up(options, size, HEADS, f"growth-{size}")
-        rows.append({"documents": size, **in_child(_evaluate, yaml, "streamed", options.threads)})
+        rows.append({"documents": size, **in_child(_evaluate, yaml, "streamed", options.threads, options.device)})
         print(rows[-1], flush=True)
     return {"rows": rows}
 
@@ -74,11 +75,11 @@ def _growth(options: argparse.Namespace) -> dict[str, Any]:
 def _heads(options: argparse.Namespace) -> dict[str, Any]:
     """Seven heads in one pass, against seven passes with one head each."""
     together = _made_up(options, options.documents, HEADS, "together")
-    one_pass = in_child(_evaluate, together, "streamed", options.threads)
+    one_pass = in_child(_evaluate, together, "streamed", options.threads, options.device)
     separate = []
     for number, head in enumerate(HEADS):
         yaml = _made_up(options, options.documents, [head], f"separate-{number}")
-        separate.append(in_child(_evaluate, yaml, "streamed", options.threads))
+        separate.append(in_child(_evaluate, yaml, "streamed", options.threads, options.device))
         if _runs(yaml)[next(iter(_runs(yaml)))] not in _runs(together).values():
             raise AssertionError(f"{head}: a pass on its own found something else")
     seconds = sum(one["wall_s"] for one in separate)
@@ -160,7 +161,7 @@ def _real(options: argparse.Namespace) -> dict[str, Any]:
             folder = options.cache / f"{name}-{way}"
             remove_paths([folder])
             yaml = make_experiment(folder, options.backbone, options.data / name, HEADS, available_hosts()[0])
-            row[way] = in_child(_evaluate, yaml, way, options.threads)
+            row[way] = in_child(_evaluate, yaml, way, options.threads, options.device)
             runs.append(_runs(yaml))
             print(name, way, row[way], flush=True)
         if runs[0] != runs[1]:
@@ -177,9 +178,9 @@ def _made_up(options: argparse.Namespace, size: int, heads: Sequence[str], name:
     return make_experiment(options.cache / name, str(backbone), corpus, heads, available_hosts()[0])
 
 
-def _evaluate(yaml: Path, way: str, threads: int) -> dict[str, Any]:
-    """Evaluate an experiment in this process; return what it took and what was predicted."""
-    config = load_config(yaml, [f"eval.corpus={way}", f"threads={threads}", "device=cpu"])
+def _evaluate(yaml: Path, way: str, threads: int, device: str = "cpu") -> dict[str, Any]:
+    """Evaluate an experiment in this process; return what it took."""
+    config = load_config(yaml, [f"eval.corpus={way}", "eval.index=exact", f"threads={threads}", f"device={device}"])
     with _largest_on_disk(config.cache) as disk:
         evaluate_experiment(config, Progress())
     corpora = sum(file.stat().st_size for file in config.cache.glob("corpora/*/*"))
@@ -239,12 +240,12 @@ def _runs(yaml: Path) -> dict[str, bytes]:
     return found
 
 
-def _save(path: Path, part: str, result: dict[str, Any], arguments: Sequence[str]) -> None:
+def _save(path: Path, part: str, result: dict[str, Any], arguments: Sequence[str], device: str) -> None:
     """Write a part to the result file, keeping the others."""
     parts = read_json(path)["parts"] if path.exists() else {}
     about = {
         "command": f"python -m benchmarks.scale {' '.join(arguments)}".rstrip(),
-        "device": describe_device(torch.device("cpu")),
+        "device": describe_device(torch.device(device)),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "load": os.getloadavg()[0],
         "versions": versions({name: name for name in PACKAGES}),

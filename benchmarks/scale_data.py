@@ -16,6 +16,7 @@ from experiment.disk.records import TrainTimings, TrialRecord
 from projheads.build import build_head
 from projheads.cost import head_cost
 from projheads.hosts import load_host
+from projheads.hosts.backbone import resolve_backbone
 
 __all__ = ["HEADS", "make_corpus", "make_experiment", "make_tiny_backbone"]
 
@@ -61,7 +62,7 @@ def make_tiny_backbone(folder: Path, tokenizer_of: str) -> Path:
     if not folder.exists():
         import transformers
 
-        tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_of)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(resolve_backbone(tokenizer_of))
         torch.manual_seed(0)
         config = transformers.BertConfig(
             vocab_size=len(tokenizer), hidden_size=64, num_hidden_layers=2, num_attention_heads=2, intermediate_size=128
