@@ -1,4 +1,4 @@
-"""One pass over a corpus, chunk by chunk, in this process or in several."""
+"""One pass over a corpus, chunk by chunk, in this process or in several of this machine."""
 
 import math
 import time

@@ -1,22 +1,18 @@
 import os
-import shutil
 import signal
 import sys
 import threading
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from eval.evaluate import evaluate_experiment
-from eval.streaming.corpus_pass import CorpusPass
 from experiment.config.load import load_config
 from experiment.console.progress import Progress
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.models import weights_hash
 from projheads.errors import ProjheadsError
-from tests.eval.streaming.workers import open_small
 from train.__main__ import main
 from train.experiment import train_experiment
 
@@ -96,22 +92,6 @@ def test_a_killed_worker_is_replaced_and_the_results_are_those_of_one_process(fo
     records = [trial.read_trial() for trial in ExperimentFolder(bad.output).trials()]
     assert [record.status for record in records] == ["failed", "failed"]
     assert all("lower train.optimizer.head_lr" in record.error for record in records)
-
-
-def test_the_chunks_of_a_pass_are_tasks(folder, backbone, cluster, monkeypatch):
-    folder(backbone)
-    config = load_config(Path("try.yaml"), ("threads=1", "seeds=[0]", "eval.corpus=stored", "eval.index=exact"))
-    train_experiment(config)
-    evaluate_experiment(config, Progress(quiet=True))
-    stored = results(config)
-    for evaluations in config.output.glob("*/*/*/eval"):
-        shutil.rmtree(evaluations)
-    monkeypatch.setattr("experiment.encoding.tokens.WINDOW", 5)
-    recipe = CorpusPass.recipe
-    monkeypatch.setattr(CorpusPass, "recipe", lambda corpus: partial(open_small, 5, recipe(corpus)))
-    streamed = config.model_copy(update={"eval": config.eval.model_copy(update={"corpus": "streamed"})})
-    evaluate_experiment(streamed, Progress(quiet=True), cluster)
-    assert results(config) == stored
 
 
 def test_what_no_machine_has_is_told_where_ray_would_wait_for_ever():

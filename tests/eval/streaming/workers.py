@@ -79,11 +79,3 @@ def open_prepared(conftest, log, seconds, make):
         seconds = None
     prepare(conftest, log, seconds)
     return make()
-
-
-def open_small(window, make):
-    """Make a worker whose chunks have ``window`` documents."""
-    import experiment.encoding.tokens as tokens
-
-    tokens.WINDOW = window
-    return make()
