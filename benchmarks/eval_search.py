@@ -18,7 +18,7 @@ from eval.search.exact import TILE_ON_CPU, FirstPass, choose_first_pass, exact_s
 from eval.search.ranking import Problem, Ranking
 from experiment.encoding.threads import over_threads
 
-__all__ = ["PEERS", "SETTINGS", "approximate_search", "measure_search"]
+__all__ = ["PEERS", "SETTINGS", "approximate_search", "bare_products", "measure_search"]
 
 SETTINGS = (
     ("IVF2048,SQfp16", None, 1024, 400),
@@ -85,7 +85,7 @@ def exact_beside_products(folder: Path, device_name: str, rounds: int) -> dict[s
             started = time.perf_counter()
             rankings = exact_search(problem, device=device, first_pass=how)
             best[f"search_s {how}"] = min(best.get(f"search_s {how}", math.inf), time.perf_counter() - started)
-            for layout, seconds in _products(problem, device, PRODUCTS[how]).items():
+            for layout, seconds in bare_products(problem, device, how).items():
                 name = f"bare_products_s {how}, {layout}"
                 best[name] = min(best.get(name, math.inf), seconds)
     ratios = {
@@ -102,8 +102,9 @@ def exact_beside_products(folder: Path, device_name: str, rounds: int) -> dict[s
     }
 
 
-def _products(problem: Problem, device: torch.device, dtype: torch.dtype) -> dict[str, float]:
+def bare_products(problem: Problem, device: torch.device, how: FirstPass) -> dict[str, float]:
     """Multiply all query and document vectors into a buffer: in large products and, on a CPU, in small tiles."""
+    dtype = PRODUCTS[how]
     queries = torch.tensor(problem.queries.vectors).to(device, dtype)
     documents = torch.tensor(problem.documents.vectors).to(device, dtype)
     buffer = torch.zeros(len(queries) * 4096, dtype=dtype, device=device)

@@ -36,6 +36,10 @@ if "$python" -c "import datasets" 2>/dev/null; then
         --backbone "$backbone" --output "$results/train-cuda.json"
 fi
 
+# One pass over a corpus: growing made-up corpora with a tiny backbone, and real ones with a real backbone, both ways.
+"$python" -m benchmarks.scale growth heads real --device cuda --sizes 100000 300000 --backbone "$backbone" \
+    --data "$(dirname "$data")" --real "$(basename "$data")" --output "$results/scale-cuda.json"
+
 # Tests of the fused kernels and the adapters on the GPU.
 "$python" -m pytest tests/projheads/test_scoring.py tests/projheads/hosts -q -p no:cacheprovider | tee "$results/tests.txt"
 

@@ -243,6 +243,39 @@ def _plan(options: argparse.Namespace) -> Any:
     return plan_value(options.folder)
 
 
+def _add_sizes(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--parameters", type=float, default=22.7e6, help="of the backbone (default: 22.7e6, MiniLM)")
+    command.add_argument("--embedding", type=float, default=11.9e6, help="in embedding tables (default: 11.9e6)")
+    command.add_argument("--layers", type=int, default=6, help="of the backbone (default: 6)")
+    command.add_argument("--width", type=int, default=384, help="of a token state (default: 384)")
+    command.add_argument("--out-features", type=int, default=128, help="of a head (default: 128)")
+    command.add_argument("--heads", type=int, default=7, help="how many heads are evaluated (default: 7)")
+    command.add_argument("--document-length", type=int, default=180, help="tokens of a document at most (default: 180)")
+    command.add_argument("--trained", action="store_true", help="each model has its own backbone")
+    command.add_argument(
+        "--speed", type=float, default=4e14, help="floating-point operations a second that are reached (default: 4e14)"
+    )
+    command.add_argument("--workers", type=int, default=8, help="how many such workers (default: 8)")
+
+
+def _sizes(options: argparse.Namespace) -> Any:
+    from eval.on_paper import evaluation_on_paper
+    from eval.report.paper_table import print_sizes, sizes_value
+
+    evaluation = evaluation_on_paper(
+        parameters=options.parameters,
+        embedding=options.embedding,
+        layers=options.layers,
+        width=options.width,
+        out_features=options.out_features,
+        heads=options.heads,
+        document_length=options.document_length,
+        trained=options.trained,
+    )
+    print_sizes(evaluation, speed=options.speed, workers=options.workers)
+    return sizes_value(evaluation, speed=options.speed, workers=options.workers)
+
+
 def _add_compare(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "folders",
@@ -353,6 +386,13 @@ COMMANDS = {
         "Print how many seeds and queries would detect a difference, given the variance of an experiment's trials.",
         _add_folder,
         _plan,
+    ),
+    "sizes": Command(
+        "say what BEIR and MS MARCO take",
+        "Print what evaluating BEIR and both MS MARCO passage collections takes, on paper: disk, memory, operations "
+        "and hours, stored and streamed, from published sizes and a stated speed.",
+        _add_sizes,
+        _sizes,
     ),
     "agree": Command(
         "compare a small suite with a large one",

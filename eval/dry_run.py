@@ -1,13 +1,20 @@
-"""What an evaluation would do, without doing it: no data is opened and no network is used."""
+"""What an evaluation would do, without doing it: nothing is written and no network is used."""
 
 from typing import Any
 
+from eval.estimate import describe_groups, estimate_groups
+from eval.evaluate import encoding_of
+from eval.evaluator import make_evaluator
 from eval.search.choice import check_search, search_settings
 from eval.search.compressed import check_forms
 from eval.search.fast import check_searches
-from experiment.collections import check_source, suite_notes
-from experiment.config import ExperimentConfig
+from eval.streaming.way import check_way
+from eval.subjects import list_trials
+from experiment.collections import check_source, open_collection, suite_notes
+from experiment.config import EvalDatasetRef, ExperimentConfig
+from experiment.console.progress import Progress
 from experiment.disk.layout import check_can_be_folder
+from experiment.encoding.device import pick_device
 from experiment.rounds import planned_trials
 
 __all__ = ["print_dry_run"]
@@ -29,6 +36,7 @@ def print_dry_run(config: ExperimentConfig) -> dict[str, Any]:
         check_search(search_settings(settings), derived.heads.out_features)
         check_forms(settings.storage, derived.heads.out_features)
         check_searches(settings.searches, derived.heads.out_features)
+    check_way(settings)
     trials = [(file, file.read_trial()) for file in planned_trials(config)]
     finished = [file for file, trial in trials if trial and trial.status == "finished"]
     failed = sum(trial is not None for _, trial in trials) - len(finished)
@@ -49,5 +57,17 @@ def print_dry_run(config: ExperimentConfig) -> dict[str, Any]:
         warning = check_source(dataset.source, cache=config.cache)
         if warning:
             print(f"warning: {warning}")
-        datasets[dataset.name] = {"evaluated": evaluated, "warning": warning}
+        sizes = [] if warning or not finished else _sizes(config, dataset)
+        for line in sizes or ["disk, memory and time are known once a trial is trained and the data is on this disk"]:
+            print(f"{dataset.name}: {line}")
+        datasets[dataset.name] = {"evaluated": evaluated, "warning": warning, "sizes": sizes}
     return {"output": str(config.output), "trials": len(trials), "finished": len(finished), "datasets": datasets}
+
+
+def _sizes(config: ExperimentConfig, dataset: EvalDatasetRef) -> list[str]:
+    """Return lines about the disk, memory and time that evaluating all finished trials on a data set takes."""
+    collection = open_collection(dataset.source, split=dataset.split, cache=config.cache)
+    quiet, device = Progress(quiet=True), pick_device(config.device)
+    evaluator = make_evaluator(dataset, collection, config.eval, encoding_of(config, device), quiet)
+    groups = estimate_groups(evaluator, list_trials(config, quiet.say))
+    return describe_groups(groups) if groups else []

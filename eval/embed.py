@@ -1,8 +1,9 @@
 """Embeddings of a data set's texts, subject by subject."""
 
+import io
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -12,24 +13,32 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from eval.sizes import WINDOW_IN_MEMORY, Backbone
 from eval.subjects import Subject
 from experiment.console.progress import Progress
 from experiment.disk.files import sha256_json
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.models import check_intact, saved_backbone_hash
+from experiment.encoding.backbone_layers import transformer_layers
 from experiment.encoding.device import autocast
 from experiment.encoding.speed import sample_texts
-from experiment.encoding.store import TokenStore, remove_store, unnamed_file
-from experiment.encoding.tokens import encode_tokens, text_key
+from experiment.encoding.store import TokenStore, packed_rows, remove_store, unnamed_file
+from experiment.encoding.tokens import encode_tokens, text_key, text_slices
 from projheads.errors import ProjheadsError
 from projheads.hosts import load_host
 from projheads.hosts.base import HostModel
 from projheads.hosts.model_folder import read_head
 
-__all__ = ["Encoding", "SubjectEncoder", "project_tokens"]
+__all__ = ["Encoded", "Encoding", "SubjectEncoder", "check_subject", "project_tokens", "read_subject_head"]
+
+CHARACTERS_PER_TOKEN = 3
+"""A window's vectors are in a temporary file if, at so many characters a token, they exceed ``WINDOW_IN_MEMORY``."""
 
 PROJECTED_ROWS = 2**15
-"""Token states that a head projects in one batch."""
+"""Token states that a head projects in one batch; a batch is of one slice of texts."""
+
+Side = Literal["queries", "documents"]
+SIDES: tuple[Side, Side] = ("queries", "documents")
 
 PIECES_AT_ONCE = 256
 """Texts that are tokenised at once."""
@@ -54,6 +63,28 @@ class Encoding:
     dtype: Literal["float16", "float32"] = "float16"
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """What encoding the texts of a data set with a subject took.
+
+    Attributes:
+        seconds: How long it took.
+        truncated: Queries and documents that lost tokens at the length limit.
+        document_bytes: Bytes of the documents' token embeddings.
+    """
+
+    seconds: float
+    truncated: tuple[int, int]
+    document_bytes: int
+
+    @classmethod
+    def of(cls, queries: TokenStore, documents: TokenStore) -> "Encoded":
+        """Describe embeddings that are stored."""
+        return cls(
+            queries.seconds + documents.seconds, (queries.truncated, documents.truncated), documents.vectors.nbytes
+        )
+
+
 class SubjectEncoder:
     """Embeds the queries and documents of one data set with each subject; what subjects share is encoded once."""
 
@@ -64,11 +95,11 @@ class SubjectEncoder:
         encoding: Encoding,
         progress: Progress,
     ) -> None:
-        self._texts = {"queries": queries, "documents": documents}
+        self._texts: dict[Side, Sequence[str]] = {"queries": queries, "documents": documents}
         self._text_keys = {side: text_key(texts) for side, texts in self._texts.items()}
         self._encoding = encoding
         self._progress = progress
-        self._states: dict[Path, tuple[TokenStore, TokenStore]] = {}
+        self._states: dict[Path, TokenStore] = {}
         self._opened: tuple[Path, HostModel] | None = None
         self._pieces: dict[tuple[Path, str], np.ndarray | None] = {}
 
@@ -81,14 +112,13 @@ class SubjectEncoder:
         Raises:
             ProjheadsError: If the model is damaged or cannot be opened, or produces embeddings that are not finite.
         """
-        _check_intact(subject)
+        check_subject(subject)
         if not subject.frozen:
-            folder, key = self._embedding_folder(subject)
-            yield self._encode(self._open(subject), folder, key, project=True)
+            yield self._stored(subject, "queries"), self._stored(subject, "documents")
+            self._opened = None
             self.remove_embeddings([subject])
             return
-        head = nn.Identity() if subject.kind == "backbone" else read_head(subject.model).float()
-        with self.projected(subject, head) as embeddings:
+        with self.projected(subject, read_subject_head(subject)) as embeddings:
             yield embeddings
 
     def remove_embeddings(self, subjects: Iterable[Subject]) -> None:
@@ -98,7 +128,7 @@ class SubjectEncoder:
         """
         for subject in subjects:
             if not subject.frozen and not subject.kept and subject.kind == "model":
-                for side in self._texts:
+                for side in SIDES:
                     store = self._store(self._embedding_folder(subject)[0], side)
                     if store.exists():
                         remove_store(store, wait=False)
@@ -115,22 +145,17 @@ class SubjectEncoder:
         Raises:
             ProjheadsError: If the head produces embeddings that are not finite.
         """
-        states, encoding = self.token_states(subject), self._encoding
-        with unnamed_file(encoding.cache) as query_file, unnamed_file(encoding.cache) as document_file:
-            queries, documents = (
-                project_tokens(store, head, file, encoding.device, encoding.precision, encoding.dtype)
-                for store, file in zip(states, (query_file, document_file), strict=True)
-            )
-            yield queries, documents
+        states, cache = self.token_states(subject), self._encoding.cache
+        with unnamed_file(cache) as query_file, unnamed_file(cache) as document_file:
+            yield self._project(states[0], head, query_file), self._project(states[1], head, document_file)
 
     def estimate(self, subject: Subject) -> tuple[float, float, float]:
         """Estimate from a few texts: seconds to encode the data set, token vectors of all queries, of all documents.
 
         The seconds are 0 if the token states are cached.
         """
-        _check_intact(subject)
-        folder = self._state_folder(subject)
-        if subject.frozen and all((self._store(folder, side) / "store.json").exists() for side in self._texts):
+        check_subject(subject)
+        if self.has_states(subject):
             queries, documents = self.token_states(subject)
             return 0.0, len(queries.vectors), len(documents.vectors)
         model, seconds, tokens = self._open(subject), 0.0, []
@@ -151,11 +176,87 @@ class SubjectEncoder:
 
     def token_states(self, subject: Subject) -> tuple[TokenStore, TokenStore]:
         """Return the backbone's token states, cached for every subject and experiment that shares the backbone."""
-        _check_intact(subject)
+        check_subject(subject)
+        states = self._stored(subject, "queries"), self._stored(subject, "documents")
+        self._opened = None
+        return states
+
+    def backbone(self, subject: Subject) -> Backbone:
+        """Return what encoding with a subject's backbone takes."""
+        model = self._open(subject)
+        tables = [module for module in model.native.modules() if isinstance(module, nn.Embedding)]
+        skipped = {id(parameter) for module in (*tables, model.head) for parameter in module.parameters()}
+        used = [one for one in model.native.parameters() if one.ndim > 1 and id(one) not in skipped]
+        try:
+            layers = len(transformer_layers(model.native))
+        except ProjheadsError:  # Attention is then left out of the number of operations.
+            layers = 0
+        return Backbone(sum(one.numel() for one in used), layers, model.in_features)
+
+    def has_states(self, subject: Subject) -> bool:
+        """Return whether all token states of a frozen subject's backbone are cached, or are being computed."""
+        if not subject.frozen:
+            return False
         folder = self._state_folder(subject)
-        if folder not in self._states:
-            self._states[folder] = self._encode(self._open(subject), folder, folder.name, project=False)
-        return self._states[folder]
+        return all((self._store(folder, side) / "store.json").exists() for side in SIDES)
+
+    def encoded_as(self, subject: Subject) -> str:
+        """Return a key that frozen subjects share if their token states are the same, and other subjects do not."""
+        folder = self._state_folder(subject) if subject.frozen else self._embedding_folder(subject)[0]
+        return sha256_json([self._store(folder, side).relative_to(self._encoding.cache).as_posix() for side in SIDES])
+
+    def query_store(self, subject: Subject) -> TokenStore:
+        """Return what the backbone of a frozen subject, or all of another, makes of the queries."""
+        return self._stored(subject, "queries")
+
+    @contextmanager
+    def queries_of(self, subject: Subject, head: nn.Module | None) -> Iterator[TokenStore]:
+        """Yield the embeddings of the queries, valid inside the block; ``head`` is None if the subject is not frozen.
+
+        Raises:
+            ProjheadsError: As in ``embedded``.
+        """
+        store = self._stored(subject, "queries")
+        if head is None:
+            yield store
+            return
+        with unnamed_file(self._encoding.cache) as file:
+            yield self._project(store, head, file)
+
+    @contextmanager
+    def window_of(self, subject: Subject, texts: Sequence[str]) -> Iterator[TokenStore]:
+        """Yield what the backbone of a frozen subject, or all of another, makes of one window of documents.
+
+        Raises:
+            ProjheadsError: If the model cannot be opened, or produces vectors that are not finite.
+        """
+        characters = sum(map(len, texts))
+        with ExitStack() as stack:
+            file: BinaryIO = io.BytesIO()
+            if characters // CHARACTERS_PER_TOKEN * self._open(subject).in_features * 2 > WINDOW_IN_MEMORY:
+                file = stack.enter_context(unnamed_file(self._encoding.cache))
+            yield encode_tokens(
+                self._open(subject),
+                texts,
+                is_query=False,
+                project=not subject.frozen,
+                precision=self._encoding.precision,
+                dtype=self._encoding.dtype,
+                file=file,
+                batch_tokens=self._encoding.batch_tokens,
+            )
+
+    def project_slice(self, texts: TokenStore, head: nn.Module) -> TokenStore:
+        """Compute the embeddings of one slice of texts from their token states, in memory.
+
+        Raises:
+            ProjheadsError: If an embedding is not finite.
+        """
+        return self._project(texts, head, io.BytesIO())
+
+    def _project(self, store: TokenStore, head: nn.Module, file: BinaryIO) -> TokenStore:
+        encoding = self._encoding
+        return project_tokens(store, head, file, encoding.device, encoding.precision, encoding.dtype)
 
     def word_pieces(self, subject: Subject, texts: Sequence[int], *, is_query: bool) -> np.ndarray | None:
         """Return the word piece of every token embedding of some texts, (n,) int64; None for tokens without ids.
@@ -167,7 +268,7 @@ class SubjectEncoder:
             texts: Places of the texts in the data set.
             is_query: Whether they are queries.
         """
-        side = "queries" if is_query else "documents"
+        side: Side = "queries" if is_query else "documents"
         key = self._state_folder(subject), sha256_json([side, list(texts)])
         if key not in self._pieces:
             model, found = self._open(subject), []
@@ -200,7 +301,7 @@ class SubjectEncoder:
         key = sha256_json([subject.host, saved_backbone_hash(subject.model)])
         return self._encoding.cache / "states" / key[:32]
 
-    def _store(self, folder: Path, side: str) -> Path:
+    def _store(self, folder: Path, side: Side) -> Path:
         kind = self._encoding.precision + "-float32" * (self._encoding.dtype == "float32")
         return folder / f"{side}-{self._text_keys[side][:16]}-{kind}"
 
@@ -213,29 +314,40 @@ class SubjectEncoder:
             self._opened = subject.model, opened
         return self._opened[1]
 
-    def _encode(self, model: HostModel, folder: Path, key: str, *, project: bool) -> tuple[TokenStore, TokenStore]:
-        stores = []
-        for side, texts in self._texts.items():
-            with self._progress.step(f"encoding {len(texts)} {side}", len(texts)) as advance:
-                store = encode_tokens(
-                    model,
-                    texts,
-                    is_query=side == "queries",
-                    project=project,
-                    precision=self._encoding.precision,
-                    dtype=self._encoding.dtype,
-                    folder=self._store(folder, side),
-                    key=key,
-                    batch_tokens=self._encoding.batch_tokens,
-                    progress=advance,
-                )
-            stores.append(store)
-        self._opened = None
-        queries, documents = stores
-        return queries, documents
+    def _stored(self, subject: Subject, side: Side) -> TokenStore:
+        """Return the cached token states of a frozen subject's backbone, or the embeddings of another subject."""
+        if subject.frozen:
+            folder = self._state_folder(subject)
+            key = folder.name
+        else:
+            folder, key = self._embedding_folder(subject)
+        path, texts = self._store(folder, side), self._texts[side]
+        if path in self._states:
+            return self._states[path]
+        with self._progress.step(f"encoding {len(texts)} {side}", len(texts)) as advance:
+            store = encode_tokens(
+                self._open(subject),
+                texts,
+                is_query=side == "queries",
+                project=not subject.frozen,
+                precision=self._encoding.precision,
+                dtype=self._encoding.dtype,
+                folder=path,
+                key=key,
+                batch_tokens=self._encoding.batch_tokens,
+                progress=advance,
+            )
+        if subject.frozen:
+            self._states[path] = store
+        return store
 
 
-def _check_intact(subject: Subject) -> None:
+def read_subject_head(subject: Subject) -> nn.Module:
+    """Return the head of a frozen subject, in float32; the identity if it is the backbone."""
+    return nn.Identity() if subject.kind == "backbone" else read_head(subject.model).float()
+
+
+def check_subject(subject: Subject) -> None:
     """Check that a subject's model is still what was saved.
 
     Raises:
@@ -263,16 +375,22 @@ def project_tokens(
     head = head.to(device).eval()
     width = store.width
     with torch.no_grad():
-        for first in range(0, len(store.vectors), PROJECTED_ROWS):
-            states = torch.tensor(store.vectors[first : first + PROJECTED_ROWS]).to(device).float()
+        for rows in _blocks(store):
+            states = torch.tensor(store.vectors[rows]).to(device).float()
             with autocast(device, precision):
                 projected = head(states)
-            rows = F.normalize(projected.float(), dim=-1)
-            if not rows.isfinite().all():
+            embeddings = F.normalize(projected.float(), dim=-1)
+            if not embeddings.isfinite().all():
                 raise ProjheadsError("its head produces embeddings that are not finite")
-            width = rows.shape[1]
-            file.write(rows.cpu().numpy().astype(dtype).tobytes())
-    file.flush()
-    shape = (len(store.vectors), width)
-    vectors = np.memmap(file, dtype, "r", shape=shape) if len(store.vectors) else np.zeros(shape, dtype)
+            width = embeddings.shape[1]
+            file.write(embeddings.cpu().numpy().astype(dtype).tobytes())
+    vectors = packed_rows(file, dtype, (len(store.vectors), width))
     return TokenStore(vectors, store.offsets, store.truncated, store.seconds + time.perf_counter() - started)
+
+
+def _blocks(store: TokenStore) -> Iterator[slice]:
+    """Divide the rows of a store into batches, none across two slices, so that a slice gives the same batches."""
+    for texts in text_slices(store.offsets):
+        end = int(store.offsets[texts.stop])
+        for first in range(int(store.offsets[texts.start]), end, PROJECTED_ROWS):
+            yield slice(first, min(first + PROJECTED_ROWS, end))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from eval.embed import Encoding
-from eval.estimate import estimate_seconds
+from eval.estimate import describe_groups, estimate_groups
 from eval.evaluation_record import regroup
 from eval.evaluator import Evaluator, InProgressError, make_evaluator
 from eval.explain import import_diagnostics
@@ -16,6 +16,8 @@ from eval.runs import write_qrels
 from eval.search.choice import check_search, search_settings
 from eval.search.compressed import check_forms
 from eval.search.fast import check_searches
+from eval.streaming.streamed import evaluate_streamed
+from eval.streaming.way import check_way
 from eval.subjects import Subject, list_references, list_shared, list_trials
 from eval.texts import write_texts
 from experiment.claim import check_folder, store_config
@@ -29,7 +31,7 @@ from experiment.executors.local import LocalExecutor
 from experiment.executors.protocol import Executor
 from projheads.errors import ProjheadsError
 
-__all__ = ["evaluate_experiment", "evaluate_subjects"]
+__all__ = ["encoding_of", "evaluate_experiment", "evaluate_subjects"]
 
 
 def evaluate_experiment(config: ExperimentConfig, progress: Progress, executor: Executor | None = None) -> None:
@@ -53,13 +55,8 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress, executor: 
         check_search(search_settings(config.eval), derived.heads.out_features)
         check_forms(config.eval.storage, derived.heads.out_features)
         check_searches(config.eval.searches, derived.heads.out_features)
-    encoding = Encoding(
-        device=device,
-        precision=resolve_precision(config.eval.precision, device),
-        batch_tokens=config.eval.batch_tokens,
-        cache=config.cache,
-        dtype=config.eval.vector_dtype,
-    )
+    check_way(config.eval)
+    encoding = encoding_of(config, device)
     folder = check_folder(config, progress.say)
     remove_resume_points(folder)
     trials = list_trials(config, progress.say)
@@ -68,6 +65,17 @@ def evaluate_experiment(config: ExperimentConfig, progress: Progress, executor: 
     subjects = [*trials, *list_shared(config), *list_references(config, trials, progress.say)]
     evaluate_subjects(subjects, config.eval, encoding, folder, progress, executor)
     store_config(config, folder.experiment_yaml)
+
+
+def encoding_of(config: ExperimentConfig, device: torch.device) -> Encoding:
+    """Return how an experiment encodes texts for its evaluation."""
+    return Encoding(
+        device=device,
+        precision=resolve_precision(config.eval.precision, device),
+        batch_tokens=config.eval.batch_tokens,
+        cache=config.cache,
+        dtype=config.eval.vector_dtype,
+    )
 
 
 def evaluate_subjects(
@@ -122,6 +130,9 @@ def _evaluate_dataset(evaluator: Evaluator, subjects: Sequence[Subject], executo
     task, say = evaluator.task, evaluator.progress.say
     name = task.dataset.name
     pending = evaluator.ledger.pending(subjects)
+    if task.too_large_for_bm25 and any(subject.kind == "bm25" for subject in pending):
+        say(f"{name}: {task.too_large_for_bm25}")
+        pending = [subject for subject in pending if subject.kind != "bm25"]
     for subject in subjects:
         regroup(subject, task.dataset)
     evaluator.encoder.remove_embeddings(subject for subject in subjects if subject not in pending)
@@ -131,13 +142,22 @@ def _evaluate_dataset(evaluator: Evaluator, subjects: Sequence[Subject], executo
     if not pending:
         say(f"{name}: all {finished} evaluations are finished; nothing to do")
         return []
-    duration = human_time(estimate_seconds(evaluator, pending))
+    groups = estimate_groups(evaluator, pending)
+    duration = human_time(sum(group.seconds for group in groups))
     say(f"{name}: {len(pending)} to evaluate, {finished} finished; about {duration}")
+    for line in describe_groups(groups):
+        say(f"{name}: {line}")
+    failed: list[str] = []
+    streamed = {subject for group in groups if group.way.streamed for subject in group.subjects}
+    for group in groups:
+        if group.way.streamed:
+            failed += evaluate_streamed(evaluator, group.subjects, executor)
+    pending = [subject for subject in pending if subject not in streamed]
     # Token states of a frozen backbone come first, before several processes ask for them at once.
     for subject in pending:
         with suppress(ProjheadsError):  # A model that cannot be opened is reported when its turn comes.
             evaluator.encoder.share_states(subject)
-    return _evaluate_pending(evaluator, pending, executor)
+    return failed + _evaluate_pending(evaluator, pending, executor)
 
 
 def _evaluate_pending(evaluator: Evaluator, pending: Sequence[Subject], executor: Executor) -> list[str]:

@@ -1,10 +1,12 @@
 """The record of an evaluation: how it is made, when it counts as finished, and how stored forms are added to it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from eval.embed import Encoded
 from eval.measures import aggregate
 from eval.runs import Run
+from eval.sample import SAMPLE, is_sampled
 from eval.search.choice import Answer
 from eval.search.compressed import STORAGE_VERSION
 from eval.search.fast import FAST_VERSION
@@ -23,7 +25,6 @@ from experiment.disk.records import (
     StorageEntry,
     TextCounts,
 )
-from experiment.encoding.store import TokenStore
 
 __all__ = [
     "Form",
@@ -60,8 +61,16 @@ PACKAGES = {
 }
 
 
-def evaluation_key(subject: Subject, task: SearchTask, precision: str) -> str:
-    """Hash everything that an evaluation's result depends on."""
+def evaluation_key(subject: Subject, task: SearchTask, precision: str, *, streamed: bool = False) -> str:
+    """Hash everything that an evaluation's result depends on.
+
+    Args:
+        subject: What is evaluated.
+        task: The data set.
+        precision: Arithmetic of backbone and head.
+        streamed: Whether the corpus is streamed: the search is exact, and the linear stand-in of a head is fitted on a
+            sample of a large corpus.
+    """
     settings = task.settings
     shared = {
         "version": EVALUATION_VERSION,
@@ -71,32 +80,37 @@ def evaluation_key(subject: Subject, task: SearchTask, precision: str) -> str:
         "depth": settings.depth,
         "measures": list(settings.measures),
     }
+    sampled = streamed and is_sampled(len(task.documents))
     if subject.kind == "bm25":
         return sha256_json(shared)
     if settings.linearise and subject.has_stand_in:
-        shared["linearised"] = STAND_IN_VERSION
-    index: list[Any] = [settings.index]
-    if settings.index != "exact":
+        shared["linearised"] = [STAND_IN_VERSION, SAMPLE] if sampled else STAND_IN_VERSION
+    index: list[Any] = ["exact" if streamed else settings.index]
+    if index != ["exact"]:
         index += [settings.nprobe, settings.candidates_per_token, settings.max_candidates]
     if settings.vector_dtype != "float16":
         shared["vectors"] = settings.vector_dtype
     return sha256_json(shared | {"index": index, "precision": precision})
 
 
-def is_finished(subject: Subject, dataset: str, key: str) -> bool:
-    """Return whether exactly this evaluation is on disk, complete.
+def is_finished(subject: Subject, dataset: str, keys: Collection[str]) -> bool:
+    """Return whether an evaluation with one of these keys is on disk, complete.
 
     Raises:
         ProjheadsError: If its record is damaged.
     """
     record = EvaluationRecord.find(subject.folder.eval_json(dataset))
-    return record is not None and record.key == key and subject.folder.eval_run(dataset).exists()
+    return record is not None and record.key in keys and subject.folder.eval_run(dataset).exists()
 
 
 def missing_forms(record: EvaluationRecord, forms: Sequence[Form], settings: EvalConfig) -> list[Form]:
     """Return the forms that an evaluation lacks or that were computed differently."""
-    found = {(name, entry.key) for name, entry in record.storage.items()}
-    return [form for form in forms if (form.name, _form_key(record.key, form, settings)) not in found]
+
+    def is_there(form: Form) -> bool:
+        entry = record.storage.get(form.name)
+        return entry is not None and entry.key == _form_key(record.key, form, settings, entry.sample)
+
+    return [form for form in forms if not is_there(form)]
 
 
 def storage_entry(
@@ -108,6 +122,7 @@ def storage_entry(
     bytes_per_vector: int,
     index_bytes: int,
     recall: float | None,
+    sample: int | None = None,
 ) -> StorageEntry:
     """Make an entry of one form.
 
@@ -119,15 +134,17 @@ def storage_entry(
         bytes_per_vector: Bytes of a document's token vector.
         index_bytes: Bytes of all documents' codes, and of what is needed to read them.
         recall: What ``recall_of`` returns.
+        sample: Documents that the form was fitted on; None for all.
     """
     return StorageEntry(
-        key=_form_key(record.key, form, settings),
+        key=_form_key(record.key, form, settings, sample),
         bytes_per_vector=bytes_per_vector,
         index_bytes=index_bytes,
         measures={name: aggregate(name, values) for name, values in measures.items()},
         per_query=next(iter(measures.values())),
         recall=recall,
         search=isinstance(form, SearchForm),
+        sample=sample,
     )
 
 
@@ -156,9 +173,9 @@ def with_storage(
     return record.replace(storage={name: found[name] for name in dict.fromkeys([*order, *found])})
 
 
-def _form_key(key: str, form: Form, settings: EvalConfig) -> str:
+def _form_key(key: str, form: Form, settings: EvalConfig, sample: int | None) -> str:
     if isinstance(form, StorageForm):
-        return sha256_json([STORAGE_VERSION, key, form.name])
+        return sha256_json([STORAGE_VERSION, key, form.name, *([] if sample is None else [sample])])
     return sha256_json([FAST_VERSION, key, form.name, settings.max_candidates, settings.candidates_per_token])
 
 
@@ -175,7 +192,7 @@ def evaluation_record(
     task: SearchTask,
     answer: Answer,
     measures: dict[str, dict[str, float]],
-    embeddings: tuple[TokenStore, TokenStore] | None,
+    encoded: Encoded | None,
     linearised: StandIn | None = None,
 ) -> EvaluationRecord:
     """Make the record of an evaluation.
@@ -185,12 +202,11 @@ def evaluation_record(
         task: The data set.
         answer: What the search found.
         measures: Scores by measure and query id.
-        embeddings: Of queries and of documents; None for BM25.
+        encoded: What encoding the texts took; None for BM25.
         linearised: The linear stand-in of a non-linear head; None if there is none.
     """
     dataset, collection = task.dataset, task.collection
-    stores = embeddings or ()
-    truncated = [store.truncated for store in stores] or [0, 0]
+    encoded = encoded or Encoded(0.0, (0, 0), 0)
     return EvaluationRecord(
         key=key,
         dataset=DatasetFacts(
@@ -206,11 +222,9 @@ def evaluation_record(
         index=answer.index,
         measures=measures,
         means={name: aggregate(name, values) for name, values in measures.items()},
-        timings=EvaluationTimings(
-            encode_s=sum(store.seconds for store in stores), index_s=answer.index_s, search_s=answer.search_s
-        ),
-        bytes=EvaluationBytes(token_vectors=stores[1].vectors.nbytes if stores else 0, index=answer.index_bytes),
+        timings=EvaluationTimings(encode_s=encoded.seconds, index_s=answer.index_s, search_s=answer.search_s),
+        bytes=EvaluationBytes(token_vectors=encoded.document_bytes, index=answer.index_bytes),
         versions=versions(PACKAGES),
-        truncated=TextCounts(queries=truncated[0], documents=truncated[1]),
+        truncated=TextCounts(queries=encoded.truncated[0], documents=encoded.truncated[1]),
         linearised=linearised,
     )

@@ -2,13 +2,13 @@
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
-from eval.embed import Encoding, SubjectEncoder
+from eval.embed import Encoded, Encoding, SubjectEncoder
 from eval.evaluation_record import Form, evaluation_record, recall_of, storage_entry, with_storage
 from eval.explain import Given
 from eval.ledger import Ledger
@@ -25,12 +25,12 @@ from experiment.config import EvalConfig, EvalDatasetRef
 from experiment.config.search_forms import SearchForm
 from experiment.console.progress import Advance, Progress, human_time
 from experiment.disk.lock import locked
-from experiment.disk.records import EvaluationRecord, StorageEntry
+from experiment.disk.records import EvaluationRecord, StandIn, StorageEntry
 from experiment.encoding.device import pick_device
 from experiment.encoding.store import TokenStore
 from projheads.errors import ProjheadsError
 
-__all__ = ["Evaluator", "InProgressError", "make_evaluator"]
+__all__ = ["Evaluator", "Found", "InProgressError", "make_evaluator"]
 
 
 class InProgressError(ProjheadsError):
@@ -85,13 +85,15 @@ class Evaluator:
     def _evaluate(self, subject: Subject) -> str:
         started = time.perf_counter()
         if subject.kind == "bm25":
-            parts = [self._write(subject, self.task.search_bm25(self.progress), None)]
+            parts = [self.write(subject, self.task.search_bm25(self.progress), None)]
         else:
             with self.encoder.embedded(subject) as embeddings:
                 parts = []
                 if not self.ledger.has_run(subject):
                     answer = self.task.search(subject.name, *embeddings, self.progress)
-                    parts.append(self._write(subject, answer, embeddings))
+                    wanted = self.task.settings.linearise and subject.has_stand_in
+                    linearised = linear_stand_in(subject, self.task, self.encoder, self.progress) if wanted else None
+                    parts.append(self.write(subject, answer, Encoded.of(*embeddings), linearised))
                 parts += [self._write_form(subject, form, *embeddings) for form in self.ledger.missing_forms(subject)]
                 if missing := self.ledger.missing_diagnostics(subject):
                     record = EvaluationRecord.read(subject.folder.eval_json(self.task.dataset.name))
@@ -99,47 +101,76 @@ class Evaluator:
                     parts.append(self.ledger.explainer.write(given, missing))
         return f"{'; '.join(parts)}, {human_time(time.perf_counter() - started)}"
 
-    def _write(self, subject: Subject, answer: Answer, embeddings: tuple[TokenStore, TokenStore] | None) -> str:
-        """Measure an answer, write the files of the evaluation and return a summary."""
+    def write(
+        self,
+        subject: Subject,
+        answer: Answer,
+        encoded: Encoded | None,
+        linearised: StandIn | None = None,
+        *,
+        streamed: bool = False,
+    ) -> str:
+        """Measure an answer, write the files of the evaluation and return a summary; ``streamed`` as in its key."""
         task = self.task
         run, measures = task.measure(answer)
-        wanted = task.settings.linearise and subject.has_stand_in
-        linearised = linear_stand_in(subject, task, self.encoder, self.progress) if wanted else None
-        key = self.ledger.key(subject)
-        record = evaluation_record(key, task, answer, measures, embeddings, linearised)
+        key = self.ledger.key(subject, streamed=streamed)
+        record = evaluation_record(key, task, answer, measures, encoded, linearised)
         write_run(subject.folder.eval_run(task.dataset.name), run)
         record.write(subject.folder.eval_json(task.dataset.name))
         return ", ".join(f"{measure} {100 * value:.2f}" for measure, value in record.means.items()) + f" ({answer})"
 
     def _write_form(self, subject: Subject, form: Form, queries: TokenStore, documents: TokenStore) -> str:
         """Evaluate a subject in a form, add the result to its record and return a summary."""
-        path = subject.folder.eval_json(self.task.dataset.name)
-        record, exact = EvaluationRecord.read(path), read_run(subject.folder.eval_run(self.task.dataset.name))
-        entries: dict[str, StorageEntry] = {}
+        if isinstance(form, SearchForm):
+            found = self._search(f"{subject.name} with {form.name}", form, self.task.problem(queries, documents))
+            return self.write_form(subject, form, found)
+        with stored_as(form, queries, documents, self.encoding.cache, scaled=subject.scales_pooled) as stored:
+            rankings = None
+            if stored.documents is not documents:
+                what = f"{subject.name} as {form.name}"
+                rankings = self.task.search(what, stored.queries, stored.documents, self.progress).rankings
+            found = {form.name: Found(rankings, stored.bytes_per_vector, stored.index_bytes)}
+        return self.write_form(subject, form, found)
 
-        def add(name: str, rankings: Sequence[Ranking] | None, bytes_per_vector: int, index_bytes: int) -> None:
-            # Without rankings, what is searched is what the evaluation itself searched.
-            run, measures = (exact, record.measures) if rankings is None else self.task.measure_rankings(rankings)
-            entries[name] = storage_entry(
+    def _search(self, what: str, form: SearchForm, problem: Problem) -> "dict[str, Found]":
+        """Search with a form; return its rankings and those of its candidates by exact scores."""
+        settings = search_settings(self.task.settings)
+        with self.progress.step(f"searching for {what}", 1) as advance:
+            found = fast_search(problem, Setup(form, settings, self.device, self.encoding.cache, advance))
+            shown = [Ranking(one.documents[: problem.depth], one.scores[: problem.depth]) for one in found.rankings]
+            entries = {form.entries[0]: Found(shown, found.bytes_per_vector, found.index_bytes)}
+            for name in form.entries[1:]:
+                size = found.index_bytes + 2 * problem.documents.vectors.size
+                entries[name] = Found(rescored(problem, found.rankings), found.bytes_per_vector, size)
+        return entries
+
+    def write_form(self, subject: Subject, form: Form, found: "Mapping[str, Found]", sample: int | None = None) -> str:
+        """Measure what was found with a form, add it to a subject's record and return a summary.
+
+        Args:
+            subject: The subject.
+            form: The form.
+            found: What was found, by the name of the entry.
+            sample: Documents that the form was fitted on; None for all.
+        """
+        name = self.task.dataset.name
+        path = subject.folder.eval_json(name)
+        record, exact = EvaluationRecord.read(path), read_run(subject.folder.eval_run(name))
+        entries: dict[str, StorageEntry] = {}
+        for entry, one in found.items():
+            run, measures = (exact, record.measures)
+            if one.rankings is not None:
+                run, measures = self.task.measure_rankings(one.rankings)
+            entries[entry] = storage_entry(
                 record,
                 form,
                 self.task.settings,
                 measures,
-                bytes_per_vector=bytes_per_vector,
-                index_bytes=index_bytes,
+                bytes_per_vector=one.bytes_per_vector,
+                index_bytes=one.index_bytes,
                 recall=recall_of(record, exact, run),
+                sample=sample,
             )
-
-        if isinstance(form, SearchForm):
-            self._search(f"{subject.name} with {form.name}", form, self.task.problem(queries, documents), add)
-        else:
-            scaled = subject.host == "sentence-transformers"
-            with stored_as(form, queries, documents, self.encoding.cache, scaled=scaled) as stored:
-                rankings = None
-                if stored.documents is not documents:
-                    what = f"{subject.name} as {form.name}"
-                    rankings = self.task.search(what, stored.queries, stored.documents, self.progress).rankings
-                add(form.name, rankings, stored.bytes_per_vector, stored.index_bytes)
         with_storage(record, entries, self.ledger.forms).write(path)
         return ", ".join(
             f"{name} {measure} {100 * entry.measures[measure]:.2f}"
@@ -147,18 +178,20 @@ class Evaluator:
             for measure in list(entry.measures)[:1]
         )
 
-    def _search(
-        self, what: str, form: SearchForm, problem: Problem, add: Callable[[str, Sequence[Ranking], int, int], None]
-    ) -> None:
-        """Search with a form, and add its rankings and those of its candidates by exact scores."""
-        settings = search_settings(self.task.settings)
-        with self.progress.step(f"searching for {what}", 1) as advance:
-            found = fast_search(problem, Setup(form, settings, self.device, self.encoding.cache, advance))
-            shown = [Ranking(one.documents[: problem.depth], one.scores[: problem.depth]) for one in found.rankings]
-            add(form.entries[0], shown, found.bytes_per_vector, found.index_bytes)
-            for name in form.entries[1:]:
-                size = 2 * problem.documents.vectors.size
-                add(name, rescored(problem, found.rankings), found.bytes_per_vector, found.index_bytes + size)
+
+@dataclass(frozen=True)
+class Found:
+    """What a search in a form found.
+
+    Attributes:
+        rankings: One ranking per query; None if what is searched is what the evaluation itself searched.
+        bytes_per_vector: Bytes of a document's token vector.
+        index_bytes: Bytes of all documents' vectors, and of what is needed to read or search them.
+    """
+
+    rankings: Sequence[Ranking] | None
+    bytes_per_vector: int
+    index_bytes: int
 
 
 def make_evaluator(

@@ -33,13 +33,18 @@ class Ledger:
         settings = self.task.settings
         return [*map(parse_storage, settings.storage), *map(parse_search, settings.searches)]
 
-    def key(self, subject: Subject) -> str:
-        """Hash everything that the evaluation of a subject depends on."""
-        return evaluation_key(subject, self.task, self.precision)
+    def key(self, subject: Subject, *, streamed: bool = False) -> str:
+        """Hash everything that the evaluation of a subject depends on; see ``evaluation_key``."""
+        return evaluation_key(subject, self.task, self.precision, streamed=streamed)
 
     def has_run(self, subject: Subject) -> bool:
         """Return whether the evaluation itself is on disk, with or without other forms."""
-        return is_finished(subject, self.task.dataset.name, self.key(subject))
+        return is_finished(subject, self.task.dataset.name, self._keys(subject))
+
+    def _keys(self, subject: Subject) -> set[str]:
+        """Return the keys of an evaluation, stored or streamed."""
+        exact = self.task.settings.index in ("auto", "exact")
+        return {self.key(subject), *([self.key(subject, streamed=True)] if exact else [])}
 
     def missing_forms(self, subject: Subject) -> list[Form]:
         """Return the forms in which an evaluated subject has not been evaluated yet."""
@@ -55,7 +60,8 @@ class Ledger:
 
     def missing_diagnostics(self, subject: Subject) -> list[Diagnostic]:
         """Return the diagnostics that have not been computed yet of an evaluated subject."""
-        return self.explainer.missing(subject, self.key(subject))
+        record = EvaluationRecord.find(subject.folder.eval_json(self.task.dataset.name))
+        return self.explainer.missing(subject, record.key if record else self.key(subject))
 
     def is_finished(self, subject: Subject) -> bool:
         """Return whether everything that is asked for is on disk."""

@@ -13,10 +13,10 @@ from eval.subjects import Subject
 from experiment.console.progress import Progress
 from experiment.disk.records import StandIn, StandInStates
 from experiment.encoding.store import TokenStore
-from projheads import linearise
+from projheads import Linearised, linearise
 from projheads.hosts.model_folder import read_head
 
-__all__ = ["linear_stand_in", "stand_in_states"]
+__all__ = ["describe_stand_in", "fit_stand_in", "linear_stand_in", "stand_in_states"]
 
 MOST_STATES = 2**15
 """States of each side; more would change the fit by less than its own error."""
@@ -27,12 +27,20 @@ LEAST_PER_FEATURE = 10
 
 def linear_stand_in(subject: Subject, task: SearchTask, encoder: SubjectEncoder, progress: Progress) -> StandIn:
     """Fit the linear stand-in of a subject's head, search with it, and describe the fit and its scores."""
-    judged = {document for grades in task.collection.qrels.values() for document in grades}
-    states, fitted_on = stand_in_states(*encoder.token_states(subject), task.document_ids, judged)
-    fit = linearise(read_head(subject.model).float(), states)
+    states, fitted_on = stand_in_states(*encoder.token_states(subject), task.document_ids, task.judged)
+    fit = fit_stand_in(subject, states)
     with encoder.projected(subject, fit.linear) as embeddings:
         answer = task.search(f"the linear stand-in of {subject.name}", *embeddings, progress)
-    measures = task.measure(answer)[1]
+    return describe_stand_in(fit, fitted_on, task.measure(answer)[1])
+
+
+def fit_stand_in(subject: Subject, states: Tensor) -> Linearised:
+    """Fit the linear stand-in of a subject's head on token states (n, width)."""
+    return linearise(read_head(subject.model).float(), states)
+
+
+def describe_stand_in(fit: Linearised, fitted_on: str, measures: dict[str, dict[str, float]]) -> StandIn:
+    """Describe a stand-in, what it was fitted on, and its scores by measure and query id."""
     return StandIn(
         r2=fit.r2,
         mean_cosine=fit.mean_cosine,

@@ -66,6 +66,11 @@ class Subject:
         """Whether a linear stand-in of its head is evaluated: the head is non-linear and its token states are kept."""
         return self.kind == "model" and self.frozen and not self.folds and self.role == "own"
 
+    @property
+    def scales_pooled(self) -> bool:
+        """Whether its host scales pooled token vectors to norm 1; see ``eval.search.pooling``."""
+        return self.host == "sentence-transformers"
+
 
 def list_trials(config: ExperimentConfig, say: Callable[[str], None]) -> list[Subject]:
     """List the finished trials in the order of the configuration, and report which are skipped and why."""

@@ -18,6 +18,7 @@ from files_page import files_page
 from formulas import render_formulas
 from head_pages import head_pages
 from notebook_page import notebook_page
+from sizes_table import sizes_table
 from text import plain_roles
 
 # Files of the repository that are copied into the site unchanged.
@@ -58,8 +59,9 @@ def _named(nav: Any) -> list[str]:
 
 
 def on_page_markdown(markdown: str, **_: object) -> str:
-    """Put the leaderboard's columns, and the diagnostics, where a page marks them."""
-    for mark, made in (("<!-- columns -->", column_tables), ("<!-- diagnostics -->", diagnostic_tables)):
+    """Put the leaderboard's columns, the diagnostics, and the sizes of collections, where a page marks them."""
+    marks = {"columns": column_tables, "diagnostics": diagnostic_tables, "sizes": sizes_table}
+    for mark, made in ((f"<!-- {name} -->", made) for name, made in marks.items()):
         markdown = markdown.replace(mark, made()) if mark in markdown else markdown
     return markdown
 

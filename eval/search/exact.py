@@ -69,6 +69,7 @@ def exact_search(
     queries: np.ndarray | None = None,
     progress: Callable[[float], None] | None = None,
     first_pass: FirstPass | None = None,
+    floors: np.ndarray | None = None,
 ) -> list[Ranking]:
     """Find the best documents of queries by scoring all documents.
 
@@ -78,6 +79,8 @@ def exact_search(
         queries: (n,) int64, the queries to answer; None for all.
         progress: Called with the share of the corpus that was searched since the last call.
         first_pass: How the first pass multiplies; None for ``choose_first_pass``.
+        floors: (n_queries,) reported scores; documents that score less may be left out of a query's ranking, which
+            saves work if ``depth`` documents of a different part of the corpus reach the floor. None for no floors.
 
     Returns:
         One ranking per query, in the order of ``queries``; empty for a query without token vectors.
@@ -89,6 +92,7 @@ def exact_search(
     # Longest first, so that queries that are padded together differ little in length.
     pending = wanted[np.argsort(-lengths, kind="stable")][: int((lengths > 0).sum())]
     how = first_pass or choose_first_pass(device, problem.documents)
+    least = np.full(len(problem.queries), -np.inf) if floors is None else floors.astype(np.float64)
     kept = TIMES_DEPTH_IN_BF16 * problem.depth if how == "bf16" else problem.depth + SPARE
     while len(pending) and findable:
         kept = min(kept, findable)
@@ -98,13 +102,13 @@ def exact_search(
         undecided: list[int] = []
         shortlists: dict[int, np.ndarray] = {}
         for row, query in enumerate(pending):
-            near = shortlist(scores[row], problem.depth, errors[row])
+            near = shortlist(scores[row], problem.depth, errors[row], least[query])
             if len(near) == kept < findable:
                 undecided.append(query)
             else:
                 shortlists[int(query)] = documents[row, near]
         if how == "bf16":
-            shortlists = _shortened(problem, shortlists, largest_norm)
+            shortlists = _shortened(problem, shortlists, largest_norm, least)
         ranked = over_threads(lambda item: rank(problem, *item), shortlists.items())
         rankings.update(zip(shortlists, ranked, strict=True))
         kept = problem.depth + SPARE if how == "bf16" else 8 * kept
@@ -112,14 +116,17 @@ def exact_search(
     return [rankings[int(query)] for query in wanted]
 
 
-def _shortened(problem: Problem, shortlists: dict[int, np.ndarray], largest_norm: float) -> dict[int, np.ndarray]:
+def _shortened(
+    problem: Problem, shortlists: dict[int, np.ndarray], largest_norm: float, floors: np.ndarray
+) -> dict[int, np.ndarray]:
     """Drop the documents of each query that, by their float32 scores, cannot be among the wanted ones."""
     errors = rounding_errors(problem, np.array(list(shortlists), np.int64), largest_norm)
 
     def shorten(query: int, documents: np.ndarray, error: float) -> np.ndarray:
-        if len(documents) <= problem.depth:
+        if len(documents) <= problem.depth and floors[query] == -np.inf:
             return documents
-        return np.asarray(documents[shortlist(maxsim_of(problem, query, documents), problem.depth, error)])
+        scores = maxsim_of(problem, query, documents)
+        return np.asarray(documents[shortlist(scores, problem.depth, error, floors[query])])
 
     items = zip(shortlists, shortlists.values(), errors.tolist(), strict=True)
     return dict(zip(shortlists, over_threads(lambda item: shorten(*item), items), strict=True))

@@ -12,7 +12,7 @@ import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
-from experiment.encoding.store import TokenStore, offsets_of
+from experiment.encoding.store import TokenStore, offsets_of, packed_rows
 from experiment.encoding.threads import over_threads
 
 __all__ = ["pool_store", "pool_tokens", "unit_rows"]
@@ -76,7 +76,5 @@ def pool_store(
             file.write(text.tobytes())
         lengths += [len(text) for text in pooled]
         width, first = rows.shape[1], last
-    file.flush()
-    shape = (sum(lengths), width)
-    vectors = np.memmap(file, np.float32, "r", shape=shape) if shape[0] else np.zeros(shape, np.float32)
+    vectors = packed_rows(file, "float32", (sum(lengths), width))
     return TokenStore(vectors, offsets_of(np.array(lengths, np.int64)), store.truncated, store.seconds)

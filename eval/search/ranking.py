@@ -20,6 +20,7 @@ __all__ = [
     "NOTHING",
     "Problem",
     "Ranking",
+    "in_order",
     "maxsim_of",
     "priorities",
     "rank",
@@ -111,15 +112,17 @@ def rounding_errors(problem: Problem, queries: np.ndarray, largest_norm: float) 
     return np.asarray((problem.queries.width + lengths + 4) * UNIT_ROUNDOFF * np.array(norms) * largest_norm)
 
 
-def shortlist(scores: np.ndarray, depth: int, error: float) -> np.ndarray:
-    """Return the places of all scores (n,) that may be among the ``depth`` best.
+def shortlist(scores: np.ndarray, depth: int, error: float, floor: float = -np.inf) -> np.ndarray:
+    """Return the places of all scores (n,) that may be among the ``depth`` best and may reach a floor.
 
     Args:
         scores: Scores as computed; minus infinity for documents that must not be found.
         depth: How many are wanted.
         error: Largest error of a score.
+        floor: The lowest reported score that is wanted.
     """
-    finite = np.flatnonzero(scores > -np.inf)
+    # Twice the error also covers the rounding of the floor, which is a reported score.
+    finite = np.flatnonzero(scores > -np.inf) if floor == -np.inf else np.flatnonzero(scores >= floor - 2 * error)
     if len(finite) <= depth:
         return finite
     kept = scores[finite]
@@ -130,7 +133,12 @@ def shortlist(scores: np.ndarray, depth: int, error: float) -> np.ndarray:
 def rank(problem: Problem, query: int, documents: np.ndarray) -> Ranking:
     """Score documents (n,) for a query, as reported, and return the best ``depth`` in their final order."""
     scores = _reported_scores(problem, query, documents)
-    order = np.lexsort((-problem.priority[documents], -scores))[: problem.depth]
+    return in_order(documents, scores, problem.priority, problem.depth)
+
+
+def in_order(documents: np.ndarray, scores: np.ndarray, priority: np.ndarray, depth: int) -> Ranking:
+    """Return the best ``depth`` of documents (n,) by their reported scores (n,), ties by priority."""
+    order = np.lexsort((-priority[documents], -scores))[:depth]
     return Ranking(documents[order], scores[order])
 
 

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from experiment.collections.collection import Collection, Document, Judgement, make_collection
+from experiment.collections.large_corpus import LARGE, open_large_corpus
 from experiment.collections.rows import Records, read_documents, read_grade, read_queries
 from experiment.collections.source import Source
+from experiment.disk.files import sha256_json
 from projheads.errors import ProjheadsError, parse_json
 
 __all__ = ["FOLDER", "is_beir_folder", "read_beir_folder", "split_tsv", "write_beir_folder"]
@@ -26,7 +28,7 @@ def is_beir_folder(folder: Path) -> bool:
     return (folder / "corpus.jsonl").is_file()
 
 
-def read_beir_folder(folder: Path, *, split: str, name: str | None = None) -> Collection:
+def read_beir_folder(folder: Path, *, split: str, name: str | None = None, cache: Path | None = None) -> Collection:
     """Read one split of a folder in BEIR layout.
 
     Qrels without the header line are read as well, and noted as ``qrels_without_header``; the other notes are those of
@@ -36,6 +38,7 @@ def read_beir_folder(folder: Path, *, split: str, name: str | None = None) -> Co
         folder: The folder.
         split: Name of the file in ``qrels/``, without ``.tsv``.
         name: The collection's name; the folder's by default.
+        cache: Where a large corpus is kept as an Arrow file; None reads it into memory.
 
     Raises:
         ProjheadsError: If a file is missing or broken, an id is used twice, or there is nothing to search or to judge.
@@ -50,13 +53,21 @@ def read_beir_folder(folder: Path, *, split: str, name: str | None = None) -> Co
     return make_collection(
         name or folder.resolve().name,
         split,
-        read_documents(_read_jsonl(folder / "corpus.jsonl"), notes),
+        _read_corpus(folder / "corpus.jsonl", notes, cache),
         read_queries(_read_jsonl(folder / "queries.jsonl"), notes),
         list(_read_qrels(splits.pop(split), notes)),
         source=str(folder),
         judged_elsewhere={row[0] for file in splits.values() for _, row in _read_tsv(file)},
         notes=notes,
     )
+
+
+def _read_corpus(file: Path, notes: Counter[str], cache: Path | None) -> Mapping[str, Document]:
+    about = file.stat()
+    if cache is None or about.st_size < LARGE:
+        return read_documents(_read_jsonl(file), notes)
+    key = sha256_json([str(file.resolve()), about.st_size, about.st_mtime_ns])
+    return open_large_corpus(cache / "corpora" / key[:32], _read_jsonl(file), notes)
 
 
 def write_beir_folder(
@@ -178,7 +189,7 @@ def _missing(path: str, cache: Path) -> str | None:
 FOLDER = Source(
     spelling="a folder in BEIR layout",
     about="`corpus.jsonl`, `queries.jsonl` and `qrels/<split>.tsv`",
-    open=lambda path, split, cache: read_beir_folder(Path(path).expanduser(), split=split),
+    open=lambda path, split, cache: read_beir_folder(Path(path).expanduser(), split=split, cache=cache),
     missing=_missing,
     label=lambda path: Path(path).name,
 )

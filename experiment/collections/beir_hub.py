@@ -66,7 +66,7 @@ def _open(name: str, split: str, cache: Path) -> Collection:
         with locked(cache / "beir" / f".{archive}.lock"):
             if not is_beir_folder(folder):  # another process may have downloaded it in the meantime
                 _download(archive, cache / "beir")
-    return read_beir_folder(folder, split=split, name=name)
+    return read_beir_folder(folder, split=split, name=name, cache=cache)
 
 
 def _download(archive: str, cache: Path) -> None:

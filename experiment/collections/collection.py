@@ -1,31 +1,19 @@
 """A collection: a corpus, the judged queries of one split, and their judgements."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from experiment.collections.document import Document
+from experiment.collections.large_corpus import LargeCorpus
 from experiment.collections.same_texts import repeated_texts
 from experiment.disk.files import sha256_parts
 from projheads.errors import ProjheadsError
 
-__all__ = ["Collection", "Document", "Judgement", "make_collection", "training_pairs"]
+__all__ = ["Collection", "Document", "Judgement", "list_ids", "list_passages", "make_collection", "training_pairs"]
 
 Judgement = tuple[str, str, int]
 """One row of qrels: query id, document id, grade."""
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """One document of a corpus."""
-
-    id: str
-    title: str
-    text: str
-
-    @property
-    def passage(self) -> str:
-        """The text that is encoded: title, a space and text, stripped, as BEIR joins them."""
-        return f"{self.title} {self.text}".strip()
 
 
 @dataclass(frozen=True)
@@ -132,6 +120,16 @@ def make_collection(
     )
 
 
+def list_ids(corpus: Mapping[str, Document]) -> Sequence[str]:
+    """Return the ids of a corpus, in its order; those of a large one are read when they are asked for."""
+    return corpus.ids if isinstance(corpus, LargeCorpus) else list(corpus)
+
+
+def list_passages(corpus: Mapping[str, Document]) -> Sequence[str]:
+    """Return the passages of a corpus, in its order; those of a large one are read when they are asked for."""
+    return corpus.passages if isinstance(corpus, LargeCorpus) else [document.passage for document in corpus.values()]
+
+
 def training_pairs(collection: Collection) -> list[tuple[str, str]]:
     """List the (query id, document id) pairs to train on, in the order of the qrels.
 
@@ -170,9 +168,8 @@ def _oddities(
 
 def _copies(corpus: Mapping[str, Document]) -> dict[str, list[str]]:
     """Return for each document whose text occurs more than once the ids of all documents with that text."""
-    names = [name for name, document in corpus.items() if document.passage]
-    groups = repeated_texts(corpus[name].passage for name in names)
-    same = [[names[place] for place in group] for group in groups]
+    names, passages = list_ids(corpus), list_passages(corpus)
+    same = [[names[place] for place in group] for group in repeated_texts(passages) if passages[group[0]]]
     return {name: group for group in same for name in group}
 
 
@@ -194,8 +191,9 @@ def _records(
     qrels: Mapping[str, Mapping[str, int]],
     excluded: Mapping[str, frozenset[str]],
 ) -> Iterator[tuple[str, ...]]:
-    for key in sorted(corpus):
-        yield "document", key, corpus[key].title, corpus[key].text
+    by_id = corpus.in_order_of_ids() if isinstance(corpus, LargeCorpus) else (corpus[key] for key in sorted(corpus))
+    for document in by_id:
+        yield "document", document.id, document.title, document.text
     for key in sorted(queries):
         yield "query", key, queries[key]
     for key in sorted(qrels):

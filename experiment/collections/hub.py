@@ -16,9 +16,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from experiment.collections.collection import Collection, Judgement, make_collection
+from experiment.collections.collection import Collection, Document, Judgement, make_collection
+from experiment.collections.large_corpus import LARGE, open_large_corpus
 from experiment.collections.rows import Records, read_documents, read_grade, read_queries
 from experiment.collections.source import Source
+from experiment.disk.files import sha256_json
 from projheads.errors import ProjheadsError
 
 __all__ = ["HUB", "fetch_file", "hub_errors", "load_splits", "missing_from_hub_cache", "open_hub", "parse_hub_name"]
@@ -47,7 +49,9 @@ def missing_from_hub_cache(repo: str) -> str | None:
     return None if cached else "not on this disk yet; it is fetched when needed"
 
 
-def open_hub(repo: str, *, split: str, config: str | None = None, revision: str | None = None) -> Collection:
+def open_hub(
+    repo: str, *, split: str, config: str | None = None, revision: str | None = None, cache: Path | None = None
+) -> Collection:
     """Open one split of a data set on the hub.
 
     Args:
@@ -55,6 +59,7 @@ def open_hub(repo: str, *, split: str, config: str | None = None, revision: str 
         split: The split of the qrels.
         config: Prefix of the names of the configurations, if the repository holds several data sets.
         revision: Commit, branch or tag; None for the default branch.
+        cache: Where a large corpus is kept as an Arrow file; None reads it into memory.
 
     Raises:
         ProjheadsError: If the hub cannot be reached, the repository or split does not exist, or the layout differs.
@@ -70,13 +75,21 @@ def open_hub(repo: str, *, split: str, config: str | None = None, revision: str 
     return make_collection(
         "/".join(filter(None, [repo, config])),
         split,
-        read_documents(_records(f"hf:{repo} corpus", corpus), notes),
+        _read_corpus(f"hf:{repo} corpus", corpus, notes, cache),
         read_queries(_records(f"hf:{repo} queries", queries), notes),
         list(_read_qrels(f"hf:{repo} qrels", qrels[split])),
         source=f"hf:{repo}",
         judged_elsewhere={str(row["query-id"]) for name, rows in qrels.items() if name != split for row in rows},
         notes=notes,
     )
+
+
+def _read_corpus(source: str, table: Any, notes: Counter[str], cache: Path | None) -> Mapping[str, Document]:
+    size = getattr(getattr(table, "data", None), "nbytes", 0)
+    if cache is None or size < LARGE:
+        return read_documents(_records(source, table), notes)
+    key = sha256_json([source, table.num_rows, table._fingerprint])
+    return open_large_corpus(cache / "corpora" / key[:32], _records(source, table), notes)
 
 
 def load_splits(repo: str, config: str | None, revision: str | None = None) -> Splits:
@@ -172,7 +185,7 @@ def _network_errors() -> tuple[type[Exception], ...]:
 
 def _open(name: str, split: str, cache: Path) -> Collection:
     repo, config = parse_hub_name(name)
-    return open_hub(repo, split=split, config=config)
+    return open_hub(repo, split=split, config=config, cache=cache)
 
 
 HUB = Source(

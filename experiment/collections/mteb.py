@@ -26,7 +26,7 @@ NO_EXCLUSIONS = ("N/A",)
 def _open(name: str, split: str, cache: Path) -> Collection:
     task = find_task(name)
     if task.layout == "beir":
-        return open_hub(task.repo, split=split, config=task.config, revision=task.revision)
+        return open_hub(task.repo, split=split, config=task.config, revision=task.revision, cache=cache)
     with hub_errors(task.repo):
         read = _read_bright if task.layout == "bright" else _read_longembed
         corpus, queries, judgements, excluded = read(task, split)

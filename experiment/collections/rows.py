@@ -6,14 +6,14 @@ Readers pass their records with numbers, so that errors name the place: file and
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from experiment.collections.collection import Document
+from experiment.collections.document import Document
 from projheads.errors import ProjheadsError
 
-__all__ = ["Records", "read_documents", "read_grade", "read_queries"]
+__all__ = ["Records", "each_document", "read_documents", "read_grade", "read_queries", "repeated_id"]
 
 T = TypeVar("T")
 
@@ -46,16 +46,25 @@ def read_documents(records: Records, notes: Counter[str]) -> dict[str, Document]
     Raises:
         ProjheadsError: If a record is not an object, its id is missing or not unique, or a field is not text.
     """
+    return _unique(records, ((number, document.id, document) for number, document in each_document(records, notes)))
+
+
+def each_document(records: Records, notes: Counter[str]) -> Iterator[tuple[int, Document]]:
+    """Read the documents of a corpus one after the other, with their numbers; ids may repeat. See ``read_documents``.
+
+    Raises:
+        ProjheadsError: If a record is not an object, its id is missing, or a field is not text.
+    """
 
     def read(key: str, record: Mapping[str, Any]) -> Document:
         return Document(key, _read_text(record, "title", notes), _read_text(record, "text", notes))
 
-    return _read_unique(records, read)
+    return ((number, document) for number, _, document in _each(records, read))
 
 
 def read_queries(records: Records, notes: Counter[str]) -> dict[str, str]:
     """Read the texts of queries, by id, from records with ``_id`` and ``text``; see ``read_documents``."""
-    return _read_unique(records, lambda key, record: _read_text(record, "text", notes))
+    return _unique(records, _each(records, lambda key, record: _read_text(record, "text", notes)))
 
 
 def read_grade(value: Any) -> int:
@@ -73,9 +82,8 @@ def read_grade(value: Any) -> int:
     return int(grade)
 
 
-def _read_unique(records: Records, read: Callable[[str, Mapping[str, Any]], T]) -> dict[str, T]:
-    found: dict[str, T] = {}
-    numbers: dict[str, int] = {}
+def _each(records: Records, read: Callable[[str, Mapping[str, Any]], T]) -> Iterator[tuple[int, str, T]]:
+    """Yield the number of each record, its id, and what ``read`` makes of it."""
     for number, record in records.rows:
         try:
             if not isinstance(record, Mapping):
@@ -84,14 +92,24 @@ def _read_unique(records: Records, read: Callable[[str, Mapping[str, Any]], T]) 
             value = read(key, record)
         except ValueError as error:
             raise ProjheadsError(f"{records.place(number)}: {error}") from None
+        yield number, key, value
+
+
+def _unique(records: Records, values: Iterable[tuple[int, str, T]]) -> dict[str, T]:
+    found: dict[str, T] = {}
+    numbers: dict[str, int] = {}
+    for number, key, value in values:
         if key in found:
-            first = f"{records.unit} {numbers[key]}"
-            raise ProjheadsError(
-                f'{records.place(number)}: the id "{key}" is already used on {first}; ids must be unique'
-            )
+            raise repeated_id(records, key, numbers[key], number)
         found[key] = value
         numbers[key] = number
     return found
+
+
+def repeated_id(records: Records, key: str, first: int, again: int) -> ProjheadsError:
+    """Return the error of an id that two records have."""
+    used = f"{records.unit} {first}"
+    return ProjheadsError(f'{records.place(again)}: the id "{key}" is already used on {used}; ids must be unique')
 
 
 def _read_id(record: Mapping[str, Any]) -> str:

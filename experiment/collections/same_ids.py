@@ -60,15 +60,18 @@ def excluded_places(
     Returns:
         (n_queries,) int64, or (n_queries, n) if there are further ones; -1 for none.
     """
-    place, queries = {name: index for index, name in enumerate(document_ids)}, list(query_ids)
+    queries = list(query_ids)
+    others = {query: (further or {}).get(query, ()) for query in queries}
+    wanted = {*excluded, *(name for names in others.values() for name in names)}
+    place = {name: index for index, name in enumerate(document_ids) if name in wanted} if wanted else {}
     own = np.array([place.get(name, -1) if name in excluded else -1 for name in queries], np.int64)
-    others = [[place[name] for name in (further or {}).get(query, ()) if name in place] for query in queries]
-    if not any(others):
+    found = [sorted(place[name] for name in others[query] if name in place) for query in queries]
+    if not any(found):
         return own
-    places = np.full((len(queries), 1 + max(map(len, others))), -1, np.int64)
+    places = np.full((len(queries), 1 + max(map(len, found))), -1, np.int64)
     places[:, 0] = own
-    for row, found in enumerate(others):
-        places[row, 1 : 1 + len(found)] = sorted(found)
+    for row, further_places in enumerate(found):
+        places[row, 1 : 1 + len(further_places)] = further_places
     return places
 
 

@@ -43,6 +43,9 @@ class EvalConfig(Section):
         candidates_per_token: Token vectors that the index returns for each query token.
         max_candidates: Documents of a query that an approximate search scores exactly, those with the best approximate
             scores; None for four times the depth.
+        corpus: ``stored`` keeps what a backbone makes of the corpus on disk until all its heads are searched;
+            ``streamed`` encodes and searches one chunk after the other with all heads, and keeps only the rankings;
+            ``auto`` chooses by the disk space that is needed, and prints why. The rankings are the same.
         depth: Documents kept for each query.
         measures: ir-measures expressions; verdicts are about the first.
         references: Rows that are sanity checks: BM25, the backbone's token states without a head, and the baseline head
@@ -73,6 +76,7 @@ class EvalConfig(Section):
     nprobe: Count | None = None
     candidates_per_token: Count = 1024
     max_candidates: Count | None = None
+    corpus: Literal["auto", "stored", "streamed"] = "auto"
     depth: Count = 100
     measures: Annotated[tuple[str, ...], Field(min_length=1)] = ("nDCG@10", "R@100", "RR@10")
     references: tuple[Literal["bm25", "backbone", "untrained"], ...] = ("bm25", "backbone", "untrained")

@@ -121,6 +121,15 @@ class StorageForm:
         """The names of its results."""
         return (self.name,)
 
+    @property
+    def is_fitted(self) -> bool:
+        """Whether it depends on the vectors of other documents: their mean, or a trained code."""
+        return self.centred or self.code in CODES
+
+    def keeps(self, width: int) -> bool:
+        """Return whether float16 vectors of a width are stored unchanged."""
+        return not self.is_fitted and self.pool == 1 and self.width in (None, width)
+
 
 STEPS = re.compile(r"(?:dim([1-9]\d*)-)?(centred-)?(?:pool([2-9]|[1-9]\d+)-)?(.*)", re.DOTALL)
 """The steps of a name with a hyphen after it."""

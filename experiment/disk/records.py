@@ -465,6 +465,7 @@ class StorageEntry(Part):
         per_query: For the first measure the score of each query.
         recall: Share of the documents that the evaluation itself found that this one found too; null if unknown.
         search: Whether it is a further search, not a form of storage.
+        sample: Number of documents that the form was fitted on; null for all of them.
     """
 
     key: str
@@ -474,6 +475,7 @@ class StorageEntry(Part):
     per_query: Scores
     recall: float | None = None
     search: bool = False
+    sample: Count | None = None
 
 
 class EvaluationRecord(Record):

@@ -4,6 +4,7 @@ The folder holds ``vectors.bin`` (the rows), ``lengths.bin`` (rows of each text,
 how much of both is safely on disk and what its checksums are. Filling resumes from there and cuts off the rest.
 """
 
+import io
 import os
 import tempfile
 import zlib
@@ -26,6 +27,7 @@ __all__ = [
     "StoreFolder",
     "TokenStore",
     "offsets_of",
+    "packed_rows",
     "remove_store",
     "unnamed_file",
     "verify_store",
@@ -62,6 +64,11 @@ class TokenStore:
         if not 0 <= text < len(self):
             raise IndexError(f"text {text} of {len(self)}")
         return self.vectors[self.offsets[text] : self.offsets[text + 1]]
+
+    def at(self, texts: slice) -> "TokenStore":
+        """Return consecutive texts, without a copy."""
+        offsets = self.offsets[texts.start : texts.stop + 1]
+        return TokenStore(self.vectors[offsets[0] : offsets[-1]], offsets - offsets[0])
 
     @property
     def width(self) -> int:
@@ -266,6 +273,15 @@ def remove_store(path: Path, *, wait: bool = True) -> None:
 def unnamed_file(folder: Path) -> BinaryIO:
     """Open a temporary file that the system removes however the process ends, in a folder that is made if needed."""
     return cast(BinaryIO, open_in(folder, lambda: tempfile.TemporaryFile(dir=folder)))
+
+
+def packed_rows(file: BinaryIO, dtype: str, shape: tuple[int, int]) -> np.ndarray:
+    """Return the rows that a file holds: a memory map, or a view of an ``io.BytesIO``."""
+    if isinstance(file, io.BytesIO) or not shape[0]:
+        held = file.getbuffer().toreadonly() if isinstance(file, io.BytesIO) else b""
+        return np.frombuffer(held, dtype).reshape(shape)
+    file.flush()
+    return np.memmap(file, dtype, "r", shape=shape)
 
 
 def _checksum(file: BinaryIO, first: int, end: int, crc: int) -> int:

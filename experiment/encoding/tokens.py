@@ -16,17 +16,21 @@ from torch import Tensor, nn
 
 from experiment.disk.files import sha256_json, sha256_parts
 from experiment.encoding.device import autocast
-from experiment.encoding.store import LENGTH, Filled, StoreFolder, TokenStore, offsets_of
+from experiment.encoding.store import LENGTH, Filled, StoreFolder, TokenStore, offsets_of, packed_rows
 from experiment.encoding.threads import over_threads
 from projheads.errors import ProjheadsError
 
-__all__ = ["Encodable", "TokenStore", "encode_tokens", "text_key"]
+__all__ = ["Encodable", "TokenStore", "encode_tokens", "text_key", "text_slices", "text_windows"]
 
 ENCODING_VERSION = 3
 """Increment it when the same model and texts give different bytes, so that older stores are recomputed."""
 
 WINDOW = 4096
-"""Texts between two commits, from which an interrupted store resumes."""
+"""Texts whose batches are made together. A commit follows each window, and an interrupted store resumes from there.
+The vectors of a text depend only on its window, so a corpus that is read window by window gets those of its store."""
+
+SLICE = 2**20
+"""Token vectors that are projected and searched together."""
 
 CHUNK = 256
 """Texts tokenised at once."""
@@ -40,6 +44,27 @@ BATCH_TOKENS_ELSEWHERE = 16384
 def text_key(texts: Sequence[str]) -> str:
     """Hash texts and their order."""
     return sha256_parts(text.encode("utf-8", "surrogatepass") for text in texts)
+
+
+def text_windows(texts: int) -> Iterator[slice]:
+    """Yield the windows of a number of texts."""
+    for start in range(0, texts, WINDOW):
+        yield slice(start, min(start + WINDOW, texts))
+
+
+def text_slices(offsets: np.ndarray) -> Iterator[slice]:
+    """Divide the texts of a store into slices of at most ``SLICE`` token vectors, or one text, none in two windows.
+
+    Args:
+        offsets: As in ``TokenStore``.
+    """
+    for window in text_windows(len(offsets) - 1):
+        first = window.start
+        while first < window.stop:
+            end = int(np.searchsorted(offsets, offsets[first] + SLICE, side="right")) - 1
+            last = min(max(first + 1, end), window.stop)
+            yield slice(first, last)
+            first = last
 
 
 class Encodable(Protocol):
@@ -90,6 +115,7 @@ def encode_tokens(
     precision: str = "fp32",
     dtype: Literal["float16", "float32"] = "float16",
     folder: Path | None = None,
+    file: BinaryIO | None = None,
     key: str = "",
     batch_tokens: int | None = None,
     progress: Callable[[int], None] | None = None,
@@ -110,6 +136,7 @@ def encode_tokens(
         precision: Arithmetic of the backbone and the head: ``fp32``, ``bf16`` or ``fp16``.
         dtype: Data type of the stored vectors.
         folder: The folder of the store; None keeps it in memory.
+        file: Without a folder, a file that holds the vectors instead of memory.
         key: Identifies what else the vectors depend on: the weights, and how the model reads texts. A store in
             ``folder`` with a different key is replaced.
         batch_tokens: Tokens per batch, padding included; a longer text is a separate batch. None is 1 024 on the CPU,
@@ -124,9 +151,9 @@ def encode_tokens(
         batch_tokens = BATCH_TOKENS_ON_CPU if model.device.type == "cpu" else BATCH_TOKENS_ELSEWHERE
     encoder = _Encoder(model, is_query, project, precision, dtype, batch_tokens, progress or (lambda count: None))
     if folder is None:
-        vectors, lengths = io.BytesIO(), io.BytesIO()
+        vectors, lengths = file or io.BytesIO(), io.BytesIO()
         filled = encoder.fill(texts, Filled(), vectors, lengths, lambda filled: None)
-        rows = np.frombuffer(vectors.getvalue(), dtype).reshape(filled.rows, width)
+        rows = packed_rows(vectors, dtype, (filled.rows, width))
         counts = np.frombuffer(lengths.getvalue(), LENGTH)
         return TokenStore(rows, offsets_of(counts), filled.truncated, filled.seconds)
 

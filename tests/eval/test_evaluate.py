@@ -747,6 +747,8 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(miniature, capsys):
     out = capsys.readouterr().out
     assert "4 trials, 3 finished, 1 failed, 0 not trained yet" in out
     assert "odd: 0 of 3 finished trials have an evaluation" in out
+    assert "odd: corpus stored: " in out
+    assert "floating-point operations; on this machine stored " in out
     assert sorted(miniature.folder.path.rglob("*")) == before
     assert run_command(main, [str(miniature.yaml), "--dry-run", "eval.index=nonsense"]) == 2
 

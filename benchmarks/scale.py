@@ -1,0 +1,268 @@
+"""Evaluation in one pass over a corpus: how it grows, what heads share, several processes, and both ways side by side.
+
+``python -m benchmarks.scale growth heads processes products real`` measures the named parts (by default all) and writes
+results/scale-cpu.json and .md; the other parts of these files are kept. Growth, heads and processes use made-up corpora
+(words of SciFact) and a tiny random backbone (two layers of width 64), whose speed says nothing about a real one; the
+part ``real`` uses a real one. Heads are untrained.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.eval_data import in_child
+from benchmarks.eval_search import bare_products
+from benchmarks.scale_data import HEADS, make_corpus, make_experiment, make_tiny_backbone
+from benchmarks.scale_table import markdown
+from eval.evaluate import evaluate_experiment
+from eval.search.exact import choose_first_pass
+from experiment.collections import open_collection
+from experiment.config.load import load_config
+from experiment.console.command import run_command
+from experiment.console.progress import Progress
+from experiment.disk.files import SCHEMA_VERSION, read_json, remove_paths, versions, write_json, write_text
+from experiment.encoding.device import describe_device
+from projheads.hosts import available_hosts
+
+__all__ = ["main"]
+
+PARTS = ("growth", "heads", "processes", "products", "real")
+PACKAGES = ("torch", "transformers", "pylate", "sentence-transformers", "ray")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure the named parts and write them to the result file."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[10**5, 3 * 10**5, 10**6], help="documents for growth")
+    parser.add_argument("--documents", type=int, default=10**5, help="documents for heads, processes and products")
+    parser.add_argument("--backbone", default="sentence-transformers/all-MiniLM-L6-v2", help="a folder or a hub name")
+    parser.add_argument("--data", type=Path, default=Path(".data"), help="folder of the real collections")
+    parser.add_argument("--real", nargs="+", default=["scifact", "clef2020_checkthat_t2"], help="collections in DATA")
+    parser.add_argument("--device", default="cpu", help="for growth, heads and real (default: cpu)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--cache", type=Path, default=Path("outputs/.cache/scale"))
+    parser.add_argument("--output", type=Path, default=Path("results/scale-cpu.json"))
+    options = parser.parse_args(arguments)
+    unknown = set(options.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"unknown part: {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}")
+    for part in options.parts or PARTS:
+        _save(options.output, part, MEASURES[part](options), arguments, options.device)
+
+
+def _growth(options: argparse.Namespace) -> dict[str, Any]:
+    """Seven heads in one pass over corpora of growing size."""
+    rows = []
+    for size in options.sizes:
+        yaml = _made_up(options, size, HEADS, f"growth-{size}")
+        rows.append({"documents": size, **in_child(_evaluate, yaml, "streamed", options.threads, options.device)})
+        print(rows[-1], flush=True)
+    return {"rows": rows}
+
+
+def _heads(options: argparse.Namespace) -> dict[str, Any]:
+    """Seven heads in one pass, against seven passes with one head each."""
+    together = _made_up(options, options.documents, HEADS, "together")
+    one_pass = in_child(_evaluate, together, "streamed", options.threads, options.device)
+    separate = []
+    for number, head in enumerate(HEADS):
+        yaml = _made_up(options, options.documents, [head], f"separate-{number}")
+        separate.append(in_child(_evaluate, yaml, "streamed", options.threads, options.device))
+        if _runs(yaml)[next(iter(_runs(yaml)))] not in _runs(together).values():
+            raise AssertionError(f"{head}: a pass on its own found something else")
+    seconds = sum(one["wall_s"] for one in separate)
+    return {
+        "documents": options.documents,
+        "one_pass_s": one_pass["wall_s"],
+        "seven_passes_s": seconds,
+        "times_faster": seconds / one_pass["wall_s"],
+    }
+
+
+def _processes(options: argparse.Namespace) -> dict[str, Any]:
+    """One and two processes with one thread each, and two tasks of a Ray cluster if Ray is installed."""
+    found, runs = {}, []
+    for name, count, executor in (("one", 1, None), ("two", 2, None), ("two Ray tasks", 2, "ray")):
+        if executor and "ray" not in versions({"ray": "ray"}):
+            continue
+        yaml = _made_up(options, options.documents, HEADS, f"processes-{name.replace(' ', '-')}")
+        started = time.perf_counter()
+        context = multiprocessing.get_context("spawn")
+        workers = [
+            context.Process(target=_evaluate_quietly, args=(yaml, 1, executor)) for _ in range(1 if executor else count)
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+            if worker.exitcode:
+                raise AssertionError(f"{name}: a process ended with {worker.exitcode}")
+        found[name] = {"wall_s": time.perf_counter() - started, "processes": count}
+        runs.append(_runs(yaml))
+        print(name, found[name], flush=True)
+    if any(one != runs[0] for one in runs):
+        raise AssertionError("several processes found something else")
+    for row in found.values():
+        row["speed_up"] = found["one"]["wall_s"] / row["wall_s"]
+    return {"documents": options.documents, "cores": os.cpu_count(), "bytes_equal": True, "rows": found}
+
+
+def _products(options: argparse.Namespace) -> dict[str, Any]:
+    """Search inside the pass, against the bare products of the same matrices."""
+    yaml = _made_up(options, options.documents, HEADS[:1], "products")
+    return in_child(_searching, yaml, options.threads)
+
+
+def _searching(yaml: Path, threads: int) -> dict[str, Any]:
+    from eval.embed import Encoding
+    from eval.evaluator import make_evaluator
+    from eval.search.ranking import Problem
+    from eval.subjects import list_trials
+    from experiment.disk.layout import ExperimentFolder
+    from experiment.encoding.device import pick_device
+
+    _evaluate(yaml, "streamed", threads)
+    config = load_config(yaml)
+    folder = ExperimentFolder(config.output)
+    (file,) = folder.path.glob("trials/*/seed-0/eval/*.json")
+    inside = json.loads(file.read_text())["timings"]["search_s"]
+    ref = config.eval.datasets[0]
+    device = pick_device("cpu")
+    encoding = Encoding(device, "fp32", None, config.cache)
+    collection = open_collection(ref.source, split=ref.split, cache=config.cache)
+    evaluator = make_evaluator(ref, collection, config.eval, encoding, Progress(quiet=True))
+    (subject,) = list_trials(config, print)
+    how = choose_first_pass(device, evaluator.encoder.query_store(subject))
+    with evaluator.encoder.embedded(subject) as (queries, documents):
+        problem: Problem = evaluator.task.problem(queries, documents)
+        bare = min(min(bare_products(problem, device, how).values()) for _ in range(3))
+    return {"documents": len(documents), "first_pass": how, "inside_s": inside, "bare_s": bare, "times": inside / bare}
+
+
+def _real(options: argparse.Namespace) -> dict[str, Any]:
+    """Real collections with a real backbone, stored and streamed."""
+    rows = {}
+    for name in options.real:
+        row: dict[str, Any] = {}
+        runs = []
+        for way in ("stored", "streamed"):
+            folder = options.cache / f"{name}-{way}"
+            remove_paths([folder])
+            yaml = make_experiment(folder, options.backbone, options.data / name, HEADS, available_hosts()[0])
+            row[way] = in_child(_evaluate, yaml, way, options.threads, options.device)
+            runs.append(_runs(yaml))
+            print(name, way, row[way], flush=True)
+        if runs[0] != runs[1]:
+            raise AssertionError(f"{name}: the two ways differ")
+        rows[name] = row
+    return {"backbone": options.backbone, "bytes_equal": True, "rows": rows}
+
+
+def _made_up(options: argparse.Namespace, size: int, heads: Sequence[str], name: str) -> Path:
+    """Write a made-up corpus and an experiment that has not been evaluated."""
+    corpus = make_corpus(options.cache / f"corpus-{size}", options.data / "scifact", size)
+    backbone = make_tiny_backbone(options.cache / "tiny-backbone", options.backbone)
+    remove_paths([options.cache / name])
+    return make_experiment(options.cache / name, str(backbone), corpus, heads, available_hosts()[0])
+
+
+def _evaluate(yaml: Path, way: str, threads: int, device: str = "cpu") -> dict[str, Any]:
+    """Evaluate an experiment in this process; return what it took."""
+    config = load_config(yaml, [f"eval.corpus={way}", "eval.index=exact", f"threads={threads}", f"device={device}"])
+    with _largest_on_disk(config.cache) as disk:
+        evaluate_experiment(config, Progress())
+    corpora = sum(file.stat().st_size for file in config.cache.glob("corpora/*/*"))
+    return {"disk_bytes": disk[0] - corpora, "text_bytes": corpora}
+
+
+def _evaluate_quietly(yaml: Path, threads: int, executor: str | None) -> None:
+    from experiment.executors.local import LocalExecutor
+
+    torch.set_num_threads(threads)
+    config = load_config(yaml, ["eval.corpus=streamed", f"threads={threads}", "device=cpu"])
+    if executor is None:
+        evaluate_experiment(config, Progress(quiet=True), LocalExecutor())
+        return
+    from experiment.executors.ray_cluster import ray_executor
+
+    with ray_executor(None) as cluster:
+        evaluate_experiment(config, Progress(quiet=True), cluster)
+
+
+@contextmanager
+def _largest_on_disk(cache: Path) -> Iterator[list[int]]:
+    """Yield a list whose number becomes the most bytes that a cache held, with temporary files that have no name."""
+    ended, largest = threading.Event(), [0]
+
+    def watch() -> None:
+        while not ended.wait(0.05):
+            largest[0] = max(largest[0], _on_disk(cache))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield largest
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _on_disk(cache: Path) -> int:
+    total = 0
+    opened = Path("/proc/self/fd")
+    for place in [*cache.rglob("*"), *opened.iterdir()]:
+        try:
+            about = place.stat()
+        except OSError:
+            continue
+        if stat.S_ISREG(about.st_mode) and (about.st_nlink == 0 or place.parent != opened):
+            total += about.st_size
+    return total
+
+
+def _runs(yaml: Path) -> dict[str, bytes]:
+    folder = load_config(yaml).output
+    found = {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.glob("*/*/seed-0/eval/*.run")}
+    if not found:
+        raise AssertionError(f"{folder}: no run was written")
+    return found
+
+
+def _save(path: Path, part: str, result: dict[str, Any], arguments: Sequence[str], device: str) -> None:
+    """Write a part to the result file, keeping the others."""
+    parts = read_json(path)["parts"] if path.exists() else {}
+    about = {
+        "command": f"python -m benchmarks.scale {' '.join(arguments)}".rstrip(),
+        "device": describe_device(torch.device(device)),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "load": os.getloadavg()[0],
+        "versions": versions({name: name for name in PACKAGES}),
+    }
+    parts[part] = about | result
+    write_json(path, {"schema_version": SCHEMA_VERSION, "parts": parts})
+    write_text(path.with_suffix(".md"), markdown(parts))
+    print(f"{part}: written to {path}")
+
+
+MEASURES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "growth": _growth,
+    "heads": _heads,
+    "processes": _processes,
+    "products": _products,
+    "real": _real,
+}
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, sys.argv[1:]))

@@ -1,0 +1,89 @@
+"""The results of ``benchmarks.scale`` as Markdown."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from eval.report.format import bytes_text
+from eval.report.formats.markdown import markdown_table
+
+__all__ = ["markdown"]
+
+
+def markdown(parts: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the tables of the measured parts."""
+    writers = {"growth": _growth, "heads": _heads, "processes": _processes, "products": _products, "real": _real}
+    blocks = [
+        "# One pass over a corpus",
+        "Made-up corpora have documents of 12 to 39 words of SciFact and 100 queries. Their backbone is a tiny random "
+        "one (two layers of width 64), so the speed of encoding says nothing about a real backbone. Memory is that of "
+        "the process beyond a process that has imported torch, without pages of mapped files.",
+    ]
+    for name, part in parts.items():
+        versions = ", ".join(f"{package} {version}" for package, version in part["versions"].items())
+        made = f"`{part['command']}`: {part['device']}, {part['instructions']}, load {part['load']:.1f}; {versions}."
+        blocks += ["\n".join(one) if isinstance(one, list) else one for one in writers[name](part)]
+        blocks.append(made)
+    return "\n\n".join(blocks) + "\n"
+
+
+def _growth(part: Mapping[str, Any]) -> list[Any]:
+    rows = [
+        [
+            f"{row['documents']:,}",
+            f"{row['wall_s']:.0f} s",
+            f"{1000 * row['wall_s'] / row['documents']:.2f} ms",
+            bytes_text(row.get("anonymous_bytes", 0)),
+            bytes_text(row["disk_bytes"]),
+            bytes_text(row["text_bytes"]),
+        ]
+        for row in part["rows"]
+    ]
+    header = ["documents", "time", "per document", "memory", "disk", "text in Arrow files"]
+    return ["## Seven heads, growing corpus", markdown_table(header, rows)]
+
+
+def _heads(part: Mapping[str, Any]) -> list[Any]:
+    return [
+        "## What heads share",
+        f"{part['documents']:,} documents: seven heads in one pass take {part['one_pass_s']:.0f} s, in seven passes "
+        f"{part['seven_passes_s']:.0f} s, {part['times_faster']:.2f} times as long, with the same bytes.",
+    ]
+
+
+def _processes(part: Mapping[str, Any]) -> list[Any]:
+    rows = [
+        [name, f"{row['wall_s']:.0f} s", f"{row['speed_up']:.2f}", f"{row['processes']}"]
+        for name, row in part["rows"].items()
+    ]
+    return [
+        "## Several processes",
+        f"{part['documents']:,} documents, seven heads, one thread for each process, {part['cores']} cores; run files "
+        "have the same bytes. Times include the start of the processes.",
+        markdown_table(["processes", "time", "speed-up", "ideal"], rows),
+    ]
+
+
+def _products(part: Mapping[str, Any]) -> list[Any]:
+    return [
+        "## Search inside the pass",
+        f"{part['documents']:,} documents, first pass in {part['first_pass']}: {part['inside_s']:.1f} s, "
+        f"{part['times']:.2f} times the {part['bare_s']:.1f} s of the bare matrix products.",
+    ]
+
+
+def _real(part: Mapping[str, Any]) -> list[Any]:
+    rows = [
+        [
+            f"{name}, {way}",
+            f"{row['wall_s']:.0f} s",
+            bytes_text(row.get("anonymous_bytes", 0)),
+            bytes_text(row["disk_bytes"]),
+        ]
+        for name, ways in part["rows"].items()
+        for way, row in ways.items()
+    ]
+    return [
+        "## Both ways, real collections",
+        f"Seven heads on `{part['backbone']}`; run files have the same bytes.",
+        markdown_table(["", "time", "memory", "disk"], rows),
+    ]

@@ -1,0 +1,138 @@
+"""What the evaluation of one data set takes, stored and streamed: plain arithmetic, from measured or stated numbers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["Backbone", "Heads", "Need", "Work", "stored_need", "streamed_need"]
+
+PROCESS_BYTES = 700 * 10**6
+"""Memory of a process with torch, a host and a small backbone."""
+
+SCORING_BYTES = 3 * 2**28
+"""Memory of exact search: a window of document vectors in float32, its copy and the similarities."""
+
+BYTES_PER_ID = 70
+BYTES_PER_PRIORITY = 8
+PART_BYTES = 12
+"""A document in a ranking: its place and its score."""
+
+
+WINDOW_IN_MEMORY = 2**30
+"""Bytes of a window's vectors beyond which they are in a temporary file."""
+
+WINDOW, SLICE = 2**12, 2**20
+"""Documents of a window, and token vectors that are projected together; see ``experiment.encoding.tokens``."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """What encoding takes.
+
+    Attributes:
+        parameters: Parameters that every token is multiplied with: all but the embedding tables.
+        layers: Number of layers.
+        width: Width of a token state.
+    """
+
+    parameters: float
+    layers: int
+    width: int
+
+    def flop(self, tokens: float, length: float) -> float:
+        """Return the floating-point operations for so many tokens in texts of a length, attention included."""
+        return tokens * (2 * self.parameters + 4 * self.layers * self.width * length)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A corpus and its queries, as a backbone reads them.
+
+    Attributes:
+        documents: How many documents there are.
+        document_tokens: Their token vectors.
+        queries: How many queries there are.
+        query_tokens: Their token vectors.
+        flop: Floating-point operations to encode all of them once.
+        width: Width of a token state.
+        depth: Documents kept for each query.
+        number_bytes: Bytes of a number of a kept vector.
+    """
+
+    documents: int
+    document_tokens: float
+    queries: int
+    query_tokens: float
+    flop: float
+    width: int
+    depth: int = 100
+    number_bytes: int = 2
+
+
+@dataclass(frozen=True)
+class Heads:
+    """What is searched with one backbone.
+
+    Attributes:
+        out_features: Width of the token embeddings of each search.
+        multiply_adds: Multiply-adds of the heads of all searches for one token.
+        frozen: Whether all searches share the token states.
+        backbones: Number of backbones; 1 if they are frozen.
+    """
+
+    out_features: Sequence[int]
+    multiply_adds: float
+    frozen: bool
+    backbones: int = 1
+
+
+@dataclass(frozen=True)
+class Need:
+    """What an evaluation takes.
+
+    Attributes:
+        disk: Bytes on disk at its largest.
+        memory: Bytes of memory of a process.
+        flop: Floating-point operations.
+        shared: Those that one worker does for all: the token states of a frozen backbone are stored by one.
+    """
+
+    disk: float
+    memory: float
+    flop: float
+    shared: float = 0.0
+
+    def hours(self, flop_per_s: float, workers: int = 1) -> float:
+        """Return the hours that this takes on a number of workers of a given speed."""
+        return (self.shared + (self.flop - self.shared) / workers) / flop_per_s / 3600
+
+
+def stored_need(work: Work, heads: Heads) -> Need:
+    """Return what it takes to store what the backbone makes of the corpus before it is searched."""
+    vector = work.document_tokens * work.number_bytes
+    disk = vector * (work.width * heads.frozen + max(heads.out_features))
+    memory = PROCESS_BYTES + SCORING_BYTES + _texts(work)
+    return Need(disk, memory, _flop(work, heads), work.flop if heads.frozen else 0.0)
+
+
+def streamed_need(work: Work, heads: Heads) -> Need:
+    """Return what it takes to go through the corpus once, window by window; the disk is that of one worker."""
+    results = work.queries * work.depth * PART_BYTES * (len(heads.out_features) if heads.frozen else 1)
+    rows = work.document_tokens / max(1, work.documents) * min(WINDOW, work.documents)
+    window = rows * work.number_bytes * (work.width if heads.frozen else max(heads.out_features))
+    embeddings = min(rows, SLICE) * work.number_bytes * max(heads.out_features) * heads.frozen
+    in_file = window if window > WINDOW_IN_MEMORY else 0.0
+    queries = work.query_tokens * work.number_bytes * (work.width if heads.frozen else max(heads.out_features))
+    memory = PROCESS_BYTES + SCORING_BYTES + window - in_file + embeddings + 2 * results + _texts(work)
+    return Need(2.0 * results + queries + in_file, memory, _flop(work, heads))
+
+
+def _texts(work: Work) -> float:
+    """Return the memory that grows with the corpus: one number for each document, and sorting their ids."""
+    return work.documents * BYTES_PER_PRIORITY
+
+
+def _flop(work: Work, heads: Heads) -> float:
+    tokens = work.query_tokens + work.document_tokens
+    encoding = work.flop * heads.backbones
+    products = sum(heads.out_features) * work.query_tokens * work.document_tokens
+    return encoding + 2 * (products + heads.multiply_adds * tokens)

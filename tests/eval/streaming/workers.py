@@ -1,0 +1,81 @@
+"""Commands that evaluate a miniature experiment in a pass of small chunks, in processes that may be killed."""
+
+import os
+import random
+import runpy
+import signal
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+
+WINDOW = 2
+"""Documents of a chunk."""
+
+
+def prepare(conftest, log, seconds=None):
+    """Make this process open fake models and note each chunk; it kills itself so long after its first one."""
+    import eval.embed
+    import eval.subjects
+    import experiment.encoding.tokens as tokens
+    from eval.streaming.corpus_pass import Session
+
+    torch.set_num_threads(1)
+    tokens.WINDOW = WINDOW
+    host = SimpleNamespace(load=runpy.run_path(conftest)["load_fake"])
+    eval.embed.load_host = eval.subjects.load_host = lambda name: host
+    real = Session.work
+
+    def work(session, number, advance):
+        if number in session.corpus.folder.finished():
+            raise RuntimeError(f"chunk {number} is done again")
+        time.sleep(0.03)
+        summary = real(session, number, advance)
+        with Path(log).open("a") as file:
+            file.write(f"{number}\n")
+        if seconds is not None:
+            threading.Timer(seconds, kill).start()
+        return summary
+
+    def kill():
+        Path(f"{log}.killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Session.work = work
+
+
+def command(conftest, yaml, log, count=1):
+    """Evaluate, with one process or several."""
+    from eval.evaluate import evaluate_experiment
+    from eval.streaming.corpus_pass import CorpusPass
+    from experiment.config.load import load_config
+    from experiment.console.progress import Progress
+    from experiment.executors.local import LocalExecutor
+    from experiment.executors.pool import pool_executor
+
+    prepare(conftest, log)
+    config = load_config(Path(yaml), ["eval.corpus=streamed"])
+    if count == 1:
+        evaluate_experiment(config, Progress(quiet=True), LocalExecutor())
+        os._exit(0)
+    recipe, chance = CorpusPass.recipe, random.Random(0)
+
+    def mortal(corpus):
+        return partial(open_prepared, conftest, log, chance.uniform(0, 0.06), recipe(corpus))
+
+    CorpusPass.recipe = mortal
+    with pool_executor(count) as executor:
+        evaluate_experiment(config, Progress(quiet=True), executor)
+
+
+def open_prepared(conftest, log, seconds, make):
+    """Make a worker in a process of a pool; the first that does so kills itself soon."""
+    try:
+        os.close(os.open(f"{log}.dying", os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        seconds = None
+    prepare(conftest, log, seconds)
+    return make()
