@@ -28,11 +28,11 @@ def answer(board: Leaderboard) -> str:
         return _fixed(board, judged)
     if all(tone(verdict) == "refused" for _, verdict in judged):
         best, verdict = max(judged, key=_gain)
+        baseline = board.baseline_of(best.label)
         seeds = _counted(max(one.seeds for _, one in judged), "seed")
         return (
             f"No verdict with {seeds} ({MINIMUM_SEEDS} are needed): the best of the other variants, {best.label}, "
-            f"differs from {board.baseline} by {difference(verdict.difference)} points of {board.measure}, which may "
-            "be luck."
+            f"differs from {baseline} by {difference(verdict.difference)} points of {board.measure}, which may be luck."
         )
     better = [(row, verdict) for row, verdict in judged if "better" in _words(verdict)]
     if better:
@@ -48,11 +48,12 @@ def _words(verdict: Verdict) -> tuple[Word, Word]:
 def _fixed(board: Leaderboard, judged: Sequence[tuple[Row, Verdict]]) -> str:
     """Answer for single models, about which only new queries say more."""
     best, verdict = max(judged, key=_gain)
+    baseline = board.baseline_of(best.label)
     shown = {"better": "scores higher than", "worse": "scores lower than"}.get(
         verdict.new_queries.word, "is not distinguishable from"
     )
     return (
-        f"These models, one seed each: {best.label} {shown} {board.baseline}, {change(verdict.new_queries)} points of "
+        f"These models, one seed each: {best.label} {shown} {baseline}, {change(verdict.new_queries)} points of "
         f"{board.measure} on {_queries(board)} and new ones like them. Whether its head is the reason takes "
         f"{MINIMUM_SEEDS} seeds of each."
     )
@@ -63,9 +64,9 @@ def _none_better(board: Leaderboard, verdicts: Sequence[Verdict]) -> str:
     worse, equal = words.count("worse"), words.count("equivalent")
     where = f"{_queries(board)} with {_counted(len(board.baseline_row.seeds), 'seed')}"
     if worse == len(verdicts):
-        return f"Every variant is worse than {board.baseline} on {where}."
+        return f"Every variant is worse than {board.against} on {where}."
     if equal == len(verdicts):
-        return f"Every variant is {word_text('equivalent', board.resolution)} of {board.baseline} on {where}."
+        return f"Every variant is {word_text('equivalent', board.resolution)} of {board.against} on {where}."
     parts = []
     if worse:
         parts.append(f"{worse} of {len(verdicts)} {'is' if worse == 1 else 'are'} worse")
@@ -78,8 +79,8 @@ def _none_better(board: Leaderboard, verdicts: Sequence[Verdict]) -> str:
     new = [one.smallest_shown for one in open_ones if one.smallest_shown]
     power = f"; {_detectable(board, here, new)}" if here and new else ""
     if parts:
-        return f"No variant is better than {board.baseline} on {where}, and {' and '.join(parts)}{power}."
-    return f"No variant is distinguishable from {board.baseline} on {where}{power}."
+        return f"No variant is better than {board.against} on {where}, and {' and '.join(parts)}{power}."
+    return f"No variant is distinguishable from {board.against} on {where}{power}."
 
 
 def notes(board: Leaderboard) -> list[str]:
@@ -121,11 +122,11 @@ def _span(differences: Sequence[float]) -> str:
 
 
 def _winner(board: Leaderboard, best: Row, verdict: Verdict, count: int) -> str:
-    here, new = verdict.these_queries, verdict.new_queries
+    here, new, baseline = verdict.these_queries, verdict.new_queries, board.baseline_of(best.label)
     trained = _counted(verdict.seeds, "seed")
     seeds = f"with {trained}" if verdict.ahead is None else f"ahead in {verdict.ahead} of {trained}"
     text = (
-        f"{best.label} gains {change(here).replace('+', '')} points of {board.measure} over {board.baseline} "
+        f"{best.label} gains {change(here).replace('+', '')} points of {board.measure} over {baseline} "
         f"on {_queries(board)}, {seeds}; "
     )
     if new.word == "better":
@@ -133,20 +134,18 @@ def _winner(board: Leaderboard, best: Row, verdict: Verdict, count: int) -> str:
     else:
         needed = would_take(verdict, board.resolution)
         text += f"whether it holds for new queries is not shown {span(new)}{f'; {needed}' if needed else ''}"
-    text += _price(board, best)
+    text += _price(board, best, baseline)
     if count > 1:
-        text += f" {count} variants are better than {board.baseline}."
+        text += f" {count} variants are better than {board.against}."
     return text
 
 
-def _price(board: Leaderboard, best: Row) -> str:
-    base = board.baseline_row.costs
+def _price(board: Leaderboard, best: Row, baseline: str) -> str:
+    base = next(row.costs for row in board.rows if row.label == baseline)
     if best.costs is not None and best.costs.folds:
         return ". It folds to one matrix, so it costs nothing extra after training."
     if best.costs is not None and base is not None and base.multiply_adds > 0:
-        return (
-            f". It takes {ratio(best.costs.multiply_adds / base.multiply_adds)} the multiply-adds of {board.baseline}."
-        )
+        return f". It takes {ratio(best.costs.multiply_adds / base.multiply_adds)} the multiply-adds of {baseline}."
     return "."
 
 
@@ -176,7 +175,7 @@ def _pairing_notes(board: Leaderboard) -> list[str]:
         if row.verdict is not None and row.verdict.ahead is not None and row.verdict.seeds < most:
             fewer.setdefault(row.verdict.seeds, []).append(row.label)
     return [
-        f"{_joined(labels)}: compared with {board.baseline} over the {seeds} seeds that both have; the difference is "
+        f"{_joined(labels)}: compared with {board.against} over the {seeds} seeds that both have; the difference is "
         "not that of the two means."
         for seeds, labels in fewer.items()
     ]

@@ -75,7 +75,7 @@ def forest(board: Leaderboard) -> Figure | None:
         here, new = row.verdict.these_queries, row.verdict.new_queries
         colours = tuple(COLOURS.get(scope_tone(scope), NEUTRAL) for scope in (here, new))
         both_scopes(axes, place, here, new, (colours[0], colours[1]))
-    axes.set_xlabel(f"difference from {short(board.baseline)}, points of {board.measure}")
+    axes.set_xlabel(f"difference from {short(board.against)}, points of {board.measure}")
     return figure
 
 

@@ -67,7 +67,7 @@ def print_plan(folder: Path, console: Console | None = None) -> None:
     console.print(
         Text(
             f"Smallest difference in {board.measure}, in points, detected with a probability of 80% "
-            f"({where}; {design.comparisons} {variants} compared with {board.baseline}): on these {total:,} queries, "
+            f"({where}; {design.comparisons} {variants} compared with {board.against}): on these {total:,} queries, "
             "and for new queries, by how many are asked. The numbers are for the variant that needs the most."
         )
     )

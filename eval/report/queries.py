@@ -96,14 +96,13 @@ def changed_queries(board: Leaderboard, row: Row) -> list[DatasetQueries]:
         board: The leaderboard.
         row: A variant with a verdict.
     """
-    mine, theirs = board.scores[row.label], board.scores[board.baseline]
+    baseline = board.baseline_of(row.label)
+    mine, theirs = board.scores[row.label], board.scores[baseline]
     common = [seed for seed in mine.seeds if seed in theirs.seeds]
     trials = {(trial.label, trial.seed): trial for trial in board.experiment.trials}
     shorter = min(len(theirs.seeds), len(mine.seeds))
     base_seeds, seeds = (common, common) if common else (theirs.seeds[:shorter], mine.seeds[:shorter])
-    pairs = [
-        (trials[board.baseline, one], trials[row.label, other]) for one, other in zip(base_seeds, seeds, strict=True)
-    ]
+    pairs = [(trials[baseline, one], trials[row.label, other]) for one, other in zip(base_seeds, seeds, strict=True)]
     tables = zip(theirs.at(base_seeds), mine.at(seeds), strict=True)
     return [
         _changed(board, dataset, before, after, pairs)

@@ -156,6 +156,18 @@ class Leaderboard:
         return next(row for row in self.rows if row.label == self.baseline)
 
     @property
+    def against(self) -> str:
+        """What all rows are compared with: the baseline, or that of the same point of the axes if there are several."""
+        if len(set(baselines_of(self.experiment).values())) < 2:
+            return self.baseline
+        label = next(trial.record.label for trial in self.experiment.trials if trial.label == self.baseline)
+        return f"{label} at the same settings"
+
+    def baseline_of(self, label: str) -> str:
+        """Return the label of the row that a row is compared with."""
+        return baselines_of(self.experiment).get(label, self.baseline)
+
+    @property
     def query_count(self) -> int:
         """Number of judged queries, all datasets together."""
         return sum(map(len, self.queries.values()))

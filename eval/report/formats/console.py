@@ -40,7 +40,7 @@ def print_board(board: Leaderboard, page: Path, console: Console) -> None:
     console.print(
         Text(
             f"{board.measure} in points (times 100), mean ± standard deviation over seeds. Differences from "
-            f"{fmt.visible(board.baseline)} with 95% intervals, and verdicts: first for these {board.query_count:,} "
+            f"{fmt.visible(board.against)} with 95% intervals, and verdicts: first for these {board.query_count:,} "
             "queries, below for new queries of this kind.",
             style="dim",
         )

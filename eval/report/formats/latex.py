@@ -40,7 +40,7 @@ def latex_text(board: Leaderboard) -> str:
         r"\begin{table}",
         r"\centering",
         rf"\caption{{{escape(answer(board))} Points (times 100), mean $\pm$ standard deviation over seeds;",
-        rf"differences from {escape(board.baseline)} with 95\% intervals, for these queries and for new ones;",
+        rf"differences from {escape(board.against)} with 95\% intervals, for these queries and for new ones;",
         r"intervals and verdicts are corrected for the number of variants.}",
         rf"\begin{{tabular}}{{{''.join('l' if column.column.kind == 'text' else 'r' for column in columns)}}}",
         r"\toprule",

@@ -52,7 +52,7 @@ def leaderboard_lines(board: Leaderboard) -> list[str]:
         ),
         "",
         "Scores and differences are in points (times 100): the mean over datasets and seeds ± the standard deviation",
-        f"over seeds. Differences from {escape(board.baseline)} have two 95% intervals: for these",
+        f"over seeds. Differences from {escape(board.against)} have two 95% intervals: for these",
         f"{board.query_count:,} queries and new seeds, and for new queries of this kind.",
         "",
     ]

@@ -90,7 +90,7 @@ def _single(board: Leaderboard) -> bool:
 
 
 def _baseline(board: Leaderboard) -> str:
-    return board.baseline if _single(board) else "the baseline at the same settings"
+    return board.against
 
 
 def _named(verdicts: Mapping[str, Verdict]) -> str:
