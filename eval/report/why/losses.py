@@ -7,12 +7,21 @@ from matplotlib.figure import Figure
 
 from eval.report import format as fmt
 from eval.report.canvas import cells_figure
+from eval.report.explanations import Explanation
 from eval.report.table import Leaderboard
 from eval.report.why.sentences import listed
 from eval.verdicts import Verdict
 from experiment.disk.records import Meaning
 
-__all__ = ["LOSS_HEADING", "LOSS_MEANING", "loss_figure", "loss_lines", "loss_sentences", "loss_summary"]
+__all__ = [
+    "LOSS_HEADING",
+    "LOSS_MEANING",
+    "loss_figure",
+    "loss_lines",
+    "loss_sentences",
+    "loss_summary",
+    "losses_by_trial",
+]
 
 LOSS_MEANING = Meaning(
     title="What compression and fast search take off each head",
@@ -111,6 +120,19 @@ def loss_figure(board: Leaderboard) -> Figure:
     for row, label in zip(rows, figure.axes[0].get_yticklabels(), strict=True):
         label.set_fontweight("bold" if row.kind == "baseline" else "normal")
     return figure
+
+
+def losses_by_trial(board: Leaderboard) -> Explanation:
+    """Return the change of every trial's score by each form, as a diagnostic whose parts are the forms."""
+    found: dict[str, dict[str, dict[tuple[int, str], float]]] = {form: {} for form in forms_of(board)}
+    for trial in board.experiment.trials:
+        for dataset, evaluation in trial.evaluations.items():
+            plain, ids = evaluation.record.measures.get(board.measure, {}), board.queries.get(dataset, ())
+            for form, entry in evaluation.record.storage.items():
+                if form in found and plain and next(iter(entry.measures), None) == board.measure:
+                    change = float(np.mean([entry.per_query[query] - plain[query] for query in ids]))
+                    found[form].setdefault(trial.label, {})[trial.seed, dataset] = change
+    return Explanation("losses", LOSS_MEANING.replace(title=f"Change of {board.measure} with"), found)
 
 
 LOSS_HEADING = (
