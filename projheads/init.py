@@ -321,7 +321,7 @@ def _svd(head: Head, given: Given) -> None:
     et al., 2021, arXiv 2111.06312, start deep models by SVD where they are linear). nDCG@10 before any training, on
     pydocs and SQuAD with a frozen MiniLM, and on both with a frozen e5-small: svd .602, .796, .549, .773; svd-plain
     .590, .800, .547, .768; pca .581, .795, .513, .761; one random map .584, .781, .490, .725; the backbone without a
-    head .600, .807, .562, .791. Centring (centred-svd) changes svd by -.000 to .003.
+    head .600, .807, .562, .791. Centring (centred-svd) changes svd by -.000 to +.003.
     """
     values, vectors = torch.linalg.eigh(given.matches.spread)
     whitening = (vectors * (values + _RIDGE * values[-1]) ** -0.5) @ vectors.T

@@ -16,6 +16,7 @@ from experiment.disk.records import Meaning
 __all__ = [
     "LOSS_HEADING",
     "LOSS_MEANING",
+    "largest_loss",
     "loss_figure",
     "loss_lines",
     "loss_sentences",
@@ -81,6 +82,24 @@ def loss_summary(board: Leaderboard) -> list[str]:
     if len(ordered) > HEADS:
         lines.append(f"{len(ordered) - HEADS} more heads lose more than {_baseline(board)} with some form.")
     return lines
+
+
+def largest_loss(board: Leaderboard) -> str:
+    """Say what takes off most on average, and between which heads it varies."""
+    changes: dict[str, dict[str, float]] = {}
+    for row in board.rows:
+        for one in row.stored:
+            changes.setdefault(one.form, {})[row.label] = one.change
+    if not changes:
+        return ""
+    form = min(changes, key=lambda name: float(np.mean(list(changes[name].values()))))
+    most, least = (choose(changes[form], key=changes[form].__getitem__) for choose in (min, max))
+    if most == least:
+        return f"{form} takes off most: {fmt.difference(changes[form][most])} points."
+    return (
+        f"{form} takes off most: from {fmt.difference(changes[form][least])} points for {least} to "
+        f"{fmt.difference(changes[form][most])} points for {most}."
+    )
 
 
 def forms_of(board: Leaderboard) -> list[str]:

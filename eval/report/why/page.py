@@ -18,6 +18,7 @@ from eval.report.why.figure import band_panels, draw, panels, rows_with
 from eval.report.why.losses import (
     LOSS_HEADING,
     LOSS_MEANING,
+    largest_loss,
     loss_figure,
     loss_lines,
     loss_sentences,
@@ -87,7 +88,7 @@ def write_why(board: Leaderboard, target: Path) -> Path | None:
     short = [clipping(board)]
     short += [alarm(board, one) for one in board.explanations.values() if one.parts]
     short += [f"{one.title}: {split_sentence(board, one)}" for one in found if one.name in IN_SHORT]
-    short += [*loss_summary(board), prediction_sentence(predicted)]
+    short += [largest_loss(board), *loss_summary(board), prediction_sentence(predicted)]
     write_text(page, _html(board, blocks, predicted, [line for line in short if line]))
     return page
 

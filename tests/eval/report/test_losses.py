@@ -11,7 +11,7 @@ from scipy import stats
 from eval.report import write_report
 from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
-from eval.report.why.losses import forms_of, loss_sentences, loss_summary, losses_by_trial
+from eval.report.why.losses import forms_of, largest_loss, loss_sentences, loss_summary, losses_by_trial
 from eval.report.why.predict import predictions
 from eval.verdicts import Scores, judge
 from experiment.disk.records import EvaluationRecord
@@ -101,6 +101,17 @@ def test_what_a_form_takes_off_is_correlated_with_the_score_as_diagnostics_are(b
     line = next(one for one in csv.DictReader((report / "figures/why-prediction.csv").open()) if one["part"] == "fde")
     assert float(line["score"]) == pytest.approx(found["fde"].score.value)
     assert '<th scope="row">Change of nDCG@10 with</th><td>centred-int8</td>' in (report / "why.html").read_text()
+
+
+def test_the_form_that_takes_off_most_is_named_also_with_one_seed(broken, tmp_path):
+    assert re.fullmatch(
+        r"fde takes off most: from \u2212[45]\... points for (linear|ffn\(depth=2\)) to \u2212[23]\d\... points for "
+        r"ffn\(depth=3\)\.",
+        largest_loss(board_of(broken)),
+    )
+    one = board_of(make_folder(tmp_path / "x", {("int8", "linear"): 0.3}, effects={"linear": 0.0}, seeds=(0,)))
+    assert re.fullmatch(r"int8 takes off most: \u2212[23]\d\... points\.", largest_loss(one))
+    assert largest_loss(one) in (write_report(one.experiment.path).parent / "why.html").read_text()
 
 
 def test_two_seeds_are_too_few_to_compare(tmp_path):
