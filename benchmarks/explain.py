@@ -89,7 +89,7 @@ def _measure(config: ExperimentConfig) -> list[dict[str, Any]]:
             trials = {}
             for subject in subjects:
                 started = time.process_time()
-                exact(subject, progress, lambda done: None)
+                exact(subject, progress, lambda more, note="": None)
                 seconds = time.process_time() - started
                 record = EvaluationRecord.read(subject.folder.eval_json(ref.name))
                 with exact.encoder.embedded(subject) as stores:

@@ -58,8 +58,8 @@ def soup_models(models: Sequence[StrPath], out: StrPath, options: OpenOptions = 
     with new_folder(out) as folder:
         opens_in = save_with_head(first, average, folder)
         made = f"Its head is the average of {len(models)} heads, weight by weight."
-        card = {"out": Path(out), "form": "averaged", "made": made}
-        add_derived_card(folder, average, os.fspath(models[0]), first.folder, **card)
+        source = os.fspath(models[0])
+        add_derived_card(folder, average, source, first.folder, out=Path(out), form="averaged", made=made)
     labels = (str(first.head.spec), f"the average of {len(models)} heads")
     return describe(out, "averaged", first.head, average, labels, opens_in)
 
