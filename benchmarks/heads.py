@@ -1,4 +1,6 @@
-"""Inference time of every registered head and preset, unfolded and folded, relative to one linear layer.
+"""Inference time of every registered head and preset, and of its cheaper equal forms, relative to one linear layer.
+
+Folded is one matrix; reparameterised is what ``projheads.reparameterize`` returns.
 
 All heads project the same token states in one process, taking turns. On the CPU they run on one thread and its CPU time
 is measured, so a busy machine matters little. A ratio is the median over turns of the time divided by the linear
@@ -18,12 +20,20 @@ from torch import Tensor, nn
 
 from experiment.disk.files import SCHEMA_VERSION, versions, write_json
 from experiment.encoding.device import describe_device, pick_device
-from projheads import build_head, fold, folds, head_cost, list_heads, list_presets
+from projheads import build_head, fold, folds, head_cost, list_heads, list_presets, reparameterize
 from projheads.errors import ProjheadsError
 
 __all__ = ["main"]
 
 WIDTHS = [(768, 128), (384, 128)]
+CHEAPER = (
+    'ffn(activation="gelu", idle=0.5)',
+    'ffn(depth=4, activation=("identity", "gelu", "identity", "identity"))',
+    'upscaled(activation="gelu", residual=true)',
+    'structured(kind="low_rank", rank=384, activation="gelu")',
+    'structured(kind="block_shuffle", blocks=2, activation="gelu")',
+)
+"""Heads that are not linear; all but the last have an equal form with fewer multiply-adds."""
 TOKENS = 1024
 TURNS = 15
 
@@ -42,6 +52,9 @@ def main() -> None:
         print(f"{in_features} -> {out_features}, {TOKENS} token states")
         for name, measured in results[-1]["heads"].items():
             folded = f", folded {measured['folded_ratio']:.2f}x" if measured["folded_ratio"] is not None else ""
+            if (cheaper := measured["reparameterised_ratio"]) is not None:
+                promised = measured["reparameterised_multiply_adds_ratio"]
+                folded += f", reparameterised {cheaper:.2f}x ({promised:.2f}x multiply-adds)"
             print(f"  {name:16} {1000 * measured['seconds']:7.2f} ms  {measured['ratio']:6.2f}x{folded}")
     write_json(
         options.output,
@@ -62,12 +75,15 @@ def main() -> None:
 def _measure(in_features: int, out_features: int, device: torch.device) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
     states = torch.randn(TOKENS, in_features, generator=generator).to(device)
-    heads = {name: build_head(name, in_features, out_features) for name in [*list_heads(), *list_presets()]}
+    heads = {name: build_head(name, in_features, out_features) for name in [*list_heads(), *list_presets(), *CHEAPER]}
+    cheaper = {name: one for name, head in heads.items() if (one := reparameterize(head)) is not head}
     timed: dict[str, nn.Module] = {"one linear layer": fold(heads["linear"]), "another": fold(heads["linear"])}
     for name, head in heads.items():
         timed[name] = head
         if folds(head):
             timed[f"{name} folded"] = fold(head)
+        if name in cheaper:
+            timed[f"{name} reparameterised"] = cheaper[name]
     for name, module in timed.items():
         _require_close(heads, name, module.to(device).eval(), states[:64])
     seconds = _seconds(timed, states)
@@ -86,7 +102,11 @@ def _measure(in_features: int, out_features: int, device: torch.device) -> dict[
                 "seconds": statistics.median(seconds[name]),
                 "ratio": ratio(name),
                 "folded_ratio": ratio(f"{name} folded"),
+                "reparameterised_ratio": ratio(f"{name} reparameterised"),
                 "multiply_adds_ratio": head_cost(head).multiply_adds / (in_features * out_features),
+                "reparameterised_multiply_adds_ratio": (
+                    head_cost(cheaper[name]).multiply_adds / (in_features * out_features) if name in cheaper else None
+                ),
             }
             for name, head in heads.items()
         },
@@ -94,8 +114,8 @@ def _measure(in_features: int, out_features: int, device: torch.device) -> dict[
 
 
 def _require_close(heads: dict[str, Any], name: str, module: nn.Module, states: Tensor) -> None:
-    """Check that a folded head computes what the head computes, so that the timing is meaningful."""
-    head = heads.get(name.removesuffix(" folded"))
+    """Check that a cheaper form computes what the head computes, so that the timing is meaningful."""
+    head = heads.get(name.removesuffix(" folded").removesuffix(" reparameterised"))
     if head is None:
         return
     with torch.no_grad():

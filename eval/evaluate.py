@@ -24,6 +24,7 @@ from experiment.claim import check_folder, store_config
 from experiment.collections import open_collection, suite_notes
 from experiment.config import EvalConfig, ExperimentConfig
 from experiment.console.progress import Progress, human_time
+from experiment.disk.files import remove_leftovers
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.resume_points import remove_resume_points
 from experiment.encoding.device import pick_device, resolve_precision
@@ -102,6 +103,7 @@ def evaluate_subjects(
         ProjheadsError: If a data set or index cannot be used, or an evaluation failed; the others are finished first.
     """
     folder.remove_leftovers()
+    remove_leftovers(encoding.cache, recursive=False)
     if settings.explain is not None:
         import_diagnostics(settings.explain.files)
     for note in suite_notes(ref.source for ref in settings.datasets):

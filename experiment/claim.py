@@ -7,7 +7,7 @@ from typing import Any
 
 from experiment.config import ExperimentConfig, GivenModelsConfig
 from experiment.config.load import dump_config, read_resolved
-from experiment.disk.files import write_text
+from experiment.disk.files import remove_leftovers, write_text
 from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.lock import locked
 from experiment.disk.records import TrialRecord
@@ -58,6 +58,7 @@ def claim_folder(config: ExperimentConfig, say: Callable[[str], None]) -> Iterat
         if not held:
             raise ProjheadsError(f"{folder.path}: another process is using this folder; wait for it or stop it")
         folder.remove_leftovers()
+        remove_leftovers(config.cache, recursive=False)
         remove_resume_points(folder)
         if folder.trials():
             check_folder(config, say)

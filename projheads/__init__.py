@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from projheads.build import build_head
     from projheads.cost import HeadCost, head_cost, head_warnings
     from projheads.errors import ProjheadsError
-    from projheads.export import export_model, fold_model, swap_model
+    from projheads.export import export_model, fold_model, soup_models, swap_model
     from projheads.folding import fold, folds
     from projheads.head import Head
     from projheads.init import list_inits, register_init
@@ -51,6 +51,7 @@ __all__ = [
     "register_head",
     "register_init",
     "reparameterize",
+    "soup_models",
     "swap_head",
     "swap_model",
 ]
@@ -59,7 +60,7 @@ _MODULES = {
     "build": ["build_head"],
     "cost": ["HeadCost", "head_cost", "head_warnings"],
     "errors": ["ProjheadsError"],
-    "export": ["export_model", "fold_model", "swap_model"],
+    "export": ["export_model", "fold_model", "soup_models", "swap_model"],
     "folding": ["fold", "folds"],
     "head": ["Head"],
     "init": ["list_inits", "register_init"],

@@ -15,7 +15,7 @@ from projheads.build import build_head
 from projheads.card import CARD_FILE
 from projheads.cost import head_cost, head_warnings
 from projheads.errors import ProjheadsError, describe_os_error
-from projheads.export import FORMATS, Exported, export_model, fold_model, read_texts, swap_model
+from projheads.export import FORMATS, Exported, export_model, fold_model, read_texts, soup_models, swap_model
 from projheads.hosts.base import OpenOptions
 from projheads.init import find_init, list_inits
 from projheads.listing import Block, Table, print_blocks
@@ -128,6 +128,9 @@ def command_parser() -> argparse.ArgumentParser:
     swap.add_argument("spec", metavar="SPEC", help="the new head")
     for command in (fold, export, swap):
         command.add_argument("out", type=Path, metavar="OUT", help="the folder to write; must not exist")
+    soup = add("soup", _soup, "write the model whose head is the average of several heads, such as a variant's seeds")
+    soup.add_argument("models", nargs="+", metavar="MODEL", help="model folders with one backbone and one kind of head")
+    soup.add_argument("out", type=Path, metavar="OUT", help="the folder to write; must not exist")
     push = add("push", _push, "send a model folder or a trial to the Hugging Face Hub, with its card and leaderboard")
     push.add_argument("folder", type=Path, metavar="FOLDER", help="a model folder or the folder of a trial")
     push.add_argument("repo", metavar="REPO", help="the repository, owner/name; created if it does not exist")
@@ -211,6 +214,10 @@ def _swap(options: argparse.Namespace) -> tuple[Any, list[Block]]:
     texts = read_texts(options.texts) if options.texts else []
     chosen = {"init": options.init, "out_features": options.out_features, "seed": options.seed, "texts": texts}
     return _report(swap_model(options.model, options.spec, options.out, _opening(options), **chosen))
+
+
+def _soup(options: argparse.Namespace) -> tuple[Any, list[Block]]:
+    return _report(soup_models(options.models, options.out))
 
 
 def _push(options: argparse.Namespace) -> tuple[Any, list[Block]]:

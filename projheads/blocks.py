@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from projheads.errors import ProjheadsError
-from projheads.gains import activation_gain
+from projheads.gains import activation_gain, linear_gain, mean_square
 
 __all__ = [
     "ActivationName",
@@ -174,17 +174,27 @@ class DenseLayer(nn.Module):
             y = y + (x if self.residual is None else self.residual(x))
         return y
 
-    def layer_gains(self, mean_square: float) -> list[tuple[Tensor, float]]:
+    def layer_gains(self, x: Tensor) -> list[tuple[Tensor, float]]:
         """Return factors of the weights that keep the mean square of the states; for the start ``critical``.
 
         Args:
-            mean_square: Mean square of the input.
+            x: (tokens, in_features) a sample of the inputs.
         """
-        share = 0.5 if self.residual is not None else 1.0
-        active = self.linear.weight[: self.out_features - self.idle]
-        gains = [(active, activation_gain(self.activation, mean_square, share * mean_square))]
-        gains.append((self.linear.weight[self.out_features - self.idle :], math.sqrt(share)))
-        return gains if self.residual is None else [*gains, (self.residual.weight, math.sqrt(share))]
+        target, active = mean_square(x), self.out_features - self.idle
+        share = target if self.residual is None else target / 2
+        weights, before = (self.linear.weight[:active], self.linear.weight[active:]), self.linear(x)
+        gain = activation_gain(self.activation, before[:, :active], share)
+        branch, gains = self.activation(gain * before[:, :active]), [(weights[0], gain)]
+        if self.idle:
+            gains.append((weights[1], linear_gain(before[:, active:], share)))
+            branch = torch.cat([branch, gains[1][1] * before[:, active:]], dim=-1)
+        if self.residual is not None:
+            # The gain g of R with a mean square ``target`` of branch + g R x.
+            skip = self.residual(x)
+            square, product = mean_square(skip), float((branch * skip).mean(dtype=torch.float64))
+            root = math.sqrt(product**2 + square * (target - mean_square(branch)))
+            gains.append((self.residual.weight, (root - product) / square if square else 1.0))
+        return gains
 
     def nonlinear_part(self) -> str | None:
         """Return the activation's name, or None for the identity."""

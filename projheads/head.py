@@ -71,18 +71,15 @@ class Head(nn.Module):
         """
         raise ProjheadsError(f"{type(self).__name__} does not implement preserve, so it cannot take over a linear map")
 
-    #: Mean square of what a head inside this one maps, for the start ``critical``; None for that of the input.
-    inner_mean_square: float | None = None
-
-    def layer_gains(self, mean_square: float) -> Sequence[tuple[Tensor, float]]:
+    def layer_gains(self, x: Tensor) -> Sequence[tuple[Tensor, float]]:
         """Return factors of weights that keep the mean square of the states; for the start ``critical``.
 
         The start makes every matrix of a linear layer (semi-)orthogonal, with gain 1, and multiplies these weights
-        afterwards. Layers and heads inside this one are asked themselves. :mod:`projheads.gains` has the gain of an
-        activation.
+        afterwards, before the states pass through them. Layers and heads inside this one are asked themselves, when
+        the states arrive there. :mod:`projheads.gains` has the gain of an activation.
 
         Args:
-            mean_square: Mean square of the head's input.
+            x: (tokens, in_features) a sample of the states that the head maps.
         """
         return ()
 

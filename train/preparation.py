@@ -179,4 +179,5 @@ def start_key(prepared: Preparation, spec: HeadSpec, seed: int) -> dict[str, Any
             "seed": seed,
         }
         | ({"head_files": files} if (files := head_files(spec)) else {})
+        | ({"init_version": version} if (version := find_init(config.heads.init).version) != 1 else {})
     )

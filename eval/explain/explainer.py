@@ -13,7 +13,7 @@ from experiment.disk.records import ExplainRecord, Finding
 
 __all__ = ["Explainer"]
 
-EXPLAIN_VERSION = 1
+EXPLAIN_VERSION = 2
 """Raised when a change to the samples changes what diagnostics compute."""
 
 

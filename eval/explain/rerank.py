@@ -23,7 +23,7 @@ __all__ = ["MEASURE", "reranked_ndcg", "sampled_queries", "scores_of_run"]
 
 MEASURE = "nDCG@10"
 
-RERANKED_QUERIES = 64
+RERANKED_QUERIES = 40
 """At most so many queries are sampled."""
 
 CANDIDATES = 20

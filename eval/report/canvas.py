@@ -12,7 +12,7 @@ from eval.report.drawing import FAINT
 from eval.report.format import difference, visible
 from eval.verdicts import Scope
 
-__all__ = ["WIDTH", "both_scopes", "cells_figure", "new_figure", "rows_figure", "short"]
+__all__ = ["LETTERS", "WIDTH", "both_scopes", "cells_figure", "new_figure", "rows_figure", "short"]
 
 WIDTH = 5.0
 """Inches. Pages scale figures to their own width, so this sets the size of the text relative to the drawing."""
@@ -39,6 +39,10 @@ def rows_figure(labels: Sequence[str]) -> tuple[Figure, Any]:
     return figure, axes
 
 
+LETTERS = 84
+"""Longer labels of wide figures are shortened."""
+
+
 def cells_figure(
     rows: Sequence[str], columns: Sequence[str], values: np.ndarray, bold: Sequence[Sequence[bool]], power: float = 1.0
 ) -> Figure:
@@ -52,6 +56,7 @@ def cells_figure(
         power: The colour is proportional to this power of the size: less than 1 shows small ones beside large ones.
     """
     limit = max(float(np.nanmax(np.abs(values))), 1e-11)
+    labels = [short(label, LETTERS) for label in rows]
     figure, axes = new_figure(2.4 + 0.55 * len(columns), 0.9 + 0.26 * len(rows))
     axes.grid(visible=False)
     colours = LinearSegmentedColormap.from_list("differences", ["#d98a3a", "#ffffff", "#5b93d6"])
@@ -65,7 +70,7 @@ def cells_figure(
         axes.text(column, place, difference(value), ha="center", va="center", **ink)
     axes.set_xlim(-0.5, len(columns) - 0.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), [short(label) for label in rows])
+    axes.set_yticks(range(len(rows)), labels)
     axes.set_xticks(
         range(len(columns)),
         [visible(name) for name in columns],
@@ -88,6 +93,7 @@ def both_scopes(axes: Any, place: float, here: Scope, new: Scope, colours: tuple
     axes.plot(100 * here.difference, place, "o", color=colours[0], markersize=6)
 
 
-def short(label: str) -> str:
-    """Shorten a label that would take too much room; the table has it in full."""
-    return visible(label if len(label) <= 44 else f"{label[:43]}\N{HORIZONTAL ELLIPSIS}")
+def short(label: str, letters: int = 44) -> str:
+    """Shorten a label in the middle if it would take too much room: its end says at which point of the axes it is."""
+    half = letters // 2
+    return visible(label if len(label) <= letters else f"{label[:half]}\N{HORIZONTAL ELLIPSIS}{label[-half:]}")

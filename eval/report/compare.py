@@ -159,7 +159,7 @@ def _shared_seed(experiments: Sequence[Experiment]) -> int:
 def _renamed(trial: Trial, experiment: str, datasets: Sequence[str], seed: int, *, first: bool) -> Trial:
     start = trial.record.start_group
     record = trial.record.replace(
-        label=_prefixed(experiment, trial.label),
+        label=_prefixed(experiment, trial.record.label),  # the point of the axes follows it
         # Starts of one name may differ between experiments.
         start_group=start and f"{experiment}: {start}",
         seed=trial.seed if trial.record.checkpoint is None else seed,

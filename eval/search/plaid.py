@@ -1,6 +1,5 @@
 """Search with PLAID, the index that PyLate uses by default (Santhanam et al., 2022), through fast-plaid."""
 
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import torch
 
 from eval.search.ranking import NOTHING, Problem, Ranking
+from experiment.disk.files import temporary_folder
 
 __all__ = ["plaid_rankings"]
 
@@ -39,16 +39,15 @@ def plaid_rankings(problem: Problem, most: int, device: torch.device, cache: Pat
     inside = np.flatnonzero(problem.documents.lengths > 0)
     lengths = problem.queries.lengths
     rankings = [NOTHING] * len(problem.queries)
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="plaid-", dir=cache) as folder, torch.random.fork_rng(devices=[]):
+    with temporary_folder(cache / "plaid") as folder, torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)  # fast-plaid draws the documents that it trains on from the global generator
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             vectors = [torch.from_numpy(problem.documents[int(text)]) for text in inside]
-        with FastPlaid(index=folder, device=str(device)) as index:
+        with FastPlaid(index=str(folder), device=str(device)) as index:
             # Without `start_from_scratch`, all vectors of a small corpus would be kept on disk as well.
             index.create(vectors, seed=SEED, use_triton_kmeans=False, start_from_scratch=0)
-            size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
+            size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
             for length in np.unique(lengths[lengths > 0]).tolist():
                 # Queries of one length, so that none is padded.
                 asked = np.flatnonzero(lengths == length)

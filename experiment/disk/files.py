@@ -30,6 +30,7 @@ __all__ = [
     "sha256_file",
     "sha256_json",
     "sha256_parts",
+    "temporary_folder",
     "versions",
     "write_bytes",
     "write_folder",
@@ -88,6 +89,13 @@ def write_folder(path: Path) -> Iterator[Path]:
         if path.exists():
             shutil.rmtree(path)
         temporary.rename(path)
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder beside ``path`` that is deleted after the block; if the process is killed, it is a leftover."""
+    with _temporary(path, is_folder=True) as temporary:
+        yield temporary
 
 
 def read_json(path: Path) -> Any:

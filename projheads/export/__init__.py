@@ -6,6 +6,7 @@ need torch, safetensors and numpy, the other forms transformers as well. ``swap`
 
 from projheads.export.convert import FORMATS, export_model, fold_model
 from projheads.export.result import Exported
+from projheads.export.soup import soup_models
 from projheads.export.swap_folder import read_texts, swap_model
 
-__all__ = ["FORMATS", "Exported", "export_model", "fold_model", "read_texts", "swap_model"]
+__all__ = ["FORMATS", "Exported", "export_model", "fold_model", "read_texts", "soup_models", "swap_model"]

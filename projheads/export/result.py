@@ -21,7 +21,7 @@ class Exported:
 
     Attributes:
         out: The folder.
-        form: ``folded``, ``reparameterized``, ``swapped``, ``dense-chain``, ``onnx`` or ``stanford``.
+        form: ``folded``, ``reparameterized``, ``swapped``, ``averaged``, ``dense-chain``, ``onnx`` or ``stanford``.
         head: The head of the original model.
         replacement: What replaces it.
         in_features: Width of the backbone's token states.

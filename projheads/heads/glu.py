@@ -8,14 +8,12 @@ What to expect: a higher cost that does not fold, because the gate depends on th
 as a linear map. In the quickstart, ``glu(activation="silu", bias=true)`` is equivalent to ``linear`` within 1 point.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from projheads.blocks import GateName, check_dropout, hidden_width, make_activation
 from projheads.errors import ProjheadsError
-from projheads.gains import mean_square_after
+from projheads.gains import linear_gain, mean_square
 from projheads.head import Head
 from projheads.preserve import balanced_factors, carry, set_linear
 from projheads.registry import register_head
@@ -74,9 +72,11 @@ class GLU(Head):
         """Return W_o."""
         return [self.output]
 
-    def layer_gains(self, mean_square: float) -> list[tuple[Tensor, float]]:
-        """Return factors of the weights for the start ``critical``."""
-        return [(self.up.weight, 1 / math.sqrt(mean_square_after(self.activation, mean_square)))]
+    def layer_gains(self, x: Tensor) -> list[tuple[Tensor, float]]:
+        """Return the factors of W_u and W_o for the start ``critical``."""
+        product, target = self.activation(self.gate(x)) * self.up(x), mean_square(x)
+        gain = linear_gain(product, target)
+        return [(self.up.weight, gain), (self.output.weight, linear_gain(self.output(gain * product), target))]
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
         """Hold the gate at a constant for every input and distribute the map evenly over W_u and W_o."""

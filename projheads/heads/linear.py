@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from projheads.blocks import ActivationName, make_activation
 from projheads.errors import ProjheadsError
-from projheads.gains import activation_gain
+from projheads.gains import activation_gain, mean_square
 from projheads.head import Head
 from projheads.preserve import preserve_chain
 from projheads.registry import register_head
@@ -53,9 +53,9 @@ class Linear(Head):
         """Return W."""
         return [self.linear]
 
-    def layer_gains(self, mean_square: float) -> list[tuple[Tensor, float]]:
-        """Return factors of the weights for the start ``critical``."""
-        return [(self.linear.weight, activation_gain(self.activation, mean_square))]
+    def layer_gains(self, x: Tensor) -> list[tuple[Tensor, float]]:
+        """Return the factor of W for the start ``critical``."""
+        return [(self.linear.weight, activation_gain(self.activation, self.linear(x), mean_square(x)))]
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
         """Set W and b to the map.

@@ -10,7 +10,6 @@ What to expect: many parameters, of which a token uses those of ``top_k`` expert
 among the experts, so each is trained on fewer of them.
 """
 
-import math
 from typing import Literal, TypeAlias
 
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from projheads.blocks import ActivationName, DenseLayer, GateName, hidden_width, make_activation
 from projheads.errors import ProjheadsError
-from projheads.gains import activation_gain, mean_square_after
+from projheads.gains import activation_gain, linear_gain, mean_square
 from projheads.head import Head, head_label
 from projheads.preserve import preserve_chain
 from projheads.registry import register_head
@@ -137,9 +136,9 @@ class Moe(Head):
                 [DenseLayer.around(expert.up, activation=activation), expert.output], weight / self.top_k, bias
             )
 
-    def layer_gains(self, mean_square: float) -> list[tuple[Tensor, float]]:
-        """Return factors of the weights for the start ``critical``."""
-        return [(expert.output.weight, 1 / math.sqrt(self.top_k)) for expert in self._experts()]
+    def layer_gains(self, x: Tensor) -> list[tuple[Tensor, float]]:
+        """Return the factors of every expert's U and W for the start ``critical``."""
+        return [gain for expert in self._experts() for gain in expert.gains(x, mean_square(x) / self.top_k)]
 
     def training_loss(self, x: Tensor) -> Tensor | None:
         """Return balance * E * sum over experts of (share of the choices) * (mean probability)."""
@@ -180,11 +179,17 @@ class _Expert(nn.Module):
         y: Tensor = self.output(self.activation(up) if self.gate is None else self.activation(self.gate(x)) * up)
         return y
 
-    def layer_gains(self, mean_square: float) -> list[tuple[Tensor, float]]:
-        """Return factors of the weights for the start ``critical``."""
-        if self.gate is not None:
-            return [(self.up.weight, 1 / math.sqrt(mean_square_after(self.activation, mean_square)))]
-        return [(self.up.weight, activation_gain(self.activation, mean_square))]
+    def gains(self, x: Tensor, target: float) -> list[tuple[Tensor, float]]:
+        """Return factors of U and W that keep the mean square in the hidden channels and give the output this one."""
+        up, inside = self.up(x), mean_square(x)
+        if self.gate is None:
+            gain = activation_gain(self.activation, up, inside)
+            hidden = self.activation(gain * up)
+        else:
+            opened = self.activation(self.gate(x)) * up
+            gain = linear_gain(opened, inside)
+            hidden = gain * opened
+        return [(self.up.weight, gain), (self.output.weight, linear_gain(self.output(hidden), target))]
 
     def hidden_matrices(self) -> list[nn.Linear]:
         """Return those that make the hidden channels."""

@@ -7,12 +7,12 @@ What to expect: a higher cost that does not fold. The linear part lets it take o
 only add to it.
 """
 
-import math
-
+import torch
 from torch import Tensor, nn
 
 from projheads.blocks import check_most_layers, hidden_width
 from projheads.errors import ProjheadsError
+from projheads.gains import linear_gain, mean_square
 from projheads.head import Head
 from projheads.preserve import set_linear
 from projheads.registry import register_head
@@ -73,11 +73,19 @@ class Polynomial(Head):
         """Return L and every O_d."""
         return [self.linear, *(output for output in self.outputs if isinstance(output, nn.Linear))]
 
-    def layer_gains(self, mean_square: float) -> list[tuple[Tensor, float]]:
-        """Return factors of the weights for the start ``critical``."""
-        linears = [factor for factor in self.factors if isinstance(factor, nn.Linear)]
-        keep = [(factor.weight, 1 / math.sqrt(mean_square)) for factor in linears[1:]]
-        return keep + [(layer.weight, 1 / math.sqrt(1 + len(self.outputs))) for layer in self.output_layers()]
+    def layer_gains(self, x: Tensor) -> list[tuple[Tensor, float]]:
+        """Return factors for the start ``critical``: of the products, and of L and every O_d, with equal shares."""
+        first, *others = [factor for factor in self.factors if isinstance(factor, nn.Linear)]
+        target, product, parts, gains = mean_square(x), first(x), [self.linear(x)], []
+        for factor, output in zip(others, self.outputs, strict=True):
+            product = product * factor(x)
+            gain = linear_gain(product, target)
+            gains.append((factor.weight, gain))
+            product = gain * product
+            parts.append(output(product))
+        share = [linear_gain(part, target / len(parts)) for part in parts]
+        whole = linear_gain(torch.stack([g * part for g, part in zip(share, parts, strict=True)]).sum(0), target)
+        return gains + [(layer.weight, whole * g) for layer, g in zip(self.output_layers(), share, strict=True)]
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
         """Set L to the map and every O_d to zero."""

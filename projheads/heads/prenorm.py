@@ -34,8 +34,6 @@ class Prenorm(Head):
         norm: ``layer`` subtracts a token's mean and has a bias b; ``rms`` only scales.
     """
 
-    inner_mean_square = 1.0  # whatever the states, F maps normalised ones
-
     def __init__(
         self,
         in_features: int,

@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from projheads.blocks import ActivationName, DenseLayer, check_most_layers, hidden_width, make_activation
 from projheads.errors import ProjheadsError
-from projheads.gains import activation_gain
+from projheads.gains import activation_gain, linear_gain, mean_square
 from projheads.head import Head
 from projheads.preserve import balanced_factors, preserve_chain
 from projheads.registry import register_head
@@ -120,10 +120,15 @@ class Structured(Head):
             layers.append(DenseLayer.around(factors[-1], activation=activation))
         return chain_forms(layers)
 
-    def layer_gains(self, mean_square: float) -> list[tuple[Tensor, float]]:
-        """Return factors of the weights for the start ``critical``."""
-        gain = activation_gain(self.activation, mean_square)
-        return [(factor, gain) for layer in self._structured()[:-1] for factor in layer.second_weights()]
+    def layer_gains(self, x: Tensor) -> list[tuple[Tensor, float]]:
+        """Return the factor of the second factor of every matrix for the start ``critical``."""
+        target, gains = mean_square(x), []
+        for number, layer in enumerate(self._structured(), start=1):
+            y, last = layer(x), number == len(self.layers)
+            gain = linear_gain(y, target) if last else activation_gain(self.activation, y, target)
+            gains += [(weight, gain) for weight in layer.second_weights()]
+            x = self.activation(gain * y)
+        return gains
 
     def preserve(self, weight: Tensor, bias: Tensor | None) -> None:
         """Distribute the map over the factors.

@@ -14,7 +14,7 @@ MOST_BRANCHES = 4
     "branch-ablation",
     title="nDCG@10 lost without each branch",
     group="gain",
-    formula="nDCG@10 - nDCG@10 with the branch off, which ranks the first 20 documents of 64 sampled queries again; a "
+    formula="nDCG@10 - nDCG@10 with the branch off, which ranks the first 20 documents of 40 sampled queries again; a "
     "gate that is off is held at its mean, and a layer without a skip passes on its input",
     range=(-1.0, 1.0),
     high="The score depends on the branch.",

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from eval.report.canvas import LETTERS, short
 from eval.report.drawing import ACCENT, BETTER, FAINT, INK, NEUTRAL, WORSE
 from eval.report.explanations import Explanation
-from eval.report.format import visible
 from eval.report.table import Leaderboard, Row
 from eval.report.why.bands import Split
 
@@ -18,9 +18,6 @@ __all__ = ["Panel", "band_panels", "draw", "panels", "rows_with"]
 
 LETTER, PANEL, LINE = 0.062, 1.75, 0.17
 """Inches: the width of a letter of the labels and of a panel, and the height of a row."""
-
-LETTERS = 84
-"""Longer labels are shortened in the middle: their ends say at which point of the axes they are."""
 
 SERIES = (BETTER, WORSE, ACCENT, INK, NEUTRAL, "#2a8a6f", "#a0519e")
 """Colours of the series of a panel, in their order."""
@@ -76,7 +73,7 @@ def draw(rows: Sequence[Row], shown: Sequence[Panel]) -> Figure:
     """Draw each row's values as dots on lines."""
     series = list(dict.fromkeys(name for panel in shown for name in panel.series))
     legend = len(series) > 1
-    labels = [_label(row.label) for row in rows]
+    labels = [short(row.label, LETTERS) for row in rows]
     beside = max(1.6, LETTER * max(map(len, labels)))
     width, head = beside + PANEL * len(shown), 0.3 + (0.2 if legend else 0.0)
     height = head + 0.35 + LINE * len(rows)
@@ -109,11 +106,6 @@ def draw(rows: Sequence[Row], shown: Sequence[Panel]) -> Figure:
             fontsize=7, borderaxespad=0, handletextpad=0.2, columnspacing=1.2,
         )  # fmt: skip
     return figure
-
-
-def _label(label: str) -> str:
-    half = LETTERS // 2
-    return visible(label if len(label) <= LETTERS else f"{label[:half]}\N{HORIZONTAL ELLIPSIS}{label[-half:]}")
 
 
 def _points(axes: Any, rows: Sequence[Row], values: Mapping[str, tuple[float, float, float]], colour: str) -> None:

@@ -7,12 +7,22 @@ from matplotlib.figure import Figure
 
 from eval.report import format as fmt
 from eval.report.canvas import cells_figure
+from eval.report.explanations import Explanation
 from eval.report.table import Leaderboard
 from eval.report.why.sentences import listed
 from eval.verdicts import Verdict
 from experiment.disk.records import Meaning
 
-__all__ = ["LOSS_HEADING", "LOSS_MEANING", "loss_figure", "loss_lines", "loss_sentences", "loss_summary"]
+__all__ = [
+    "LOSS_HEADING",
+    "LOSS_MEANING",
+    "largest_loss",
+    "loss_figure",
+    "loss_lines",
+    "loss_sentences",
+    "loss_summary",
+    "losses_by_trial",
+]
 
 LOSS_MEANING = Meaning(
     title="What compression and fast search take off each head",
@@ -74,6 +84,24 @@ def loss_summary(board: Leaderboard) -> list[str]:
     return lines
 
 
+def largest_loss(board: Leaderboard) -> str:
+    """Say what takes off most on average, and between which heads it varies."""
+    changes: dict[str, dict[str, float]] = {}
+    for row in board.rows:
+        for one in row.stored:
+            changes.setdefault(one.form, {})[row.label] = one.change
+    if not changes:
+        return ""
+    form = min(changes, key=lambda name: float(np.mean(list(changes[name].values()))))
+    most, least = (choose(changes[form], key=changes[form].__getitem__) for choose in (min, max))
+    if most == least:
+        return f"{form} takes off most: {fmt.difference(changes[form][most])} points."
+    return (
+        f"{form} takes off most: from {fmt.difference(changes[form][least])} points for {least} to "
+        f"{fmt.difference(changes[form][most])} points for {most}."
+    )
+
+
 def forms_of(board: Leaderboard) -> list[str]:
     """Return the forms, the largest first, each centred one after the one that is not centred."""
     forms = list(dict.fromkeys(one.form for row in board.rows for one in row.stored))
@@ -111,6 +139,19 @@ def loss_figure(board: Leaderboard) -> Figure:
     for row, label in zip(rows, figure.axes[0].get_yticklabels(), strict=True):
         label.set_fontweight("bold" if row.kind == "baseline" else "normal")
     return figure
+
+
+def losses_by_trial(board: Leaderboard) -> Explanation:
+    """Return the change of every trial's score by each form, as a diagnostic whose parts are the forms."""
+    found: dict[str, dict[str, dict[tuple[int, str], float]]] = {form: {} for form in forms_of(board)}
+    for trial in board.experiment.trials:
+        for dataset, evaluation in trial.evaluations.items():
+            plain, ids = evaluation.record.measures.get(board.measure, {}), board.queries.get(dataset, ())
+            for form, entry in evaluation.record.storage.items():
+                if form in found and plain and next(iter(entry.measures), None) == board.measure:
+                    change = float(np.mean([entry.per_query[query] - plain[query] for query in ids]))
+                    found[form].setdefault(trial.label, {})[trial.seed, dataset] = change
+    return Explanation("losses", LOSS_MEANING.replace(title=f"Change of {board.measure} with"), found)
 
 
 LOSS_HEADING = (

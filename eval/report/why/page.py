@@ -15,7 +15,16 @@ from eval.report.formats.html import TEMPLATES, template_environment
 from eval.report.table import Leaderboard
 from eval.report.why.bands import Split, splits
 from eval.report.why.figure import band_panels, draw, panels, rows_with
-from eval.report.why.losses import LOSS_HEADING, LOSS_MEANING, loss_figure, loss_lines, loss_sentences, loss_summary
+from eval.report.why.losses import (
+    LOSS_HEADING,
+    LOSS_MEANING,
+    largest_loss,
+    loss_figure,
+    loss_lines,
+    loss_sentences,
+    loss_summary,
+    losses_by_trial,
+)
 from eval.report.why.predict import Correlation, Prediction, predictions
 from eval.report.why.sentences import alarm, clipping, number, prediction_sentence, sentence, split_sentence
 from experiment.disk.files import write_bytes, write_text
@@ -69,7 +78,7 @@ def write_why(board: Leaderboard, target: Path) -> Path | None:
         page.unlink(missing_ok=True)
         return None
     found = splits(board)
-    predicted = predictions(board)
+    predicted = predictions(board, [losses_by_trial(board)])
     blocks = [block for one in board.explanations.values() if (block := _explained(board, one, target))]
     blocks += [block for one in found if (block := _split(board, one, target))]
     if any(row.stored for row in board.rows):
@@ -79,7 +88,7 @@ def write_why(board: Leaderboard, target: Path) -> Path | None:
     short = [clipping(board)]
     short += [alarm(board, one) for one in board.explanations.values() if one.parts]
     short += [f"{one.title}: {split_sentence(board, one)}" for one in found if one.name in IN_SHORT]
-    short += [*loss_summary(board), prediction_sentence(predicted)]
+    short += [largest_loss(board), *loss_summary(board), prediction_sentence(predicted)]
     write_text(page, _html(board, blocks, predicted, [line for line in short if line]))
     return page
 

@@ -60,8 +60,8 @@ class Prediction:
     difference: Correlation | None
 
 
-def predictions(board: Leaderboard) -> list[Prediction]:
-    """Return them for every part of every diagnostic, the strongest correlation with the score first."""
+def predictions(board: Leaderboard, others: Sequence[Explanation] = ()) -> list[Prediction]:
+    """Return them for every part of all diagnostics and ``others``, the strongest correlation with the score first."""
     scores = _scores(board)
     differences = _differences(board, scores)
     heads = {
@@ -69,7 +69,7 @@ def predictions(board: Leaderboard) -> list[Prediction]:
         for trial in board.experiment.trials
     }
     found = []
-    for one in board.explanations.values():
+    for one in (*board.explanations.values(), *others):
         for part in one.parts:
             table = _table(one, part, scores)
             if len(table) < LEAST_TRIALS or len({heads[label] for label, *_ in table}) < 2:

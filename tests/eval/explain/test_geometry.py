@@ -34,6 +34,15 @@ def flat(texts):
     return np.concatenate([np.asarray(text, np.float64) for text in texts])
 
 
+def isoscore_of(variances):
+    """In the steps of its paper, from the variances along the principal directions."""
+    count = len(variances)
+    normalised = np.sqrt(count) * variances / np.linalg.norm(variances)
+    defect = np.linalg.norm(normalised - 1) / np.sqrt(2 * (count - np.sqrt(count)))
+    used = (count - defect**2 * (count - np.sqrt(count))) ** 2 / count
+    return (used - 1) / (count - 1)
+
+
 @pytest.mark.parametrize(
     ("name", "texts", "expected"),
     [
@@ -51,6 +60,11 @@ def flat(texts):
         ("isoscore", ISOTROPIC, 1.0),
         ("isoscore", CLUSTERS, 0.0),
         ("uniformity", COLLAPSED, 0.0),
+        ("uniformity", ISOTROPIC, np.log((8 * np.exp(-8) + 112 * np.exp(-4)) / 120)),
+        ("mean-cosine", dominant(), -2.14 / (16 * 15)),
+        ("mean-vector", dominant(), 0.0),
+        # One variance of 1 and seven of .01, scaled to norm sqrt 8: the isotropy defect and the dimensions used.
+        ("isoscore", dominant(), isoscore_of(np.array([1.0, *[0.01] * 7]))),
         ("uniformity", CLUSTERS, np.log((12 + 16 * np.exp(-4)) / 28)),
     ],
 )
@@ -64,6 +78,7 @@ def test_the_share_of_the_top_directions():
     assert found["documents: top 8"] == pytest.approx(1.0)
     assert values("top-variance", given(ISOTROPIC))["documents: top 1"] == pytest.approx(1 / WIDTH)
     assert values("top-variance", given(COLLAPSED)) == {}
+    assert values("top-variance", given(CLUSTERS))["documents: top 1"] == pytest.approx(1.0)
     assert values("alpha-req", given(COLLAPSED)) == {}
 
 
@@ -85,12 +100,8 @@ def test_against_plain_computations():
     )
     uniform = torch.pdist(torch.from_numpy(rows)).pow(2).mul(-2).exp().mean().log()
     assert values("uniformity", made)["documents"] == pytest.approx(float(uniform), abs=1e-6)
-    # IsoScore in the steps of its paper: PCA, normalised variances, isotropy defect, dimensions used.
-    variances = np.linalg.eigvalsh(np.cov(rows.T))
-    normalised = np.sqrt(WIDTH) * variances / np.linalg.norm(variances)
-    defect = np.linalg.norm(normalised - 1) / np.sqrt(2 * (WIDTH - np.sqrt(WIDTH)))
-    used = (WIDTH - defect**2 * (WIDTH - np.sqrt(WIDTH))) ** 2 / WIDTH
-    assert values("isoscore", made)["documents"] == pytest.approx((used - 1) / (WIDTH - 1), abs=1e-6)
+    expected = isoscore_of(np.linalg.eigvalsh(np.cov(rows.T)))
+    assert values("isoscore", made)["documents"] == pytest.approx(expected, abs=1e-6)
 
 
 def test_both_sides_are_weighted_alike():
@@ -102,6 +113,9 @@ def test_similarity_within_and_between_texts():
     found = values("token-similarity", given(CLUSTERS))
     assert found["documents: within"] == pytest.approx(1.0)
     assert found["documents: between"] == pytest.approx(0.0)
+    for made, within, between in ((ISOTROPIC, -1.0, 0.0), (COLLAPSED, 1.0, 1.0)):
+        found = values("token-similarity", given(made))
+        assert (found["documents: within"], found["documents: between"]) == pytest.approx((within, between))
     texts = random(1)
     within = [a @ b for text in texts for a, b in itertools.combinations(np.float64(text), 2)]
     between = [
@@ -114,6 +128,7 @@ def test_similarity_within_and_between_texts():
 
 def test_variance_within_and_between_classes():
     assert values("class-variance", given(CLUSTERS)) == pytest.approx({"documents": 0.0}, abs=1e-12)
+    assert values("class-variance", given(ISOTROPIC)) == values("class-variance", given(COLLAPSED)) == {}
     # Word piece 1 is +-a around 0 in direction 0, word piece 2 the same around b; piece 3 is in one text only.
     texts = [[[0.5, 0], [0.5, 2.0], [9, 9]], [[-0.5, 0], [-0.5, 2.0]]]
     pieces = [[1, 2, 3], [1, 2]]
@@ -128,6 +143,8 @@ def test_alignment_is_over_the_winners_in_relevant_documents():
     made = given(documents, queries, qrels={"q0": {"d0": 1, "d1": 0, "gone": 1}, "q1": {"d1": 2}})
     assert values("alignment", made)["matched"] == pytest.approx((0 + 2 + 0) / 3)
     assert values("alignment", given(documents)) == {}
+    for same in (ISOTROPIC, COLLAPSED, CLUSTERS):
+        assert values("alignment", given(same, qrels={"q0": {"d0": 1}}))["matched"] == pytest.approx(0.0, abs=1e-12)
 
 
 def test_hubness_is_the_skewness_of_the_counts():

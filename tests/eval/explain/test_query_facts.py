@@ -1,9 +1,12 @@
 """What is known about the queries, and where the gain sits."""
 
+import csv
+import io
 import json
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy import stats
 
 from eval.evaluate import evaluate_experiment
@@ -12,7 +15,7 @@ from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from eval.report.why.bands import splits
 from eval.report.why.predict import predictions
-from eval.report.write import write_report
+from eval.report.write import compare, write_report
 from experiment.console.progress import Progress
 from experiment.disk.records import (
     ExplainRecord,
@@ -167,6 +170,29 @@ def test_the_correlation_is_spearmans(tmp_path):
     }
     expected = stats.spearmanr([noise[key] for key in differences], list(differences.values())).statistic
     assert one.difference.value == pytest.approx(expected, abs=1e-12)
+
+
+def test_diagnostics_of_several_experiments_are_compared_as_one(tmp_path):
+    folders = []
+    for name, variants in (("one", ("linear", "a", "b")), ("two", ("linear", "c", "d", "e"))):
+        plan = Plan(effects={label: 0.02 * place for place, label in enumerate(variants)})
+        path = make_experiment(tmp_path / name, plan, random=len(folders))
+        folders.append(explained(path, value=lambda label, seed, score: 3 * score))
+    page = compare(folders, tmp_path / "both", Console(file=io.StringIO())).with_name("why.html").read_text()
+    assert "one: b" in page
+    assert "two: e" in page
+    figures = tmp_path / "both" / "figures"
+    values = list(csv.DictReader((figures / "why-some.csv").open()))
+    assert {row["variant"] for row in values} == {
+        "one: linear",
+        "one: a",
+        "one: b",
+        *(f"two: {x}" for x in ("linear", "c", "d", "e")),
+    }
+    (line,) = csv.DictReader((figures / "why-prediction.csv").open())
+    # Of the seven rows, two are the same head.
+    assert (line["trials"], line["heads"], float(line["score"])) == ("21", "6", pytest.approx(1.0))
+    assert float(line["score_low"]) == pytest.approx(1.0)
 
 
 def test_the_page_holds_sixty_variants_and_repeats_its_bytes(tmp_path):

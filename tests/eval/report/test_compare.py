@@ -41,6 +41,13 @@ def test_two_experiments_become_one_with_the_first_ones_baseline(folders):
     assert all(row.verdict.seeds == 3 for row in board.rows if row.verdict)
 
 
+def test_the_point_of_the_axes_is_named_once(folders):
+    for file in folders[1].glob("trials/*/*/trial.json"):
+        TrialRecord.read(file).replace(axes={"heads.init": "pca"}).write(file)
+    labels = {trial.label for trial in merge_experiments(folders).trials}
+    assert labels == {"one: linear", "one: a", "two: linear @ init=pca", "two: b @ init=pca"}
+
+
 def test_the_comparison_is_written_and_printed_with_what_was_left_out(folders, tmp_path):
     text = io.StringIO()
     page = compare(folders, tmp_path / "out", Console(file=text, width=80))

@@ -6,11 +6,13 @@ import re
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from eval.report import write_report
 from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
-from eval.report.why.losses import forms_of, loss_sentences, loss_summary
+from eval.report.why.losses import forms_of, largest_loss, loss_sentences, loss_summary, losses_by_trial
+from eval.report.why.predict import predictions
 from eval.verdicts import Scores, judge
 from experiment.disk.records import EvaluationRecord
 from tests.eval.report.factory import Plan, make_experiment
@@ -81,6 +83,35 @@ def test_the_sentences_name_the_heads_that_differ_from_the_baseline(broken):
     assert none == "No head is distinguishable from linear in what it loses with centred-fde, centred-int8."
     (short,) = loss_summary(board)
     assert re.fullmatch(r"ffn\(depth=3\) loses more than linear with fde \(\u221225\... points\)\.", short)
+
+
+def test_what_a_form_takes_off_is_correlated_with_the_score_as_diagnostics_are(broken):
+    board = board_of(broken)
+    found = {one.part: one for one in predictions(board, [losses_by_trial(board)])}
+    assert set(found) == set(FORMS)
+    changes, scores = [], []
+    for trial in board.experiment.trials:
+        record = trial.evaluations["pydocs"].record
+        exact = np.mean(list(record.measures["nDCG@10"].values()))
+        changes.append(np.mean(list(record.storage["fde"].per_query.values())) - exact)
+        scores.append(exact)
+    assert (found["fde"].trials, found["fde"].heads) == (9, 2)  # the factory knows heads by their names
+    assert found["fde"].score.value == pytest.approx(stats.spearmanr(changes, scores).statistic)
+    report = write_report(broken).parent
+    line = next(one for one in csv.DictReader((report / "figures/why-prediction.csv").open()) if one["part"] == "fde")
+    assert float(line["score"]) == pytest.approx(found["fde"].score.value)
+    assert '<th scope="row">Change of nDCG@10 with</th><td>centred-int8</td>' in (report / "why.html").read_text()
+
+
+def test_the_form_that_takes_off_most_is_named_also_with_one_seed(broken, tmp_path):
+    assert re.fullmatch(
+        r"fde takes off most: from \u2212[45]\... points for (linear|ffn\(depth=2\)) to \u2212[23]\d\... points for "
+        r"ffn\(depth=3\)\.",
+        largest_loss(board_of(broken)),
+    )
+    one = board_of(make_folder(tmp_path / "x", {("int8", "linear"): 0.3}, effects={"linear": 0.0}, seeds=(0,)))
+    assert re.fullmatch(r"int8 takes off most: \u2212[23]\d\... points\.", largest_loss(one))
+    assert largest_loss(one) in (write_report(one.experiment.path).parent / "why.html").read_text()
 
 
 def test_two_seeds_are_too_few_to_compare(tmp_path):

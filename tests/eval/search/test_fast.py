@@ -2,7 +2,10 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -317,3 +320,21 @@ def test_a_missing_package_and_a_repeated_search_are_one_clear_line(miniature, c
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "fast_plaid" else real(name))
     assert run_command(main, [str(miniature.yaml), "eval.searches=[plaid]"]) == 2
     assert 'eval.searches "plaid": fast_plaid is not installed; install pylate, or remove it' in capsys.readouterr().err
+
+
+KILLED_SEARCH = """
+import os, signal, sys
+from pathlib import Path
+from experiment.disk.files import temporary_folder
+with temporary_folder(Path(sys.argv[1]) / "plaid") as folder:
+    (folder / "index").write_text("half an index")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_index_of_a_killed_search_is_cleared_by_the_next_command(miniature):
+    config = miniature.config()
+    subprocess.run([sys.executable, "-c", KILLED_SEARCH, str(config.cache)], cwd=Path(__file__).parents[3], check=False)
+    assert list(config.cache.glob(".plaid.*/index"))
+    evaluate(config)
+    assert not list(config.cache.glob(".plaid.*"))

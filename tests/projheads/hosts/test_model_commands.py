@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from projheads import build_head
 from projheads.__main__ import main
@@ -71,4 +72,43 @@ def test_swap_says_why_a_head_cannot_start_from_the_old_one(checkpoint, tmp_path
     folder, _ = checkpoint
     assert main(["swap", folder, 'linear(activation="tanh")', str(tmp_path / "out")]) == 2
     assert "the activation tanh follows the matrix" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("spec", ["ffn(activation=gelu)", "linear"])
+def test_a_soup_has_the_mean_of_the_weights_and_the_first_models_backbone(host, backbone, tmp_path, capsys, spec):
+    settings = EncodingSettings(query_length=8, document_length=16)
+    states = []
+    for seed in range(3):
+        head = build_head(spec, 32, 8, generator=torch.Generator().manual_seed(seed))
+        host.create(str(backbone), head, settings).save(tmp_path / f"seed-{seed}")
+        states.append({name: tensor.clone() for name, tensor in head.state_dict().items()})
+    models = [str(tmp_path / f"seed-{seed}") for seed in range(3)]
+    assert main(["soup", *models, str(tmp_path / "soup"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["replacement"] == "the average of 3 heads"
+    soup = host.load(str(tmp_path / "soup"))
+    for name, tensor in soup.head.state_dict().items():
+        torch.testing.assert_close(tensor, sum(one[name] for one in states) / 3)
+    head = build_head(spec, 32, 8)
+    head.load_state_dict(soup.head.state_dict())
+    expected = host.create(str(backbone), head, settings).encode(TEXTS, is_query=False)
+    for a, b in zip(expected, soup.encode(TEXTS, is_query=False), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_models_that_cannot_be_averaged_are_one_line(host, backbone, tmp_path, capsys):
+    settings = EncodingSettings(query_length=8, document_length=16)
+    for name, spec in (("a", "linear"), ("b", "ffn(activation=gelu)"), ("c", "linear")):
+        model = host.create(str(backbone), build_head(spec, 32, 8), settings)
+        if name == "c":
+            next(iter(model.backbone_parameters())).data.add_(1)
+        model.save(tmp_path / name)
+    one, other, trained, out = (str(tmp_path / name) for name in ("a", "b", "c", "out"))
+    for models, line in (
+        ([one], "a soup needs at least two models, got 1"),
+        ([one, other], f'{other}: has the head ffn(activation="gelu"), not linear of {one}'),
+        ([one, trained], f"{trained}: has a different backbone from {one}; only heads are averaged"),
+    ):
+        assert main(["soup", *models, out]) == 2
+        assert capsys.readouterr().err == f"error: {line}\n"
     assert not (tmp_path / "out").exists()
