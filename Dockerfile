@@ -1,9 +1,9 @@
-# projheads with PyLate, on the CPU; docs/install.md says how to use it, and how to build it for a GPU.
+# projheads with PyLate; docs/install.md says how to build it for a CPU or a GPU, and how to use it.
 FROM python:3.11-slim
 
-# PyPI's torch contains CUDA, which takes several gigabytes; this index has the build without it.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-ENV PIP_EXTRA_INDEX_URL=${TORCH_INDEX} PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+# PyPI's torch contains CUDA, which takes several gigabytes; an index of CPU builds avoids that.
+ARG PIP_EXTRA_INDEX_URL=""
+ENV PIP_EXTRA_INDEX_URL=${PIP_EXTRA_INDEX_URL} PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 
 WORKDIR /projheads
 # The dependencies are installed again only if one of these files changes. pip 25.1 is the first with dependency groups.

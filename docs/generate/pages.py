@@ -22,7 +22,11 @@ from sizes_table import sizes_table
 from text import plain_roles
 
 # Files of the repository that are copied into the site unchanged.
-_COPIED = {"results/calibration.md": "method/calibration.md", "results/peers.md": "method/peers.md"}
+_COPIED = {
+    "results/calibration.md": "method/calibration.md",
+    "results/peers.md": "method/peers.md",
+    "results/dispute/leaderboard.md": "method/dispute.md",
+}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
