@@ -63,8 +63,8 @@ def open_source(model: StrPath, options: OpenOptions) -> Source:
     check_links(folder)
     if written_by(folder) == "stanford":
         raise ProjheadsError(
-            f"{folder}: is in Stanford's layout, where the head already is one matrix and needs no folding; to export or "
-            "average it, open it with PyLate and use the folder that save_pretrained writes"
+            f"{folder}: is in Stanford's layout, where the head already is one matrix and needs no folding; to "
+            "export or average it, open it with PyLate and use the folder that save_pretrained writes"
         )
     head = read_head(folder).eval()
     settings, only_theirs = None, None
