@@ -57,8 +57,10 @@ def winner(verdicts: Mapping[str, Verdict], *, new_queries: bool = True) -> Winn
         return Winner(name, best, best * real, count)
     spread = float(differences.var(ddof=1))
     real = max(0.0, 1 - max(count - 2, 1) / (count - 1) * own / spread) if spread else 0.0
-    truth = real * spread
-    together = mean * truth / (truth + own + count * baseline) if truth else 0.0
+    # The mean of the true differences varies with them, or is itself away from 0 by more than chance explains.
+    chance = own / count + baseline
+    signal = max(real * spread / count, mean**2 - chance)
+    together = mean * signal / (signal + chance) if signal > 0 else 0.0
     # Shrinking the common mean towards 0 raises a winner over variants that are worse than the baseline.
     return Winner(name, best, min(together + real * (best - mean), max(best, 0.0)), count)
 

@@ -157,10 +157,11 @@ def test_the_shrunk_estimate_follows_the_formula():
     own = np.mean([one.own.variance / 5 + one.query_part / 2 for one in parts])
     base = np.mean([one.shared.variance / 5 + one.query_part / 2 for one in parts])
     real = 1 - 1 / 2 * own / d.var(ddof=1)
-    t = real * d.var(ddof=1)
+    chance = own / 3 + base
+    t = max(real * d.var(ddof=1) / 3, d.mean() ** 2 - chance)
     best = winner(verdicts)
     assert (best.name, best.compared) == ("v", 3)
-    assert best.shrunk == pytest.approx(d.mean() * t / (t + own + 3 * base) + real * (d.max() - d.mean()))
+    assert best.shrunk == pytest.approx(d.mean() * t / (t + chance) + real * (d.max() - d.mean()))
     assert winner(judge(experiment(0, {"b": 0.0, "v": 9.0}, seeds=2), "b")) is None
 
 

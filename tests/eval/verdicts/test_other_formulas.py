@@ -299,8 +299,9 @@ def shrunk(every, *, new_queries):
     if count == 1:
         return top * max(0.0, 1 - (u + w) / top**2)
     f = max(0.0, 1 - max(1, count - 2) / (count - 1) * u / variance(values))
-    t = f * variance(values)
-    return min(mean(values) * t / (t + u + count * w) + f * (top - mean(values)), max(top, 0.0))
+    t, m = f * variance(values), mean(values)
+    of_mean = max(t / (t + u + count * w), 1 - (u / count + w) / m**2)
+    return min(m * of_mean + f * (top - m), max(top, 0.0))
 
 
 @pytest.mark.parametrize("new_queries", [True, False])
@@ -312,6 +313,17 @@ def test_the_winners_luck_is_taken_off_by_the_formula(names, new_queries):
     best = max(every, key=lambda name: every[name].mean)
     assert (found.name, found.difference, found.compared) == (best, pytest.approx(every[best].mean), len(names) - 1)
     assert found.shrunk == pytest.approx(shrunk(every, new_queries=new_queries), rel=1e-9)
+
+
+def test_equal_gains_are_not_taken_for_luck():
+    generator = np.random.default_rng(3)
+    gains = {"b": 0.0, "u": 2.0, "v": 2.0}
+    scores = {
+        name: Scores(tuple(range(6)), (tables(generator, 6, 40, seed_sd=0.2, gain=gain),))
+        for name, gain in gains.items()
+    }
+    found = winner(judge(scores, "b"), new_queries=False)
+    assert 0.7 * found.difference < found.shrunk < found.difference
 
 
 @pytest.mark.parametrize("names", ["bv", "bvw", "bvx", "buvwx"])
