@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from eval.report import write_report
-from eval.report.answer import notes
+from eval.report.answer import answer, notes
 from eval.report.axis_figure import axis_curves
 from eval.report.effect_text import effect_title, warnings
 from eval.report.rates import rate_curve, rate_lines, rate_note
@@ -100,6 +100,12 @@ def test_settings_that_are_compared_are_rows_of_their_own_with_the_baseline_at_t
     assert [one.factors for one in board.factors[0].effects.main] == [("head",), ("max_pairs",)]
     assert isinstance(board.design, Design)
     assert board.design.comparisons == 2  # one variant at each of two points, not three rows against the first baseline
+    best = max((row for row in board.rows if row.verdict), key=lambda row: row.verdict.difference).label
+    baseline = best.replace("a @", "linear @")
+    assert best.startswith("a @")
+    assert f"{best} gains" in answer(board)
+    assert f"over {baseline} on" in answer(board)
+    assert board.against == "linear at the same settings"
     (line,) = [one for one in axis_curves(board).axes[0].get_lines() if one.get_label() == "a"]
     verdicts = {row.label: row.verdict for row in board.rows}
     differences = [100 * verdicts[f"a @ max_pairs={pairs}"].difference for pairs in (400, 800)]
