@@ -26,6 +26,7 @@ _COPIED = {
     "results/calibration.md": "method/calibration.md",
     "results/peers.md": "method/peers.md",
     "results/dispute/leaderboard.md": "method/dispute.md",
+    "results/heads.md": "method/every-head.md",
 }
 
 
