@@ -24,6 +24,7 @@ from projheads.errors import ProjheadsError
 from train.data.examples import load_training_data
 from train.duration import estimate_line
 from train.embedding.states import open_all_states, states_are_cached
+from train.forecast import queries_trained_on
 from train.preparation import Preparation, new_head, own_start, prepare
 from train.processes import Processes, join_processes
 from train.sweep import Sweep, plan_sweeps
@@ -137,6 +138,8 @@ def train_trials(
     processes.wait()
     progress.say(_describe_work(prepared, trials, pending))
     if pending:
+        for line in queries_trained_on(config, prepared.data.queries):
+            progress.say(line)
         progress.say(estimate_line(prepared, pending, encoded=states_are_cached(prepared)))
     work = _Work(prepared, folder, processes, executor, progress)
     if sweeps:

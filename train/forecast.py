@@ -14,7 +14,7 @@ from train.preparation import prepare
 from train.sweep import plan_sweeps
 from train.trial import plan_trials
 
-__all__ = ["forecast", "missing_data"]
+__all__ = ["forecast", "missing_data", "queries_trained_on"]
 
 SAMPLE = 256
 """Texts of each kind whose tokens are counted."""
@@ -44,6 +44,7 @@ def forecast(config: ExperimentConfig) -> list[str]:
         collection = open_collection(dataset.source, split=dataset.split, cache=config.cache)
         documents = [document.passage for document in list(collection.corpus.values())[:SAMPLE]]
         lines += _truncated(config, model, f"documents of {dataset.name}", documents, is_query=False)
+    lines += queries_trained_on(config, data.queries)
     trials = (
         [trial for sweep in plan_sweeps(prepared, folder) for trial in sweep.expected()] if config.sweep.grid else []
     )
@@ -51,6 +52,28 @@ def forecast(config: ExperimentConfig) -> list[str]:
     if pending:
         axes = " for each point of the axes" if config.axes else ""
         lines.append(estimate_line(prepared, pending, encoded=states_are_cached(prepared)) + axes)
+    return lines
+
+
+def queries_trained_on(config: ExperimentConfig, training: Sequence[str]) -> list[str]:
+    """Warn of test queries that are also training queries, in the data sets on this disk; nothing is downloaded.
+
+    Args:
+        config: The experiment.
+        training: Texts of the training queries.
+    """
+    lines, known = [], set(training)
+    for dataset in config.eval.datasets:
+        if check_source(dataset.source, cache=config.cache) is not None:
+            continue
+        collection = open_collection(dataset.source, split=dataset.split, cache=config.cache)
+        tested = [collection.queries[query] for query in collection.qrels if query in collection.queries]
+        shared = sum(text in known for text in tested)
+        if shared:
+            lines.append(
+                f"warning: {shared} of {len(tested)} test queries of {dataset.name} are also training queries; scores "
+                "on them do not carry over to other queries"
+            )
     return lines
 
 

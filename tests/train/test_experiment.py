@@ -551,6 +551,21 @@ def test_a_dry_run_reads_no_data_that_is_missing(folder, backbone, capsys, overr
     assert "truncation and time are known once the data is on this disk" in told
 
 
+def test_test_queries_that_are_trained_on_are_a_warning(folder, backbone, capsys):
+    made = folder(backbone)
+    warning = "warning: {} test queries of set are also training queries"
+    assert run_command(main, ["try.yaml", "--dry-run"]) == 0
+    assert warning.format("32 of 32") in capsys.readouterr().err
+    lines = (made / "set" / "qrels" / "test.tsv").read_text().splitlines(keepends=True)
+    (made / "set" / "qrels" / "train.tsv").write_text("".join(lines[:13]))
+    (made / "set" / "qrels" / "test.tsv").write_text("".join([lines[0], *lines[11:]]))
+    assert run_command(main, ["try.yaml", "--dry-run"]) == 0
+    assert warning.format("2 of 22") in capsys.readouterr().err
+    (made / "set" / "qrels" / "test.tsv").write_text("".join([lines[0], *lines[13:]]))
+    assert run_command(main, ["try.yaml", "--dry-run"]) == 0
+    assert "also training queries" not in capsys.readouterr().err
+
+
 def test_points_with_the_same_training_settings_share_their_data(folder, backbone, monkeypatch):
     folder(backbone)
     read = []
