@@ -208,8 +208,10 @@ def test_another_experiment_is_refused(folder, backbone):
 def test_a_head_that_wastes_dimensions_is_warned_of(folder, backbone, capsys):
     folder(backbone)
     train("seeds=[0]", "train.max_steps=1", "heads.variants=[linear, ffn(hidden_features=4)]")
-    (warning,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("warning"))
-    assert warning.startswith("warning: ffn(hidden_features=4): ")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition("): ")[0] for line in lines if line.startswith("warning: ffn")] == [
+        "warning: ffn(hidden_features=4"
+    ]
 
 
 def test_a_configuration_that_failed_can_be_mended_in_its_folder(folder, backbone):
