@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -243,25 +244,46 @@ def _plan(options: argparse.Namespace) -> Any:
     return plan_value(options.folder)
 
 
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} must be positive")
+    return number
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} must be at least 1")
+    return number
+
+
 def _add_sizes(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--parameters", type=float, default=22.7e6, help="of the backbone (default: 22.7e6, MiniLM)")
-    command.add_argument("--embedding", type=float, default=11.9e6, help="in embedding tables (default: 11.9e6)")
-    command.add_argument("--layers", type=int, default=6, help="of the backbone (default: 6)")
-    command.add_argument("--width", type=int, default=384, help="of a token state (default: 384)")
-    command.add_argument("--out-features", type=int, default=128, help="of a head (default: 128)")
-    command.add_argument("--heads", type=int, default=7, help="how many heads are evaluated (default: 7)")
-    command.add_argument("--document-length", type=int, default=180, help="tokens of a document at most (default: 180)")
+    more = "parameters of the backbone (default: 22.7e6, MiniLM)"
+    command.add_argument("--parameters", type=_positive, default=22.7e6, help=more)
+    tables = "those of them in embedding tables (default: 11.9e6)"
+    command.add_argument("--embedding", type=_positive, default=11.9e6, help=tables)
+    command.add_argument("--layers", type=_count, default=6, help="layers of the backbone (default: 6)")
+    command.add_argument("--width", type=_count, default=384, help="width of a token state (default: 384)")
+    command.add_argument("--out-features", type=_count, default=128, help="width of a token embedding (default: 128)")
+    command.add_argument("--heads", type=_count, default=7, help="how many heads are evaluated (default: 7)")
+    longest = "tokens of a document at most (default: 180)"
+    command.add_argument("--document-length", type=_count, default=180, help=longest)
     command.add_argument("--trained", action="store_true", help="each model has its own backbone")
     command.add_argument(
-        "--speed", type=float, default=4e14, help="floating-point operations a second that are reached (default: 4e14)"
+        "--speed", type=_positive, default=4e14, help="floating-point operations per second of a worker (default: 4e14)"
     )
-    command.add_argument("--workers", type=int, default=8, help="how many such workers (default: 8)")
+    command.add_argument("--workers", type=_count, default=8, help="how many such workers (default: 8)")
 
 
 def _sizes(options: argparse.Namespace) -> Any:
     from eval.on_paper import evaluation_on_paper
     from eval.report.paper_table import print_sizes, sizes_value
 
+    if options.embedding >= options.parameters:
+        raise ProjheadsError(
+            f"--embedding: {options.embedding:g} must be less than --parameters {options.parameters:g}"
+        )
     evaluation = evaluation_on_paper(
         parameters=options.parameters,
         embedding=options.embedding,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from eval.estimate import describe_groups, estimate_groups
+from eval.estimate import describe_ways, describe_work, estimate_groups
 from eval.evaluate import encoding_of
 from eval.evaluator import make_evaluator
 from eval.search.choice import check_search, search_settings
@@ -70,4 +70,4 @@ def _sizes(config: ExperimentConfig, dataset: EvalDatasetRef) -> list[str]:
     quiet, device = Progress(quiet=True), pick_device(config.device)
     evaluator = make_evaluator(dataset, collection, config.eval, encoding_of(config, device), quiet)
     groups = estimate_groups(evaluator, list_trials(config, quiet.say))
-    return describe_groups(groups) if groups else []
+    return [*describe_ways(groups), describe_work(groups)] if groups else []

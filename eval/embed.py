@@ -182,7 +182,9 @@ class SubjectEncoder:
         return states
 
     def backbone(self, subject: Subject) -> Backbone:
-        """Return what encoding with a subject's backbone takes."""
+        """Return what encoding with a subject's backbone takes: nothing if its token states are cached."""
+        if self.has_states(subject):
+            return Backbone(0, 0, self.query_store(subject).width)
         model = self._open(subject)
         tables = [module for module in model.native.modules() if isinstance(module, nn.Embedding)]
         skipped = {id(parameter) for module in (*tables, model.head) for parameter in module.parameters()}

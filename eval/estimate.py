@@ -14,7 +14,7 @@ from experiment.console.progress import human_time
 from experiment.encoding.speed import seconds_of_products
 from projheads.errors import ProjheadsError
 
-__all__ = ["Group", "describe_groups", "estimate_groups"]
+__all__ = ["Group", "describe_ways", "describe_work", "estimate_groups"]
 
 MACHINES = 8
 """For how many machines a time is stated besides one."""
@@ -80,19 +80,23 @@ def estimate_groups(evaluator: Evaluator, pending: Sequence[Subject]) -> list[Gr
     return groups
 
 
-def describe_groups(groups: Sequence[Group]) -> list[str]:
-    """Return lines about the disk, memory, operations and time that evaluating groups takes, both ways."""
-    lines = [
+def describe_ways(groups: Sequence[Group]) -> list[str]:
+    """Return lines about how the corpus of groups is evaluated, why, and the disk and memory that it takes."""
+    return [
         f"corpus {way}" + (f", {count} times" if count > 1 else "")
         for way, count in Counter(str(group.way) for group in groups).items()
     ]
+
+
+def describe_work(groups: Sequence[Group]) -> str:
+    """Return a line about the operations and the time that evaluating groups takes, both ways."""
     flop = sum(group.way.stored_need.flop for group in groups)
     times = [
         f"{name} {human_time(sum(group.seconds_on(1, streamed=streamed) for group in groups))}, on {MACHINES} such "
         f"machines {human_time(sum(group.seconds_on(MACHINES, streamed=streamed) for group in groups))}"
         for name, streamed in (("stored", False), ("streamed", True))
     ]
-    return [*lines, f"{flop:.1e} floating-point operations; on this machine {'; '.join(times)}"]
+    return f"{flop:.1e} floating-point operations; on this machine {'; '.join(times)}"
 
 
 def _group(

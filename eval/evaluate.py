@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from eval.embed import Encoding
-from eval.estimate import describe_groups, estimate_groups
+from eval.estimate import describe_ways, estimate_groups
 from eval.evaluation_record import regroup
 from eval.evaluator import Evaluator, InProgressError, make_evaluator
 from eval.explain import import_diagnostics
@@ -147,7 +147,7 @@ def _evaluate_dataset(evaluator: Evaluator, subjects: Sequence[Subject], executo
     groups = estimate_groups(evaluator, pending)
     duration = human_time(sum(group.seconds for group in groups))
     say(f"{name}: {len(pending)} to evaluate, {finished} finished; about {duration}")
-    for line in describe_groups(groups):
+    for line in describe_ways(groups):
         say(f"{name}: {line}")
     failed: list[str] = []
     streamed = {subject for group in groups if group.way.streamed for subject in group.subjects}

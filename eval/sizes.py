@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from experiment.encoding.tokens import SLICE, WINDOW
+
 __all__ = ["Backbone", "Heads", "Need", "Work", "stored_need", "streamed_need"]
 
 PROCESS_BYTES = 700 * 10**6
@@ -11,17 +13,12 @@ PROCESS_BYTES = 700 * 10**6
 SCORING_BYTES = 3 * 2**28
 """Memory of exact search: a window of document vectors in float32, its copy and the similarities."""
 
-BYTES_PER_ID = 70
 BYTES_PER_PRIORITY = 8
 PART_BYTES = 12
 """A document in a ranking: its place and its score."""
 
-
 WINDOW_IN_MEMORY = 2**30
 """Bytes of a window's vectors beyond which they are in a temporary file."""
-
-WINDOW, SLICE = 2**12, 2**20
-"""Documents of a window, and token vectors that are projected together; see ``experiment.encoding.tokens``."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +124,7 @@ def streamed_need(work: Work, heads: Heads) -> Need:
 
 
 def _texts(work: Work) -> float:
-    """Return the memory that grows with the corpus: one number for each document, and sorting their ids."""
+    """Return the memory that grows with the corpus: the priority of each document."""
     return work.documents * BYTES_PER_PRIORITY
 
 

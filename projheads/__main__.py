@@ -92,10 +92,11 @@ def command_parser() -> argparse.ArgumentParser:
     shared.add_argument("--json", action="store_true", help="print the result as JSON")
     heads_help = "a Python file that registers heads; may be repeated"
     shared.add_argument("--heads", type=Path, action="append", default=[], metavar="FILE", help=heads_help)
-    model = argparse.ArgumentParser(add_help=False)
+    opening = argparse.ArgumentParser(add_help=False)
+    opening.add_argument("--revision", help="commit, branch or tag of a model on the hub")
+    opening.add_argument("--trust-remote-code", action="store_true", help="let code that comes with the model run")
+    model = argparse.ArgumentParser(add_help=False, parents=[opening])
     model.add_argument("model", metavar="MODEL", help="a model folder or hub name (PyLate or sentence-transformers)")
-    model.add_argument("--revision", help="commit, branch or tag of a model on the hub")
-    model.add_argument("--trust-remote-code", action="store_true", help="let code that comes with the model run")
     description = "Inspect projection heads; fold, export or replace the head of a trained ColBERT model."
     programs = (
         "In a checkout, `projheads train`, `projheads eval` and `projheads answer` are `python -m train` and so on."
@@ -128,7 +129,8 @@ def command_parser() -> argparse.ArgumentParser:
     swap.add_argument("spec", metavar="SPEC", help="the new head")
     for command in (fold, export, swap):
         command.add_argument("out", type=Path, metavar="OUT", help="the folder to write; must not exist")
-    soup = add("soup", _soup, "write the model whose head is the average of several heads, such as a variant's seeds")
+    does = "write the model whose head is the average of several heads, such as a variant's seeds"
+    soup = add("soup", _soup, does, opening)
     soup.add_argument("models", nargs="+", metavar="MODEL", help="model folders with one backbone and one kind of head")
     soup.add_argument("out", type=Path, metavar="OUT", help="the folder to write; must not exist")
     push = add("push", _push, "send a model folder or a trial to the Hugging Face Hub, with its card and leaderboard")
@@ -217,7 +219,7 @@ def _swap(options: argparse.Namespace) -> tuple[Any, list[Block]]:
 
 
 def _soup(options: argparse.Namespace) -> tuple[Any, list[Block]]:
-    return _report(soup_models(options.models, options.out))
+    return _report(soup_models(options.models, options.out, _opening(options)))
 
 
 def _push(options: argparse.Namespace) -> tuple[Any, list[Block]]:

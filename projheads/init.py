@@ -394,9 +394,11 @@ def _critical(head: Head, given: Given) -> None:
     for module in head.modules():
         if _is_layer(module):
             for parameter in module.parameters():
-                wide = parameter.ndim >= 2 and math.sqrt(max(1.0, parameter.shape[-2] / parameter.shape[-1]))
-                parameter.mul_(wide)  # 0 for a bias
-    hooks: list[RemovableHandle] = []
+                if parameter.ndim < 2:
+                    parameter.zero_()
+                else:
+                    parameter.mul_(math.sqrt(max(1.0, parameter.shape[-2] / parameter.shape[-1])))
+    scaled: set[nn.Module] = set()
 
     def scale(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         """Scale the weights of a module just before the first states pass through it."""
@@ -406,8 +408,8 @@ def _critical(head: Head, given: Given) -> None:
             for weight, gain in module.layer_gains(x):
                 weight.mul_(gain)
 
-    scaled: set[nn.Module] = set()
     training = head.training
+    hooks: list[RemovableHandle] = []
     try:
         hooks += [one.register_forward_pre_hook(scale) for one in head.modules() if isinstance(one, WithGains)]
         head.eval()(given.sample.to(reference_tensor(head)))

@@ -1,8 +1,8 @@
 """An estimate of how long an experiment will take."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from experiment.collections import check_source, open_collection
+from experiment.collections import Collection
 from experiment.config import ExperimentConfig
 from experiment.console.progress import human_time
 from experiment.encoding.speed import TextSample, sample_texts, seconds_of_products
@@ -17,12 +17,15 @@ FORWARD_AND_BACKWARD = 3.0
 """Work of a forward and a backward pass, in forward passes."""
 
 
-def estimate_line(prepared: Preparation, pending: Sequence[Trial], *, encoded: bool) -> str:
+def estimate_line(
+    prepared: Preparation, pending: Sequence[Trial], tests: Mapping[str, Collection], *, encoded: bool
+) -> str:
     """Time this machine briefly and estimate how long the experiment will take.
 
     Args:
         prepared: What the trials share.
         pending: The trials that are not trained yet.
+        tests: The test collections that are on this disk, by name.
         encoded: Whether the token states of the training texts are in the cache.
     """
     config, model, data = prepared.config, prepared.model, prepared.data
@@ -45,21 +48,23 @@ def estimate_line(prepared: Preparation, pending: Sequence[Trial], *, encoded: b
         training += FORWARD_AND_BACKWARD * seen * (queries.seconds + n_ways * documents.seconds)
     elif not encoded:
         encoding = len(data.queries) * queries.seconds + len(data.documents) * documents.seconds
-    evaluation = _evaluation_s(config, model, queries, documents, list(costs.values()))
+    evaluation = _evaluation_s(config, tests.values(), model, queries, documents, list(costs.values()))
     parts = [f"{human_time(encoding)} for the backbone's token states"] if encoding else []
     parts += [f"{human_time(training)} for training", f"{human_time(evaluation)} for the evaluation afterwards"]
     return f"this will take roughly {human_time(encoding + training + evaluation)}: {', '.join(parts)}"
 
 
 def _evaluation_s(
-    config: ExperimentConfig, model: HostModel, queries: TextSample, documents: TextSample, costs: Sequence[int]
+    config: ExperimentConfig,
+    tests: Iterable[Collection],
+    model: HostModel,
+    queries: TextSample,
+    documents: TextSample,
+    costs: Sequence[int],
 ) -> float:
-    """Estimate the seconds of the evaluation on local collections, assuming texts as long as the training texts."""
+    """Estimate the seconds of the evaluation, assuming texts as long as the training texts."""
     seconds = 0.0
-    for dataset in config.eval.datasets:
-        if check_source(dataset.source, cache=config.cache) is not None:
-            continue
-        collection = open_collection(dataset.source, split=dataset.split, cache=config.cache)
+    for collection in tests:
         times = 1 if config.train.trainable == "head" else len(costs)
         seconds += times * (len(collection.corpus) * documents.seconds + len(collection.queries) * queries.seconds)
         tokens = len(collection.corpus) * documents.tokens

@@ -24,7 +24,7 @@ from projheads.errors import ProjheadsError
 from train.data.examples import load_training_data
 from train.duration import estimate_line
 from train.embedding.states import open_all_states, states_are_cached
-from train.forecast import queries_trained_on
+from train.eval_collections import open_test_collections, queries_trained_on
 from train.preparation import Preparation, new_head, own_start, prepare
 from train.processes import Processes, join_processes
 from train.sweep import Sweep, plan_sweeps
@@ -138,9 +138,10 @@ def train_trials(
     processes.wait()
     progress.say(_describe_work(prepared, trials, pending))
     if pending:
-        for line in queries_trained_on(config, prepared.data.queries):
+        tests = open_test_collections(config)
+        for line in queries_trained_on(tests, prepared.data.queries):
             progress.say(line)
-        progress.say(estimate_line(prepared, pending, encoded=states_are_cached(prepared)))
+        progress.say(estimate_line(prepared, pending, tests, encoded=states_are_cached(prepared)))
     work = _Work(prepared, folder, processes, executor, progress)
     if sweeps:
         work.train_sweeps(sweeps)

@@ -1,8 +1,9 @@
 """What a dry run foresees: how many texts are truncated, and how long the experiment takes."""
 
 from collections.abc import Sequence
+from itertools import islice
 
-from experiment.collections import check_source, open_collection
+from experiment.collections import check_source
 from experiment.config import ExperimentConfig
 from experiment.disk.layout import ExperimentFolder
 from projheads.hosts.backbone import is_on_this_machine
@@ -10,11 +11,12 @@ from projheads.hosts.base import HostModel
 from train.data.examples import load_training_data
 from train.duration import estimate_line
 from train.embedding.states import states_are_cached
+from train.eval_collections import open_test_collections, queries_trained_on
 from train.preparation import prepare
 from train.sweep import plan_sweeps
 from train.trial import plan_trials
 
-__all__ = ["forecast", "missing_data", "queries_trained_on"]
+__all__ = ["forecast", "missing_data"]
 
 SAMPLE = 256
 """Texts of each kind whose tokens are counted."""
@@ -40,40 +42,18 @@ def forecast(config: ExperimentConfig) -> list[str]:
         *_truncated(config, model, "training queries", data.queries, is_query=True),
         *_truncated(config, model, "training documents", data.documents, is_query=False),
     ]
-    for dataset in config.eval.datasets:
-        collection = open_collection(dataset.source, split=dataset.split, cache=config.cache)
-        documents = [document.passage for document in list(collection.corpus.values())[:SAMPLE]]
-        lines += _truncated(config, model, f"documents of {dataset.name}", documents, is_query=False)
-    lines += queries_trained_on(config, data.queries)
+    tests = open_test_collections(config)
+    for name, collection in tests.items():
+        documents = [document.passage for document in islice(collection.corpus.values(), SAMPLE)]
+        lines += _truncated(config, model, f"documents of {name}", documents, is_query=False)
+    lines += queries_trained_on(tests, data.queries)
     trials = (
         [trial for sweep in plan_sweeps(prepared, folder) for trial in sweep.expected()] if config.sweep.grid else []
     )
     pending = [trial for trial in trials or plan_trials(prepared, folder) if not trial.finished]
     if pending:
         axes = " for each point of the axes" if config.axes else ""
-        lines.append(estimate_line(prepared, pending, encoded=states_are_cached(prepared)) + axes)
-    return lines
-
-
-def queries_trained_on(config: ExperimentConfig, training: Sequence[str]) -> list[str]:
-    """Warn of test queries that are also training queries, in the data sets on this disk; nothing is downloaded.
-
-    Args:
-        config: The experiment.
-        training: Texts of the training queries.
-    """
-    lines, known = [], set(training)
-    for dataset in config.eval.datasets:
-        if check_source(dataset.source, cache=config.cache) is not None:
-            continue
-        collection = open_collection(dataset.source, split=dataset.split, cache=config.cache)
-        tested = [collection.queries[query] for query in collection.qrels if query in collection.queries]
-        shared = sum(text in known for text in tested)
-        if shared:
-            lines.append(
-                f"warning: {shared} of {len(tested)} test queries of {dataset.name} are also training queries; scores "
-                "on them do not carry over to other queries"
-            )
+        lines.append(estimate_line(prepared, pending, tests, encoded=states_are_cached(prepared)) + axes)
     return lines
 
 

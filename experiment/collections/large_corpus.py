@@ -17,6 +17,7 @@ from experiment.collections.document import Document
 from experiment.collections.rows import Records, each_document, repeated_id
 from experiment.disk.files import read_json, write_folder, write_json
 from experiment.disk.lock import locked
+from projheads.errors import ProjheadsError
 
 __all__ = ["LARGE", "LargeCorpus", "open_large_corpus"]
 
@@ -38,15 +39,22 @@ class LargeCorpus(Mapping[str, Document]):
     Attributes:
         order: (n,) int64, the places of the documents in the order of their ids.
         text_bytes: Bytes of all ids, titles and texts in UTF-8.
+
+    Raises:
+        ProjheadsError: If its files are damaged or incomplete.
     """
 
     def __init__(self, folder: Path) -> None:
         import pyarrow as pa
 
-        self._table = pa.ipc.open_file(pa.memory_map(str(folder / "corpus.arrow"))).read_all()
-        self.order, self._hashes, self._places = (
-            np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("order", "hashes", "places")
-        )
+        try:
+            self._table = pa.ipc.open_file(pa.memory_map(str(folder / "corpus.arrow"))).read_all()
+            self.order, self._hashes, self._places = (
+                np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("order", "hashes", "places")
+            )
+        except (pa.ArrowException, ValueError, EOFError, FileNotFoundError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ProjheadsError(f"{folder}: damaged ({reason}); delete this folder, and it is written again") from None
         self.text_bytes = int(self._table.nbytes)
 
     def __len__(self) -> int:

@@ -20,7 +20,7 @@ from experiment.encoding.store import LENGTH, Filled, StoreFolder, TokenStore, o
 from experiment.encoding.threads import over_threads
 from projheads.errors import ProjheadsError
 
-__all__ = ["Encodable", "TokenStore", "encode_tokens", "text_key", "text_slices", "text_windows"]
+__all__ = ["SLICE", "WINDOW", "Encodable", "TokenStore", "encode_tokens", "text_key", "text_slices", "text_windows"]
 
 ENCODING_VERSION = 3
 """Increment it when the same model and texts give different bytes, so that older stores are recomputed."""

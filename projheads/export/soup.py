@@ -65,9 +65,15 @@ def soup_models(models: Sequence[StrPath], out: StrPath, options: OpenOptions = 
 
 
 def _backbone(source: Source) -> list[str]:
-    """Hash the weights of a model's transformer."""
+    """Hash the weights of a model's transformer.
+
+    Raises:
+        ProjheadsError: If it has none in safetensors.
+    """
     found = []
     for file in sorted(source.transformer.glob("*.safetensors")):
         with file.open("rb") as opened:
             found.append(hashlib.file_digest(opened, "sha256").hexdigest())
+    if not found:
+        raise ProjheadsError(f"{source.transformer}: has no *.safetensors, so its backbone cannot be compared")
     return found

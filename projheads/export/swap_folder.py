@@ -78,7 +78,7 @@ def save_with_head(source: Source, head: Head, folder: Path) -> list[str]:
 
 
 def _opens_in(host: str, folder: Path) -> str:
-    """Name what opens a folder: the plain host if the head is made of its own layers."""
+    """Name what opens a folder: the host without projheads if the head consists of the host's layers."""
     if is_stock(folder):
         return host
     return f"{host} with projheads" + (" (with trust_remote_code=True)" if host == "sentence-transformers" else "")

@@ -24,7 +24,7 @@ _ACTIVATIONS = {nn.Identity: "identity", nn.ReLU: "relu", nn.GELU: "gelu", nn.Si
 def dense_layers(head: Head) -> list[DenseLayer]:
     """Write a head as a chain of dense layers, which share its parameters.
 
-    The chain is read from the head's parts and then compared with the head, so there is no list of heads here.
+    The chain is read from the head's parts and then compared with the head, so any head that is such a chain works.
 
     Raises:
         ProjheadsError: If no chain computes what the head computes at inference.

@@ -75,7 +75,7 @@ def check_shared(tokenizer: Any, settings: EncodingSettings) -> None:
 
 
 def known_words(tokenizer: Any, words: Iterable[str]) -> list[str]:
-    """Return the words that are tokens of a vocabulary; the others would all stand for the unknown token."""
+    """Return the words that are tokens of a vocabulary; the others would all become the unknown token."""
     vocabulary = tokenizer.get_vocab()
     return [word for word in words if word in vocabulary]
 

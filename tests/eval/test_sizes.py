@@ -1,12 +1,16 @@
 """What evaluations take, stored and streamed, against arithmetic by hand."""
 
+import sys
+
 import pytest
 
+from eval.__main__ import main
 from eval.on_paper import COLLECTIONS, evaluation_on_paper, paper_needs
 from eval.report.paper_table import HEADER, print_sizes, sizes_rows, sizes_value
 from eval.sizes import Backbone, Heads, Work, stored_need, streamed_need
 from eval.streaming.way import choose_way
 from experiment.config import EvalConfig
+from experiment.console.command import run_command
 
 WORK = Work(documents=10**6, document_tokens=10**8, queries=1000, query_tokens=32_000, flop=1e15, width=768)
 HEADS = Heads([128] * 7, multiply_adds=7 * 768 * 128, frozen=True)
@@ -53,6 +57,14 @@ def test_the_way_is_chosen_by_disk_unless_something_needs_all_vectors(settings, 
     assert choose_way(config, WORK, HEADS, cached=cached, free=free).streamed == streamed
     small = Work(**{**vars(WORK), "document_tokens": 10**6})
     assert choose_way(config, small, HEADS, cached=cached, free=1e13).streamed == (settings.get("corpus") == "streamed")
+
+
+@pytest.mark.parametrize("option", ["--workers=0", "--heads=1.5", "--speed=0", "--speed=nan", "--embedding=1e9"])
+def test_numbers_without_a_sense_are_refused(option, capsys):
+    with pytest.raises(SystemExit) as ended:
+        sys.exit(run_command(main, ["sizes", option]))
+    assert ended.value.code == 2
+    assert option.partition("=")[0] in capsys.readouterr().err
 
 
 def test_collections_on_paper(capsys):

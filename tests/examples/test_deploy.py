@@ -46,7 +46,7 @@ def load(program, host):
 
 
 def in_production(host, backbone, folder):
-    """A model of the host with a linear head of its own."""
+    """A model of the host with the host's linear head."""
     model = load_host(host).create(str(backbone), build_head("linear", 32, 8), EncodingSettings(query_length=8))
     model.save(folder / "production")
     return str(folder / "production")

@@ -56,11 +56,11 @@ def loss_sentences(board: Leaderboard) -> list[str]:
             if (found := {label: one for label, one in verdicts.items() if one.word == word})
         ]:
             same = changes.get(form, "") if _single(board) else ""
-            said.append(f"{form}{same}: {'; '.join(parts)} than {_baseline(board)}.")
+            said.append(f"{form}{same}: {'; '.join(parts)} than {board.against}.")
         elif verdicts:
             none.append(form)
     if none:
-        said.append(f"No head is distinguishable from {_baseline(board)} in what it loses with {', '.join(none)}.")
+        said.append(f"No head is distinguishable from {board.against} in what it loses with {', '.join(none)}.")
     if few:
         said.append(f"Too few seeds to compare what heads lose with {', '.join(few)}.")
     return said
@@ -78,9 +78,9 @@ def loss_summary(board: Leaderboard) -> list[str]:
     for label in ordered[:HEADS]:
         forms = sorted(lost[label], key=lost[label].__getitem__)
         named = listed([f"{form} ({fmt.difference(lost[label][form])} points)" for form in forms])
-        lines.append(f"{label} loses more than {_baseline(board)} with {named}.")
+        lines.append(f"{label} loses more than {board.against} with {named}.")
     if len(ordered) > HEADS:
-        lines.append(f"{len(ordered) - HEADS} more heads lose more than {_baseline(board)} with some form.")
+        lines.append(f"{len(ordered) - HEADS} more heads lose more than {board.against} with some form.")
     return lines
 
 
@@ -115,10 +115,6 @@ def _uncentred(form: str) -> str:
 
 def _single(board: Leaderboard) -> bool:
     return sum(row.kind == "baseline" for row in board.rows) == 1
-
-
-def _baseline(board: Leaderboard) -> str:
-    return board.against
 
 
 def _named(verdicts: Mapping[str, Verdict]) -> str:

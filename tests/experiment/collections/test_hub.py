@@ -1,4 +1,4 @@
-"""Data sets of the hub: folders of the hub's layout stand in for repositories, read by the datasets library itself."""
+"""Data sets of the hub: the datasets library reads folders of the hub's layout instead of repositories."""
 
 import json
 

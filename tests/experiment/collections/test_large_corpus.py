@@ -96,3 +96,17 @@ def test_a_changed_file_is_read_again(tmp_path, monkeypatch):
     write(tmp_path / "set", [*records(), {"_id": "new", "text": "one more"}])
     second = open_collection(str(tmp_path / "set"), split="test", cache=tmp_path / "cache")
     assert len(second.corpus) == len(first.corpus) + 1
+
+
+@pytest.mark.parametrize("name", ["corpus.arrow", "order.npy", "notes.json"])
+@pytest.mark.parametrize("content", [None, b"", b"\x93NUMPY" * 9])
+def test_damaged_files_are_one_line_that_says_what_to_delete(tmp_path, monkeypatch, name, content):
+    monkeypatch.setattr(folder_module, "LARGE", 0)
+    write(tmp_path / "set", records())
+    open_collection(str(tmp_path / "set"), split="test", cache=tmp_path / "cache")
+    (damaged,) = (tmp_path / "cache").rglob(name)
+    damaged.unlink() if content is None else damaged.write_bytes(content)
+    with pytest.raises(ProjheadsError) as error:
+        open_collection(str(tmp_path / "set"), split="test", cache=tmp_path / "cache")
+    assert str(damaged.parent) in str(error.value)
+    assert "\n" not in str(error.value)

@@ -1,4 +1,4 @@
-"""Tasks of mteb: folders of each layout stand in for their repositories, read by the datasets library itself."""
+"""Tasks of mteb: the datasets library reads folders of each layout instead of their repositories."""
 
 import datasets
 import huggingface_hub

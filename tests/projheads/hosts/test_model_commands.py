@@ -8,7 +8,8 @@ import torch
 
 from projheads import build_head
 from projheads.__main__ import main
-from projheads.hosts.base import EncodingSettings
+from projheads.errors import ProjheadsError
+from projheads.hosts.base import EncodingSettings, OpenOptions
 
 TEXTS = ["what is the capital of france", "a cat; a dog, a bird!", "rain"]
 
@@ -94,6 +95,19 @@ def test_a_soup_has_the_mean_of_the_weights_and_the_first_models_backbone(host, 
     expected = host.create(str(backbone), head, settings).encode(TEXTS, is_query=False)
     for a, b in zip(expected, soup.encode(TEXTS, is_query=False), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_a_soup_opens_its_models_with_the_given_options(monkeypatch, tmp_path, capsys):
+    seen = []
+
+    def refuse(model, options):
+        seen.append(options)
+        raise ProjheadsError("refused")
+
+    monkeypatch.setattr("projheads.export.soup.open_source", refuse)
+    assert main(["soup", "--revision", "v2", "--trust-remote-code", "a", "b", str(tmp_path / "out")]) == 2
+    assert "refused" in capsys.readouterr().err
+    assert seen == [OpenOptions("v2", trust_remote_code=True)]
 
 
 def test_models_that_cannot_be_averaged_are_one_line(host, backbone, tmp_path, capsys):
