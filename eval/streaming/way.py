@@ -84,9 +84,9 @@ def choose_way(settings: EvalConfig, work: Work, heads: Heads, *, cached: bool, 
     elif cached:
         chosen, reason = False, "the token states are cached"
     elif stored.disk <= limit:
-        chosen, reason = False, f"less than {bytes_text(limit)}, and another evaluation reads it again"
+        chosen, reason = False, f"at most {bytes_text(limit)} may be used, and later evaluations read it again"
     else:
-        chosen, reason = True, f"{bytes_text(free)} are free, and at most {bytes_text(limit)} are used"
+        chosen, reason = True, f"{bytes_text(free)} are free, of which at most {bytes_text(limit)} may be used"
     return Way(chosen, reason, stored, streamed)
 
 
