@@ -83,7 +83,7 @@ def make_experiment(
         "cache": str(folder / "cache"),
         "seeds": [0],
         "model": {"backbone": backbone, "host": host},
-        "heads": {"variants": list(heads)},
+        "heads": {"variants": list(heads), "baseline": heads[0]},
         "train": {"data": str(dataset)},
         "sweep": {},
         "eval": {"datasets": [str(dataset)], "references": [], "linearise": False},
