@@ -23,7 +23,8 @@ from experiment.encoding.backbone_layers import transformer_layers
 from experiment.encoding.device import autocast
 from experiment.encoding.speed import sample_texts
 from experiment.encoding.store import TokenStore, packed_rows, remove_store, unnamed_file
-from experiment.encoding.tokens import encode_tokens, text_key, text_slices
+from experiment.encoding.tokens import encode_tokens, text_key
+from experiment.encoding.windows import text_slices
 from projheads.errors import ProjheadsError
 from projheads.hosts import load_host
 from projheads.hosts.base import HostModel

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiment.encoding.tokens import SLICE, WINDOW
+from experiment.encoding.windows import SLICE, WINDOW
 
 __all__ = ["Backbone", "Heads", "Need", "Work", "stored_need", "streamed_need"]
 

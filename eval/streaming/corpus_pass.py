@@ -18,7 +18,8 @@ from eval.subjects import Subject
 from experiment.console.progress import Advance, Progress
 from experiment.disk.files import sha256_json
 from experiment.encoding.store import TokenStore
-from experiment.encoding.tokens import ENCODING_VERSION, text_slices, text_windows
+from experiment.encoding.tokens import ENCODING_VERSION
+from experiment.encoding.windows import text_slices, text_windows
 from projheads.errors import ProjheadsError
 
 __all__ = ["MOST_CHUNKS", "PASS_VERSION", "Chunk", "CorpusPass", "pass_base"]

@@ -15,22 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from experiment.disk.files import sha256_json, sha256_parts
+from experiment.encoding import windows
 from experiment.encoding.device import autocast
 from experiment.encoding.store import LENGTH, Filled, StoreFolder, TokenStore, offsets_of, packed_rows
 from experiment.encoding.threads import over_threads
 from projheads.errors import ProjheadsError
 
-__all__ = ["SLICE", "WINDOW", "Encodable", "TokenStore", "encode_tokens", "text_key", "text_slices", "text_windows"]
+__all__ = ["Encodable", "TokenStore", "encode_tokens", "text_key"]
 
 ENCODING_VERSION = 3
 """Increment it when the same model and texts give different bytes, so that older stores are recomputed."""
-
-WINDOW = 4096
-"""Texts whose batches are made together. A commit follows each window, and an interrupted store resumes from there.
-The vectors of a text depend only on its window, so a corpus that is read window by window gets those of its store."""
-
-SLICE = 2**20
-"""Token vectors that are projected and searched together."""
 
 CHUNK = 256
 """Texts tokenised at once."""
@@ -44,27 +38,6 @@ BATCH_TOKENS_ELSEWHERE = 16384
 def text_key(texts: Sequence[str]) -> str:
     """Hash texts and their order."""
     return sha256_parts(text.encode("utf-8", "surrogatepass") for text in texts)
-
-
-def text_windows(texts: int) -> Iterator[slice]:
-    """Yield the windows of a number of texts."""
-    for start in range(0, texts, WINDOW):
-        yield slice(start, min(start + WINDOW, texts))
-
-
-def text_slices(offsets: np.ndarray) -> Iterator[slice]:
-    """Divide the texts of a store into slices of at most ``SLICE`` token vectors, or one text, none in two windows.
-
-    Args:
-        offsets: As in ``TokenStore``.
-    """
-    for window in text_windows(len(offsets) - 1):
-        first = window.start
-        while first < window.stop:
-            end = int(np.searchsorted(offsets, offsets[first] + SLICE, side="right")) - 1
-            last = min(max(first + 1, end), window.stop)
-            yield slice(first, last)
-            first = last
 
 
 class Encodable(Protocol):
@@ -189,9 +162,9 @@ class _Encoder:
     ) -> Filled:
         """Encode the missing texts window by window, after those already there."""
         with _evaluation_mode(self.model):
-            for start in range(filled.texts, len(texts), WINDOW):
+            for start in range(filled.texts, len(texts), windows.WINDOW):
                 started = time.perf_counter()
-                window = texts[start : start + WINDOW]
+                window = texts[start : start + windows.WINDOW]
                 counts = self._window(window, start, filled.rows, vectors)
                 lengths.write(counts.tobytes())
                 filled = Filled(

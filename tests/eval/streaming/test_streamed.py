@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import experiment.encoding.tokens as tokens_module
+import experiment.encoding.windows as windows_module
 from eval.evaluate import evaluate_experiment
 from eval.streaming import corpus_pass
 from experiment.console.progress import Progress
@@ -67,15 +67,15 @@ def both_ways(miniature, *overrides):
 @pytest.mark.parametrize(("window", "rows"), [(3, 2**20), (7, 20), (4096, 9), (4096, 2**20)])
 @pytest.mark.parametrize("vectors", ["fp16", "fp32"])
 def test_a_pass_ends_with_the_bytes_of_the_stored_way(miniature, monkeypatch, window, rows, vectors):
-    monkeypatch.setattr(tokens_module, "WINDOW", window)
-    monkeypatch.setattr(tokens_module, "SLICE", rows)
+    monkeypatch.setattr(windows_module, "WINDOW", window)
+    monkeypatch.setattr(windows_module, "SLICE", rows)
     stored, streamed = both_ways(miniature, f"eval.vectors={vectors}", "eval.depth=5", "eval.measures=[nDCG@5]")
     assert streamed == stored
     assert len(stored) == 16
 
 
 def test_trained_backbones_go_the_same_way(miniature, monkeypatch, retrain):
-    monkeypatch.setattr(tokens_module, "WINDOW", 5)
+    monkeypatch.setattr(windows_module, "WINDOW", 5)
     shutil.rmtree(miniature.folder.path)
     config = miniature.config("train.trainable=all")
     retrain(config)
@@ -84,7 +84,7 @@ def test_trained_backbones_go_the_same_way(miniature, monkeypatch, retrain):
 
 
 def test_storage_forms_go_the_same_way_where_the_sample_is_the_corpus(miniature, monkeypatch):
-    monkeypatch.setattr(tokens_module, "WINDOW", 4)
+    monkeypatch.setattr(windows_module, "WINDOW", 4)
     stored, streamed = both_ways(miniature, "eval.storage=[fp16,int8,dim4,centred-pool2-int4,hamming]")
     assert streamed == stored
 
@@ -121,7 +121,7 @@ def test_an_automatic_index_is_exact_in_a_pass_and_has_the_key_of_exact_search(m
 
 
 def test_a_pass_keeps_no_vector_of_a_document(miniature, monkeypatch):
-    monkeypatch.setattr(tokens_module, "WINDOW", 6)
+    monkeypatch.setattr(windows_module, "WINDOW", 6)
     evaluate(miniature.config(STREAMED))
     cache = miniature.config().cache
     assert [file for file in cache.rglob("vectors.bin") if "queries" in file.parent.name]
@@ -130,14 +130,14 @@ def test_a_pass_keeps_no_vector_of_a_document(miniature, monkeypatch):
 
 
 def test_a_chunk_may_have_several_windows(miniature, monkeypatch):
-    monkeypatch.setattr(tokens_module, "WINDOW", 2)
+    monkeypatch.setattr(windows_module, "WINDOW", 2)
     monkeypatch.setattr(corpus_pass, "MOST_CHUNKS", 4)
     stored, streamed = both_ways(miniature, "eval.references=[]")
     assert streamed == stored
 
 
 def test_finished_chunks_are_not_done_again(miniature, monkeypatch):
-    monkeypatch.setattr(tokens_module, "WINDOW", 5)
+    monkeypatch.setattr(windows_module, "WINDOW", 5)
     expected = both_ways(miniature)[0]
     real, done = corpus_pass.Session.work, []
 
@@ -161,7 +161,7 @@ def test_finished_chunks_are_not_done_again(miniature, monkeypatch):
 
 def test_a_finished_pass_is_merged_for_the_subjects_that_are_missing(miniature, monkeypatch):
     """As if the command was killed after the evaluation of some subjects was written."""
-    monkeypatch.setattr(tokens_module, "WINDOW", 5)
+    monkeypatch.setattr(windows_module, "WINDOW", 5)
     expected = both_ways(miniature)[0]
     with monkeypatch.context() as patch:
         patch.setattr("eval.streaming.pass_folder.PassFolder.remove", lambda folder: None)
@@ -176,7 +176,7 @@ def test_a_finished_pass_is_merged_for_the_subjects_that_are_missing(miniature, 
     ("weight", "reason"), [(float("nan"), "linear.weight has values"), (1e38, "its head produces embeddings")]
 )
 def test_one_bad_head_fails_and_the_others_are_evaluated(miniature, monkeypatch, capsys, weight, reason):
-    monkeypatch.setattr(tokens_module, "WINDOW", 5)
+    monkeypatch.setattr(windows_module, "WINDOW", 5)
     files = miniature.folder.trial("linear", 0)
     head = load_head(files.model / "1_Head")
     with torch.no_grad():
@@ -284,7 +284,7 @@ def test_a_corpus_in_an_arrow_file_ends_with_the_same_bytes(miniature, monkeypat
     evaluate(miniature.config("eval.corpus=stored"))
     expected = results(miniature)
     forget(miniature)
-    monkeypatch.setattr(tokens_module, "WINDOW", 7)
+    monkeypatch.setattr(windows_module, "WINDOW", 7)
     monkeypatch.setattr("experiment.collections.beir_folder.LARGE", 0)
     evaluate(miniature.config(STREAMED))
     assert list(miniature.config().cache.glob("corpora/*/corpus.arrow"))

@@ -20,11 +20,11 @@ def prepare(conftest, log, seconds=None):
     """Make this process open fake models and note each chunk; it kills itself so long after its first one."""
     import eval.embed
     import eval.subjects
-    import experiment.encoding.tokens as tokens
+    import experiment.encoding.windows as windows
     from eval.streaming.corpus_pass import Session
 
     torch.set_num_threads(1)
-    tokens.WINDOW = WINDOW
+    windows.WINDOW = WINDOW
     host = SimpleNamespace(load=runpy.run_path(conftest)["load_fake"])
     eval.embed.load_host = eval.subjects.load_host = lambda name: host
     real = Session.work

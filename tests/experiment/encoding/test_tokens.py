@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-import experiment.encoding.tokens as tokens_module
+import experiment.encoding.windows as windows_module
 from experiment.encoding.tokens import encode_tokens, text_key
 from projheads.errors import ProjheadsError
 
@@ -216,7 +216,7 @@ def test_a_damaged_store_is_made_anew(model, tmp_path, file, keep):
 
 def encode_until_killed(folder, after_batches):
     """Encode window by window and kill the process, as a power cut would, in the middle of one."""
-    tokens_module.WINDOW = 2
+    windows_module.WINDOW = 2
     model = FakeModel()
     real = model.token_states
 
@@ -239,7 +239,7 @@ runpy.run_path(test)["encode_until_killed"](Path(folder), int(after_batches))
 
 @pytest.mark.parametrize("after_batches", [0, 3, 6])
 def test_a_store_cut_off_by_a_kill_is_completed_with_the_same_bytes(tmp_path, monkeypatch, after_batches):
-    monkeypatch.setattr(tokens_module, "WINDOW", 2)
+    monkeypatch.setattr(windows_module, "WINDOW", 2)
     folder = tmp_path / "store"
     command = [sys.executable, "-c", IN_A_NEW_PROCESS, __file__, str(folder), str(after_batches)]
     process = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True)
@@ -307,10 +307,10 @@ runpy.run_path(test)["print_peak_of_encoding"](Path(folder), int(texts))
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux reports the peak memory of a process")
 def test_memory_does_not_grow_with_the_number_of_texts(tmp_path):
     peaks = []
-    for texts in (1_000, 8_000):
+    for texts in (5_000, 12_000):  # both more than one window, whose vectors are in memory
         command = [sys.executable, "-c", PEAK_IN_A_NEW_PROCESS, __file__, str(tmp_path / str(texts)), str(texts)]
         process = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, check=True)
         peaks.append(1024 * int(process.stdout))
-    added = (tmp_path / "8000" / "vectors.bin").stat().st_size - (tmp_path / "1000" / "vectors.bin").stat().st_size
+    added = (tmp_path / "12000" / "vectors.bin").stat().st_size - (tmp_path / "5000" / "vectors.bin").stat().st_size
     assert added == 7_000 * 7 * 1024 * 2
     assert peaks[1] - peaks[0] < added / 3
