@@ -36,6 +36,9 @@ if "$python" -c "import datasets" 2>/dev/null; then
         --backbone "$backbone" --output "$results/train-cuda.json"
 fi
 
+# The seeds of a head trained together against one after the other.
+"$python" -m benchmarks.seeds_together --device cuda --output "$results/seeds-together-cuda.json"
+
 # One pass over a corpus: growing made-up corpora with a tiny backbone, and real ones with a real backbone, both ways.
 "$python" -m benchmarks.scale growth heads real --device cuda --sizes 100000 300000 --backbone "$backbone" \
     --data "$(dirname "$data")" --real "$(basename "$data")" --output "$results/scale-cuda.json"

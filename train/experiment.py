@@ -25,7 +25,7 @@ from train.data.examples import load_training_data
 from train.duration import estimate_line
 from train.embedding.states import open_all_states, states_are_cached
 from train.eval_collections import open_test_collections, queries_trained_on
-from train.preparation import Preparation, new_head, own_start, prepare
+from train.preparation import Preparation, check_starts, new_head, own_start, prepare
 from train.processes import Processes, join_processes
 from train.sweep import Sweep, plan_sweeps
 from train.trainer import Trainer, write_failed, write_untrained
@@ -79,6 +79,8 @@ def train_experiment(config: ExperimentConfig, executor: Executor | None = None)
                 for line in data.describe(derived.train.data):
                     progress.say(line)
                 prepared = prepare(derived.model_copy(update={"device": device}), data, point)
+                if place == 0:
+                    check_starts(prepared, config)
                 if place == 0 and processes.main:
                     stored.enter_context(_stored(config, folder, finished))
                     if "untrained" in config.eval.references:

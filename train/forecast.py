@@ -12,7 +12,7 @@ from train.data.examples import load_training_data
 from train.duration import estimate_line
 from train.embedding.states import states_are_cached
 from train.eval_collections import open_test_collections, queries_trained_on
-from train.preparation import prepare
+from train.preparation import check_starts, prepare
 from train.sweep import plan_sweeps
 from train.trial import plan_trials
 
@@ -29,6 +29,9 @@ def forecast(config: ExperimentConfig) -> list[str]:
     """Return lines about truncation and time; nothing is trained, written or downloaded.
 
     If the data or the backbone are not on this machine yet, one line says so instead.
+
+    Raises:
+        ProjheadsError: If a head cannot start.
     """
     point, derived = config.points()[0]
     if missing_data(derived):
@@ -37,6 +40,7 @@ def forecast(config: ExperimentConfig) -> list[str]:
         return [f"truncation and time are known once {config.model.backbone} is on this machine"]
     data = load_training_data(derived)
     prepared = prepare(derived, data, point)
+    check_starts(prepared, config)
     model, folder = prepared.model, ExperimentFolder(config.output)
     lines = [
         *_truncated(config, model, "training queries", data.queries, is_query=True),

@@ -22,7 +22,16 @@ from train.data.examples import TrainingData, load_training_data
 from train.lora import check_peft
 from train.start import old_head
 
-__all__ = ["TRAINING_VERSION", "Preparation", "new_head", "own_start", "prepare", "start_group", "start_key"]
+__all__ = [
+    "TRAINING_VERSION",
+    "Preparation",
+    "check_starts",
+    "new_head",
+    "own_start",
+    "prepare",
+    "start_group",
+    "start_key",
+]
 
 TRAINING_VERSION = 3
 """Increment it when a change to the code changes the result of training a trial."""
@@ -124,6 +133,24 @@ def new_head(prepared: Preparation, spec: HeadSpec, seed: int) -> Head:
         return _build(prepared, spec, seed, heads.init, fold(baseline))
     except ProjheadsError:
         return _build(prepared, spec, seed, fallback)
+
+
+def check_starts(prepared: Preparation, config: ExperimentConfig) -> None:
+    """Build every head at every point of the axes, so that one that cannot start is refused before the first trial.
+
+    Raises:
+        ProjheadsError: If a head cannot be built or initialised.
+    """
+    checked = []
+    for _, derived in config.points():
+        if derived.heads in checked:
+            continue
+        checked.append(derived.heads)
+        there = prepared
+        if derived.heads != prepared.config.heads:
+            there = prepare(prepared.config.model_copy(update={"heads": derived.heads}), prepared.data)
+        for spec in derived.heads.variants:
+            new_head(there, spec, derived.seeds[0])
 
 
 def own_start(prepared: Preparation, spec: HeadSpec, seed: int) -> str | None:

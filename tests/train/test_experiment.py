@@ -527,6 +527,16 @@ def test_a_dry_run_finds_what_would_stop_the_training(folder, backbone, monkeypa
     assert not Path("out").exists()
 
 
+@pytest.mark.parametrize("options", [["heads.init=pca"], ["axes={heads.init: [torch, pca]}"]])
+def test_a_head_that_cannot_start_is_refused_before_anything_is_trained(folder, backbone, capsys, options):
+    folder(backbone)
+    narrow = "heads.variants=[linear, 'ffn(hidden_features=8, activation=gelu)']"
+    for dry in (["--dry-run"], []):
+        assert run_command(main, ["try.yaml", *options, narrow, *dry]) == 2
+        assert "layer 1 is 8 wide; carrying the map in pairs of gelu units needs 16" in capsys.readouterr().err
+    assert not Path("out/trials").exists()
+
+
 @pytest.mark.parametrize("axes", ["axes={}", "axes={heads.out_features: [4, 8]}"])
 def test_the_variants_that_need_projheads_are_named(folder, backbone, capsys, axes):
     folder(backbone)
