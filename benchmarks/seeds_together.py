@@ -84,7 +84,7 @@ def _loss(embeddings: Tensor) -> Tensor:
     """The loss of one batch of pairs (B, query and document tokens, out_features)."""
     queries, documents = torch.split(F.normalize(embeddings, dim=-1), [QUERY_TOKENS, DOCUMENT_TOKENS], dim=1)
     similarities = queries.flatten(0, 1) @ documents.flatten(0, 1).T
-    scores = similarities.unflatten(0, (BATCH, QUERY_TOKENS)).unflatten(2, (BATCH, DOCUMENT_TOKENS)).amax(3).sum(1)
+    scores = similarities.reshape(BATCH, QUERY_TOKENS, BATCH, DOCUMENT_TOKENS).amax(3).sum(1)
     return contrastive_loss(scores)
 
 
