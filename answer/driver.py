@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+from collections import Counter
 from typing import Any
 
 from eval.__main__ import write_experiment_report
@@ -78,7 +79,7 @@ def answer_experiment(config: ExperimentConfig, executor: Executor) -> list[str]
             rounds = update_rounds(config)
             if rounds is None:
                 raise ProjheadsError(f"{config.output}: trials of this round are missing; rerun the same command")
-            progress.say(_describe(rounds))
+            progress.say(_describe(config, rounds))
         if rounds.done:
             return failed
 
@@ -117,12 +118,15 @@ def _warn_of_few_queries(config: ExperimentConfig, resolution: float, progress: 
         )
 
 
-def _describe(rounds: RoundsRecord) -> str:
+def _describe(config: ExperimentConfig, rounds: RoundsRecord) -> str:
     """Say in one line what a look decided and what is next."""
     states = rounds.looks[-1].states if rounds.looks else {}
-    counts: dict[str, int] = {}
-    for state in states.values():
-        counts[state.state] = counts.get(state.state, 0) + 1
+    counts = Counter(state.state for state in states.values())
     decided = ", ".join(f"{count} {word}" for word, count in counts.items()) or "no verdict yet"
-    seeds = f"up to {max(rounds.next.values())} seeds"
-    return f"look {len(rounds.looks)}: {decided}; {'done with ' if rounds.done else 'next: '}{seeds}"
+    most = max(rounds.next.values())
+    if config.question is not None and config.question.race:
+        baseline = str(config.heads.baseline)
+        others = [seeds for row, seeds in rounds.next.items() if row != baseline]
+        racing = f"heads left in the race besides {baseline}: {others.count(max(others))} of {len(others)}"
+        decided = "the race is over" if rounds.done else racing
+    return f"look {len(rounds.looks)}: {decided}; {'done with' if rounds.done else 'next:'} up to {most} seeds"
