@@ -7,7 +7,7 @@ from eval.report.certainty import certainty_notes, would_take
 from eval.report.format import change, difference, ratio, rough, share, span
 from eval.report.table import Leaderboard, Row
 from eval.report.words import tone, word_text
-from eval.verdicts import MINIMUM_SEEDS, Verdict, Word
+from eval.verdicts import MINIMUM_SEEDS, Race, Verdict, Word
 from experiment.disk.records import CandidateRecall
 from experiment.fields import setting_text
 from experiment.saturation import saturation_warning
@@ -24,6 +24,8 @@ def answer(board: Leaderboard) -> str:
     if not judged:
         reason = "no other variant has a trial that counts" if board.baseline_row.seeds else "none of its trials counts"
         return f"Nothing can be compared with {board.baseline}: {reason}."
+    if board.race is not None:
+        return _race(board, board.race)
     if all(verdict.fixed for _, verdict in judged):
         return _fixed(board, judged)
     if all(tone(verdict) == "refused" for _, verdict in judged):
@@ -39,6 +41,20 @@ def answer(board: Leaderboard) -> str:
         sure = [one for one in better if one[1].new_queries.word == "better"]
         return _winner(board, *max(sure or better, key=_gain), len(better))
     return _none_better(board, [verdict for _, verdict in judged])
+
+
+def _race(board: Leaderboard, race: Race) -> str:
+    """Name the winner of a race, and say where its gain is measured."""
+    best, *others = race.survivors
+    rivals = f"{_counted(len(others), 'other head')} {'is' if len(others) == 1 else 'are'} not shown to be worse"
+    text = (
+        f"Of {len(board.rows)} heads, {best} scores best on {_queries(board)}; "
+        f"{rivals if others else 'every other head is shown to be worse'}."
+    )
+    if best == board.baseline:
+        return f"{text} No head in this race is ahead of the baseline."
+    folder = f"{board.experiment.path.name}-confirm"
+    return f"{text} A race chooses and proves nothing: {folder} compares it with {board.baseline} on new seeds."
 
 
 def _words(verdict: Verdict) -> tuple[Word, Word]:
@@ -174,10 +190,13 @@ def _pairing_notes(board: Leaderboard) -> list[str]:
         most = max(len(row.seeds), len(board.baseline_row.seeds))
         if row.verdict is not None and row.verdict.ahead is not None and row.verdict.seeds < most:
             fewer.setdefault(row.verdict.seeds, []).append(row.label)
+    if not fewer:
+        return []
+    labels = [label for group in fewer.values() for label in group]
+    seeds = str(min(fewer)) if len(fewer) == 1 else f"{min(fewer)} to {max(fewer)}"
     return [
-        f"{_joined(labels)}: compared with {board.against} over the {seeds} seeds that both have; the difference is "
+        f"{fmt.listed(labels)}: compared with {board.against} over the {seeds} seeds that both have; the difference is "
         "not that of the two means."
-        for seeds, labels in fewer.items()
     ]
 
 
@@ -278,7 +297,7 @@ def _sweep_notes(board: Leaderboard) -> list[str]:
             where = f"the chosen {key}={value} is at the edge of the grid ({least} to {most})"
             edges.setdefault(where, []).append(label)
     for where, labels in edges.items():
-        who = "every variant" if len(labels) == len(chosen) > 1 else _joined(labels)
+        who = "every variant" if len(labels) == len(chosen) > 1 else fmt.listed(labels)
         found.append(f"{who}: {where}; a value outside it may be better. Widen the grid before relying on this.")
     for label, one in chosen:
         if one.failed:

@@ -132,6 +132,11 @@ def _look_notes(board: Leaderboard) -> list[str]:
     looks = len(board.experiment.rounds.looks) if board.experiment.rounds else 0
     if looks < 2:
         return []
+    if board.race is not None:
+        return [
+            f"The race took {looks} rounds. After each, a head left if the leader was shown to be better, and only the "
+            "others got more seeds; a head that left early has a wide interval."
+        ]
     return [
         f"The verdicts were read {looks} times while seeds were added. Words and intervals account for that: each "
         "variant keeps the verdict, the difference and the interval of the look that decided it."
@@ -154,8 +159,8 @@ def _equivalence_notes(board: Leaderboard) -> list[str]:
     if not wide:
         return []
     return [
-        f"{', '.join(wide)}: equivalent although the 95% interval reaches beyond {fmt.amount(board.resolution)}, since "
-        "equivalence takes two one-sided tests at 5%, which is a 90% interval."
+        f"{fmt.listed(wide)}: equivalent although the 95% interval reaches beyond {fmt.amount(board.resolution)}, "
+        "since equivalence takes two one-sided tests at 5%, which is a 90% interval."
     ]
 
 
@@ -171,6 +176,8 @@ def _undecided_notes(board: Leaderboard) -> list[str]:
         if design is not None and (verdict.new_queries if asked_new else verdict.these_queries).word == "undecided"
     ]
     found = []
+    if board.race is not None:
+        undecided = []
     for row, verdict, design in undecided[:SHOWN]:
         seeds = fmt.seeds_needed(design, board.resolution, new_queries=asked_new)
         found.append(

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 from eval.report import format as fmt
 from eval.report.linearised import has_linearised, if_linearised
 from eval.report.table import Leaderboard, Row
-from eval.report.words import TONES, verdict_cell
+from eval.report.words import TONES, left_race, tone, verdict_cell
 
 __all__ = ["COLUMNS", "BoardColumn", "Cell", "Column", "Value", "board_columns"]
 
@@ -136,6 +136,8 @@ def _words(cell: Cell) -> str:
     words = [
         scope.word.replace("no difference shown", "not shown") for scope in (verdict.these_queries, verdict.new_queries)
     ]
+    if tone(verdict) == "open" and (left := left_race(cell.board, cell.row)):
+        words = [left]
     failed = [f"{len(cell.row.failures)} missing"] if cell.row.failures else []
     return "\n".join([*words, *failed])
 

@@ -45,6 +45,9 @@ OBEYED = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 
+LISTED = 3
+"""Names of a longer list that are written out."""
+
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -70,8 +73,8 @@ def difference(value: float) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """Write an interval of a difference: ``[+0.70, +1.90]``."""
-    return f"[{difference(low)}, {difference(high)}]"
+    """Write an interval of a difference: ``[+0.70, +1.90]``. No difference of scores is beyond 100 points."""
+    return f"[{difference(max(low, -1.0))}, {difference(min(high, 1.0))}]"
 
 
 def change(scope: Scope) -> str:
@@ -122,6 +125,13 @@ def seconds(value: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Write names as a list, the first three of many: ``a, b, c and 9 more``."""
+    if len(names) > LISTED + 1:
+        names = [*names[:LISTED], f"{len(names) - LISTED} more"]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def group(letters: Sequence[str]) -> str:

@@ -4,7 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from eval.report.results import Experiment
-from eval.verdicts import MINIMUM_SEEDS, Astray, Decision, Scope, Scores, Verdict, decide, judge, judge_datasets
+from eval.verdicts import (
+    MINIMUM_SEEDS,
+    Astray,
+    Decision,
+    Race,
+    Scope,
+    Scores,
+    Verdict,
+    decide,
+    judge,
+    judge_datasets,
+    race,
+)
 from experiment.disk.records import RoundsRecord
 
 __all__ = [
@@ -16,6 +28,7 @@ __all__ = [
     "judge_without",
     "most_seeds",
     "points_of",
+    "race_of",
     "resolution_of",
 ]
 
@@ -122,6 +135,15 @@ def all_looks(
     if baseline in enough and len(enough) > 1 and present not in looks[-1:]:
         looks.append(present)
     return ordered, [look for look in looks if look.get(baseline, 0) > 0]
+
+
+def race_of(experiment: Experiment, scores: Mapping[str, Scores], baselines: Mapping[str, str]) -> Race | None:
+    """Return what is left of a race after all looks; None if there is no race or no look yet."""
+    if not experiment.question.get("race"):
+        return None
+    (baseline,) = dict.fromkeys(baselines.values())
+    ordered, looks = all_looks(experiment, scores, baseline)
+    return race(ordered, looks, new_queries=asks_about_new_queries(experiment)) if looks else None
 
 
 def earlier_looks(record: RoundsRecord | None, scores: Mapping[str, Scores]) -> list[dict[str, int]]:

@@ -10,10 +10,10 @@ import numpy as np
 from eval.report.chosen import Chosen, SweepShares, chosen_point, sweep_shares
 from eval.report.explanations import Explanation, explanations
 from eval.report.factors import GridEffects, grid_effects
-from eval.report.judged import judge_all, judge_without, points_of, resolution_of
+from eval.report.judged import judge_all, judge_without, points_of, race_of, resolution_of
 from eval.report.results import Evaluation, Experiment, Reference, Trial
 from eval.report.storage import StoredForm, judge_losses, stored_forms
-from eval.verdicts import Astray, Design, Scores, Verdict, Winner, astray_trials, judge, winner
+from eval.verdicts import Astray, Design, Race, Scores, Verdict, Winner, astray_trials, judge, winner
 from eval.verdicts.pairs import Pairs, Shares, compare_all, group_letters, variance_shares
 from eval.verdicts.variance import differences
 from experiment.disk.records import DatasetFacts, TrialRecord
@@ -121,6 +121,7 @@ class Leaderboard:
         at_shared_rate: The verdicts with every variant at the configured learning rate; empty without a sweep.
         explanations: What the diagnostics found, by name; empty without ``eval.explain``.
         losses: For each form of storage and further search, each row's change against that of its baseline.
+        race: Who is left of a race; None without one.
     """
 
     experiment: Experiment
@@ -144,6 +145,7 @@ class Leaderboard:
     at_shared_rate: Mapping[str, Verdict] = field(default_factory=dict)
     explanations: Mapping[str, Explanation] = field(default_factory=dict)
     losses: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
+    race: Race | None = None
 
     @property
     def has_why(self) -> bool:
@@ -231,6 +233,7 @@ def build_leaderboard(experiment: Experiment) -> Leaderboard:
         at_shared_rate=_at_shared_rate(experiment, measure, queries, baselines),
         explanations=explanations([one for trials in complete.values() for one in trials], experiment.references),
         losses=judge_losses({row.label: row.stored for row in rows}, baselines),
+        race=race_of(experiment, scores, baselines),
     )
 
 

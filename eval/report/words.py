@@ -6,7 +6,7 @@ from eval.report import format as fmt
 from eval.report.table import Leaderboard, Row
 from eval.verdicts import Scope, Verdict, Word
 
-__all__ = ["TONES", "Tone", "scope_tone", "tone", "verdict_cell", "verdict_text", "word_text"]
+__all__ = ["TONES", "Tone", "left_race", "scope_tone", "tone", "verdict_cell", "verdict_text", "word_text"]
 
 Tone = Literal["better", "worse", "equal", "open", "refused"]
 
@@ -48,6 +48,12 @@ def verdict_text(verdict: Verdict, resolution: float | None) -> str:
     return f"{here} on these queries; {new} for new ones"
 
 
+def left_race(board: Leaderboard, row: Row) -> str:
+    """Say when a variant left the race; empty for one that did not, and without a race."""
+    lost = board.race is not None and row.label in board.race.lost and row.verdict is not None
+    return f"left the race after {len(row.seeds)} seeds" if lost else ""
+
+
 def verdict_cell(board: Leaderboard, row: Row) -> str:
     """Write the entry of a row in the verdict column."""
     if row.verdict is not None:
@@ -55,4 +61,7 @@ def verdict_cell(board: Leaderboard, row: Row) -> str:
     else:
         main = "" if row.kind == "variant" else row.kind
     failed = f"{len(row.failures)} missing" if row.failures and row.kind != "reference" else ""
-    return "; ".join(part for part in (main, failed) if part)
+    left = left_race(board, row)
+    if left and row.verdict is not None and tone(row.verdict) == "open":
+        main = ""  # Without further seeds, it was not to be decided.
+    return "; ".join(part for part in (main, left, failed) if part)

@@ -163,6 +163,9 @@ def test_a_race_drops_losers_and_confirms_its_winner_on_new_seeds(work, monkeypa
     told = capsys.readouterr().out
     assert "look 1: heads left in the race besides linear: 1 of 2; next: up to 5 seeds" in told
     assert "the race is over; done with up to 5 seeds" in told
+    assert "Of 3 heads, " in told
+    report = (folder.report / "leaderboard.md").read_text("utf-8")
+    assert "left the race after 3 seeds" in next(line for line in report.splitlines() if line.startswith("| broken"))
     counts = Counter(trial.read_trial().label for trial in folder.trials())
     assert counts["broken"] == 3
     best = max(counts.keys() - {"linear"}, key=lambda label: counts[label])
