@@ -3,6 +3,7 @@
 import io
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -157,7 +158,7 @@ def inline_svg(svg: bytes, name: str, title: str) -> str:
     """
     text = svg.decode("utf-8")
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = _compact(re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL), name)
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{name}-", text)
     for colour, variable in PAGE_COLOURS.items():
         text = text.replace(colour, variable)
@@ -165,3 +166,29 @@ def inline_svg(svg: bytes, name: str, title: str) -> str:
     text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
     size = f'style="width: {SCALE * float(width[1]):.0f}px" ' if width else ""
     return text.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" {size}', 1)
+
+
+def _compact(text: str, name: str) -> str:
+    """Drop what a page does not need: unused ids, empty groups, invisible digits; styles that repeat become classes.
+
+    Only tags are changed, never the text between them.
+    """
+    used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', text))
+    repeated = [style for style, times in Counter(re.findall(r' style="([^"<>]*)"[^<>]*>', text)).items() if times > 2]
+    classes = {style: f"{name}-{place}" for place, style in enumerate(repeated)}
+
+    def shorter(tag: re.Match[str]) -> str:
+        made = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", tag[0])
+        made = re.sub(r' transform="rotate\(-?0 [^"]*"', "", made)
+        made = re.sub(
+            r' style="([^"]*)"',
+            lambda found: f' class="{classes[found[1]]}"' if found[1] in classes else found[0],
+            made,
+        )
+        return re.sub(r"(\.\d\d)\d+|\s*\n\s*", lambda found: found[1] or " ", made)
+
+    text = re.sub(r"<[^>]+>", shorter, re.sub(r">\s+<", "><", text))
+    while (without := re.sub(r"<g/>|<g></g>", "", text)) != text:
+        text = without
+    rules = "".join(f".{name}{{{style}}}" for style, name in classes.items())
+    return text.replace("</style>", f"{rules}</style>", 1)

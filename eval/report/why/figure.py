@@ -1,8 +1,12 @@
-"""The figures of the page: a line per row of the leaderboard, side by side in a panel per part."""
+"""The figures of the page: a line per row of the leaderboard, side by side in a panel per part.
 
-from collections.abc import Mapping, Sequence
+Of many rows, a figure shows those that matter, and one line for the range of the others; its CSV has all.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import zip_longest
+from typing import Any, TypeAlias
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,7 +18,13 @@ from eval.report.explanations import Explanation
 from eval.report.table import Leaderboard, Row
 from eval.report.why.bands import Split
 
-__all__ = ["Panel", "band_panels", "draw", "panels", "rows_with"]
+__all__ = ["Panel", "band_panels", "draw", "panels", "rows_with", "shown_rows"]
+
+MOST_ROWS = 24
+"""Rows that a figure shows; of more, it shows the references and baselines, and those that stand out."""
+
+BEST = 3
+"""Rows with the best scores that every figure shows."""
 
 LETTER, PANEL, LINE = 0.062, 1.75, 0.17
 """Inches: the width of a letter of the labels and of a panel, and the height of a row."""
@@ -23,18 +33,22 @@ SERIES = (BETTER, WORSE, ACCENT, INK, NEUTRAL, "#2a8a6f", "#a0519e")
 """Colours of the series of a panel, in their order."""
 
 
+Point: TypeAlias = tuple[float, float, float]
+"""A value and the ends of its line."""
+
+
 @dataclass(frozen=True)
 class Panel:
     """A panel: for each series, a value and the ends of its line by row."""
 
     title: str
-    series: Mapping[str, Mapping[str, tuple[float, float, float]]]
+    series: Mapping[str, Mapping[str, Point]]
     zero: bool = False
 
 
 def panels(board: Leaderboard, explanation: Explanation) -> list[Panel]:
     """Return means and spreads by panel: ``documents: top 8`` is the series ``top 8`` of the panel ``documents``."""
-    found: dict[str, dict[str, dict[str, tuple[float, float, float]]]] = {}
+    found: dict[str, dict[str, dict[str, Point]]] = {}
     for part in explanation.parts:
         title, _, series = part.partition(": ")
         for row in (*board.rows, *board.references):
@@ -69,14 +83,39 @@ def rows_with(board: Leaderboard, shown: Sequence[Panel]) -> list[Row]:
     return [row for row in (*board.rows, *board.references) if row.label in named]
 
 
+def shown_rows(rows: Sequence[Row], shown: Sequence[Panel]) -> list[Row]:
+    """Choose the rows of a figure, in their order.
+
+    If there are too many, these are the baselines and references, the best, and, in turn, those with the lowest and
+    highest value of each series and those that are distinguishable from the baseline, the largest difference first.
+    """
+    if len(rows) <= MOST_ROWS:
+        return list(rows)
+    kept = [row.label for row in rows if row.kind != "variant"] + [row.label for row in rows[:BEST]]
+    differing = [row for row in rows if row.verdict is not None and row.verdict.word in ("better", "worse")]
+    differing.sort(key=lambda row: -abs(row.verdict.difference) if row.verdict else 0.0)
+    queues = [[row.label for row in differing]]
+    for values in (values for panel in shown for values in panel.series.values()):
+        ordered = sorted(values, key=lambda label: values[label][0])
+        queues += [ordered, ordered[::-1]]
+    kept += [label for turn in zip_longest(*queues) for label in turn if label is not None]
+    chosen = list(dict.fromkeys(kept))[: MOST_ROWS - 1]
+    return [row for row in rows if row.label in chosen]
+
+
 def draw(rows: Sequence[Row], shown: Sequence[Panel]) -> Figure:
-    """Draw each row's values as dots on lines."""
+    """Draw each row's values as dots on lines, and the range of the rows that are not shown, with its median."""
+    chosen = shown_rows(rows, shown)
+    shown_labels, references = {row.label for row in chosen}, {row.label for row in chosen if row.kind == "reference"}
+    others = [row.label for row in rows if row.label not in shown_labels]
+    last = f"{len(others)} others: range and median"
+    names = [*(row.label for row in chosen), *([last] if others else [])]
     series = list(dict.fromkeys(name for panel in shown for name in panel.series))
     legend = len(series) > 1
-    labels = [short(row.label, LETTERS) for row in rows]
+    labels = [short(name, LETTERS) for name in names]
     beside = max(1.6, LETTER * max(map(len, labels)))
     width, head = beside + PANEL * len(shown), 0.3 + (0.2 if legend else 0.0)
-    height = head + 0.35 + LINE * len(rows)
+    height = head + 0.35 + LINE * len(names)
     figure = Figure(figsize=(width, height))
     every = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     figure.subplots_adjust(
@@ -84,20 +123,25 @@ def draw(rows: Sequence[Row], shown: Sequence[Panel]) -> Figure:
     )
     for axes, panel in zip(every, shown, strict=True):
         axes.set_title(panel.title, fontsize=8, loc="left")
-        axes.grid(color=FAINT, linewidth=0.6)
+        axes.grid(axis="x", color=FAINT, linewidth=0.6)
         axes.set_axisbelow(True)
         axes.tick_params(length=0, labelsize=7)
         axes.spines["left"].set_visible(False)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         if panel.zero:
             axes.axvline(0, color=NEUTRAL, linewidth=1)
+        guides = {name: (0.0, 0.0, 1.0) for name in names}
+        _lines(axes, names, guides, color=FAINT, linewidth=0.6, zorder=0.5, transform=axes.get_yaxis_transform())
         for name, values in panel.series.items():
-            _points(axes, rows, values, SERIES[series.index(name) % len(SERIES)])
-    every[0].set_yticks(range(len(rows)), labels)
-    every[0].set_ylim(len(rows) - 0.4, -0.6)
-    for row, text in zip(rows, every[0].get_yticklabels(), strict=True):
-        text.set_color(NEUTRAL if row.kind == "reference" else INK)
-        text.set_fontweight("bold" if row.kind == "baseline" else "normal")
+            drawn = values if not others else {**values, last: _range([values[x] for x in others if x in values])}
+            colour = SERIES[series.index(name) % len(SERIES)]
+            _points(axes, names, drawn, colour, {*references, last})
+    every[0].set_yticks(range(len(names)), labels)
+    every[0].set_ylim(len(names) - 0.4, -0.6)
+    kinds = {row.label: row.kind for row in chosen}
+    for name, text in zip(names, every[0].get_yticklabels(), strict=True):
+        text.set_color(INK if kinds.get(name, "reference") != "reference" else NEUTRAL)
+        text.set_fontweight("bold" if kinds.get(name) == "baseline" else "normal")
     if legend:
         colours = [SERIES[number % len(SERIES)] for number in range(len(series))]
         handles = [every[0].plot([], [], "o", color=colour, markersize=4)[0] for colour in colours]
@@ -108,10 +152,29 @@ def draw(rows: Sequence[Row], shown: Sequence[Panel]) -> Figure:
     return figure
 
 
-def _points(axes: Any, rows: Sequence[Row], values: Mapping[str, tuple[float, float, float]], colour: str) -> None:
-    for place, row in enumerate(rows):
-        if row.label in values:
-            value, low, high = values[row.label]
-            own = NEUTRAL if row.kind == "reference" else colour
-            axes.plot([low, high], [place, place], color=own, linewidth=1.2)
-            axes.plot(value, place, "o", color=own, markersize=3.5)
+def _range(values: Sequence[Point]) -> Point:
+    """Return the median, and the least and the greatest of some values."""
+    middles = [value for value, _, _ in values] or [np.nan]
+    return float(np.median(middles)), min(middles), max(middles)
+
+
+def _points(axes: Any, names: Sequence[str], values: Mapping[str, Point], colour: str, grey: Collection[str]) -> None:
+    for own, some in (
+        (colour, {name: value for name, value in values.items() if name not in grey}),
+        (NEUTRAL, {name: value for name, value in values.items() if name in grey}),
+    ):
+        _lines(axes, names, some, color=own, linewidth=1.2)
+        dots = [(some[name][0], place) for place, name in enumerate(names) if name in some]
+        if dots:
+            axes.plot(*zip(*dots, strict=True), "o", color=own, markersize=3.5)
+
+
+def _lines(axes: Any, names: Sequence[str], values: Mapping[str, Point], **style: Any) -> None:
+    """Draw a line for each name that has a value: all in one path, which keeps the page small."""
+    ends = [(values[name][1:], place) for place, name in enumerate(names) if name in values]
+    if ends:
+        axes.plot(
+            [x for (low, high), _ in ends for x in (low, high, np.nan)],
+            [y for _, place in ends for y in (place, place, np.nan)],
+            **style,
+        )

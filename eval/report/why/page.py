@@ -12,9 +12,9 @@ from eval.report import drawing
 from eval.report.explanations import Explanation
 from eval.report.formats.data_files import csv_of
 from eval.report.formats.html import TEMPLATES, template_environment
-from eval.report.table import Leaderboard
+from eval.report.table import Leaderboard, Row
 from eval.report.why.bands import Split, splits
-from eval.report.why.figure import band_panels, draw, panels, rows_with
+from eval.report.why.figure import Panel, band_panels, draw, panels, rows_with, shown_rows
 from eval.report.why.losses import (
     LOSS_HEADING,
     LOSS_MEANING,
@@ -57,6 +57,8 @@ class Block:
         said: What it says about these variants.
         meaning: The diagnostic; None for a figure that is explained by ``said``.
         svg: The drawing.
+        columns: The headings of the values in the drawing.
+        others: The rows that the drawing does not show, each with its values.
     """
 
     name: str
@@ -65,6 +67,8 @@ class Block:
     said: Sequence[str]
     meaning: Meaning | None
     svg: Markup
+    columns: Sequence[str] = ()
+    others: Sequence[tuple[str, Sequence[str]]] = ()
 
 
 def write_why(board: Leaderboard, target: Path) -> Path | None:
@@ -109,9 +113,8 @@ def _explained(board: Leaderboard, explanation: Explanation, target: Path) -> Bl
     heading = ["variant", "seed", "dataset", "part", explanation.name]
     write_text(target / "figures" / f"{name}.csv", csv_of(heading, lines))
     said = [text for text in (sentence(board, explanation), alarm(board, explanation)) if text]
-    return Block(
-        name, meaning.title, meaning.group, said, meaning, _svg(lambda: draw(rows, shown), name, meaning.title, target)
-    )
+    svg = _svg(lambda: draw(rows, shown), name, meaning.title, target)
+    return Block(name, meaning.title, meaning.group, said, meaning, svg, *_others(rows, shown))
 
 
 def _split(board: Leaderboard, split: Split, target: Path) -> Block | None:
@@ -130,7 +133,23 @@ def _split(board: Leaderboard, split: Split, target: Path) -> Block | None:
     heading = ["variant", "band", "queries", "difference", "low", "high"]
     write_text(target / "figures" / f"{name}.csv", csv_of(heading, lines))
     said = [split_sentence(board, split), split.about]
-    return Block(name, split.title, "gain", said, None, _svg(lambda: draw(rows, shown), name, split.title, target))
+    svg = _svg(lambda: draw(rows, shown), name, split.title, target)
+    return Block(name, split.title, "gain", said, None, svg, *_others(rows, shown))
+
+
+def _others(rows: Sequence[Row], shown: Sequence[Panel]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Return the headings and values of the rows that a figure leaves out."""
+    drawn = {row.label for row in shown_rows(rows, shown)}
+    columns = {
+        f"{panel.title}: {name}" if name else panel.title: values
+        for panel in shown
+        for name, values in panel.series.items()
+    }
+    return list(columns), [
+        (row.label, [number(values[row.label][0]) if row.label in values else "" for values in columns.values()])
+        for row in rows
+        if row.label not in drawn
+    ]
 
 
 def _losses(board: Leaderboard, target: Path) -> Block:

@@ -10,10 +10,12 @@ from rich.console import Console
 from scipy import stats
 
 from eval.evaluate import evaluate_experiment
+from eval.report.drawing import NEUTRAL
 from eval.report.explanations import Explanation
 from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from eval.report.why.bands import splits
+from eval.report.why.figure import Panel, draw, shown_rows
 from eval.report.why.predict import predictions
 from eval.report.write import compare, write_report
 from experiment.console.progress import Progress
@@ -203,8 +205,36 @@ def test_the_page_holds_sixty_variants_and_repeats_its_bytes(tmp_path):
     assert all(f"hidden_features={n})" in text for n in range(60))
     lines = (path / "report" / "figures" / "why-some.csv").read_text().splitlines()
     assert len(lines) == 1 + 60 * 3
+    # The drawing has 23 of them and the range of the others, which are in a folded table.
+    svg = (path / "report" / "figures" / "why-some.svg").read_text()
+    assert svg.count("hidden_features=") == 23
+    assert "37 others: range and median" in svg
+    assert "The 37 others" in text
+    assert len(text) < 60_000
     write_report(path)
     assert page.read_text() == text
+
+
+def test_a_figure_of_many_rows_shows_the_extremes_the_best_and_the_baseline(tmp_path):
+    effects = {f"v{n:02}": 0.2 * (n == 30) for n in range(60)}
+    path = explained(make_experiment(tmp_path / "x", Plan(effects=effects, queries=60)), lambda label, seed, score: 0.5)
+    board = build_leaderboard(load_experiment(path))
+    assert [row.label for row in board.rows if row.verdict and row.verdict.word == "better"] == ["v30"]
+    points = {label: (float(place), 0.0, 0.0) for place, label in enumerate(effects)}
+    turned = {label: (-value, 0.0, 0.0) for label, (value, _, _) in list(points.items())[20:50]}
+    rows = [row for row in board.rows if row.label not in ("v40", "v41")]
+    shown = shown_rows(rows, [Panel("one", {"": points}), Panel("two", {"a": turned})])
+    labels = [row.label for row in shown]
+    assert len(labels) == 23
+    assert labels == [row.label for row in rows if row.label in labels]
+    assert {*(row.label for row in rows[:3]), "v00", "v01", "v02", "v58", "v59", "v49", "v48", "v20", "v30"} <= {
+        *labels
+    }
+    assert shown_rows(rows[:24], [Panel("one", {"": points})]) == rows[:24]
+    figure = draw(rows, [Panel("one", {"": points}), Panel("two", {"a": turned})])
+    others = [points[row.label][0] for row in rows if row.label not in labels]
+    first = [line.get_xydata() for line in figure.axes[0].get_lines() if line.get_color() == NEUTRAL]
+    assert [ends[:2, 0].tolist() for ends in first] == [[min(others), max(others)], [np.median(others)]]
 
 
 def test_values_are_averaged_over_seeds_of_datasets():
