@@ -226,10 +226,14 @@ def _sanity_notes(board: Leaderboard) -> list[str]:
             f"The trained {board.baseline} scores below the backbone's token states without a head: "
             "training a head lost information that the backbone has."
         )
-    clipped = [row.costs.clipped for row in board.rows if row.costs is not None and row.costs.clipped is not None]
-    if clipped and max(clipped) - min(clipped) > UNEVENLY_CLIPPED:
+    clipped: dict[str, list[float]] = {}
+    for row in board.rows:
+        if row.costs is not None and row.costs.clipped is not None:
+            clipped.setdefault(board.baseline_of(row.label), []).append(row.costs.clipped)
+    uneven = max(clipped.values(), key=lambda shares: max(shares) - min(shares), default=[0.0])
+    if max(uneven) - min(uneven) > UNEVENLY_CLIPPED:
         found.append(
-            f"Gradients were clipped in {share(min(clipped))} to {share(max(clipped))} of the steps, depending on the "
+            f"Gradients were clipped in {share(min(uneven))} to {share(max(uneven))} of the steps, depending on the "
             "variant, so max_grad_norm slows some variants more than others. Compare with a larger one."
         )
     bm25, best = by_name.get("bm25"), max((row.mean(board.measure) or 0.0 for row in board.rows), default=0.0)

@@ -31,7 +31,7 @@ class Band:
     """A group of queries, with the differences on it.
 
     Attributes:
-        name: Its limits, as readers see them.
+        name: Its limits.
         queries: Number of queries.
         differences: By row, the difference from its baseline and the ends of its 95% interval for new queries.
     """
@@ -49,12 +49,14 @@ class Split:
         name: Names its files.
         title: Its heading.
         about: What the property is, and what a difference between bands means.
+        where: Which queries a band has, with ``{}`` for its name: ``with {} words``.
         bands: The groups, in their order.
     """
 
     name: str
     title: str
     about: str
+    where: str
     bands: Sequence[Band]
 
 
@@ -65,12 +67,13 @@ class _Property:
     name: str
     title: str
     about: str
+    where: str
     value: Callable[[QueryFacts], float | None]
     write: Callable[[float], str] = lambda value: f"{value:g}"
 
 
 def _share(value: float) -> str:
-    return f"{100 * value:.2g}%"
+    return f"{float(f'{100 * value:.2g}'):g}%"
 
 
 PROPERTIES = (
@@ -78,6 +81,7 @@ PROPERTIES = (
         "corpus-frequency",
         "Gain by the rarity of the query's words in the corpus",
         "The share of documents that have the query's rarest word. Weight decay is said to hurt rare words.",
+        "whose rarest word is in {} of the documents",
         lambda facts: facts.in_corpus,
         _share,
     ),
@@ -85,22 +89,29 @@ PROPERTIES = (
         "training-frequency",
         "Gain by the rarity of the query's words in the training data",
         "The share of training texts that have the query's word that is rarest there.",
+        "whose rarest word is in {} of the training texts",
         lambda facts: facts.in_training,
         _share,
     ),
     _Property(
-        "query-length", "Gain by query length", "The number of words of the query.", lambda facts: float(facts.words)
+        "query-length",
+        "Gain by query length",
+        "The number of words of the query.",
+        "whose number of words is {}",
+        lambda facts: float(facts.words),
     ),
     _Property(
         "document-length",
         "Gain by document length",
         "The number of token vectors of the longest relevant document.",
+        "whose longest relevant document has {} token vectors",
         lambda facts: None if facts.document_length is None else float(facts.document_length),
     ),
     _Property(
         "truncated",
         "Gain where a relevant document was truncated",
         "Whether a relevant document exceeds the maximum length, so that its end was not read.",
+        "with {} relevant documents",
         lambda facts: None if facts.truncated is None else float(facts.truncated),
         lambda value: "truncated" if value else "complete",
     ),
@@ -108,6 +119,7 @@ PROPERTIES = (
         "relevant",
         "Gain by the number of relevant documents",
         "The number of relevant documents of the query.",
+        "whose number of relevant documents is {}",
         lambda facts: float(facts.relevant),
     ),
 )
@@ -120,7 +132,7 @@ def splits(board: Leaderboard) -> list[Split]:
     found = []
     for one in PROPERTIES:
         bands = _bands(groups, _values(board, facts, one), one.write)
-        found.append(Split(f"gain-{one.name}", one.title, one.about, bands))
+        found.append(Split(f"gain-{one.name}", one.title, one.about, one.where, bands))
     found.append(_by_backbone_rank(board, groups))
     return [one for one in (*found, *_over_decay(board, facts)) if len(one.bands) > 1]
 
@@ -167,7 +179,7 @@ def _band(name: str, groups: Mapping[str, Mapping[str, Scores]], members: Mappin
             estimate = difference.estimate(new_queries=True)
             half = estimate.half_width(NORMAL_95)
             found[label] = (estimate.mean, estimate.mean - half, estimate.mean + half)
-    return Band(f"{name} ({total})", total, found)
+    return Band(name, total, found)
 
 
 def _by_backbone_rank(board: Leaderboard, groups: Mapping[str, Mapping[str, Scores]]) -> Split:
@@ -183,7 +195,7 @@ def _by_backbone_rank(board: Leaderboard, groups: Mapping[str, Mapping[str, Scor
             else None
             for query in ids
         ]
-    limits = {"first": (1, 1), "2 to 10": (2, 10), "below 10": (11, 10**9)}
+    limits = {"1": (1, 1), "2 to 10": (2, 10), "11 or lower": (11, 10**9)}
     bands = []
     if any(rank is not None for one in ranks.values() for rank in one):
         for title, (low, high) in limits.items():
@@ -193,12 +205,13 @@ def _by_backbone_rank(board: Leaderboard, groups: Mapping[str, Mapping[str, Scor
             }
             bands.append(_band(title, groups, inside))
         missed = {name: [place for place, rank in enumerate(one) if rank is None] for name, one in ranks.items()}
-        bands.append(_band("not found", groups, missed))
+        bands.append(_band("none", groups, missed))
     return Split(
         "gain-backbone-rank",
         "Gain by the backbone's own rank of the first relevant document",
-        "The rank under the backbone's token states without a head. A gain at low ranks mends what the backbone got "
-        "wrong; a loss at the first rank breaks what it got right.",
+        "The rank under the backbone's token states without a head; none if they do not find it. A gain at low ranks "
+        "mends what the backbone got wrong; a loss at rank 1 breaks what it got right.",
+        "for which the backbone's rank is {}",
         [band for band in bands if band is not None],
     )
 
@@ -223,6 +236,7 @@ def _over_decay(board: Leaderboard, facts: Mapping[str, Mapping[str, QueryFacts]
             f"gain-{one.name}-decay",
             f"{one.title}: what weight decay does",
             f"{one.about} Each row is compared with the same head at its smallest weight decay.",
+            one.where,
             _bands(groups, _values(board, facts, one), one.write),
         )
         for one in PROPERTIES

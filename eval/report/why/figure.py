@@ -64,7 +64,7 @@ def band_panels(split: Split) -> list[Panel]:
     """Return the differences in points, a panel per band."""
     return [
         Panel(
-            band.name,
+            f"{band.name} ({band.queries})",
             {
                 "": {
                     label: (100 * value, 100 * low, 100 * high)
@@ -130,7 +130,7 @@ def draw(rows: Sequence[Row], shown: Sequence[Panel]) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(4))
         if panel.zero:
             axes.axvline(0, color=NEUTRAL, linewidth=1)
-        guides = {name: (0.0, 0.0, 1.0) for name in names}
+        guides = dict.fromkeys(names, (0.0, 0.0, 1.0))
         _lines(axes, names, guides, color=FAINT, linewidth=0.6, zorder=0.5, transform=axes.get_yaxis_transform())
         for name, values in panel.series.items():
             drawn = values if not others else {**values, last: _range([values[x] for x in others if x in values])}

@@ -18,15 +18,14 @@ from eval.report.why.figure import Panel, band_panels, draw, panels, rows_with, 
 from eval.report.why.losses import (
     LOSS_HEADING,
     LOSS_MEANING,
-    largest_loss,
     loss_figure,
     loss_lines,
     loss_sentences,
-    loss_summary,
     losses_by_trial,
 )
 from eval.report.why.predict import Correlation, Prediction, predictions
-from eval.report.why.sentences import alarm, clipping, number, prediction_sentence, sentence, split_sentence
+from eval.report.why.sentences import alarm, number, sentence, split_sentence
+from eval.report.why.short import in_short
 from experiment.disk.files import write_bytes, write_text
 from experiment.disk.records import Meaning
 
@@ -41,9 +40,6 @@ GROUPS = {
     "compression": "Compression and fast search",
 }
 """The parts of the page; those of other diagnostics follow under their own names."""
-
-IN_SHORT = ("gain-corpus-frequency", "gain-document-length", "gain-backbone-rank")
-"""The splits whose sentences are repeated at the top."""
 
 
 @dataclass(frozen=True)
@@ -83,17 +79,14 @@ def write_why(board: Leaderboard, target: Path) -> Path | None:
         return None
     found = splits(board)
     predicted = predictions(board, [losses_by_trial(board)])
-    blocks = [block for one in board.explanations.values() if (block := _explained(board, one, target))]
+    explained = sorted(board.explanations.values(), key=lambda one: not one.meaning.alarm)
+    blocks = [block for one in explained if (block := _explained(board, one, target))]
     blocks += [block for one in found if (block := _split(board, one, target))]
     if any(row.stored for row in board.rows):
         blocks.append(_losses(board, target))
     if predicted:
         write_text(target / "figures" / "why-prediction.csv", _prediction_csv(predicted))
-    short = [clipping(board)]
-    short += [alarm(board, one) for one in board.explanations.values() if one.parts]
-    short += [f"{one.title}: {split_sentence(board, one)}" for one in found if one.name in IN_SHORT]
-    short += [largest_loss(board), *loss_summary(board), prediction_sentence(predicted)]
-    write_text(page, _html(board, blocks, predicted, [line for line in short if line]))
+    write_text(page, _html(board, blocks, predicted, in_short(board, found, predicted)))
     return page
 
 
@@ -112,7 +105,7 @@ def _explained(board: Leaderboard, explanation: Explanation, target: Path) -> Bl
     ]
     heading = ["variant", "seed", "dataset", "part", explanation.name]
     write_text(target / "figures" / f"{name}.csv", csv_of(heading, lines))
-    said = [text for text in (sentence(board, explanation), alarm(board, explanation)) if text]
+    said = [text for text in (sentence(board, explanation), ": ".join(alarm(board, explanation) or ())) if text]
     svg = _svg(lambda: draw(rows, shown), name, meaning.title, target)
     return Block(name, meaning.title, meaning.group, said, meaning, svg, *_others(rows, shown))
 
@@ -181,7 +174,9 @@ def _prediction_csv(predicted: Sequence[Prediction]) -> str:
     return csv_of(heading, rows)
 
 
-def _html(board: Leaderboard, blocks: Sequence[Block], predicted: Sequence[Prediction], short: Sequence[str]) -> str:
+def _html(
+    board: Leaderboard, blocks: Sequence[Block], predicted: Sequence[Prediction], short: Sequence[tuple[str, str]]
+) -> str:
     names = dict.fromkeys([*GROUPS, *(block.group for block in blocks)])
     groups: dict[str, Any] = {
         GROUPS.get(name, name): [block for block in blocks if block.group == name] for name in names

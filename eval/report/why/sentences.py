@@ -1,14 +1,14 @@
 """What a diagnostic says about the variants, in words."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from eval.report import format as fmt
 from eval.report.explanations import Explanation
-from eval.report.table import Leaderboard
-from eval.report.why.bands import Split
+from eval.report.table import Leaderboard, Row
+from eval.report.why.bands import Band, Split
 from eval.report.why.predict import Prediction
 
-__all__ = ["alarm", "clipping", "number", "prediction_sentence", "sentence", "split_sentence"]
+__all__ = ["alarm", "by_head", "leader", "listed", "number", "prediction_sentence", "sentence", "split_sentence"]
 
 BRANCHES = "branches: "
 """How the parts of a diagnostic begin that are branches of heads, of which each head has others."""
@@ -18,25 +18,40 @@ NAMED = 4
 
 
 def number(value: float) -> str:
-    """Write a value with three digits."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
+    """Write a value with three digits; what is 0 but for rounding errors is 0."""
+    if abs(value) < 1e-9:
+        return "0"
+    text = f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def sentence(board: Leaderboard, explanation: Explanation) -> str:
-    """Say which variants are lowest and highest, and where the baseline is; of branches, which are."""
+    """Say which variants are lowest and highest, and where the baseline is; of branches, which are.
+
+    Of what training changes, it is about the end, with the value at the start.
+    """
     part = explanation.parts[0]
     if part.startswith(BRANCHES):
         return _branch_sentence(board, explanation)
+    when, _, of = part.partition(": ")
+    last = f"end: {of}" if of else "end"
+    before: dict[str, float] = {}
+    if when == "start" and last in explanation.parts:
+        before, part = _means(board, explanation, part), last
     means = _means(board, explanation, part)
     if not means:
         return ""
+
+    def written(label: str) -> str:
+        return number(means[label]) + (f", from {number(before[label])} at the start" if label in before else "")
+
     low, high = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
     subject = f"{explanation.meaning.title} ({part})" if len(explanation.parts) > 1 else explanation.meaning.title
     if number(means[low]) == number(means[high]):
         return f"{subject}: {number(means[low])} for every variant."
-    text = f"{subject}: lowest for {low} ({number(means[low])}), highest for {high} ({number(means[high])})"
+    text = f"{subject}: lowest for {low} ({written(low)}), highest for {high} ({written(high)})"
     if board.baseline in means and board.baseline not in (low, high):
-        text += f"; the baseline has {number(means[board.baseline])}"
+        text += f"; the baseline has {written(board.baseline)}"
     return f"{text}."
 
 
@@ -54,26 +69,53 @@ def _branch_sentence(board: Leaderboard, explanation: Explanation) -> str:
     )
 
 
-def alarm(board: Leaderboard, explanation: Explanation) -> str:
-    """Name the variants that are beyond a diagnostic's limits; empty for one without limits."""
+def alarm(board: Leaderboard, explanation: Explanation) -> tuple[str, str] | None:
+    """Return what a diagnostic warns of, and the heads that are beyond its limits; None for one without limits."""
     meaning, part = explanation.meaning, explanation.parts[0]
-    if not meaning.alarm:
-        return ""
+    means = _means(board, explanation, part)
+    if not meaning.alarm or not means:
+        return None
     limits = [f"above {number(meaning.above)}"] if meaning.above is not None else []
     limits += [f"below {number(meaning.below)}"] if meaning.below is not None else []
-    means = _means(board, explanation, part)
     beyond = {
         label: value
         for label, value in means.items()
         if (meaning.above is not None and value > meaning.above)
         or (meaning.below is not None and value < meaning.below)
     }
-    what = f"{meaning.title[:1].lower()}{meaning.title[1:]} ({part}) {' or '.join(limits)}"
+    said = f"{listed(by_head(board, beyond, number)) if beyond else 'no head'}. {meaning.title} ({part}) "
+    said += f"{' or '.join(limits)} counts as {meaning.alarm}"
+    low, high = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
+    others = {
+        board.baseline: explanation.mean(part, board.baseline),
+        "the backbone": explanation.mean(part, "backbone"),
+    }
     if not beyond:
-        return f"No variant is {meaning.alarm} ({what})."
-    worst = sorted(beyond, key=lambda label: -abs(beyond[label]))
-    named = listed([f"{label} ({number(beyond[label])})" for label in worst])
-    return f"{meaning.alarm[:1].upper()}{meaning.alarm[1:]}: {named}; {what}."
+        others = {low: means[low], high: means[high]} | others
+    known = [
+        f"{label} has {number(value)}" for label, value in others.items() if value is not None and label not in beyond
+    ]
+    return f"{meaning.alarm[:1].upper()}{meaning.alarm[1:]}", f"{said}{'; ' if known else ''}{', '.join(known)}."
+
+
+def by_head(board: Leaderboard, values: Mapping[str, float], write: Callable[[float], str]) -> list[str]:
+    """Name rows with their values, the farthest from 0 first; a head at several points of the axes is named once."""
+    points: dict[str, list[str]] = {}
+    for trial in board.experiment.trials:
+        points.setdefault(trial.record.label, []).append(trial.label)
+    named = []
+    for head, labels in points.items():
+        here = [label for label in dict.fromkeys(labels) if label in values]
+        total = len(dict.fromkeys(labels))
+        ends = [write(one([values[label] for label in here])) for one in (min, max)] if here else []
+        where = f" at {len(here)} of {total} settings" if len(here) < total else " at every setting"
+        name = here[0] if len(here) == 1 else f"{head}{where}"
+        named += (
+            [(max(abs(values[label]) for label in here), f"{name} ({' to '.join(dict.fromkeys(ends))})")]
+            if here
+            else []
+        )
+    return [text for _, text in sorted(named, key=lambda one: -one[0])]
 
 
 def listed(names: Sequence[str]) -> str:
@@ -82,29 +124,49 @@ def listed(names: Sequence[str]) -> str:
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
+def leader(board: Leaderboard) -> Row | None:
+    """Return the row with the largest difference from its baseline, of those that are better if there are any."""
+    judged = [row for row in board.rows if row.verdict is not None]
+    better = [row for row in judged if row.verdict is not None and row.verdict.word == "better"]
+    return max(better or judged, key=lambda row: row.verdict.difference if row.verdict else 0.0, default=None)
+
+
 def split_sentence(board: Leaderboard, split: Split) -> str:
-    """Say where the best variant gains, and on which groups of queries some variant differs from the baseline."""
-    names = [row.label for row in board.rows if any(row.label in band.differences for band in split.bands)]
-    if not names:
+    """Say where the leader gains most and least, and on which groups of queries some row differs from its baseline."""
+    rows = [row.label for row in board.rows if any(row.label in band.differences for band in split.bands)]
+    if not rows:
         return ""
-    best = names[0]
-    on_best = [(band.name, band.differences[best]) for band in split.bands if best in band.differences]
-    most, least = (choose(on_best, key=lambda one: one[1][0]) for choose in (max, min))
-    text = f"{best} gains {change(most)} on {most[0]}"
-    text += f" and {change(least)} on {least[0]}." if most[0] != least[0] else "."
+    best = leader(board)
+    name = best.label if best is not None and best.label in rows else rows[0]
+    bands = [band for band in split.bands if name in band.differences]
+    most, least = (choose(bands, key=lambda band: band.differences[name][0]) for choose in (max, min))
+    text = f"{name}: {change(most, name)} points on queries {split.where.format(most.name)} ({most.queries} queries)"
+    if most is not least:
+        text += f", {change(least, name)} on those {split.where.format(least.name)} ({least.queries})"
+        if least.differences[name][2] > most.differences[name][1]:
+            text += "; the intervals overlap"
+    every = [one for band in split.bands for one in band.differences.values()]
     differing = [
-        f"{band.name} ({', '.join(parts)})"
-        for band in split.bands
-        if (parts := _signs(list(band.differences.values())))
+        f"{band.name}: {', '.join(parts)}" for band in split.bands if (parts := _signs(list(band.differences.values())))
     ]
-    shown = f" Differences whose interval excludes 0: {'; '.join(differing)}." if differing else ""
-    return text + (shown or " No interval excludes 0.")
+    if not differing:
+        return f"{text}. No interval of any head excludes 0."
+    count = sum(low > 0 or high < 0 for _, low, high in every)
+    return (
+        f"{text}. Of {len(every)} intervals of all heads, {count} exclude{'s' if count == 1 else ''} 0, "
+        f"{_by_chance(len(every))}: {'; '.join(differing)}."
+    )
 
 
-def change(named: tuple[str, tuple[float, float, float]]) -> str:
-    """Write a difference with its interval, in points."""
-    value, low, high = named[1]
+def change(band: Band, row: str) -> str:
+    """Write a row's difference on a band with its interval, in points."""
+    value, low, high = band.differences[row]
     return f"{fmt.difference(value)} {fmt.interval(low, high)}"
+
+
+def _by_chance(count: int) -> str:
+    """Say how many of so many 95% intervals exclude 0 where nothing differs."""
+    return f"where about {max(1, round(0.05 * count))} would by chance"
 
 
 def _signs(differences: Sequence[tuple[float, float, float]]) -> list[str]:
@@ -113,39 +175,28 @@ def _signs(differences: Sequence[tuple[float, float, float]]) -> list[str]:
     return [f"{count} {what}" for count, what in ((above, "better"), (below, "worse")) if count]
 
 
-def clipping(board: Leaderboard) -> str:
-    """Say whether gradients were clipped, and how unevenly."""
-    shares = {row.label: row.costs.clipped for row in board.rows if row.costs and row.costs.clipped is not None}
-    if not shares:
-        return ""
-    low, high = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
-    if not shares[high]:
-        return "Clipping was inactive: no step of any variant was clipped."
-    if fmt.share(shares[low]) == fmt.share(shares[high]):
-        return f"Clipping was active in {fmt.share(shares[high])} of the steps of every variant."
-    return (
-        f"Clipping was active: from {fmt.share(shares[low])} of the steps of {low} to {fmt.share(shares[high])} of "
-        f"those of {high}."
-    )
-
-
 def prediction_sentence(found: Sequence[Prediction]) -> str:
     """Say which diagnostics go with the score."""
     if not found:
         return ""
     shown = [one for one in found if one.score.low is not None and one.score.high is not None]
     if not shown:
-        named = listed([f"{one.title} ({one.part}, {number(one.score.value)})" for one in found[:3]])
+        named = listed([_correlated(one) for one in found[:3]])
         few = f"{found[0].heads} heads are too few for intervals"
-        return f"The strongest rank correlations with the score: {named}; {few}."
+        return f"{few}. The strongest rank correlations with the score are with {named}."
     sure = [one for one in shown if (one.score.low or 0.0) * (one.score.high or 0.0) > 0]
     if not sure:
-        return "No diagnostic has a rank correlation with the score whose interval excludes 0."
-    named = listed([f"{one.title} ({one.part}, {number(one.score.value)})" for one in sure])
+        return f"no. None of {len(shown)} rank correlations with the score has an interval that excludes 0."
     return (
-        f"Rank correlations with the score whose interval excludes 0: {named}; {len(sure)} of {len(shown)}, some of "
-        "them by chance."
+        f"Of {len(shown)} rank correlations with the score, {len(sure)} ha{'ve' if len(sure) > 1 else 's'} an interval "
+        f"that excludes 0, {_by_chance(len(shown))}: {listed([_correlated(one) for one in sure])}."
     )
+
+
+def _correlated(one: Prediction) -> str:
+    title = one.title[:1].lower() + one.title[1:]
+    name = f"{title} {one.part}" if title.endswith(" with") else f"{title}, {one.part}"
+    return f"{name} ({number(one.score.value)})"
 
 
 def _means(board: Leaderboard, explanation: Explanation, part: str) -> dict[str, float]:

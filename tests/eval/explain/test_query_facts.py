@@ -113,17 +113,18 @@ def test_the_gain_is_that_of_the_queries_of_each_band(tmp_path):
     bands = found["gain-corpus-frequency"].bands
     assert [band.queries for band in bands] == [10, 10, 10, 10]
     assert [band.differences["b"][0] for band in bands] == pytest.approx([0, 0, 0, 0.2], abs=1e-9)
-    assert bands[-1].name == "30% to 39% (10)"
+    assert bands[-1].name == "30% to 39%"
     assert bands[-1].differences["b"][1] > 0.1
     truncated = found["gain-truncated"].bands
-    assert [(band.name, band.queries) for band in truncated] == [("complete (20)", 20), ("truncated (20)", 20)]
+    assert [(band.name, band.queries) for band in truncated] == [("complete", 20), ("truncated", 20)]
     assert [band.differences["b"][0] for band in truncated] == pytest.approx([0.05, 0.05])
     assert "gain-training-frequency" not in found  # it is not known
     assert "gain-relevant" not in found  # it does not vary
     # The page says so, and the data of its figure is there.
     text = write_report(path).with_name("why.html").read_text()
-    assert "30% to 39% (10) (1 better)" in text
-    assert "b,30% to 39% (10),10,0.2" in (path / "report" / "figures" / "why-gain-corpus-frequency.csv").read_text()
+    assert "points on queries whose rarest word is in 30% to 39% of the documents (10 queries), " in text
+    assert "Of 4 intervals of all heads, 1 excludes 0, where about 1 would by chance: 30% to 39%: 1 better." in text
+    assert "b,30% to 39%,10,0.2" in (path / "report" / "figures" / "why-gain-corpus-frequency.csv").read_text()
 
 
 def test_weight_decay_is_compared_at_its_values(tmp_path):
