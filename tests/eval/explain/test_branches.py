@@ -6,9 +6,10 @@ from torch.nn import functional
 
 from eval.evaluate import evaluate_experiment
 from eval.explain.branches import branches_of, contribution
+from eval.runs import read_run
 from experiment.console.progress import Progress
 from experiment.disk.models import weights_hash
-from experiment.disk.records import ExplainRecord
+from experiment.disk.records import EvaluationRecord, ExplainRecord
 from projheads import build_head
 from projheads.hosts.head_files import load_head, save_head
 
@@ -66,6 +67,30 @@ def test_a_residual_head_has_a_skip_and_an_inner_part():
         assert torch.allclose(head(x), skip + inner, atol=1e-6)  # every branch is on again
 
 
+TURN = torch.tensor([[0.0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 0, -1], [0, 0, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("inner", "shares", "cosines"),
+    [
+        (3 * torch.eye(4), (0.75, 0.25), (1.0, 1.0)),
+        (-0.5 * torch.eye(4), (1 / 3, 2 / 3), (-1.0, 1.0)),
+        (TURN, (0.5, 0.5), (0.5**0.5, 0.5**0.5)),
+        (3**0.5 * TURN, (3**0.5 / (1 + 3**0.5), 1 / (1 + 3**0.5)), (3**0.5 / 2, 0.5)),
+        (torch.zeros(4, 4), (0.0, 1.0), (0.0, 1.0)),
+    ],
+    ids=["along", "against", "at right angles", "at right angles, longer", "nothing"],
+)
+def test_known_contributions_to_an_identity(inner, shares, cosines):
+    head = build_head("residual(inner=linear)", 4, 4, generator=torch.Generator()).eval()
+    with torch.no_grad():
+        head.inner.linear.weight.copy_(inner)
+    x = torch.randn(50, 4, generator=torch.Generator().manual_seed(9))
+    found = {branch.name: contribution(head, branch, x) for branch in branches_of(head, x)}
+    assert found["inner"] == pytest.approx((shares[0], cosines[0]), abs=1e-6)
+    assert found["skip"] == pytest.approx((shares[1], cosines[1]), abs=1e-6)
+
+
 def test_a_chain_has_the_skips_of_its_layers_and_square_layers_can_be_left_out():
     head, x = made('ffn(depth=3, activation="gelu", residual=(true, false, false))')
     found = named(head, x)
@@ -118,6 +143,35 @@ def test_branches_and_barriers_are_in_the_records(miniature):
     assert set(read("ffn-activation=gelu", 1)["barrier"].values) == {"halfway"}
     assert read("linear", 0)["branch-share"].values == {}
     assert set(read("ffn-activation=gelu", 0)["branch-ablation"].values) == {"branches: layer 1"}
+
+
+def scores_of(folder, queries):
+    """Mean nDCG@10 of an evaluation over some queries."""
+    scores = EvaluationRecord.read(folder.eval_json("odd")).measures["nDCG@10"]
+    return sum(scores[name] for name in queries) / len(queries)
+
+
+def test_what_is_lost_is_the_difference_between_evaluations_of_the_two_heads(miniature, monkeypatch):
+    monkeypatch.setattr("eval.explain.rerank.CANDIDATES", 100)  # all documents, so that nothing is missed
+    folder = miniature.folder
+    chain, first = (load_head(folder.trial(slug, 0).model / "1_Head") for slug in ("ffn-activation=gelu", "linear"))
+    average = load_head(folder.reference("untrained", 0).model / "1_Head")
+    last = chain.dense_layers()[-1].linear.weight.detach()
+    with torch.no_grad():
+        first.linear.weight.copy_(last)  # the chain without its first layer
+        replace_head(miniature, 0, first)
+        first.linear.weight.copy_(2 * average.linear.weight - last)  # so that the average of the two is the reference
+        replace_head(miniature, 1, first)
+    evaluate(miniature.config("eval.explain=true", "eval.depth=40"))
+    trials = {place: folder.trial(*place) for place in (("linear", 0), ("linear", 1), ("ffn-activation=gelu", 0))}
+    queries = list(read_run(trials["linear", 0].eval_run("odd")))
+    without, other, full = (scores_of(one, queries) for one in trials.values())
+    lost = ExplainRecord.read(trials["ffn-activation=gelu", 0].explain_json("odd")).findings["branch-ablation"].values
+    assert lost == {"branches: layer 1": pytest.approx(full - without, abs=1e-9)}
+    barrier = ExplainRecord.read(trials["linear", 1].explain_json("odd")).findings["barrier"].values
+    middle = scores_of(folder.reference("untrained", 0), queries)
+    assert barrier == {"halfway": pytest.approx((without + other) / 2 - middle, abs=1e-9)}
+    assert min(abs(full - without), abs((without + other) / 2 - middle)) > 0.01
 
 
 def test_a_different_first_seed_is_a_different_barrier(miniature):
