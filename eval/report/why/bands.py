@@ -195,7 +195,7 @@ def _by_backbone_rank(board: Leaderboard, groups: Mapping[str, Mapping[str, Scor
             else None
             for query in ids
         ]
-    limits = {"1": (1, 1), "2 to 10": (2, 10), "11 or lower": (11, 10**9)}
+    limits = {"at rank 1": (1, 1), "at ranks 2 to 10": (2, 10), "at rank 11 or lower": (11, 10**9)}
     bands = []
     if any(rank is not None for one in ranks.values() for rank in one):
         for title, (low, high) in limits.items():
@@ -205,13 +205,13 @@ def _by_backbone_rank(board: Leaderboard, groups: Mapping[str, Mapping[str, Scor
             }
             bands.append(_band(title, groups, inside))
         missed = {name: [place for place, rank in enumerate(one) if rank is None] for name, one in ranks.items()}
-        bands.append(_band("none", groups, missed))
+        bands.append(_band("not found", groups, missed))
     return Split(
         "gain-backbone-rank",
         "Gain by the backbone's own rank of the first relevant document",
-        "The rank under the backbone's token states without a head; none if they do not find it. A gain at low ranks "
-        "mends what the backbone got wrong; a loss at rank 1 breaks what it got right.",
-        "for which the backbone's rank is {}",
+        "The rank under the backbone's token states without a head. A gain at low ranks mends what the backbone got "
+        "wrong; a loss at rank 1 breaks what it got right.",
+        "whose first relevant document in the backbone's ranking is {}",
         [band for band in bands if band is not None],
     )
 

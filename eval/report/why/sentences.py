@@ -2,13 +2,25 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+
 from eval.report import format as fmt
 from eval.report.explanations import Explanation
 from eval.report.table import Leaderboard, Row
 from eval.report.why.bands import Band, Split
 from eval.report.why.predict import Prediction
 
-__all__ = ["alarm", "by_head", "leader", "listed", "number", "prediction_sentence", "sentence", "split_sentence"]
+__all__ = [
+    "alarm",
+    "branch_means",
+    "by_head",
+    "leader",
+    "listed",
+    "number",
+    "prediction_sentence",
+    "sentence",
+    "split_sentence",
+]
 
 BRANCHES = "branches: "
 """How the parts of a diagnostic begin that are branches of heads, of which each head has others."""
@@ -26,47 +38,69 @@ def number(value: float) -> str:
 
 
 def sentence(board: Leaderboard, explanation: Explanation) -> str:
-    """Say which variants are lowest and highest, and where the baseline is; of branches, which are.
+    """Say which heads are lowest and highest, and where the baseline is; of branches, which are.
 
-    Of what training changes, it is about the end, with the value at the start.
+    Of what training changes, it is about the end, with the value at the start. With axes, values are means over their
+    points.
     """
-    part = explanation.parts[0]
+    part, over = explanation.parts[0], ", mean over the settings" if _has_points(board) else ""
     if part.startswith(BRANCHES):
-        return _branch_sentence(board, explanation)
+        named = {f"{branch} of {head}": value for (head, branch), value in branch_means(board, explanation).items()}
+        low, high = min(named, key=named.__getitem__), max(named, key=named.__getitem__)
+        return (
+            f"{explanation.meaning.title}{over}: largest for {high} ({number(named[high])}), smallest for {low} "
+            f"({number(named[low])})."
+        )
     when, _, of = part.partition(": ")
     last = f"end: {of}" if of else "end"
     before: dict[str, float] = {}
     if when == "start" and last in explanation.parts:
-        before, part = _means(board, explanation, part), last
-    means = _means(board, explanation, part)
+        before, part = head_means(board, explanation, part), last
+    means = head_means(board, explanation, part)
     if not means:
         return ""
 
-    def written(label: str) -> str:
-        return number(means[label]) + (f", from {number(before[label])} at the start" if label in before else "")
+    def written(head: str) -> str:
+        return number(means[head]) + (f", from {number(before[head])} at the start" if head in before else "")
 
     low, high = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
     subject = f"{explanation.meaning.title} ({part})" if len(explanation.parts) > 1 else explanation.meaning.title
     if number(means[low]) == number(means[high]):
-        return f"{subject}: {number(means[low])} for every variant."
-    text = f"{subject}: lowest for {low} ({written(low)}), highest for {high} ({written(high)})"
-    if board.baseline in means and board.baseline not in (low, high):
-        text += f"; the baseline has {written(board.baseline)}"
+        return f"{subject}{over}: {number(means[low])} for every head."
+    text = f"{subject}{over}: lowest for {low} ({written(low)}), highest for {high} ({written(high)})"
+    base = heads_of(board)[board.baseline]
+    if base in means and base not in (low, high):
+        text += f"; the baseline has {written(base)}"
     return f"{text}."
 
 
-def _branch_sentence(board: Leaderboard, explanation: Explanation) -> str:
-    named = {
-        f"{part.removeprefix(BRANCHES)} of {label}": value
+def heads_of(board: Leaderboard) -> dict[str, str]:
+    """Return the head of each row of a variant."""
+    return {trial.label: trial.record.label for trial in board.experiment.trials}
+
+
+def _has_points(board: Leaderboard) -> bool:
+    heads = heads_of(board)
+    return len(heads) > len(set(heads.values()))
+
+
+def head_means(board: Leaderboard, explanation: Explanation, part: str) -> dict[str, float]:
+    """Return a part's mean of each head, over its points of the axes."""
+    values: dict[str, list[float]] = {}
+    heads = heads_of(board)
+    for label, value in _means(board, explanation, part).items():
+        values.setdefault(heads[label], []).append(value)
+    return {head: float(np.mean(some)) for head, some in values.items()}
+
+
+def branch_means(board: Leaderboard, explanation: Explanation) -> dict[tuple[str, str], float]:
+    """Return the mean of each branch of each head, the largest first."""
+    found = {
+        (head, part.removeprefix(BRANCHES)): value
         for part in explanation.parts
-        for label, value in _means(board, explanation, part).items()
+        for head, value in head_means(board, explanation, part).items()
     }
-    ordered = sorted(named, key=named.__getitem__)
-    low, high = ordered[0], ordered[-1]
-    return (
-        f"{explanation.meaning.title}: largest for {high} ({number(named[high])}), smallest for {low} "
-        f"({number(named[low])})."
-    )
+    return dict(sorted(found.items(), key=lambda one: -one[1]))
 
 
 def alarm(board: Leaderboard, explanation: Explanation) -> tuple[str, str] | None:
@@ -85,16 +119,13 @@ def alarm(board: Leaderboard, explanation: Explanation) -> tuple[str, str] | Non
     }
     said = f"{listed(by_head(board, beyond, number)) if beyond else 'no head'}. {meaning.title} ({part}) "
     said += f"{' or '.join(limits)} counts as {meaning.alarm}"
-    low, high = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
-    others = {
-        board.baseline: explanation.mean(part, board.baseline),
-        "the backbone": explanation.mean(part, "backbone"),
-    }
-    if not beyond:
-        others = {low: means[low], high: means[high]} | others
-    known = [
-        f"{label} has {number(value)}" for label, value in others.items() if value is not None and label not in beyond
-    ]
+    averages = head_means(board, explanation, part)
+    base = heads_of(board)[board.baseline]
+    ends = [] if beyond else [choose(averages, key=averages.__getitem__) for choose in (min, max)]
+    known = [f"{head} has {number(averages[head])}" for head in dict.fromkeys([*ends, base]) if head in averages]
+    known = [] if any(heads_of(board)[label] == base for label in beyond) else known
+    backbone = explanation.mean(part, "backbone")
+    known += [] if backbone is None else [f"the backbone has {number(backbone)}"]
     return f"{meaning.alarm[:1].upper()}{meaning.alarm[1:]}", f"{said}{'; ' if known else ''}{', '.join(known)}."
 
 

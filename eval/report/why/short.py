@@ -7,11 +7,12 @@ import numpy as np
 
 from eval.report import format as fmt
 from eval.report.answer import UNEVENLY_CLIPPED
+from eval.report.explanations import Explanation
 from eval.report.table import Leaderboard
 from eval.report.why.bands import Split
 from eval.report.why.losses import forms_of, largest_loss, loss_summary
 from eval.report.why.predict import Prediction
-from eval.report.why.sentences import alarm, by_head, leader, listed, prediction_sentence, sentence, split_sentence
+from eval.report.why.sentences import alarm, branch_means, by_head, leader, listed, prediction_sentence, split_sentence
 
 __all__ = ["clipping", "encodings", "gain", "in_short"]
 
@@ -38,7 +39,7 @@ def in_short(board: Leaderboard, found: Sequence[Split], predicted: Sequence[Pre
     lines.append(("Clipping", clipping(board)))
     lines.append(("Where the gain sits", gain(board)))
     lines += [(IN_SHORT[one.name], split_sentence(board, one)) for one in found if one.name in IN_SHORT]
-    lines += [("Branches", sentence(board, one)) for one in explained if one.name == "branch-ablation" and one.parts]
+    lines += [("Branches", branches(board, one)) for one in explained if one.name == "branch-ablation" and one.parts]
     lines.append(("Compression and fast search", " ".join([largest_loss(board), *loss_summary(board)])))
     lines.append(("Does any of it predict the score?", prediction_sentence(predicted)))
     return [(question, answer.strip()) for question, answer in lines if answer.strip()]
@@ -112,3 +113,15 @@ def gain(board: Leaderboard) -> str:
     if row.verdict.these_queries.word == "better":
         return f"{row.label} gains {change} over {against} on these queries, which is not certain for new ones."
     return f"no head is shown to gain. The largest difference from {against} is {change} ({row.label})."
+
+
+def branches(board: Leaderboard, explanation: Explanation) -> str:
+    """Say which branch a head needs most, and which least."""
+    means = branch_means(board, explanation)
+    texts = [
+        f"without its {branch}, {head} scores {fmt.rough(abs(value))} points {'lower' if value > 0 else 'higher'}"
+        for (head, branch), value in means.items()
+    ]
+    if len(texts) == 1:
+        return f"{texts[0]}."
+    return f"{texts[0]}, which is the branch that matters most; {texts[-1]}, which is the one that matters least."

@@ -19,7 +19,10 @@ from eval.report.why.figure import Panel, draw, shown_rows
 from eval.report.why.predict import predictions
 from eval.report.write import compare, write_report
 from experiment.console.progress import Progress
+from experiment.disk.files import write_text
+from experiment.disk.layout import ExperimentFolder
 from experiment.disk.records import (
+    EvaluationRecord,
     ExplainRecord,
     Finding,
     Meaning,
@@ -243,3 +246,54 @@ def test_values_are_averaged_over_seeds_of_datasets():
     assert one.by_seed("documents", "a") == [2.0, 5.0]
     assert one.mean("documents", "a") == 3.5
     assert one.mean("documents", "b") is None
+
+
+def test_the_gain_by_the_backbones_rank_is_that_of_the_queries_of_each_rank(tmp_path):
+    """Query n finds the documents n, n + 1 and n + 2 modulo 10 under the backbone."""
+    folder = ExperimentFolder(make_experiment(tmp_path / "x", Plan(effects={"linear": 0.0, "b": 0.0}, queries=40)))
+    # Relevant at rank 1, 2 or 3, or not found; the judgement of a document that is not relevant does not count.
+    place = [0, 1, 2, 5]
+    lines = [f"q{n} 0 d{(n + place[n % 4]) % 10} 1\nq{n} 0 d{n % 10} {int(n % 4 == 0)}\n" for n in range(40)]
+    write_text(folder.qrels("pydocs"), "".join(lines))
+    expected = {"at rank 1": (10, 0.25), "at ranks 2 to 10": (20, -0.125), "not found": (10, 0.0)}
+    gains = [0.25, -0.125, -0.125, 0.0]
+    for seed in (0, 1, 2):
+        base, other = (
+            next(folder.path.glob(f"trials/{name}-*/seed-{seed}/eval/pydocs.json")) for name in ("linear", "b")
+        )
+        scores = {f"q{n}": 0.5 for n in range(40)}
+        moved = {query: score + gains[int(query[1:]) % 4] for query, score in scores.items()}
+        for file, values in ((base, scores), (other, moved)):
+            record = EvaluationRecord.read(file)
+            record.replace(measures=dict.fromkeys(record.measures, values)).write(file)
+    (split,) = splits(build_leaderboard(load_experiment(folder.path)))
+    assert split.name == "gain-backbone-rank"
+    # Every query of a band gains the same and seeds do not differ, so the intervals have no width.
+    found = {band.name: (band.queries, band.differences["b"]) for band in split.bands}
+    assert found == {
+        name: (count, pytest.approx((gain, gain, gain), abs=1e-9)) for name, (count, gain) in expected.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "bands"),
+    [
+        ("query-length", {"1": 10, "2": 10, "3": 10, "4": 10}),
+        ("document-length", {"10 to 19": 10, "20 to 29": 10, "30 to 39": 10, "40 to 49": 10}),
+        ("relevant", {"1": 20, "2": 20}),
+        ("training-frequency", {"0%": 20, "50%": 8, "100%": 12}),
+    ],
+)
+def test_the_queries_of_each_band(tmp_path, name, bands):
+    facts = {
+        f"q{n}": fact(n).replace(relevant=1 + n % 2, in_training=0.0 if n < 20 else 0.5 if n < 28 else 1.0)
+        for n in range(40)
+    }
+    plan = Plan(effects={"linear": 0.0, "b": 0.0}, queries=40)
+    board = build_leaderboard(load_experiment(explained(make_experiment(tmp_path / "x", plan), facts=facts)))
+    split = next(one for one in splits(board) if one.name == f"gain-{name}")
+    assert {band.name: band.queries for band in split.bands} == bands
+    # The mean over bands, weighted by their queries, is the difference on all queries.
+    means = {row.label: row.mean("nDCG@10") for row in board.rows}
+    total = sum(band.queries * band.differences["b"][0] for band in split.bands) / 40
+    assert total == pytest.approx(means["b"] - means["linear"], abs=1e-12)
