@@ -1,8 +1,11 @@
 """Computes the diagnostics of a trial or reference row on one data set, each written once."""
 
+import math
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from eval.explain.given import Given
 from eval.explain.registry import Diagnostic, Measured, import_diagnostics
@@ -10,6 +13,7 @@ from eval.subjects import Subject
 from experiment.config import EvalConfig
 from experiment.disk.files import sha256_json
 from experiment.disk.records import ExplainRecord, Finding
+from projheads.errors import ProjheadsError
 
 __all__ = ["Explainer"]
 
@@ -58,15 +62,30 @@ class Explainer:
 
 def _finding(diagnostic: Diagnostic, given: Given) -> Finding:
     started = time.perf_counter()
-    result = diagnostic.compute(given)
-    measured = result if isinstance(result, Measured) else Measured(result or {})
-    return Finding(
-        key=_key(diagnostic, given.subject, given.record.key),
-        meaning=diagnostic.meaning,
-        values=dict(measured.values),
-        per_query={name: dict(scores) for name, scores in measured.per_query.items()},
-        seconds=time.perf_counter() - started,
-    )
+    try:
+        result = diagnostic.compute(given)
+        measured = result if isinstance(result, Measured) else Measured(result or {})
+        values = {name: float(value) for name, value in measured.values.items()}
+        odd = [name for name, value in values.items() if not math.isfinite(value)]
+        if odd:
+            raise ValueError(f"the value of {odd[0]} is {values[odd[0]]}; leave it out")
+        return Finding(
+            key=_key(diagnostic, given.subject, given.record.key),
+            meaning=diagnostic.meaning,
+            values=values,
+            per_query={name: dict(scores) for name, scores in measured.per_query.items()},
+            seconds=time.perf_counter() - started,
+        )
+    except Exception as error:
+        if not diagnostic.file or isinstance(error, ProjheadsError):
+            raise
+        # A user's file: its author needs one line, not our traceback.
+        said = str(error).partition("\n")[0]
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        raise ProjheadsError(
+            f'the diagnostic "{diagnostic.name}" of eval.explain.files: {type(error).__name__}: {said} '
+            f"({Path(where.filename).name} line {where.lineno})"
+        ) from error
 
 
 def _key(diagnostic: Diagnostic, subject: Subject, evaluation_key: str) -> str:

@@ -32,7 +32,7 @@ from projheads.registry import run_python_file
 
 __all__ = ["Diagnostic", "Measured", "import_diagnostics", "list_diagnostics", "register_diagnostic"]
 
-_DIAGNOSTICS: dict[str, "Diagnostic"] = {}
+_DIAGNOSTICS: dict[tuple[str, str], "Diagnostic"] = {}  # by the SHA-256 of a user's file, and name
 _IMPORTED: dict[str, str] = {}  # a user's file and its SHA-256
 
 
@@ -100,14 +100,14 @@ def register_diagnostic(
     """
 
     def register(compute: Compute) -> Compute:
-        if name in _DIAGNOSTICS:
-            raise ProjheadsError(f'diagnostic "{name}" of {compute.__module__}: the name is taken')
+        file = _IMPORTED.get(compute.__module__, "")
+        if ("", name) in _DIAGNOSTICS or (file, name) in _DIAGNOSTICS:
+            raise ProjheadsError(f'the diagnostic "{name}" is registered already; choose another name')
         meaning = Meaning(
             title=title, group=group, formula=formula, range=range, high=high, low=low, source=source,
             alarm=alarm, above=above, below=below,
         )  # fmt: skip
-        file = _IMPORTED.get(compute.__module__, "")
-        _DIAGNOSTICS[name] = Diagnostic(name, meaning, compute, depends, version, file, switch)
+        _DIAGNOSTICS[file, name] = Diagnostic(name, meaning, compute, depends, version, file, switch)
         return compute
 
     return register
@@ -128,7 +128,7 @@ def import_diagnostics(files: Sequence[Path]) -> list[Diagnostic]:
         The built-in diagnostics and those of the files.
 
     Raises:
-        ProjheadsError: If a file cannot be read, or fails.
+        ProjheadsError: If a file cannot be read or fails, or if two of them register one name.
     """
     digests = [""]
     for path in files:
@@ -143,4 +143,9 @@ def import_diagnostics(files: Sequence[Path]) -> list[Diagnostic]:
         except ProjheadsError as error:
             del _IMPORTED[name]
             raise ProjheadsError(f"eval.explain.files: {error}") from error
-    return [one for one in list_diagnostics() if one.file in digests]
+    found = [one for one in list_diagnostics() if one.file in digests]
+    names = [one.name for one in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ProjheadsError(f'eval.explain.files: two files register the diagnostic "{name}"; rename one of them')
+    return found
