@@ -169,6 +169,21 @@ def test_hamming_scores_are_equal_signs_less_different_ones(stores, tmp_path):
     assert size == 2
 
 
+def test_bits_are_those_of_sentence_transformers_and_hamming_distances_those_of_faiss(stores, tmp_path):
+    faiss = pytest.importorskip("faiss")
+    quantize = pytest.importorskip("sentence_transformers").quantize_embeddings
+    documents, queries, _, _ = read_back("hamming", stores, tmp_path)
+    theirs = [quantize(np.asarray(store.vectors, np.float32), precision="ubinary") for store in stores]
+    assert all((store.vectors != 0).all() for store in stores)  # their bit of a 0 is 0, ours is 1
+    for ours, packed in zip((queries, documents), theirs, strict=True):
+        np.testing.assert_array_equal(np.packbits(ours > 0, axis=1), packed)
+    index = faiss.IndexBinaryFlat(16)
+    index.add(theirs[1])
+    distances, found = index.search(theirs[0][:5], 20)
+    products = queries[:5].astype(np.int64) @ documents.astype(np.int64).T
+    np.testing.assert_array_equal(np.take_along_axis(products, found, axis=1), 16 - 2 * distances)
+
+
 def test_four_bits_are_the_nearest_of_16_steps_over_the_range_of_each_dimension(stores, tmp_path):
     documents, _, size, _ = read_back("int4", stores, tmp_path)
     rows = stores[1].vectors.astype(np.float64)
