@@ -69,6 +69,9 @@ def encodings(board: Leaderboard) -> str:
         label = min(fine[worst], key=fine[worst].__getitem__)
         least = f"{fmt.share(fine[worst][label])} of the exact score is left ({label}{f', {worst}' * (len(fine) > 1)})"
         said.append(f"{listed(list(fine))} break{'s' * (len(fine) == 1)} no head: at least {least}.")
+    measured = sum(any(one.form in forms for one in row.stored) for row in board.rows)
+    if measured < len(board.rows):
+        said.append(f"Only {measured} of {len(board.rows)} rows of the leaderboard were measured.")
     return " ".join(said)
 
 

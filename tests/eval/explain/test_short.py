@@ -51,6 +51,7 @@ def make(path, cosines, clipped, axes=None, kept=None, effects=(0.0, 0.0, 0.0)):
         stored = {
             form: entry.replace(per_query={q: kept[form][place] * s for q, s in entry.per_query.items()})
             for form, entry in evaluation.storage.items()
+            if kept[form][place] is not None
         }
         evaluation.replace(storage=stored).write(file)
     write(
@@ -96,6 +97,14 @@ def test_it_says_when_nothing_is_amiss(tmp_path):
         "fde breaks no head: at least 75% of the exact score is left (glu)."
     )
     assert found["Clipping"] == "active, and about equal for all heads, from 90% of the steps (linear) to 100% (glu)."
+
+
+def test_heads_whose_encodings_were_not_measured_are_counted(tmp_path):
+    found = answers(make(tmp_path / "x", (0.1, 0.2, 0.45), (1, 1, 1), kept={"fde": (0.9, 0.8, None)}))
+    assert found["Fixed-dimensional encodings (MUVERA)"] == (
+        "fde breaks no head: at least 80% of the exact score is left (ffn). Only 2 of 3 rows of the leaderboard were "
+        "measured."
+    )
 
 
 @pytest.mark.parametrize(
