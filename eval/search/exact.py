@@ -45,6 +45,9 @@ FirstPass = Literal["fp32", "bf16", "fused"]
 WINDOW_BYTES = 2**28
 """Bytes of document vectors, in float32, that are on the device at once."""
 
+NORMS_AT_ONCE = 2**14
+"""Token vectors whose norms are computed together: few enough for their copies in float32 to take little memory."""
+
 BF16_ROUNDOFF = 2.0**-8
 
 TILE_ON_CPU = (512, 2048)
@@ -287,11 +290,20 @@ def _windows(store: TokenStore, device: torch.device, dtype: torch.dtype) -> Ite
         if len(inside):
             stored = torch.tensor(store.vectors[offsets[first] : offsets[last]]).to(device)
             rows, starts = stored.to(dtype), offsets[first + inside] - offsets[first]
-            exact = torch.promote_types(stored.dtype, dtype) == dtype
-            lost = 0.0 if exact else float(torch.linalg.vector_norm(stored.float() - rows.float(), dim=1).max())
-            norm = float(torch.linalg.vector_norm(rows.float(), dim=1).max()) + lost
+            norm, lost = _largest(stored, rows)
             yield _Window(first + inside, starts, lengths[inside], rows, norm, lost)
         first = last
+
+
+def _largest(stored: Tensor, rows: Tensor) -> tuple[float, float]:
+    """Return the largest norm of stored vectors, and of what they lost in the precision of ``rows``."""
+    norms, lost = [0.0], [0.0]
+    exact = torch.promote_types(stored.dtype, rows.dtype) == rows.dtype
+    for before, after in zip(stored.split(NORMS_AT_ONCE), rows.split(NORMS_AT_ONCE), strict=True):
+        norms.append(float(torch.linalg.vector_norm(after.float(), dim=1).max()))
+        if not exact:
+            lost.append(float(torch.linalg.vector_norm(before.float() - after.float(), dim=1).max()))
+    return max(norms) + max(lost), max(lost)
 
 
 def _chunks(store: TokenStore, queries: np.ndarray, rows: int) -> Iterator[Tensor]:
