@@ -173,10 +173,11 @@ def _search_seconds(work: Work, heads: Heads, device: torch.device) -> tuple[flo
 
 def _projection_seconds(evaluator: Evaluator, work: Work, projected: Sequence[Subject]) -> float:
     """Return the seconds that heads take to project the token states of a frozen backbone."""
-    seconds, device = 0.0, evaluator.device
+    linear, more, device = 0.0, 0, evaluator.device
     for subject in projected:
         out_features = _out_features(subject, work.width)
         about = (work.width, out_features, device, evaluator.encoding.precision, torch.get_num_threads())
-        more = max(0, subject.multiply_adds - work.width * out_features)
-        seconds += seconds_of_linear_head(*about) + seconds_of_products(more, device)
-    return seconds * (work.query_tokens + work.document_tokens)
+        linear += seconds_of_linear_head(*about)
+        more += max(0, subject.multiply_adds - work.width * out_features)
+    tokens = work.query_tokens + work.document_tokens
+    return linear * tokens + seconds_of_products(more * tokens, device)

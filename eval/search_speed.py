@@ -17,9 +17,9 @@ from experiment.encoding.threads import over_threads
 
 __all__ = ["SearchSpeed", "search_speed", "seconds_of_linear_head"]
 
-QUERIES, DOCUMENTS, QUERY_LENGTH, DOCUMENT_LENGTH = 32, 2048, 32, 32
+QUERIES, DOCUMENTS, QUERY_LENGTH, DOCUMENT_LENGTH = 32, 1024, 32, 32
 RANKED = 128
-ROUNDS = 3
+ROUNDS = 2
 
 
 @dataclass(frozen=True)
