@@ -278,16 +278,15 @@ def _largest(cache: Path) -> Iterator[dict[str, int]]:
 
 
 def _on_disk(cache: Path) -> int:
-    total = 0
-    opened = Path("/proc/self/fd")
+    found, opened = dict[int, int](), Path("/proc/self/fd")
     for place in [*cache.rglob("*"), *opened.iterdir()]:
         try:
             about = place.stat()
         except OSError:
             continue
         if stat.S_ISREG(about.st_mode) and (about.st_nlink == 0 or place.parent != opened):
-            total += about.st_size
-    return total
+            found[about.st_ino] = about.st_size
+    return sum(found.values())
 
 
 def _runs(yaml: Path) -> dict[str, bytes]:
