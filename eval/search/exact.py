@@ -210,6 +210,7 @@ def _score_window(chunks: list[Tensor], window: "_Window", tile_rows: int, how: 
     device = window.rows.device
     scores = torch.empty(sum(map(len, chunks)), len(window.documents), device=device)
     most, own = max(chunk.shape[0] * chunk.shape[1] for chunk in chunks), threading.local()
+    has_negative = threading.Event()
 
     def fill(tile: slice) -> None:
         longest = int(window.lengths[tile.start])
@@ -230,8 +231,7 @@ def _score_window(chunks: list[Tensor], window: "_Window", tile_rows: int, how: 
         for chunk in chunks:
             size, length, _ = chunk.shape
             products = own.buffer[: size * length * len(vectors)].view(size * length, len(vectors))
-            torch.mm(chunk.flatten(0, 1), vectors.T, out=products)
-            best = _over_positions(products.view(size * length, longest, -1))
+            best = _maxima(chunk.flatten(0, 1), vectors, products, longest, has_negative)
             scores[row : row + size, tile] = best.view(size, length, -1).float().sum(1)
             row += size
 
@@ -245,6 +245,28 @@ def _score_window(chunks: list[Tensor], window: "_Window", tile_rows: int, how: 
         for tile in tiles:
             fill(tile)
     return scores
+
+
+def _maxima(queries: Tensor, documents: Tensor, out: Tensor, length: int, has_negative: threading.Event) -> Tensor:
+    """Return the largest similarity of each query row with each document, (n, n_documents).
+
+    Args:
+        queries: (n, width).
+        documents: (length * n_documents, width), position by position.
+        out: (n, length * n_documents), which is overwritten.
+        length: Positions of a document.
+        has_negative: Set once a maximum in bf16 is negative. Positive numbers in bf16 are ordered as the integers of
+            their bits, whose maxima take a third of the time, so these are tried until then.
+    """
+    torch.mm(queries, documents.T, out=out)
+    similarities = out.view(len(queries), length, -1)
+    if out.dtype == torch.bfloat16 and not has_negative.is_set():
+        best = _over_positions(similarities.view(torch.int16))
+        if int(best.min()) >= 0:
+            return best.view(torch.bfloat16)
+        has_negative.set()
+        torch.mm(queries, documents.T, out=out)
+    return _over_positions(similarities)
 
 
 def _over_positions(similarities: Tensor) -> Tensor:
