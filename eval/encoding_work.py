@@ -43,7 +43,7 @@ def measure_encoding(
         seconds += sample.seconds * len(texts)
         tokens.append(sample.tokens * len(texts))
         flop += backbone.flop(tokens[-1], sample.tokens)
-    return EncodingWork(seconds, *tokens, flop, backbone)
+    return EncodingWork(seconds, tokens[0], tokens[1], flop, backbone)
 
 
 def _backbone(model: HostModel) -> Backbone:

@@ -1,8 +1,7 @@
 """What an experiment will evaluate once its trials are trained, for estimates before that."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from eval.subjects import Subject
 from experiment.config import ExperimentConfig
@@ -80,30 +79,41 @@ def _of_point(config: ExperimentConfig, number: int, width: int) -> Iterator[Sub
     references = derived.eval.references if number == 0 else ()
     shared = derived.sweep.shared_point(derived.train) if derived.eval.shared_rate else None
     if "backbone" in references:
-        yield _subject("backbone", folder.reference("backbone"), derived, kind="backbone", frozen=True)
+        yield replace(_subject("backbone", folder.reference("backbone"), derived), kind="backbone", frozen=True)
     for spec, seeds in zip(derived.heads.variants, planned_seeds(derived, folder, point.values).values(), strict=True):
         try:
             head = build_head(spec, width, derived.heads.out_features)
         except ProjheadsError:
             continue
-        slug, costs = spec.slug + point.suffix, {"multiply_adds": count_multiply_adds(head), "folds": folds(head)}
+        slug = spec.slug + point.suffix
+        model = replace(
+            _subject(str(spec), folder.trial(slug, 0), derived),
+            multiply_adds=count_multiply_adds(head),
+            folds=folds(head),
+        )
         for seed in seeds:
-            yield _subject(str(spec), folder.trial(slug, seed), derived, **costs)
+            yield _placed(model, folder.trial(slug, seed))
         if shared is not None:
             # Most seeds that are swept choose a different point; which ones is known only then.
             for seed in derived.swept_seeds:
-                yield _subject(str(spec), folder.candidate(slug, shared.slug, seed), derived, role="shared", **costs)
+                yield replace(_placed(model, folder.candidate(slug, shared.slug, seed)), role="shared")
         if "untrained" in references and spec == derived.heads.baseline:
             for seed in derived.untrained_seeds:
-                yield _subject("untrained", folder.reference("untrained", seed), derived, frozen=True, **costs)
+                yield replace(_placed(model, folder.reference("untrained", seed)), frozen=True)
 
 
-def _subject(name: str, folder: TrialFolder, config: ExperimentConfig, **values: Any) -> Subject:
-    about = {
-        "kind": "model",
-        "frozen": config.train.trainable == "head",
-        "out_features": config.heads.out_features,
-        "fingerprint": str(folder.path),
-        "host": config.model.host,
-    }
-    return Subject(name=name, folder=folder, model=folder.model, **about | values)
+def _subject(name: str, folder: TrialFolder, config: ExperimentConfig) -> Subject:
+    return Subject(
+        name=name,
+        folder=folder,
+        fingerprint=str(folder.path),
+        kind="model",
+        model=folder.model,
+        host=config.model.host,
+        frozen=config.train.trainable == "head",
+        out_features=config.heads.out_features,
+    )
+
+
+def _placed(subject: Subject, folder: TrialFolder) -> Subject:
+    return replace(subject, folder=folder, model=folder.model, fingerprint=str(folder.path))

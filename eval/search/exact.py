@@ -201,7 +201,7 @@ def _first_pass_errors(
             found = residuals * largest_norm + (norms + residuals) * largest_residual
             return np.asarray(found + BF16_ROUNDOFF * (norms + residuals) * (largest_norm + largest_residual))
 
-        return 2 * errors + sums_over_tokens(problem.queries, rounded)[queries]
+        return np.asarray(2 * errors + sums_over_tokens(problem.queries, rounded)[queries])
     return errors
 
 
@@ -321,7 +321,7 @@ def _largest(stored: Tensor, rows: Tensor) -> tuple[float, float]:
     """Return the largest norm of stored vectors, and of what they lost in the precision of ``rows``."""
     norms, lost = [0.0], [0.0]
     exact = torch.promote_types(stored.dtype, rows.dtype) == rows.dtype
-    for before, after in zip(stored.split(NORMS_AT_ONCE), rows.split(NORMS_AT_ONCE), strict=True):
+    for before, after in zip(torch.split(stored, NORMS_AT_ONCE), torch.split(rows, NORMS_AT_ONCE), strict=True):
         norms.append(float(torch.linalg.vector_norm(after.float(), dim=1).max()))
         if not exact:
             lost.append(float(torch.linalg.vector_norm(before.float() - after.float(), dim=1).max()))

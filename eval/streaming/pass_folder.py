@@ -227,7 +227,8 @@ class PassFolder:
             counts, held, seconds = (opened.get_tensor(name) for name in ("counts", "bytes", "seconds"))
             chunks = {
                 number: Tally(
-                    *counts[row].tolist(),
+                    int(counts[row, 0]),
+                    int(counts[row, 1]),
                     held[row],
                     float(seconds[row, 0]),
                     seconds[row, 1 : 1 + views_of],
