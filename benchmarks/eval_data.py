@@ -23,7 +23,18 @@ from projheads.errors import ProjheadsError
 from projheads.hosts import load_host
 from projheads.hosts.base import EncodingSettings, HostModel
 
-__all__ = ["BACKBONE", "DEPTH", "Texts", "in_child", "make_model", "ndcg", "open_problem", "scifact", "write_vectors"]
+__all__ = [
+    "BACKBONE",
+    "DEPTH",
+    "Texts",
+    "in_child",
+    "make_model",
+    "ndcg",
+    "open_problem",
+    "resident",
+    "scifact",
+    "write_vectors",
+]
 
 BACKBONE, WIDTH, DEPTH = "sentence-transformers/all-MiniLM-L6-v2", 128, 100
 
@@ -115,7 +126,7 @@ def in_child(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[s
 
 def _measured(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
     torch.ones(8, 8) @ torch.ones(8, 8)
-    before, own, ended = _resident("VmRSS"), _resident("RssAnon"), threading.Event()
+    before, own, ended = resident("VmRSS"), resident("RssAnon"), threading.Event()
     with ThreadPoolExecutor(1) as pool:
         watch = pool.submit(_most_anonymous, ended)
         started = time.perf_counter()
@@ -125,19 +136,19 @@ def _measured(function: Callable[..., dict[str, Any]], *arguments: Any) -> dict[
             seconds = time.perf_counter() - started
             ended.set()
     # Not getrusage, whose peak starts at the parent's.
-    peak = _resident("VmHWM")
+    peak = resident("VmHWM")
     memory = {"memory_bytes": peak - before, "anonymous_bytes": watch.result() - own} if peak else {}
     return {**result, "wall_s": seconds, **memory}
 
 
 def _most_anonymous(ended: threading.Event) -> int:
-    most = _resident("RssAnon")
+    most = resident("RssAnon")
     while not ended.wait(0.02):
-        most = max(most, _resident("RssAnon"))
+        most = max(most, resident("RssAnon"))
     return most
 
 
-def _resident(name: str) -> int:
+def resident(name: str) -> int:
     """Read this process's memory: VmRSS (now), VmHWM (peak) or RssAnon (without files); 0 if not on Linux."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []

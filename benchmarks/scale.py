@@ -1,7 +1,7 @@
 """Evaluation in one pass over a corpus: how it grows, what heads share, several processes, and both ways side by side.
 
-``python -m benchmarks.scale growth heads processes products real`` measures the named parts (by default all) and writes
-results/scale-cpu.json and .md; the other parts of these files are kept. Growth, heads and processes use made-up corpora
+``python -m benchmarks.scale growth limits heads processes products real`` measures the named parts (by default all)
+and writes results/scale-cpu.json and .md; the other parts of these files are kept. All but ``real`` use made-up corpora
 (words of SciFact) and a tiny random backbone (two layers of width 64), whose speed says nothing about a real one; the
 part ``real`` uses a real one. Heads are untrained.
 """
@@ -10,6 +10,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import resource
 import stat
 import sys
 import threading
@@ -21,44 +22,50 @@ from typing import Any
 
 import torch
 
-from benchmarks.eval_data import in_child
+from benchmarks.eval_data import in_child, resident
 from benchmarks.eval_search import bare_products
 from benchmarks.scale_data import HEADS, make_corpus, make_experiment, make_tiny_backbone
 from benchmarks.scale_table import markdown
-from eval.evaluate import evaluate_experiment
+from eval.estimate import estimate_groups
+from eval.evaluate import encoding_of, evaluate_experiment
+from eval.evaluator import Evaluator, make_evaluator
 from eval.search.exact import choose_first_pass
+from eval.subjects import list_trials
 from experiment.collections import open_collection
+from experiment.config import ExperimentConfig
 from experiment.config.load import load_config
 from experiment.console.command import run_command
 from experiment.console.progress import Progress
 from experiment.disk.files import SCHEMA_VERSION, read_json, remove_paths, versions, write_json, write_text
-from experiment.encoding.device import describe_device
+from experiment.encoding.device import describe_device, pick_device
 from projheads.hosts import available_hosts
 
 __all__ = ["main"]
 
-PARTS = ("growth", "heads", "processes", "products", "real")
 PACKAGES = ("torch", "transformers", "pylate", "sentence-transformers", "ray")
 
 
 def main(arguments: Sequence[str]) -> None:
     """Measure the named parts and write them to the result file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)} (default: all)")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(MEASURES)} (default: all)")
     parser.add_argument("--sizes", nargs="+", type=int, default=[10**5, 3 * 10**5, 10**6], help="documents for growth")
     parser.add_argument("--documents", type=int, default=10**5, help="documents for heads, processes and products")
+    parser.add_argument("--limited", type=int, default=10**6, help="documents for limits (default: 10^6)")
+    parser.add_argument("--gigabytes", type=float, nargs=2, default=[8, 20], help="of memory and disk, for limits")
+    parser.add_argument("--queries", type=int, default=100, help="queries of made-up corpora (default: 100)")
     parser.add_argument("--backbone", default="sentence-transformers/all-MiniLM-L6-v2", help="a folder or a hub name")
     parser.add_argument("--data", type=Path, default=Path(".data"), help="folder of the real collections")
     parser.add_argument("--real", nargs="+", default=["scifact", "clef2020_checkthat_t2"], help="collections in DATA")
-    parser.add_argument("--device", default="cpu", help="for growth, heads and real (default: cpu)")
+    parser.add_argument("--device", default="cpu", help="for growth, heads, limits and real (default: cpu)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--cache", type=Path, default=Path("outputs/.cache/scale"))
     parser.add_argument("--output", type=Path, default=Path("results/scale-cpu.json"))
     options = parser.parse_args(arguments)
-    unknown = set(options.parts) - set(PARTS)
+    unknown = set(options.parts) - set(MEASURES)
     if unknown:
-        parser.error(f"unknown part: {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}")
-    for part in options.parts or PARTS:
+        parser.error(f"unknown part: {', '.join(sorted(unknown))}; known: {', '.join(MEASURES)}")
+    for part in options.parts or MEASURES:
         _save(options.output, part, MEASURES[part](options), arguments, options.device)
 
 
@@ -69,7 +76,23 @@ def _growth(options: argparse.Namespace) -> dict[str, Any]:
         yaml = _made_up(options, size, HEADS, f"growth-{size}")
         rows.append({"documents": size, **in_child(_evaluate, yaml, "streamed", options.threads, options.device)})
         print(rows[-1], flush=True)
-    return {"rows": rows}
+    return {"queries": options.queries, "rows": rows}
+
+
+def _limits(options: argparse.Namespace) -> dict[str, Any]:
+    """Seven heads in one pass on a machine with little memory and disk."""
+    memory, disk = (int(number * 10**9) for number in options.gigabytes)
+    yaml = _made_up(options, options.limited, HEADS, f"limits-{options.limited}")
+    row = in_child(_evaluate_limited, yaml, memory, options.threads, options.device)
+    if row["disk_bytes"] + row["text_bytes"] > disk:
+        raise AssertionError(f"{row['disk_bytes'] + row['text_bytes']} bytes on disk, more than {disk}")
+    return {"documents": options.limited, "queries": options.queries, "memory_limit": memory, "disk_limit": disk, **row}
+
+
+def _evaluate_limited(yaml: Path, memory: int, threads: int, device: str) -> dict[str, Any]:
+    """Evaluate in this process, which gets no memory beyond a limit: an allocation that exceeds it fails."""
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    return _evaluate(yaml, "streamed", threads, device)
 
 
 def _heads(options: argparse.Namespace) -> dict[str, Any]:
@@ -126,29 +149,28 @@ def _products(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _searching(yaml: Path, threads: int) -> dict[str, Any]:
-    from eval.embed import Encoding
-    from eval.evaluator import make_evaluator
     from eval.search.ranking import Problem
-    from eval.subjects import list_trials
     from experiment.disk.layout import ExperimentFolder
-    from experiment.encoding.device import pick_device
 
     _evaluate(yaml, "streamed", threads)
     config = load_config(yaml)
     folder = ExperimentFolder(config.output)
     (file,) = folder.path.glob("trials/*/seed-0/eval/*.json")
     inside = json.loads(file.read_text())["timings"]["search_s"]
-    ref = config.eval.datasets[0]
-    device = pick_device("cpu")
-    encoding = Encoding(device, "fp32", None, config.cache)
-    collection = open_collection(ref.source, split=ref.split, cache=config.cache)
-    evaluator = make_evaluator(ref, collection, config.eval, encoding, Progress(quiet=True))
+    device, evaluator = torch.device("cpu"), _open(config)
     (subject,) = list_trials(config, print)
     how = choose_first_pass(device, evaluator.encoder.query_store(subject))
     with evaluator.encoder.embedded(subject) as (queries, documents):
         problem: Problem = evaluator.task.problem(queries, documents)
         bare = min(min(bare_products(problem, device, how).values()) for _ in range(3))
-    return {"documents": len(documents), "first_pass": how, "inside_s": inside, "bare_s": bare, "times": inside / bare}
+    return {
+        "documents": len(documents),
+        "queries": len(queries),
+        "first_pass": how,
+        "inside_s": inside,
+        "bare_s": bare,
+        "times": inside / bare,
+    }
 
 
 def _real(options: argparse.Namespace) -> dict[str, Any]:
@@ -172,19 +194,54 @@ def _real(options: argparse.Namespace) -> dict[str, Any]:
 
 def _made_up(options: argparse.Namespace, size: int, heads: Sequence[str], name: str) -> Path:
     """Write a made-up corpus and an experiment that has not been evaluated."""
-    corpus = make_corpus(options.cache / f"corpus-{size}", options.data / "scifact", size)
+    corpus = make_corpus(
+        options.cache / f"corpus-{size}-{options.queries}", options.data / "scifact", size, options.queries
+    )
     backbone = make_tiny_backbone(options.cache / "tiny-backbone", options.backbone)
     remove_paths([options.cache / name])
     return make_experiment(options.cache / name, str(backbone), corpus, heads, available_hosts()[0])
 
 
 def _evaluate(yaml: Path, way: str, threads: int, device: str = "cpu") -> dict[str, Any]:
-    """Evaluate an experiment in this process; return what it took."""
+    """Evaluate an experiment in this process; return what it took and what was predicted."""
     config = load_config(yaml, [f"eval.corpus={way}", "eval.index=exact", f"threads={threads}", f"device={device}"])
-    with _largest_on_disk(config.cache) as disk:
+    torch.set_num_threads(threads)
+    predicted = _predict(config)
+    started = time.perf_counter()
+    with _largest(config.cache) as largest:
         evaluate_experiment(config, Progress())
-    corpora = sum(file.stat().st_size for file in config.cache.glob("corpora/*/*"))
-    return {"disk_bytes": disk[0] - corpora, "text_bytes": corpora}
+    seconds, corpora = time.perf_counter() - started, _text_bytes(config.cache)
+    measured = {"seconds": seconds, "disk": largest["disk"] - corpora, "memory": largest["memory"]}
+    return {
+        "evaluate_s": seconds,
+        "disk_bytes": measured["disk"],
+        "text_bytes": corpora,
+        "peak_bytes": measured["memory"],
+        "predicted": predicted,
+        "predicted_by_measured": {name: predicted[name] / value for name, value in measured.items() if value},
+    }
+
+
+def _predict(config: ExperimentConfig) -> dict[str, float]:
+    """Return the time, disk and memory that an evaluation announces."""
+    groups = estimate_groups(_open(config), list_trials(config, print))
+    needs = [group.way.streamed_need if group.way.streamed else group.way.stored_need for group in groups]
+    return {
+        "seconds": sum(group.seconds for group in groups),
+        "disk": max(need.disk for need in needs),
+        "memory": max(need.memory for need in needs),
+    }
+
+
+def _open(config: ExperimentConfig) -> Evaluator:
+    (ref,) = config.eval.datasets
+    collection = open_collection(ref.source, split=ref.split, cache=config.cache)
+    encoding = encoding_of(config, pick_device(config.device))
+    return make_evaluator(ref, collection, config.eval, encoding, Progress(quiet=True))
+
+
+def _text_bytes(cache: Path) -> int:
+    return sum(file.stat().st_size for file in cache.glob("corpora/*/*"))
 
 
 def _evaluate_quietly(yaml: Path, threads: int, executor: str | None) -> None:
@@ -202,13 +259,14 @@ def _evaluate_quietly(yaml: Path, threads: int, executor: str | None) -> None:
 
 
 @contextmanager
-def _largest_on_disk(cache: Path) -> Iterator[list[int]]:
-    """Yield a list whose number becomes the most bytes that a cache held, with temporary files that have no name."""
-    ended, largest = threading.Event(), [0]
+def _largest(cache: Path) -> Iterator[dict[str, int]]:
+    """Yield the most bytes that a cache holds on disk, with temporary files that have no name, and this process."""
+    ended, largest = threading.Event(), {"disk": 0, "memory": 0}
 
     def watch() -> None:
         while not ended.wait(0.05):
-            largest[0] = max(largest[0], _on_disk(cache))
+            largest["disk"] = max(largest["disk"], _on_disk(cache))
+            largest["memory"] = max(largest["memory"], resident("RssAnon"))
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -220,16 +278,15 @@ def _largest_on_disk(cache: Path) -> Iterator[list[int]]:
 
 
 def _on_disk(cache: Path) -> int:
-    total = 0
-    opened = Path("/proc/self/fd")
+    found, opened = dict[int, int](), Path("/proc/self/fd")
     for place in [*cache.rglob("*"), *opened.iterdir()]:
         try:
             about = place.stat()
         except OSError:
             continue
         if stat.S_ISREG(about.st_mode) and (about.st_nlink == 0 or place.parent != opened):
-            total += about.st_size
-    return total
+            found[about.st_ino] = about.st_size
+    return sum(found.values())
 
 
 def _runs(yaml: Path) -> dict[str, bytes]:
@@ -258,6 +315,7 @@ def _save(path: Path, part: str, result: dict[str, Any], arguments: Sequence[str
 
 MEASURES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "growth": _growth,
+    "limits": _limits,
     "heads": _heads,
     "processes": _processes,
     "products": _products,

@@ -29,21 +29,23 @@ HEADS = (
     "glu",
     "residual(inner=glu)",
 )
-QUERIES, WORDS, QUERY_WORDS = 100, (12, 40), 8
+WORDS, QUERY_WORDS = (12, 40), 8
+SPREAD = 5.0
+"""Word embeddings are multiplied by this, so that words matter more than positions, as in a trained backbone."""
 
 
-def make_corpus(folder: Path, words_of: Path, documents: int) -> Path:
-    """Write documents of 12 to 40 words drawn from those of a real collection, and 100 queries of words of one each."""
+def make_corpus(folder: Path, words_of: Path, documents: int, queries: int) -> Path:
+    """Write documents of 12 to 39 words drawn from those of a real collection, and queries of words of one each."""
     if folder.exists():
         return folder
     collection, drawn = open_collection(str(words_of), split="test"), np.random.default_rng(documents)
     words = np.array(" ".join(document.text for document in collection.corpus.values()).split(), dtype=object)
-    asked = set(drawn.choice(documents, QUERIES, replace=False).tolist())
+    asked = set(drawn.choice(documents, queries, replace=False).tolist())
     with write_folder(folder) as made:
         (made / "qrels").mkdir()
         with (
             (made / "corpus.jsonl").open("w", encoding="utf-8") as corpus,
-            (made / "queries.jsonl").open("w", encoding="utf-8") as queries,
+            (made / "queries.jsonl").open("w", encoding="utf-8") as asking,
             (made / "qrels" / "test.tsv").open("w", encoding="utf-8") as qrels,
         ):
             qrels.write("query-id\tcorpus-id\tscore\n")
@@ -52,7 +54,7 @@ def make_corpus(folder: Path, words_of: Path, documents: int) -> Path:
                 corpus.write(json.dumps({"_id": f"d{number}", "text": " ".join(text)}) + "\n")
                 if number in asked:
                     chosen = " ".join(drawn.choice(text, QUERY_WORDS))
-                    queries.write(json.dumps({"_id": f"q{number}", "text": chosen}) + "\n")
+                    asking.write(json.dumps({"_id": f"q{number}", "text": chosen}) + "\n")
                     qrels.write(f"q{number}\td{number}\t1\n")
     return folder
 
@@ -69,7 +71,9 @@ def make_tiny_backbone(folder: Path, tokenizer_of: str) -> Path:
         )
         with write_folder(folder) as made:
             tokenizer.save_pretrained(made)
-            transformers.BertModel(config).save_pretrained(made)
+            model = transformers.BertModel(config)
+            model.embeddings.word_embeddings.weight.data *= SPREAD
+            model.save_pretrained(made)
     return folder
 
 

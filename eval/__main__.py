@@ -7,11 +7,14 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from experiment.console.command import add_json, add_version, prepare_process, print_result, run_command
 from experiment.executors.options import add_executor_options, open_executor
 from projheads.errors import ProjheadsError
+
+if TYPE_CHECKING:
+    from experiment.config import ExperimentConfig
 
 __all__ = ["command_parser", "main", "write_experiment_report"]
 
@@ -90,22 +93,19 @@ def _experiment(options: argparse.Namespace) -> Any:
     from eval.evaluate import evaluate_experiment
     from eval.rounds import update_rounds
     from eval.verify import verify_experiment, verify_given_models
-    from experiment.config.load import load_config, override_heads, read_given_models, read_resolved
+    from experiment.config.load import load_config, override_heads, read_given_models
     from experiment.console.progress import Progress
     from projheads.registry import import_head_file
 
-    path, settings = options.config, [*override_heads(options.heads), *options.settings]
+    path = options.config
     if options.verify and (path / "evaluation.yaml").exists():
         for file in options.heads:
             import_head_file(file)
         with Progress() as progress:
             verify_given_models(read_given_models(path), progress)
         return {"verified": str(path)}
-    if path.is_dir():
-        read_resolved(path, options.heads)
-        # The folder may have been moved since it was written.
-        path, settings = path / "experiment.yaml", [f"output={json.dumps(str(path))}", *settings]
-    config = load_config(path, settings)
+    settings = [*override_heads(options.heads), *options.settings]
+    config = _config_of(path, options.heads, settings) if path.is_dir() else load_config(path, settings)
     if options.dry_run:
         return print_dry_run(config)
     if options.verify:
@@ -117,6 +117,14 @@ def _experiment(options: argparse.Namespace) -> Any:
     if config.question is not None:
         update_rounds(config)
     return write_experiment_report(config.output)
+
+
+def _config_of(folder: Path, heads: Sequence[Path] = (), settings: Sequence[str] = ()) -> "ExperimentConfig":
+    """Read the configuration of an experiment's folder, which may have been moved since it was written."""
+    from experiment.config.load import load_config, read_resolved
+
+    read_resolved(folder, heads)
+    return load_config(folder / "experiment.yaml", [f"output={json.dumps(str(folder))}", *settings])
 
 
 def _add_models(command: argparse.ArgumentParser) -> None:
@@ -241,7 +249,15 @@ def _plan(options: argparse.Namespace) -> Any:
     from eval.report.plan import plan_value, print_plan
 
     print_plan(options.folder)
-    return plan_value(options.folder)
+    # Imported here because it loads torch, which the table does not need.
+    from eval.dry_run import print_sizes_of
+
+    try:
+        sizes = print_sizes_of(_config_of(options.folder))
+    except ProjheadsError as error:
+        print(f"\nwhat evaluating it takes is unknown: {error}")
+        sizes = {}
+    return {**plan_value(options.folder), "sizes": sizes}
 
 
 def _positive(text: str) -> float:
@@ -405,7 +421,8 @@ COMMANDS = {
     ),
     "plan": Command(
         "estimate how large an experiment needs to be",
-        "Print how many seeds and queries would detect a difference, given the variance of an experiment's trials.",
+        "Print how many seeds and queries would detect a difference, given the variance of an experiment's trials, and "
+        "the disk, memory and time that evaluating it takes.",
         _add_folder,
         _plan,
     ),

@@ -13,15 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from eval.encoding_work import EncodingWork, measure_encoding
 from eval.sizes import WINDOW_IN_MEMORY, Backbone
 from eval.subjects import Subject
 from experiment.console.progress import Progress
 from experiment.disk.files import sha256_json
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.models import check_intact, saved_backbone_hash
-from experiment.encoding.backbone_layers import transformer_layers
 from experiment.encoding.device import autocast
-from experiment.encoding.speed import sample_texts
 from experiment.encoding.store import TokenStore, packed_rows, remove_store, unnamed_file
 from experiment.encoding.tokens import encode_tokens, text_key
 from experiment.encoding.windows import text_slices
@@ -150,21 +149,22 @@ class SubjectEncoder:
         with unnamed_file(cache) as query_file, unnamed_file(cache) as document_file:
             yield self._project(states[0], head, query_file), self._project(states[1], head, document_file)
 
-    def estimate(self, subject: Subject) -> tuple[float, float, float]:
-        """Estimate from a few texts: seconds to encode the data set, token vectors of all queries, of all documents.
+    def measure(self, subject: Subject) -> EncodingWork:
+        """Return what encoding the data set with a subject takes; no time if its token states are cached.
 
-        The seconds are 0 if the token states are cached.
+        Raises:
+            ProjheadsError: If the model is damaged or cannot be opened.
         """
         check_subject(subject)
         if self.has_states(subject):
             queries, documents = self.token_states(subject)
-            return 0.0, len(queries.vectors), len(documents.vectors)
-        model, seconds, tokens = self._open(subject), 0.0, []
-        for side, texts in self._texts.items():
-            sample = sample_texts(model, texts, is_query=side == "queries", precision=self._encoding.precision)
-            seconds += sample.seconds * len(texts)
-            tokens.append(sample.tokens * len(texts))
-        return seconds, tokens[0], tokens[1]
+            backbone = Backbone(0, 0, documents.width)
+            return EncodingWork(0.0, len(queries.vectors), len(documents.vectors), 0.0, backbone)
+        return self.measure_model(self._open(subject))
+
+    def measure_model(self, model: HostModel) -> EncodingWork:
+        """Return what encoding the data set with an open model takes, from a few texts."""
+        return measure_encoding(model, self._texts["queries"], self._texts["documents"], self._encoding.precision)
 
     def share_states(self, subject: Subject) -> None:
         """Cache the token states of a subject's backbone if other subjects share it.
@@ -181,20 +181,6 @@ class SubjectEncoder:
         states = self._stored(subject, "queries"), self._stored(subject, "documents")
         self._opened = None
         return states
-
-    def backbone(self, subject: Subject) -> Backbone:
-        """Return what encoding with a subject's backbone takes: nothing if its token states are cached."""
-        if self.has_states(subject):
-            return Backbone(0, 0, self.query_store(subject).width)
-        model = self._open(subject)
-        tables = [module for module in model.native.modules() if isinstance(module, nn.Embedding)]
-        skipped = {id(parameter) for module in (*tables, model.head) for parameter in module.parameters()}
-        used = [one for one in model.native.parameters() if one.ndim > 1 and id(one) not in skipped]
-        try:
-            layers = len(transformer_layers(model.native))
-        except ProjheadsError:  # Attention is then left out of the number of operations.
-            layers = 0
-        return Backbone(sum(one.numel() for one in used), layers, model.in_features)
 
     def has_states(self, subject: Subject) -> bool:
         """Return whether all token states of a frozen subject's backbone are cached, or are being computed."""

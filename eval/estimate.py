@@ -1,17 +1,22 @@
 """What the pending evaluations of a data set take: time, and space by each way of evaluating its corpus."""
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
+from eval.encoding_work import EncodingWork
 from eval.evaluator import Evaluator
-from eval.sizes import Backbone, Heads, Work
+from eval.planned import Planned
+from eval.search_speed import search_speed, seconds_of_linear_head
+from eval.sizes import Heads, Work
 from eval.streaming.way import Way, choose_way, free_bytes
 from eval.subjects import Subject
 from experiment.console.progress import human_time
 from experiment.encoding.speed import seconds_of_products
+from experiment.encoding.windows import WINDOW
 from projheads.errors import ProjheadsError
 
 __all__ = ["Group", "describe_ways", "describe_work", "estimate_groups"]
@@ -19,12 +24,11 @@ __all__ = ["Group", "describe_ways", "describe_work", "estimate_groups"]
 MACHINES = 8
 """For how many machines a time is stated besides one."""
 
-SECONDS_PER_RANKING = 0.006
-"""Time to rescore and order the best documents of one query, on one CPU core."""
+SCORED_AGAIN = 1.5
+"""Documents that are scored again for each document that is kept."""
 
-
-Measured = tuple[tuple[float, float, float], Backbone]
-"""Of a backbone: seconds to encode the texts, token vectors of queries and documents, and what encoding takes."""
+SECONDS_PER_SUBJECT = 0.5
+"""Time to open a head, to measure and to write the results."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +39,15 @@ class Group:
         subjects: The subjects.
         way: How their corpus is evaluated.
         encode_s: How long encoding takes.
-        search_s: How long the rest takes.
+        stored_s: How long the rest takes, stored.
+        streamed_s: How long the rest takes, streamed.
     """
 
     subjects: tuple[Subject, ...]
     way: Way
     encode_s: float
-    search_s: float
+    stored_s: float
+    streamed_s: float
 
     @property
     def seconds(self) -> float:
@@ -51,13 +57,19 @@ class Group:
     def seconds_on(self, machines: int, *, streamed: bool) -> float:
         """Return how long it takes on several machines like this one; token states are stored by one of them."""
         alone = 0.0 if streamed or not self.subjects[0].frozen else self.encode_s
-        return alone + (self.encode_s + self.search_s - alone) / machines
+        rest = self.streamed_s if streamed else self.stored_s
+        return alone + (self.encode_s + rest - alone) / machines
 
 
-def estimate_groups(evaluator: Evaluator, pending: Sequence[Subject]) -> list[Group]:
-    """Divide the pending models into groups, estimate each from a few texts, and choose how it is evaluated.
+def estimate_groups(evaluator: Evaluator, pending: Sequence[Subject], planned: Sequence[Planned] = ()) -> list[Group]:
+    """Divide models into groups, estimate each from a few texts, and choose how it is evaluated.
 
     BM25, and models that cannot be opened, which are reported when their turn comes, are left out.
+
+    Args:
+        evaluator: The data set.
+        pending: Subjects that exist.
+        planned: Subjects that are not trained yet.
     """
     members: dict[str, list[Subject]] = {}
     for subject in pending:
@@ -66,17 +78,27 @@ def estimate_groups(evaluator: Evaluator, pending: Sequence[Subject]) -> list[Gr
                 members.setdefault(evaluator.encoder.encoded_as(subject), []).append(subject)
             except (ProjheadsError, OSError):
                 continue
-    groups, measured = [], dict[str, Measured]()
+    for one in planned:
+        if one.like is not None:
+            members[evaluator.encoder.encoded_as(one.like)] += [subject for subject in one.subjects if subject.frozen]
+    groups, measured = list[Group](), dict[str, EncodingWork]()
     for key, group in members.items():
         # Trained models of one backbone take equally long.
         alike = key if group[0].frozen else group[0].backbone
         while group and alike not in measured:
             try:
-                measured[alike] = evaluator.encoder.estimate(group[0]), evaluator.encoder.backbone(group[0])
+                measured[alike] = evaluator.encoder.measure(group[0])
             except ProjheadsError:
                 group.pop(0)
         if group:
-            groups.append(_group(evaluator, tuple(group), *measured[alike]))
+            cached = evaluator.encoder.has_states(group[0])
+            groups.append(_group(evaluator, tuple(group), measured[alike], cached=cached))
+    for one in planned:
+        frozen = tuple(subject for subject in one.subjects if subject.frozen and one.like is None)
+        separate = [*([frozen] if frozen else []), *((subject,) for subject in one.subjects if not subject.frozen)]
+        if separate:
+            work = evaluator.encoder.measure_model(one.open(str(evaluator.device)))
+            groups += [_group(evaluator, group, work, cached=False) for group in separate]
     return groups
 
 
@@ -99,37 +121,63 @@ def describe_work(groups: Sequence[Group]) -> str:
     return f"{flop:.1e} floating-point operations; on this machine {'; '.join(times)}"
 
 
-def _group(
-    evaluator: Evaluator, subjects: tuple[Subject, ...], estimate: tuple[float, float, float], backbone: Backbone
-) -> Group:
-    encode, queries, documents = estimate
-    task, settings = evaluator.task, evaluator.task.settings
+def _group(evaluator: Evaluator, subjects: tuple[Subject, ...], encoding: EncodingWork, *, cached: bool) -> Group:
+    task, settings, width = evaluator.task, evaluator.task.settings, encoding.backbone.width
     stand_ins = [subject for subject in subjects if settings.linearise and subject.has_stand_in]
-    forms, frozen = 1 + len(settings.storage) + len(settings.searches), subjects[0].frozen
-    searches = [subject for subject in subjects for _ in range(forms + (subject in stand_ins))]
+    projected = [*subjects, *stand_ins] if subjects[0].frozen else []
+    forms = len(settings.storage) + len(settings.searches)
+    searches = [
+        *subjects,
+        *stand_ins,
+        *(subject for subject in subjects if subject.kind == "model" for _ in range(forms)),
+    ]
     work = Work(
         documents=len(task.documents),
-        document_tokens=documents,
+        document_tokens=encoding.document_tokens,
         queries=len(task.queries),
-        query_tokens=queries,
-        flop=sum(
-            backbone.flop(tokens, tokens / max(1, texts))
-            for tokens, texts in ((documents, len(task.documents)), (queries, len(task.queries)))
-        ),
-        width=backbone.width,
+        query_tokens=encoding.query_tokens,
+        flop=encoding.flop,
+        width=width,
         depth=settings.depth,
         number_bytes=4 if settings.vector_dtype == "float32" else 2,
     )
     heads = Heads(
-        [subject.out_features for subject in searches], sum(subject.multiply_adds for subject in subjects), frozen
+        [_out_features(subject, width) for subject in searches],
+        sum(subject.multiply_adds for subject in projected),
+        subjects[0].frozen,
     )
-    way = choose_way(
-        settings,
-        work,
-        heads,
-        cached=evaluator.encoder.has_states(subjects[0]),
-        free=free_bytes(evaluator.encoding.cache),
-    )
-    ranking = SECONDS_PER_RANKING * len(searches) * len(task.queries) / torch.get_num_threads()
-    products = (way.stored_need.flop - work.flop) / 2
-    return Group(subjects, way, encode, ranking + seconds_of_products(products, evaluator.device))
+    way = choose_way(settings, work, heads, cached=cached, free=free_bytes(evaluator.encoding.cache))
+    products, ranking = _search_seconds(work, heads, evaluator.device)
+    rest = _projection_seconds(evaluator, work, projected) + products + SECONDS_PER_SUBJECT * len(subjects)
+    # A pass scores a document again if it is among the best so far.
+    windows = math.ceil(work.documents / WINDOW)
+    times = sum(1 / number for number in range(1, windows + 1))
+    return Group(subjects, way, encoding.seconds, rest + ranking, rest + ranking * times)
+
+
+def _out_features(subject: Subject, width: int) -> int:
+    return width if subject.kind == "backbone" else subject.out_features
+
+
+def _search_seconds(work: Work, heads: Heads, device: torch.device) -> tuple[float, float]:
+    """Return the seconds of all searches: those of the first pass, and of scoring the best documents again."""
+    scored, ranked = 0.0, 0.0
+    again = SCORED_AGAIN * min(work.depth, work.documents) / max(1, work.documents)
+    for out_features in heads.out_features:
+        speed = search_speed(out_features, device, torch.get_num_threads())
+        products = out_features * work.query_tokens * work.document_tokens
+        scored += products * speed.per_multiply_add
+        ranked += products * again * speed.per_ranked
+    return scored, ranked
+
+
+def _projection_seconds(evaluator: Evaluator, work: Work, projected: Sequence[Subject]) -> float:
+    """Return the seconds that heads take to project the token states of a frozen backbone."""
+    linear, more, device = 0.0, 0, evaluator.device
+    for subject in projected:
+        out_features = _out_features(subject, work.width)
+        about = (work.width, out_features, device, evaluator.encoding.precision, torch.get_num_threads())
+        linear += seconds_of_linear_head(*about)
+        more += max(0, subject.multiply_adds - work.width * out_features)
+    tokens = work.query_tokens + work.document_tokens
+    return linear * tokens + seconds_of_products(more * tokens, device)

@@ -7,11 +7,14 @@ from experiment.encoding.windows import SLICE, WINDOW
 
 __all__ = ["Backbone", "Heads", "Need", "Work", "stored_need", "streamed_need"]
 
-PROCESS_BYTES = 700 * 10**6
-"""Memory of a process with torch, a host and a small backbone."""
+PROCESS_BYTES = 750 * 10**6
+"""Memory of a process with torch, a host and a small backbone, which encodes batch by batch."""
 
-SCORING_BYTES = 3 * 2**28
-"""Memory of exact search: a window of document vectors in float32, its copy and the similarities."""
+SEARCHED_BYTES = 2**28
+"""Bytes of document vectors, in float32, that exact search takes at once; as in ``eval.search.exact``."""
+
+BYTES_PER_SEARCHED, BYTES_PER_SCORE = 6, 8
+"""A number of a document or query vector that is searched, with its copy, and a score with its place."""
 
 BYTES_PER_PRIORITY = 8
 PART_BYTES = 12
@@ -107,7 +110,7 @@ def stored_need(work: Work, heads: Heads) -> Need:
     """Return what it takes to store what the backbone makes of the corpus before it is searched."""
     vector = work.document_tokens * work.number_bytes
     disk = vector * (work.width * heads.frozen + max(heads.out_features))
-    memory = PROCESS_BYTES + SCORING_BYTES + _texts(work)
+    memory = PROCESS_BYTES + _search(work, heads, work.document_tokens) + _texts(work)
     return Need(disk, memory, _flop(work, heads), work.flop if heads.frozen else 0.0)
 
 
@@ -118,9 +121,20 @@ def streamed_need(work: Work, heads: Heads) -> Need:
     window = rows * work.number_bytes * (work.width if heads.frozen else max(heads.out_features))
     embeddings = min(rows, SLICE) * work.number_bytes * max(heads.out_features) * heads.frozen
     in_file = window if window > WINDOW_IN_MEMORY else 0.0
-    queries = work.query_tokens * work.number_bytes * (work.width if heads.frozen else max(heads.out_features))
-    memory = PROCESS_BYTES + SCORING_BYTES + window - in_file + embeddings + 2 * results + _texts(work)
-    return Need(2.0 * results + queries + in_file, memory, _flop(work, heads))
+    # Token states of the queries and the embeddings of every head, or the embeddings of one model.
+    widths = work.width + sum(heads.out_features) if heads.frozen else max(heads.out_features)
+    queries = work.query_tokens * work.number_bytes * widths
+    # A part, the copy that a chunk is added to, and its bytes.
+    memory = PROCESS_BYTES + _search(work, heads, min(rows, SLICE)) + window - in_file + embeddings + 3 * results
+    return Need(2.0 * results + queries + in_file, memory + _texts(work), _flop(work, heads))
+
+
+def _search(work: Work, heads: Heads, rows: float) -> float:
+    """Return the memory of searching so many document vectors, in windows."""
+    widest = max(heads.out_features)
+    rows = min(rows, SEARCHED_BYTES / (4 * widest))
+    scores = work.queries * rows * work.documents / max(1.0, work.document_tokens)
+    return (rows + work.query_tokens) * widest * BYTES_PER_SEARCHED + scores * BYTES_PER_SCORE
 
 
 def _texts(work: Work) -> float:

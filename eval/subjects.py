@@ -174,8 +174,18 @@ def _untrained(config: ExperimentConfig, host: str) -> Iterator[Subject]:
         if record is not None and record.weights_hash is not None and record.weights_hash not in listed:
             listed.add(record.weights_hash)
             saved, name = record.weights_hash, f"untrained seed {seed}"
-            options = _options(config)
-            yield Subject(name, files, saved, "model", files.model, host, True, saved_hash=saved, options=options)
+            yield Subject(
+                name=name,
+                folder=files,
+                fingerprint=saved,
+                kind="model",
+                model=files.model,
+                host=host,
+                frozen=True,
+                out_features=config.heads.out_features,
+                saved_hash=saved,
+                options=_options(config),
+            )
 
 
 def _pretrained(config: ExperimentConfig, host: str, files: TrialFolder, saved: Sequence[Subject]) -> Path:

@@ -4,9 +4,9 @@ It is exact over the vectors that it is given, which evaluation keeps as float16
 
 The corpus is read in windows, in the order of the disk. In a window, documents of similar length share a tile, in which
 shorter ones repeat their last token vector (which changes no maximum); queries are padded with zero vectors (which add
-0 to the sum). So the similarities of a tile are one matrix product, and its maxima one reduction over an axis while the
-product is still in the CPU cache. The scores of this pass only propose documents: every document that could be among
-the best ones within the rounding error is scored again by ``eval.search.ranking.rank``.
+0 to the sum). So the similarities of a tile are one matrix product, and its maxima a few element-wise ones of whole
+token positions, while the product is still in the CPU cache. The scores of this pass only propose documents: every
+document that could be among the best ones within the rounding error is scored again by ``eval.search.ranking.rank``.
 
 The first pass multiplies in bf16 on a CPU that supports it natively, with the fused kernel of ``projheads.scoring`` on
 a CUDA device that has it, and otherwise in float32. The results are the same, because the error of each is bounded.
@@ -21,7 +21,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eval.search.ranking import NOTHING, Problem, Ranking, maxsim_of, rank, rounding_errors, shortlist
+from eval.search.ranking import (
+    NOTHING,
+    Problem,
+    Ranking,
+    maxsim_of,
+    rank,
+    rounding_errors,
+    shortlist,
+    sums_over_tokens,
+)
 from experiment.encoding.device import resolve_precision
 from experiment.encoding.store import TokenStore
 from experiment.encoding.threads import over_threads
@@ -35,6 +44,9 @@ FirstPass = Literal["fp32", "bf16", "fused"]
 
 WINDOW_BYTES = 2**28
 """Bytes of document vectors, in float32, that are on the device at once."""
+
+NORMS_AT_ONCE = 2**14
+"""Token vectors whose norms are computed together: few enough for their copies in float32 to take little memory."""
 
 BF16_ROUNDOFF = 2.0**-8
 
@@ -182,13 +194,14 @@ def _first_pass_errors(
     if how == "fused":
         return 4 * errors
     if how == "bf16":
-        for place, query in enumerate(queries):
-            rows = torch.tensor(problem.queries[int(query)]).double()
-            norms = torch.linalg.vector_norm(rows, dim=1)
-            residuals = torch.linalg.vector_norm(rows - rows.bfloat16().double(), dim=1)
-            rounded = residuals * largest_norm + (norms + residuals) * largest_residual
-            rounded += BF16_ROUNDOFF * (norms + residuals) * (largest_norm + largest_residual)
-            errors[place] += errors[place] + float(rounded.sum())
+
+        def rounded(rows: np.ndarray) -> np.ndarray:
+            norms = np.linalg.norm(rows, axis=1)
+            residuals = np.linalg.norm(rows - torch.from_numpy(rows).bfloat16().double().numpy(), axis=1)
+            found = residuals * largest_norm + (norms + residuals) * largest_residual
+            return np.asarray(found + BF16_ROUNDOFF * (norms + residuals) * (largest_norm + largest_residual))
+
+        return np.asarray(2 * errors + sums_over_tokens(problem.queries, rounded)[queries])
     return errors
 
 
@@ -197,11 +210,14 @@ def _score_window(chunks: list[Tensor], window: "_Window", tile_rows: int, how: 
     device = window.rows.device
     scores = torch.empty(sum(map(len, chunks)), len(window.documents), device=device)
     most, own = max(chunk.shape[0] * chunk.shape[1] for chunk in chunks), threading.local()
+    has_negative = threading.Event()
 
     def fill(tile: slice) -> None:
         longest = int(window.lengths[tile.start])
-        inside = np.minimum(np.arange(longest), window.lengths[tile, None] - 1)
-        vectors = window.rows[torch.from_numpy((window.starts[tile, None] + inside).ravel()).to(device)]
+        # (longest, n_documents): the similarities of a token position are adjacent, so maxima need no gathering.
+        places = window.starts[tile] + np.minimum(np.arange(longest)[:, None], window.lengths[tile] - 1)
+        order = places.T if how == "fused" else places
+        vectors = window.rows[torch.from_numpy(order.reshape(-1)).to(device)]
         row = 0
         if how == "fused":
             texts = vectors.view(-1, longest, vectors.shape[1])
@@ -215,8 +231,8 @@ def _score_window(chunks: list[Tensor], window: "_Window", tile_rows: int, how: 
         for chunk in chunks:
             size, length, _ = chunk.shape
             products = own.buffer[: size * length * len(vectors)].view(size * length, len(vectors))
-            torch.mm(chunk.flatten(0, 1), vectors.T, out=products)
-            scores[row : row + size, tile] = products.view(size, length, -1, longest).amax(3).float().sum(1)
+            best = _maxima(chunk.flatten(0, 1), vectors, products, longest, has_negative)
+            scores[row : row + size, tile] = best.view(size, length, -1).float().sum(1)
             row += size
 
     tiles, column = [], 0
@@ -229,6 +245,40 @@ def _score_window(chunks: list[Tensor], window: "_Window", tile_rows: int, how: 
         for tile in tiles:
             fill(tile)
     return scores
+
+
+def _maxima(queries: Tensor, documents: Tensor, out: Tensor, length: int, has_negative: threading.Event) -> Tensor:
+    """Return the largest similarity of each query row with each document, (n, n_documents).
+
+    Args:
+        queries: (n, width).
+        documents: (length * n_documents, width), position by position.
+        out: (n, length * n_documents), which is overwritten.
+        length: Positions of a document.
+        has_negative: Set once a maximum in bf16 is negative. Positive numbers in bf16 are ordered as the integers of
+            their bits, whose maxima take a third of the time, so these are tried until then.
+    """
+    torch.mm(queries, documents.T, out=out)
+    similarities = out.view(len(queries), length, -1)
+    if out.dtype == torch.bfloat16 and not has_negative.is_set():
+        best = _over_positions(similarities.view(torch.int16))
+        if int(best.min()) >= 0:
+            return best.view(torch.bfloat16)
+        has_negative.set()
+        torch.mm(queries, documents.T, out=out)
+    return _over_positions(similarities)
+
+
+def _over_positions(similarities: Tensor) -> Tensor:
+    """Return the maxima (n, n_documents) of similarities (n, L, n_documents), which are overwritten.
+
+    Maxima of two contiguous halves are several times as fast as torch's reduction over an axis.
+    """
+    while (length := similarities.shape[1]) > 1:
+        half = length // 2
+        torch.maximum(similarities[:, :half], similarities[:, -half:], out=similarities[:, :half])
+        similarities = similarities[:, : length - half]
+    return similarities[:, 0]
 
 
 @dataclass(frozen=True)
@@ -262,11 +312,20 @@ def _windows(store: TokenStore, device: torch.device, dtype: torch.dtype) -> Ite
         if len(inside):
             stored = torch.tensor(store.vectors[offsets[first] : offsets[last]]).to(device)
             rows, starts = stored.to(dtype), offsets[first + inside] - offsets[first]
-            exact = torch.promote_types(stored.dtype, dtype) == dtype
-            lost = 0.0 if exact else float(torch.linalg.vector_norm(stored.float() - rows.float(), dim=1).max())
-            norm = float(torch.linalg.vector_norm(rows.float(), dim=1).max()) + lost
+            norm, lost = _largest(stored, rows)
             yield _Window(first + inside, starts, lengths[inside], rows, norm, lost)
         first = last
+
+
+def _largest(stored: Tensor, rows: Tensor) -> tuple[float, float]:
+    """Return the largest norm of stored vectors, and of what they lost in the precision of ``rows``."""
+    norms, lost = [0.0], [0.0]
+    exact = torch.promote_types(stored.dtype, rows.dtype) == rows.dtype
+    for before, after in zip(torch.split(stored, NORMS_AT_ONCE), torch.split(rows, NORMS_AT_ONCE), strict=True):
+        norms.append(float(torch.linalg.vector_norm(after.float(), dim=1).max()))
+        if not exact:
+            lost.append(float(torch.linalg.vector_norm(before.float() - after.float(), dim=1).max()))
+    return max(norms) + max(lost), max(lost)
 
 
 def _chunks(store: TokenStore, queries: np.ndarray, rows: int) -> Iterator[Tensor]:

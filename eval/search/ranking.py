@@ -7,7 +7,7 @@ depends neither on block shapes, threads and libraries, nor on which search prop
 have equal scores.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +26,15 @@ __all__ = [
     "rank",
     "rounding_errors",
     "shortlist",
+    "sums_over_tokens",
 ]
 
 
 UNIT_ROUNDOFF = 2.0**-24
 """Unit roundoff of float32."""
+
+BLOCK = 1024
+"""Token vectors of documents that are scored together, which stay in the CPU caches."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +111,24 @@ def rounding_errors(problem: Problem, queries: np.ndarray, largest_norm: float) 
         queries: (n,) int64.
         largest_norm: Largest norm of a document token vector.
     """
+    norms = sums_over_tokens(problem.queries, lambda rows: np.linalg.norm(rows, axis=1))[queries]
     lengths = problem.queries.lengths[queries]
-    norms = [np.linalg.norm(problem.queries[int(query)].astype(np.float64), axis=1).sum() for query in queries]
-    return np.asarray((problem.queries.width + lengths + 4) * UNIT_ROUNDOFF * np.array(norms) * largest_norm)
+    return np.asarray((problem.queries.width + lengths + 4) * UNIT_ROUNDOFF * norms * largest_norm)
+
+
+def sums_over_tokens(store: TokenStore, value: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Sum a value of each token vector over the tokens of each text.
+
+    Args:
+        store: The texts.
+        value: Computes the values (n,) of rows (n, width) float64.
+
+    Returns:
+        (n_texts,) float64.
+    """
+    blocks = range(0, len(store.vectors), 4 * BLOCK)
+    values = [value(store.vectors[first : first + 4 * BLOCK].astype(np.float64)) for first in blocks]
+    return np.asarray(np.diff(np.concatenate([[0.0], *values]).cumsum()[store.offsets]))
 
 
 def shortlist(scores: np.ndarray, depth: int, error: float, floor: float = -np.inf) -> np.ndarray:
@@ -144,22 +163,23 @@ def in_order(documents: np.ndarray, scores: np.ndarray, priority: np.ndarray, de
 
 def maxsim_of(problem: Problem, query: int, documents: np.ndarray) -> np.ndarray:
     """MaxSim in float32 of a query with documents (n,), each of which has a token vector; (n,)."""
-    if not len(documents):
-        return np.zeros(0, np.float32)
-    _, best, _ = _similarities(problem, query, _rows_of(problem.documents, documents), documents)
-    return np.asarray(best.sum(axis=0))
+    found = (_similarities(problem, query, block)[2] for block in _blocks(problem, documents))
+    return _joined([best.sum(axis=0) for best in found])
 
 
 def _reported_scores(problem: Problem, query: int, documents: np.ndarray) -> np.ndarray:
-    """MaxSim in float64, rounded to float32, (n,).
+    """MaxSim in float64, rounded to float32, (n,)."""
+    return _joined([_reported_block(problem, query, block) for block in _blocks(problem, documents)])
+
+
+def _reported_block(problem: Problem, query: int, documents: np.ndarray) -> np.ndarray:
+    """Score a few documents (n,).
 
     Similarities in float32 show which few token vectors can be a document's best for a query token; only those are
     multiplied in float64.
     """
-    if not len(documents):
-        return np.zeros(0, np.float32)
-    tokens, rows = np.asarray(problem.queries[query], np.float64), _rows_of(problem.documents, documents)
-    similarities, best, starts = _similarities(problem, query, rows, documents)
+    tokens = np.asarray(problem.queries[query], np.float64)
+    rows, similarities, best, starts = _similarities(problem, query, documents)
     norms = np.linalg.norm(tokens, axis=1) * float(torch.linalg.vector_norm(rows, dim=1).max())
     errors = (problem.queries.width + 4) * UNIT_ROUNDOFF * norms
     least = np.repeat(best - 2 * errors[:, None].astype(np.float32), problem.documents.lengths[documents], axis=1)
@@ -172,18 +192,30 @@ def _reported_scores(problem: Problem, query: int, documents: np.ndarray) -> np.
     return np.asarray(exact.sum(axis=0).astype(np.float32))
 
 
+def _blocks(problem: Problem, documents: np.ndarray) -> Iterator[np.ndarray]:
+    """Divide documents (n,) into blocks of about ``BLOCK`` token vectors."""
+    ends = np.cumsum(problem.documents.lengths[documents])
+    cuts = np.flatnonzero(np.diff(ends // BLOCK)) + 1
+    yield from (block for block in np.split(documents, cuts) if len(block))
+
+
+def _joined(scores: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate(scores) if scores else np.zeros(0, np.float32)
+
+
 def _similarities(
-    problem: Problem, query: int, rows: Tensor, documents: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return similarities (L, n_rows) in float32, their maxima (L, n), and where each document's rows start (n,)."""
-    similarities = torch.mm(torch.tensor(problem.queries[query]).float(), rows.T).numpy()
-    lengths = problem.documents.lengths[documents]
+    problem: Problem, query: int, documents: np.ndarray
+) -> tuple[Tensor, np.ndarray, np.ndarray, np.ndarray]:
+    """Compare a query with a few documents (n,).
+
+    Returns:
+        The rows of the documents (n_rows, width) and their similarities (L, n_rows), both in float32, the maxima (L,
+        n), and where each document's rows start (n,).
+    """
+    store = problem.documents
+    lengths = store.lengths[documents]
     starts = np.cumsum(lengths) - lengths
-    return similarities, np.maximum.reduceat(similarities, starts, axis=1), starts
-
-
-def _rows_of(store: TokenStore, texts: np.ndarray) -> Tensor:
-    """Return the token vectors of texts (n,), float32."""
-    vectors = np.asarray(store.vectors)
-    parts = [vectors[store.offsets[text] : store.offsets[text + 1]] for text in texts]
-    return torch.from_numpy(np.concatenate(parts)).float()
+    places = np.repeat(store.offsets[documents] - starts, lengths) + np.arange(lengths.sum())
+    rows = torch.from_numpy(np.asarray(store.vectors).take(places, axis=0)).float()
+    similarities = torch.mm(torch.tensor(problem.queries[query]).float(), rows.T).numpy()
+    return rows, similarities, np.maximum.reduceat(similarities, starts, axis=1), starts

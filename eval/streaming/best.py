@@ -57,6 +57,11 @@ class Best:
             self.documents[query, : len(best.documents)] = best.documents
             self.scores[query, : len(best.scores)] = best.scores
 
+    def without_known(self, rankings: Sequence[Ranking]) -> list[Ranking]:
+        """Return rankings, one per query, without the documents that are here already."""
+        fresh = [~np.isin(found.documents, self.documents[query]) for query, found in enumerate(rankings)]
+        return [Ranking(found.documents[new], found.scores[new]) for found, new in zip(rankings, fresh, strict=True)]
+
     def ranking(self, query: int) -> Ranking:
         """Return the ranking of a query."""
         count = int((self.documents[query] >= 0).sum())

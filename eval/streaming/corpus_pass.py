@@ -12,7 +12,8 @@ import torch
 
 from eval.evaluator import Evaluator, InProgressError
 from eval.search.exact import exact_search
-from eval.streaming.pass_folder import Part, PassFolder
+from eval.streaming.best import Best
+from eval.streaming.pass_folder import Part, PassFolder, Tally
 from eval.streaming.views import Fits, View, Wanted, open_views, wanted_views
 from eval.subjects import Subject
 from experiment.console.progress import Advance, Progress
@@ -24,7 +25,7 @@ from projheads.errors import ProjheadsError
 
 __all__ = ["MOST_CHUNKS", "PASS_VERSION", "Chunk", "CorpusPass", "pass_base"]
 
-PASS_VERSION = 1
+PASS_VERSION = 2
 """Raised when a change to the code changes what a pass keeps; unfinished passes then start again."""
 
 MOST_CHUNKS = 1024
@@ -139,7 +140,7 @@ class Session:
     def work(self, number: int, advance: Advance) -> str:
         """Encode and search the windows of a chunk, and write the part."""
         # The chunk is added to a copy, so that one that fails half way has never happened.
-        started, part = time.perf_counter(), self.part.copy()
+        started, part, tally = time.perf_counter(), self.part.copy(), Tally.nothing(len(self.views))
         part.failed |= {place: str(view) for place, view in enumerate(self.views) if isinstance(view, ProjheadsError)}
         documents = self.corpus.evaluator.task.documents
         size = windows_of_chunk(len(documents))
@@ -147,19 +148,19 @@ class Session:
         for window in chosen:
             texts = documents[window]
             with self.corpus.evaluator.encoder.window_of(self.wanted[0].subject, texts) as encoded:
-                part.tally.rows += len(encoded.vectors)
-                part.tally.truncated += encoded.truncated
-                part.tally.encode_s += encoded.seconds
+                tally.rows += len(encoded.vectors)
+                tally.truncated += encoded.truncated
+                tally.encode_s += encoded.seconds
                 for inside in text_slices(encoded.offsets):
                     place = slice(window.start + inside.start, window.start + inside.stop)
-                    self._search(encoded.at(inside), place, part)
+                    self._search(encoded.at(inside), place, part, tally)
             advance(len(texts) / len(documents))
-        part.tally.chunks.append(number)
+        part.chunks[number] = tally
         self.corpus.folder.write(self.file, part)
         self.part = part
         return f"{time.perf_counter() - started:.0f} s"
 
-    def _search(self, encoded: TokenStore, texts: slice, part: Part) -> None:
+    def _search(self, encoded: TokenStore, texts: slice, part: Part, tally: Tally) -> None:
         """Search one slice of the corpus with every view, subject by subject: memory holds the embeddings of one."""
         for subject in dict.fromkeys(one.subject.name for one in self.wanted):
             own: TokenStore | None = None
@@ -174,18 +175,18 @@ class Session:
                         raise ProjheadsError("its embeddings could not be computed")
                     embeddings = view.embed(own if view.of_own and own is not None else encoded)
                     own = embeddings if self.wanted[place].kind == "own" else own
-                    part.tally.project_s[place] += time.perf_counter() - started
-                    self._search_view(place, view, embeddings, texts, part)
+                    tally.project_s[place] += time.perf_counter() - started
+                    started = time.perf_counter()
+                    self._search_view(view, embeddings, texts, part.best[place])
+                    tally.bytes[place] += embeddings.vectors.nbytes
+                    tally.search_s[place] += time.perf_counter() - started
                 except ProjheadsError as error:
                     part.failed[place] = str(error)
 
-    def _search_view(self, place: int, view: View, documents: TokenStore, texts: slice, part: Part) -> None:
-        task, best, started = self.corpus.evaluator.task, part.best[place], time.perf_counter()
+    def _search_view(self, view: View, documents: TokenStore, texts: slice, best: Best) -> None:
+        task = self.corpus.evaluator.task
         problem = task.problem(view.queries, documents, texts)
-        rankings = exact_search(problem, device=self.corpus.device, floors=best.floors)
-        best.add(rankings, task.priority, texts.start)
-        part.tally.bytes[place] += documents.vectors.nbytes
-        part.tally.search_s[place] += time.perf_counter() - started
+        best.add(exact_search(problem, device=self.corpus.device, floors=best.floors), task.priority, texts.start)
 
 
 def windows_of_chunk(documents: int) -> int:

@@ -3,19 +3,21 @@
     <cache>/passes/<data and backbone>/<heads>/
         pass.json             what the pass computes
         chunks/<n>.lock       held by the process that works on chunk n
-        parts/<id>.part       which chunks one process has finished, and the best documents in them, in safetensors
-        parts/<id>.lock       held by that process
+        parts/<host>-<n>.part which chunks one process has finished, and the best documents in them, in safetensors
+        parts/<host>-<n>.lock held by that process
 
 A part is replaced as a whole after each chunk, so a chunk is finished or it never happened. All locks end with their
-process, so another one takes over its unfinished chunk, and the next process that starts continues its part.
+process, so another one takes over its unfinished chunk, and the next process of that host that starts continues its
+part. Nothing but time depends on the locks between hosts: no two hosts write one part, and a chunk that two processes
+have finished, as on a file system whose locks do not reach other hosts, counts once.
 """
 
 import itertools
 import json
+import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,19 +34,17 @@ __all__ = ["Part", "PassFolder", "Tally"]
 
 @dataclass
 class Tally:
-    """What finished chunks took.
+    """What a chunk took, or all chunks together.
 
     Attributes:
-        chunks: Numbers of the finished chunks.
-        rows: Token vectors of their documents.
+        rows: Token vectors of the documents.
         truncated: Documents that lost tokens at the length limit.
         bytes: Bytes of each view's embeddings, (n_views,) int64.
         encode_s: Seconds to encode the documents.
-        project_s: Seconds that each view took to compute its embeddings.
-        search_s: Seconds that each view took to search.
+        project_s: Seconds that each view took to compute its embeddings, (n_views,).
+        search_s: Seconds that each view took to search, (n_views,).
     """
 
-    chunks: list[int]
     rows: int
     truncated: int
     bytes: np.ndarray
@@ -54,12 +54,11 @@ class Tally:
 
     @classmethod
     def nothing(cls, views: int) -> "Tally":
-        """Return the tally before the first chunk."""
-        return cls([], 0, 0, np.zeros(views, np.int64), 0.0, np.zeros(views), np.zeros(views))
+        """Return the tally before the first document."""
+        return cls(0, 0, np.zeros(views, np.int64), 0.0, np.zeros(views), np.zeros(views))
 
     def add(self, other: "Tally") -> None:
-        """Add the tally of different chunks."""
-        self.chunks += other.chunks
+        """Add the tally of different documents."""
         self.rows += other.rows
         self.truncated += other.truncated
         self.bytes += other.bytes
@@ -73,18 +72,18 @@ class Part:
     """What one process has found.
 
     Attributes:
-        tally: The chunks that it finished.
+        chunks: What each chunk took that it finished, by its number.
         best: The best documents of its chunks, by view.
         failed: Why a view cannot be computed, by its number.
     """
 
-    tally: Tally
+    chunks: dict[int, Tally]
     best: list[Best]
     failed: dict[int, str] = field(default_factory=dict)
 
     def copy(self) -> "Part":
         """Return a copy."""
-        return Part(deepcopy(self.tally), [best.copy() for best in self.best], dict(self.failed))
+        return Part(dict(self.chunks), [best.copy() for best in self.best], dict(self.failed))
 
 
 @dataclass(frozen=True)
@@ -149,10 +148,10 @@ class PassFolder:
         """Take over a part whose process has ended, or start one; it is this process's until the stack is closed."""
         remove_leftovers(self.path / "parts", recursive=False)
         for number in itertools.count():
-            held = ExitStack()
-            if held.enter_context(locked(self.path / "parts" / f"{number}.lock", wait=False)):
+            held, name = ExitStack(), f"{platform.node()}-{number}"
+            if held.enter_context(locked(self.path / "parts" / f"{name}.lock", wait=False)):
                 stack.push(held)
-                file = self.path / "parts" / f"{number}.part"
+                file = self.path / "parts" / f"{name}.part"
                 return file, self._read(file) if file.exists() else self._nothing()
             held.close()
         raise AssertionError  # itertools.count does not end.
@@ -167,12 +166,13 @@ class PassFolder:
 
         if not self.is_there():
             raise ProjheadsError(f"{self.path}: deleted while in use; run the same command again")
-        tally = part.tally
+        tallies, views = list(part.chunks.values()), len(self.views)
+        seconds = [np.concatenate([[tally.encode_s], tally.project_s, tally.search_s]) for tally in tallies]
         tensors = {
-            "chunks": np.array(tally.chunks, np.int64),
-            "counts": np.array([tally.rows, tally.truncated], np.int64),
-            "bytes": tally.bytes,
-            "seconds": np.concatenate([[tally.encode_s], tally.project_s, tally.search_s]),
+            "chunks": np.array(list(part.chunks), np.int64),
+            "counts": np.array([[tally.rows, tally.truncated] for tally in tallies], np.int64).reshape(-1, 2),
+            "bytes": np.array([tally.bytes for tally in tallies], np.int64).reshape(-1, views),
+            "seconds": np.array(seconds).reshape(-1, 1 + 2 * views),
         }
         for number, best in enumerate(part.best):
             tensors |= {f"documents.{number}": best.documents, f"scores.{number}": best.scores}
@@ -180,19 +180,31 @@ class PassFolder:
         write_bytes(file, save(tensors, {"failed": failed}))
 
     def tally(self) -> tuple[Tally, dict[int, str]]:
-        """Return the tally of all parts, and why views failed, by their number."""
-        total, failed = Tally.nothing(len(self.views)), dict[int, str]()
+        """Return the tally of all chunks, and why views failed, by their number.
+
+        Raises:
+            ProjheadsError: If chunks are missing.
+        """
+        chunks, failed = dict[int, Tally](), dict[int, str]()
         for file in self._parts():
             part = self._read(file, views=())
-            total.add(part.tally)
+            chunks = part.chunks | chunks
             failed |= part.failed
+        if len(chunks) != self.chunks:
+            raise ProjheadsError(
+                f"{self.path}: {self.chunks - len(chunks)} of {self.chunks} chunks are missing; run the same command "
+                "again"
+            )
+        total = Tally.nothing(len(self.views))
+        for number in sorted(chunks):
+            total.add(chunks[number])
         return total, failed
 
     def merged(self, view: int, priority: np.ndarray) -> Best:
         """Return the best documents of a view in all parts."""
         total = Best.nothing(self.queries, self.depth)
         for file in self._parts():
-            total.add(self._read(file, views=(view,)).best[0].rankings(), priority)
+            total.add(total.without_known(self._read(file, views=(view,)).best[0].rankings()), priority)
         return total
 
     def remove(self) -> None:
@@ -201,33 +213,35 @@ class PassFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
     def _nothing(self) -> Part:
-        return Part(Tally.nothing(len(self.views)), [Best.nothing(self.queries, self.depth) for _ in self.views])
+        return Part({}, [Best.nothing(self.queries, self.depth) for _ in self.views])
 
     def _parts(self) -> Iterator[Path]:
-        return iter(sorted((self.path / "parts").glob("[0-9]*.part")))
+        return iter(sorted((self.path / "parts").glob("*.part")))
 
     def _read(self, file: Path, views: Sequence[int] | None = None) -> Part:
         """Read a part; only some of its views if these are given."""
         from safetensors import safe_open
 
         with safe_open(file, "np") as opened:
-            (rows, truncated), seconds = opened.get_tensor("counts").tolist(), opened.get_tensor("seconds")
-            count = len(self.views)
-            tally = Tally(
-                opened.get_tensor("chunks").tolist(),
-                rows,
-                truncated,
-                opened.get_tensor("bytes"),
-                float(seconds[0]),
-                seconds[1 : 1 + count].copy(),
-                seconds[1 + count :].copy(),
-            )
+            numbers, views_of = opened.get_tensor("chunks").tolist(), len(self.views)
+            counts, held, seconds = (opened.get_tensor(name) for name in ("counts", "bytes", "seconds"))
+            chunks = {
+                number: Tally(
+                    int(counts[row, 0]),
+                    int(counts[row, 1]),
+                    held[row],
+                    float(seconds[row, 0]),
+                    seconds[row, 1 : 1 + views_of],
+                    seconds[row, 1 + views_of :],
+                )
+                for row, number in enumerate(numbers)
+            }
             best = [
                 Best(opened.get_tensor(f"documents.{view}"), opened.get_tensor(f"scores.{view}"))
-                for view in (range(count) if views is None else views)
+                for view in (range(views_of) if views is None else views)
             ]
             failed: Mapping[str, str] = json.loads(opened.metadata()["failed"])
-        return Part(tally, best, {int(view): reason for view, reason in failed.items()})
+        return Part(chunks, best, {int(view): reason for view, reason in failed.items()})
 
 
 def _views_in(about: Path) -> tuple[str, ...]:

@@ -38,7 +38,8 @@ def evaluate_streamed(evaluator: Evaluator, subjects: Sequence[Subject], executo
         results = _Results(corpus)
         outcomes = [(subject, _attempt(results, subject)) for subject in subjects]
     except ProjheadsError as error:
-        outcomes = [(subject, error) for subject in subjects]
+        # Another process may have finished, and removed, the pass meanwhile.
+        outcomes = [(subject, error) for subject in evaluator.ledger.pending(subjects)]
     finally:
         corpus.close()
     for subject, outcome in outcomes:

@@ -12,9 +12,15 @@ from projheads.hosts.base import HostModel
 __all__ = ["TextSample", "sample_texts", "seconds_of_products"]
 
 TEXTS, TEXTS_PER_THREAD = 24, 8
+TOKENS_PER_THREAD = 4096
+"""Tokens of a sample for each thread, so that every thread has several batches, however short the texts."""
+
+MOST_TEXTS, SECONDS = 512, 2.0
+"""A sample of short texts has so many at most, and takes about so long."""
+
 PRODUCT = (4096, 384, 384)
 SHARE_OF_PEAK = 0.5
-"""Share of a bare matrix product's speed that a training step or a search reaches."""
+"""Share of a bare matrix product's speed that a training step reaches."""
 
 
 @dataclass(frozen=True)
@@ -39,17 +45,22 @@ def sample_texts(model: HostModel, texts: Sequence[str], *, is_query: bool, prec
         is_query: Whether they are queries.
         precision: Arithmetic of the backbone: ``fp32``, ``bf16`` or ``fp16``.
     """
-    count = min(max(TEXTS, TEXTS_PER_THREAD * torch.get_num_threads()), len(texts))
-    chosen = [texts[place * len(texts) // count] for place in range(count)]
+    threads = torch.get_num_threads()
+    count = min(max(TEXTS, TEXTS_PER_THREAD * threads), len(texts))
 
-    def encode(some: Sequence[str]) -> int:
-        store = encode_tokens(model, some, is_query=is_query, project=False, precision=precision)
-        return len(store.vectors)
+    def encode(count: int) -> tuple[float, int]:
+        chosen = [texts[place * len(texts) // count] for place in range(count)]
+        started = time.perf_counter()
+        store = encode_tokens(model, chosen, is_query=is_query, project=False, precision=precision)
+        return time.perf_counter() - started, len(store.vectors)
 
-    encode(chosen[:2])
-    started = time.perf_counter()
-    tokens = encode(chosen)
-    return TextSample((time.perf_counter() - started) / count, tokens / count)
+    encode(1)
+    seconds, tokens = encode(count)
+    larger = int(min(count * TOKENS_PER_THREAD * threads / max(1, tokens), count * SECONDS / seconds, MOST_TEXTS))
+    if count < larger:
+        count = min(larger, len(texts))
+        seconds, tokens = encode(count)
+    return TextSample(seconds / count, tokens / count)
 
 
 def seconds_of_products(multiply_adds: float, device: torch.device) -> float:

@@ -194,6 +194,7 @@ def fake_host(monkeypatch):
     host = SimpleNamespace(load=load_fake, create=create, backbone_width=lambda backbone, options=None: WIDTH)
     monkeypatch.setattr("eval.embed.load_host", lambda name: host)
     monkeypatch.setattr("eval.subjects.load_host", lambda name: host)
+    monkeypatch.setattr("eval.planned.load_host", lambda name: host)
     monkeypatch.setattr(FakeModel, "calls", 0)
     return FakeModel
 

@@ -19,9 +19,13 @@ import torch
 import eval.evaluator as evaluator_module
 import eval.search_task as task_module
 from eval.__main__ import main
-from eval.evaluate import evaluate_experiment
+from eval.estimate import estimate_groups
+from eval.evaluate import encoding_of, evaluate_experiment
+from eval.evaluator import make_evaluator
+from eval.planned import list_planned
 from eval.runs import encode_id, read_qrels, read_run
 from eval.score import score_run
+from eval.subjects import list_trials
 from experiment.collections import open_collection
 from experiment.collections.beir_hub import CQADUPSTACK
 from experiment.config.load import load_config
@@ -751,6 +755,36 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(miniature, capsys):
     assert "floating-point operations; on this machine stored " in out
     assert sorted(miniature.folder.path.rglob("*")) == before
     assert run_command(main, [str(miniature.yaml), "--dry-run", "eval.index=nonsense"]) == 2
+
+
+def groups_of(config):
+    """What the evaluation of an experiment's only data set is estimated to take, with what is not trained yet."""
+    (dataset,) = config.eval.datasets
+    collection = open_collection(dataset.source, split=dataset.split)
+    quiet = Progress(quiet=True)
+    evaluator = make_evaluator(dataset, collection, config.eval, encoding_of(config, torch.device("cpu")), quiet)
+    trained = list_trials(config, quiet.say)
+    return estimate_groups(evaluator, trained, list_planned(config, trained, None))
+
+
+@pytest.mark.parametrize("trainable", ["head", "all"])
+def test_what_an_evaluation_takes_is_known_before_a_trial_is_trained(miniature, capsys, trainable, retrain):
+    """Linear heads and two-layer heads of two seeds, the stand-ins of the latter, the backbone and untrained heads."""
+    config = miniature.config(f"train.trainable={trainable}", "eval.references=[backbone,untrained]")
+    shutil.rmtree(config.output)
+    before = groups_of(config)
+    assert main(["experiment", str(miniature.yaml), "--dry-run"]) is None
+    out = capsys.readouterr().out
+    assert "4 trials, 0 finished, 0 failed, 4 not trained yet" in out
+    assert "odd: corpus stored: " in out
+    assert not config.output.exists()
+    assert sorted(len(group.subjects) for group in before) == ([7] if trainable == "head" else [1, 1, 1, 1, 3])
+    retrain(config)
+    after = groups_of(config)
+    for number in ("disk", "memory", "flop"):
+        assert sorted(getattr(group.way.streamed_need, number) for group in after) == sorted(
+            getattr(group.way.streamed_need, number) for group in before
+        )
 
 
 def test_the_report_command_writes_the_leaderboard_again(miniature, capsys):

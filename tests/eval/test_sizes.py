@@ -19,8 +19,13 @@ HEADS = Heads([128] * 7, multiply_adds=7 * 768 * 128, frozen=True)
 def test_storing_grows_with_the_corpus_and_streaming_does_not():
     stored, streamed = stored_need(WORK, HEADS), streamed_need(WORK, HEADS)
     assert stored.disk == 10**8 * 2 * (768 + 128)
-    # The rankings of 7 heads twice, and the token states of the queries.
-    assert streamed.disk == 2 * 1000 * 100 * 12 * 7 + 32_000 * 2 * 768
+    # The rankings of 7 heads twice, and the token states and embeddings of the queries.
+    assert streamed.disk == 2 * 1000 * 100 * 12 * 7 + 32_000 * 2 * (768 + 7 * 128)
+    # Besides the process: a window of 4,096 documents of 100 tokens, its embeddings and their copy in float32 for one
+    # head, 1,000 queries of 32 tokens likewise, scores with places, the rankings three times, and the priorities.
+    window = 409_600 * (2 * 768 + 2 * 128 + 6 * 128)
+    queries = 32_000 * 6 * 128 + 1000 * 4096 * 8
+    assert streamed.memory == 750e6 + window + queries + 3 * 1000 * 100 * 12 * 7 + 8 * 10**6
     assert stored.flop == streamed.flop
     products = 2 * 7 * 128 * 32_000 * 10**8
     assert stored.flop == pytest.approx(1e15 + products + 2 * 7 * 768 * 128 * (10**8 + 32_000))

@@ -212,10 +212,11 @@ def processes():
     return context
 
 
-def start(processes, miniature, count=1):
+def start(processes, miniature, count=1, host=None, shared_locks=True):
     """Start a command that works on a pass of 16 chunks."""
     log = miniature.yaml.with_name("chunks.txt")
-    process = processes.Process(target=command, args=(CONFTEST, str(miniature.yaml), str(log), count))
+    arguments = (CONFTEST, str(miniature.yaml), str(log), count, host, shared_locks)
+    process = processes.Process(target=command, args=arguments)
     process.start()
     return process
 
@@ -256,8 +257,12 @@ def test_commands_share_a_pass_and_one_that_is_killed_loses_its_chunk_only(proce
     assert not list(miniature.config().cache.glob("passes/*/*/"))
 
 
-def test_a_worker_that_is_killed_costs_its_chunk(processes, miniature, expected):
-    process = start(processes, miniature, 2)
+@pytest.mark.parametrize("workers", [2, "ray"])
+def test_a_worker_that_is_killed_costs_its_chunk(processes, miniature, expected, workers):
+    """Chunks are the tasks of the processes of a machine, and of a Ray cluster."""
+    if workers == "ray":
+        pytest.importorskip("ray")
+    process = start(processes, miniature, workers)
     process.join()
     assert process.exitcode == 0
     assert miniature.yaml.with_name("chunks.txt.killed").exists()
@@ -278,6 +283,33 @@ def test_a_command_that_is_killed_takes_its_workers_with_it(processes, miniature
     done = finished_chunks(miniature)
     assert len(done) == len(set(done)) >= 14
     assert results(miniature) == expected
+
+
+@pytest.mark.parametrize("shared_locks", [True, False])
+def test_hosts_share_a_pass_and_one_that_dies_costs_its_chunk(processes, miniature, expected, shared_locks):
+    """A Slurm array: every host runs the same command in the same folders; one dies in the middle of a chunk."""
+    lost = start(processes, miniature, host="node-1", shared_locks=shared_locks)
+    while not miniature.yaml.with_name("chunks.txt").exists():
+        time.sleep(0.01)
+    lost.kill()
+    lost.join()
+    others = [start(processes, miniature, host=f"node-{number}", shared_locks=shared_locks) for number in (2, 3)]
+    for process in others:
+        process.join()
+        assert process.exitcode == 0
+    done = finished_chunks(miniature)
+    # The chunk that was written just before the kill may not have been noted.
+    assert len(set(done)) >= 15
+    assert len(done) == len(set(done)) or not shared_locks
+    assert results(miniature) == expected
+
+
+def test_missing_chunks_are_noticed(miniature, monkeypatch, capsys):
+    monkeypatch.setattr(windows_module, "WINDOW", 8)
+    monkeypatch.setattr(corpus_pass.Session, "work", lambda session, number, advance: "")
+    with pytest.raises(ProjheadsError, match="failed evaluations"):
+        evaluate(miniature.config(STREAMED, "eval.references=[]"))
+    assert "4 of 4 chunks are missing; run the same command again" in capsys.readouterr().out
 
 
 def test_a_corpus_in_an_arrow_file_ends_with_the_same_bytes(miniature, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """Commands that evaluate a miniature experiment in a pass of small chunks, in processes that may be killed."""
 
 import os
+import platform
 import random
 import runpy
 import signal
@@ -16,9 +17,14 @@ WINDOW = 2
 """Documents of a chunk."""
 
 
-def prepare(conftest, log, seconds=None):
-    """Make this process open fake models and note each chunk; it kills itself so long after its first one."""
+def prepare(conftest, log, seconds=None, host=None, shared_locks=True):
+    """Make this process open fake models and note each chunk; it kills itself so long after its first one.
+
+    With ``host`` it believes to run there; without shared locks, nobody on other hosts sees its locks.
+    """
     import eval.embed
+    import eval.streaming.pass_folder as pass_folder_module
+    import eval.streaming.streamed as streamed_module
     import eval.subjects
     import experiment.encoding.windows as windows
     from eval.streaming.corpus_pass import Session
@@ -27,10 +33,16 @@ def prepare(conftest, log, seconds=None):
     windows.WINDOW = WINDOW
     host = SimpleNamespace(load=runpy.run_path(conftest)["load_fake"])
     eval.embed.load_host = eval.subjects.load_host = lambda name: host
+    if host is not None:
+        platform.node = lambda: host
+    if not shared_locks:
+        real_locked = pass_folder_module.locked
+        for module in (streamed_module, pass_folder_module):
+            module.locked = lambda file, *, wait=True: real_locked(file.with_name(f"{host}-{file.name}"), wait=wait)
     real = Session.work
 
     def work(session, number, advance):
-        if number in session.corpus.folder.finished():
+        if shared_locks and number in session.corpus.folder.finished():
             raise RuntimeError(f"chunk {number} is done again")
         time.sleep(0.03)
         summary = real(session, number, advance)
@@ -47,8 +59,8 @@ def prepare(conftest, log, seconds=None):
     Session.work = work
 
 
-def command(conftest, yaml, log, count=1):
-    """Evaluate, with one process or several."""
+def command(conftest, yaml, log, count=1, host=None, shared_locks=True):
+    """Evaluate with one process, with several, or with ``ray``, perhaps on a host of some name."""
     from eval.evaluate import evaluate_experiment
     from eval.streaming.corpus_pass import CorpusPass
     from experiment.config.load import load_config
@@ -56,7 +68,7 @@ def command(conftest, yaml, log, count=1):
     from experiment.executors.local import LocalExecutor
     from experiment.executors.pool import pool_executor
 
-    prepare(conftest, log)
+    prepare(conftest, log, None, host, shared_locks)
     config = load_config(Path(yaml), ["eval.corpus=streamed"])
     if count == 1:
         evaluate_experiment(config, Progress(quiet=True), LocalExecutor())
@@ -67,7 +79,9 @@ def command(conftest, yaml, log, count=1):
         return partial(open_prepared, conftest, log, chance.uniform(0, 0.06), recipe(corpus))
 
     CorpusPass.recipe = mortal
-    with pool_executor(count) as executor:
+    from experiment.executors.ray_cluster import ray_executor
+
+    with ray_executor(None) if count == "ray" else pool_executor(count) as executor:
         evaluate_experiment(config, Progress(quiet=True), executor)
 
 
