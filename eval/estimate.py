@@ -8,9 +8,10 @@ import torch
 
 from eval.evaluator import Evaluator
 from eval.sizes import Backbone, Heads, Work
-from eval.streaming.way import Way, choose_way, free_bytes
+from eval.streaming.way import Way, choose_way
 from eval.subjects import Subject
 from experiment.console.progress import human_time
+from experiment.disk.room import free_bytes
 from experiment.encoding.speed import seconds_of_products
 from projheads.errors import ProjheadsError
 
