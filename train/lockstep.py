@@ -20,7 +20,6 @@ from train.embedding.lockstep import StepsAhead
 from train.optimization import count_steps
 from train.preparation import Preparation
 from train.trainer import Trainer, stage_seed
-from train.training import Steps
 from train.trial import Trial
 
 __all__ = ["LockstepGroup", "LockstepTrainer", "lockstep_groups"]

@@ -14,8 +14,8 @@ from experiment.encoding.tokens import Encodable, TokenStore, encode_tokens, tex
 from projheads import Head
 from projheads.hosts.base import HostModel
 from train.embedding.embedders import BatchEmbedder, FrozenEmbedder, LiveEmbedder
-from train.embedding.lockstep import PassingStates, kept_texts
 from train.embedding.layers import LowerLayers, UpperLayers, freeze_below
+from train.embedding.lockstep import PassingStates, kept_texts
 from train.embedding.tokenised import TokenisedTexts, tokenise_once
 from train.lora import add_lora
 from train.preparation import Preparation

@@ -60,7 +60,7 @@ def choose_states(prepared: Preparation, folder: ExperimentFolder, processes: Pr
     trained, started = _trained_in(prepared, folder), _started_in(prepared, folder)
     if wanted != "auto" and trained not in (None, wanted):
         raise ProjheadsError(
-            f"{folder.path}: its trials were trained with train.states: {trained}; set that or auto, or set a different "
+            f"{folder.path}: its trials were trained with train.states: {trained}; set that or auto, or a different "
             "`output`"
         )
     free = free_bytes(prepared.config.cache)
