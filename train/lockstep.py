@@ -17,6 +17,7 @@ from experiment.console.progress import Advance, Progress
 from projheads.errors import ProjheadsError
 from train.data.examples import TrainingData, order_of
 from train.embedding.lockstep import StepsAhead
+from train.failures import trial_errors
 from train.optimization import count_steps
 from train.preparation import Preparation
 from train.trainer import Trainer, stage_seed
@@ -108,7 +109,8 @@ class LockstepTrainer:
             while running:
                 step = min(reached.values()) + 1
                 if step:
-                    ahead(step)
+                    with trial_errors():
+                        ahead(step)
                 for place in [place for place in running if reached[place] == step - 1]:
                     try:
                         reached[place] = next(running[place])
