@@ -120,7 +120,7 @@ def encode_tokens(
         batch_tokens: Tokens per batch, padding included; a longer text is a separate batch. None is 1 024 on the CPU,
             per thread, and 16 384 elsewhere.
         canonical: Whether a text's vectors must not depend on the other texts: lengths are rounded up, and every batch
-            of a length has as many rows. It costs up to a quarter more time.
+            of a length has as many rows. It costs some padding.
         progress: Called with the number of texts encoded since the last call.
 
     Raises:
