@@ -12,9 +12,10 @@ from eval.evaluator import Evaluator
 from eval.planned import Planned
 from eval.search_speed import search_speed, seconds_of_linear_head
 from eval.sizes import Heads, Work
-from eval.streaming.way import Way, choose_way, free_bytes
+from eval.streaming.way import Way, choose_way
 from eval.subjects import Subject
 from experiment.console.progress import human_time
+from experiment.disk.room import free_bytes
 from experiment.encoding.speed import seconds_of_products
 from experiment.encoding.windows import WINDOW
 from projheads.errors import ProjheadsError

@@ -33,6 +33,7 @@ MAY_CHANGE = (
     "eval",
     "train.log_every",
     "train.resume_every",
+    "train.states",
     "train.trackers",
 )
 """Keys that may change once a folder holds trials."""

@@ -43,6 +43,8 @@ def add_trial_card(prepared: Preparation, head: Head, trial: Trial, folder: Path
         f"Start: {prepared.config.heads.init}, seed {trial.seed}; {config.precision}.",
         f"Versions: {', '.join(f'{name} {version}' for name, version in versions(PACKAGES).items())}.",
     ]
+    if prepared.config.train.states == "lockstep":
+        lines.insert(-1, "Token states: computed in lockstep, rounded to fp16 and not stored.")
     for stage, later in zip(config.following(), prepared.later, strict=True):
         lines.insert(-2, f"Then: {_all_named(stage.data)}, {len(later.examples)} examples, loss {stage.loss.name}.")
     _add(prepared, head, folder, lines)

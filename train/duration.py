@@ -8,6 +8,7 @@ from experiment.console.progress import human_time
 from experiment.encoding.speed import TextSample, sample_texts, seconds_of_products
 from projheads import build_head, head_cost
 from projheads.hosts.base import HostModel
+from train.lockstep import lockstep_groups
 from train.preparation import Preparation
 from train.trial import Trial
 
@@ -37,7 +38,7 @@ def estimate_line(
     products, seen, costs = 0.0, 0, {}
     for trial in pending:
         batch = trial.config.batch_size
-        examples = trial.steps * batch * trial.config.gradient_accumulation
+        examples = _examples_of(trial)
         head = build_head(trial.spec, model.in_features, config.heads.out_features)
         cost = costs[trial.spec.slug, trial.seed] = head_cost(head).multiply_adds
         similarities = examples * queries.tokens * batch * n_ways * documents.tokens
@@ -46,12 +47,19 @@ def estimate_line(
     encoding, training = 0.0, seconds_of_products(products, model.device)
     if config.train.trainable == "all":
         training += FORWARD_AND_BACKWARD * seen * (queries.seconds + n_ways * documents.seconds)
+    elif config.train.states == "lockstep":
+        read = sum(_examples_of(group.trials[0]) for group in lockstep_groups(prepared, pending))
+        encoding = read * (queries.seconds + n_ways * documents.seconds)
     elif not encoded:
         encoding = len(data.queries) * queries.seconds + len(data.documents) * documents.seconds
     evaluation = _evaluation_s(config, tests.values(), model, queries, documents, list(costs.values()))
     parts = [f"{human_time(encoding)} for the backbone's token states"] if encoding else []
     parts += [f"{human_time(training)} for training", f"{human_time(evaluation)} for the evaluation afterwards"]
     return f"this will take roughly {human_time(encoding + training + evaluation)}: {', '.join(parts)}"
+
+
+def _examples_of(trial: Trial) -> int:
+    return trial.steps * trial.config.batch_size * trial.config.gradient_accumulation
 
 
 def _evaluation_s(

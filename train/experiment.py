@@ -12,7 +12,7 @@ import torch
 
 from experiment.claim import claim_folder, is_stored, store_config
 from experiment.config import ExperimentConfig, TrainConfig
-from experiment.console.progress import Progress
+from experiment.console.progress import Advance, Progress
 from experiment.disk.files import write_bytes
 from experiment.disk.layout import ExperimentFolder
 from experiment.encoding.device import describe_device
@@ -24,7 +24,9 @@ from projheads.errors import ProjheadsError
 from train.data.examples import load_training_data
 from train.duration import estimate_line
 from train.embedding.states import open_all_states, states_are_cached
+from train.embedding.way import choose_states, with_states
 from train.eval_collections import open_test_collections, queries_trained_on
+from train.lockstep import LockstepTrainer, lockstep_groups
 from train.preparation import Preparation, check_starts, new_head, own_start, prepare
 from train.processes import Processes, join_processes
 from train.sweep import Sweep, plan_sweeps
@@ -119,6 +121,8 @@ def train_trials(
     Raises:
         ProjheadsError: If the examples are too few for the batch size, or the batch size for the processes.
     """
+    way = choose_states(prepared, folder, processes)
+    prepared = with_states(prepared, way)
     config = prepared.config
     for spec in config.heads.variants:
         for warning in head_warnings(new_head(prepared, spec, config.seeds[0])):
@@ -143,6 +147,8 @@ def train_trials(
         tests = open_test_collections(config)
         for line in queries_trained_on(tests, prepared.data.queries):
             progress.say(line)
+        if way is not None:
+            progress.say(str(way))
         progress.say(estimate_line(prepared, pending, tests, encoded=states_are_cached(prepared)))
     work = _Work(prepared, folder, processes, executor, progress)
     if sweeps:
@@ -203,11 +209,10 @@ class _Work:
 
     def train(self, pending: Sequence[Trial], sweeps: Sequence[Sweep] = ()) -> None:
         """Train the trials; a trial that fails is recorded as failed, and the others still run."""
-        trainer, main = self.trainer, self.processes.main
+        main = self.processes.main
         left = Counter(trial.spec.slug for trial in pending)
         with self.progress.step("experiment", sum(trial.steps for trial in pending)) as advance:
-            done = self.executor.map(trainer, pending, self.progress, advance)
-            for number, (trial, outcome) in enumerate(done, start=1):
+            for number, (trial, outcome) in enumerate(self._outcomes(pending, advance), start=1):
                 if isinstance(outcome, ProjheadsError):
                     if main:
                         write_failed(self.prepared, trial, str(outcome))
@@ -217,6 +222,15 @@ class _Work:
                 for sweep in sweeps:
                     if main and sweep.spec == trial.spec and not left[trial.spec.slug]:
                         sweep.delete_losers()
+
+    def _outcomes(self, pending: Sequence[Trial], advance: Advance) -> Iterator[tuple[Trial, str | ProjheadsError]]:
+        """Train the trials one by one or in lockstep; yield each with its summary, or why it failed."""
+        if self.prepared.config.train.states != "lockstep":
+            yield from self.executor.map(self.trainer, pending, self.progress, advance)
+            return
+        groups = lockstep_groups(self.prepared, pending)
+        for group, outcome in self.executor.map(LockstepTrainer(self.trainer), groups, self.progress, advance):
+            yield from group.outcomes(outcome)
 
 
 def _describe_work(prepared: Preparation, trials: Sequence[Trial], pending: Sequence[Trial]) -> str:

@@ -11,8 +11,10 @@ from projheads.hosts.base import HostModel
 from train.data.examples import load_training_data
 from train.duration import estimate_line
 from train.embedding.states import states_are_cached
+from train.embedding.way import choose_states, with_states
 from train.eval_collections import open_test_collections, queries_trained_on
 from train.preparation import check_starts, prepare
+from train.processes import Processes
 from train.sweep import plan_sweeps
 from train.trial import plan_trials
 
@@ -39,9 +41,11 @@ def forecast(config: ExperimentConfig) -> list[str]:
     if not is_on_this_machine(config.model.backbone, config.model.settings()):
         return [f"truncation and time are known once {config.model.backbone} is on this machine"]
     data = load_training_data(derived)
-    prepared = prepare(derived, data, point)
+    prepared, folder = prepare(derived, data, point), ExperimentFolder(config.output)
     check_starts(prepared, config)
-    model, folder = prepared.model, ExperimentFolder(config.output)
+    way = choose_states(prepared, folder, Processes())
+    prepared = with_states(prepared, way)
+    model = prepared.model
     lines = [
         *_truncated(config, model, "training queries", data.queries, is_query=True),
         *_truncated(config, model, "training documents", data.documents, is_query=False),
@@ -56,6 +60,8 @@ def forecast(config: ExperimentConfig) -> list[str]:
     )
     pending = [trial for trial in trials or plan_trials(prepared, folder) if not trial.finished]
     if pending:
+        if way is not None:
+            lines.append(str(way))
         axes = " for each point of the axes" if config.axes else ""
         lines.append(estimate_line(prepared, pending, tests, encoded=states_are_cached(prepared)) + axes)
     return lines

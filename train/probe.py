@@ -27,9 +27,6 @@ from train.embedding.embedders import BatchEmbedder, pad
 
 __all__ = ["Probe"]
 
-PROBED_EXAMPLES = 32
-"""At most so many examples are in the probe batch."""
-
 TOP = (1, 8, 32)
 
 When = Literal["start", "middle", "end"]
@@ -111,16 +108,8 @@ class Probe:
         self._before = {step: winners}
         return done
 
-    @property
-    def _batch(self) -> np.ndarray:
-        """Rows of ``data.examples``, evenly spaced over those that are as long as the first."""
-        examples = self.data.examples
-        alike = np.flatnonzero(((examples < 0) == (examples[0] < 0)).all(axis=1))
-        size = min(PROBED_EXAMPLES, len(alike))
-        return np.asarray(alike[np.arange(size) * len(alike) // size])
-
     def _embedded(self) -> tuple[_Side, _Side]:
-        texts = texts_of(self.data, self._batch)
+        texts = texts_of(self.data, self.data.probed)
         device = next(self.head.parameters()).device
         sides = []
         for indices, is_query in ((texts[:, 0], True), (texts[:, 1:].ravel(), False)):
@@ -173,7 +162,7 @@ class Probe:
 
     def _gradient(self, queries: _Side, documents: _Side) -> Tensor:
         """Return the gradient of the loss with respect to the head's outputs, (tokens, out_features) float64."""
-        batch = self._batch
+        batch = self.data.probed
         everyone = texts_of(self.data, batch) if self.config.loss.scope == "batch" else None
         with torch.enable_grad():
             sides = (queries.rows, queries.counts), (documents.rows, documents.counts)

@@ -35,12 +35,14 @@ class ResumePoint:
         key: Identifies everything that the trial's result depends on; points with a different key are ignored.
         every: Steps between two resume points.
         keep_end: Whether the state after the last step is kept, from which a later stage begins.
+        states: Whether the trial's token states are ``stored``, or computed in ``lockstep``.
     """
 
     folder: Path
     key: str
     every: int
     keep_end: bool = False
+    states: str = "stored"
 
     def is_due(self, step: int, steps: int) -> bool:
         """Return whether the state after a step is saved."""
@@ -75,6 +77,7 @@ class ResumePoint:
             for index, values in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer.{place}.{index}.{name}": value for name, value in values.items()}
         about = {"schema_version": SCHEMA_VERSION, "key": self.key, "step": step, "scaler": scaler.state_dict()}
+        about["states"] = self.states
         with safetensors_errors(self.folder), write_folder(self.folder / f"step-{step}") as temporary:
             save_file(to_save(tensors), temporary / "state.safetensors")
             write_json(temporary / "state.json", {**about, "progress": progress})

@@ -33,10 +33,10 @@ from train.preparation import Preparation, new_head, prepare, start_group, start
 from train.processes import Processes
 from train.resume import ResumePoint
 from train.trackers import open_trackers
-from train.training import TrainingLog, train_trial
+from train.training import Steps, TrainingLog, counted_from, to_the_end, training_steps
 from train.trial import Trial
 
-__all__ = ["Trainer", "write_failed", "write_untrained"]
+__all__ = ["Trainer", "stage_seed", "write_failed", "write_untrained"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,11 @@ class Trainer:
         return self.prepared.model.device
 
     def __call__(self, trial: Trial, /, progress: Progress, advance: Advance) -> str:
-        """Train one trial and write its folder.
+        """Train one trial and write its folder; see ``steps``."""
+        return to_the_end(self.steps)(trial, progress, advance)
+
+    def steps(self, trial: Trial, progress: Progress, advance: Advance) -> Steps[str]:
+        """Train one trial, pausing after each step, and write its folder.
 
         Returns:
             A one-line summary.
@@ -88,7 +92,7 @@ class Trainer:
                     advance(step - reached, note)
                     reached = step
 
-                log = self._train(trial, head, model, on_step, track)
+                log = yield from self._train(trial, head, model, on_step, track)
                 finish: list[Callable[[Path], None]] = []
                 if model is not None and trial.config.lora is not None:
                     finish = _finish_lora(prepared, model, trial.config.lora)
@@ -113,7 +117,7 @@ class Trainer:
         model: HostModel | None,
         on_step: Callable[[int, TrainingLog], None],
         on_line: Callable[[dict[str, Any]], None],
-    ) -> TrainingLog:
+    ) -> Steps[TrainingLog]:
         """Train the stages of a trial one after the other; with several, steps are counted through all of them."""
         prepared = self.prepared
         stages = list(zip((trial.config, *trial.config.following()), (prepared.data, *prepared.later), strict=True))
@@ -124,18 +128,19 @@ class Trainer:
             def renumbered(line: dict[str, Any], number: int = number, first: int = first) -> dict[str, Any]:
                 return line if len(stages) == 1 else {**line, "step": line["step"] + first, "stage": number + 1}
 
-            folder, seed = trial.folder.resume, trial.seed
+            folder, seed = trial.folder.resume, stage_seed(trial.seed, number)
             if number:
-                folder, seed = folder / f"stage-{number + 1}", seed_for(trial.seed, "stage", number)
-            log = train_trial(
+                folder = folder / f"stage-{number + 1}"
+            steps = training_steps(
                 config, head, model, trial_embedder(prepared, self.states[number], model, config), data, seed,
                 widths=prepared.config.heads.widths,
                 on_step=lambda step, log, first=first: on_step(first + step, log),  # type: ignore[misc]
                 on_line=lambda line, renumbered=renumbered: on_line(renumbered(line)),  # type: ignore[misc]
-                resume=ResumePoint(folder, trial.key, config.resume_every, keep_end=number + 1 < len(stages)),
+                resume=ResumePoint(folder, trial.key, config.resume_every, number + 1 < len(stages), config.states),
                 processes=self.processes,
                 probed=prepared.config.eval.explain is not None,
             )  # fmt: skip
+            log = yield from counted_from(first, steps)
             lines += map(renumbered, log.lines)
             seconds += log.seconds
             first += len(log.losses)
@@ -169,6 +174,11 @@ def _trainer(config: ExperimentConfig, point: Point, device: str, backbone_hash:
     single = Processes()
     states = open_all_states(prepared, single, Progress(quiet=True))
     return Trainer(prepared, states, ExperimentFolder(config.output), single)
+
+
+def stage_seed(seed: int, number: int) -> int:
+    """Return the seed of a trial's stage, counted from 0."""
+    return seed_for(seed, "stage", number) if number else seed
 
 
 def write_failed(prepared: Preparation, trial: Trial, reason: str) -> None:
@@ -246,6 +256,7 @@ def _describe(prepared: Preparation, trial: Trial, head: Head, log: TrainingLog,
         init=config.heads.init,
         start_group=start_group(prepared, trial.spec, trial.seed),
         trainable=config.train.trainable,
+        states=None if config.train.states == "auto" else config.train.states,
         key=trial.key,
         config_hash=sha256_json(config.model_dump(mode="json")),
         data_hash=prepared.data.hash,

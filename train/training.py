@@ -1,11 +1,11 @@
-"""The training of one trial: ``train_trial`` is the method, in the order in which things happen."""
+"""The training of one trial: ``training_steps`` is the method, in the order in which things happen."""
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -29,7 +29,12 @@ from train.processes import Processes
 from train.resume import ResumePoint
 from train.validation import DEVELOPMENT, MEASURE, validate
 
-__all__ = ["TrainingLog", "train_trial"]
+__all__ = ["Steps", "TrainingLog", "counted_from", "to_the_end", "train_trial", "training_steps"]
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+Steps = Generator[int, None, Result]
+"""Work that pauses after each step with its number, so that several trials can take turns."""
 
 
 @dataclass
@@ -68,7 +73,7 @@ class TrainingLog:
         return f"loss {self.loss:.3f}{held_out}, {self.seconds:.1f} s, {self.examples_per_s:.0f} examples/s"
 
 
-def train_trial(
+def training_steps(
     config: TrainConfig,
     head: nn.Module,
     model: HostModel | None,
@@ -82,8 +87,10 @@ def train_trial(
     resume: ResumePoint | None = None,
     processes: Processes = Processes(),  # noqa: B008
     probed: bool = False,
-) -> TrainingLog:
+) -> Steps[TrainingLog]:
     """Train one head, and the backbone before it if a model is given.
+
+    It pauses at its start, with the number of steps that are done, and after each step.
 
     Args:
         config: The training section of the configuration.
@@ -121,6 +128,7 @@ def train_trial(
     log = TrainingLog(**progress) if progress else TrainingLog()
     report_progress(head, done / max(1, steps))
     on_step(done, log)
+    yield done
 
     def write(line: TrainLine) -> None:
         log.lines.append(line.to_dict())
@@ -178,7 +186,38 @@ def train_trial(
         if resume and processes.main and resume.is_due(step, steps):
             resume.save(step, trained, optimizers, scaler, asdict(log), average.weights)
         on_step(step, log)
+        yield step
     return log
+
+
+def to_the_end(steps: Callable[Given, Steps[Result]]) -> Callable[Given, Result]:
+    """Make a function that does all the steps."""
+
+    def all_steps(*args: Given.args, **named: Given.kwargs) -> Result:
+        pausing = steps(*args, **named)
+        while True:
+            try:
+                next(pausing)
+            except StopIteration as end:
+                result: Result = end.value
+                return result
+
+    return all_steps
+
+
+def counted_from(first: int, steps: Steps[Result]) -> Steps[Result]:
+    """Count the steps of a later stage from the end of the one before."""
+    while True:
+        try:
+            step = next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        yield first + step
+
+
+train_trial = to_the_end(training_steps)
+"""Train one head to the end, without pauses; see ``training_steps``."""
 
 
 def _source_losses(

@@ -101,11 +101,13 @@ def plan_trial(
 ) -> Trial:
     """Describe a trial; its key covers everything that its result depends on."""
     training: dict[str, Any] = {
-        "train": config.key_values(exclude=("log_every", "resume_every", "trackers")),
+        "train": config.key_values(exclude=("log_every", "resume_every", "states", "trackers")),
         "data": prepared.data.hash,
     }
     if prepared.later:
         training["later_data"] = [data.hash for data in prepared.later]
+    if prepared.config.train.states == "lockstep":
+        training["states"] = "lockstep"
     if prepared.config.heads.matryoshka:
         training["matryoshka"] = list(prepared.config.heads.matryoshka)
     key = sha256_json(start_key(prepared, spec, seed) | training)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from eval.report.storage import StoredForm
 from eval.report.table import Costs
 from eval.verdicts import Design, Scope, Verdict
+from experiment.disk.room import bytes_text
 from experiment.fields import setting_text
 
 __all__ = [
@@ -168,15 +169,6 @@ def visible(text: str) -> str:
 def escaped(text: str) -> str:
     r"""Write in JSON the characters that ``visible`` replaces by their codes, ``\u202e``; the value stays the same."""
     return OBEYED.sub(lambda found: json.dumps(found.group())[1:-1], text)
-
-
-def bytes_text(value: float) -> str:
-    """Write a size in decimal units: ``1.2 MB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 999.5:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} TB"
 
 
 def mean_and_spread(mean: float | None, spread: float | None) -> str:

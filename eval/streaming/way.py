@@ -1,21 +1,13 @@
 """Whether what a backbone makes of a corpus is stored or streamed: the one place that decides."""
 
-import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
-from eval.report.format import bytes_text
 from eval.sizes import Heads, Need, Work, stored_need, streamed_need
 from experiment.config import EvalConfig
+from experiment.disk.room import bytes_text, largest_store
 from projheads.errors import ProjheadsError
 
-__all__ = ["Way", "check_way", "choose_way", "free_bytes"]
-
-LARGEST_STORE = 50 * 10**9
-"""Bytes that one data set may take on disk unless ``eval.corpus`` says otherwise."""
-
-SHARE_OF_FREE = 0.5
-"""Share of the free disk that it may take."""
+__all__ = ["Way", "check_way", "choose_way"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +68,7 @@ def choose_way(settings: EvalConfig, work: Work, heads: Heads, *, cached: bool, 
     """
     check_way(settings)
     stored, streamed = stored_need(work, heads), streamed_need(work, heads)
-    limit = min(LARGEST_STORE, SHARE_OF_FREE * free)
+    limit = largest_store(free)
     if settings.corpus != "auto":
         chosen, reason = settings.corpus == "streamed", "set by eval.corpus"
     elif needing := needs_all(settings):
@@ -88,9 +80,3 @@ def choose_way(settings: EvalConfig, work: Work, heads: Heads, *, cached: bool, 
     else:
         chosen, reason = True, f"{bytes_text(free)} are free, of which at most {bytes_text(limit)} may be used"
     return Way(chosen, reason, stored, streamed)
-
-
-def free_bytes(folder: Path) -> float:
-    """Return the free bytes of the disk that holds a folder, which need not exist."""
-    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-    return float(shutil.disk_usage(there).free)

@@ -15,8 +15,8 @@ __all__ = ["check_axes", "combinations", "with_values"]
 ELSEWHERE = ("heads.init", "heads.out_features", "model.layer")
 """Keys outside ``train`` that may be axes; the others are paths inside ``train``."""
 
-NO_RESULT = ("log_every", "resume_every", "trackers")
-"""Settings of ``train`` that no result depends on."""
+NO_RESULT = ("log_every", "resume_every", "states", "trackers")
+"""Settings of ``train`` that are not compared: results do not depend on them, or only by rounding."""
 
 
 def combinations(axes: Mapping[str, tuple[Any, ...]]) -> list[dict[str, Any]]:

@@ -34,6 +34,7 @@ Grid = dict[str, tuple[Any, ...]]
 SHARED = (
     "data",
     "trainable",
+    "states",
     "max_pairs",
     "next_stages",
     "validation",

@@ -27,6 +27,7 @@ FOR_ALL_STAGES = (
     "lora",
     "gradient_checkpointing",
     "compile",
+    "states",
     "precision",
     "validation",
     "log_every",
@@ -96,6 +97,10 @@ class TrainConfig(Section):
         trainable: ``head`` freezes the backbone, whose token states are then computed once for all trials;
             ``top-<k>`` trains the head and the last k layers, and the output of the layers below is computed once;
             ``all`` trains everything.
+        states: What becomes of a frozen backbone's token states. ``stored`` computes them once and keeps them on disk;
+            ``lockstep`` trains the trials of a seed side by side, computes the states of a few steps at a time for
+            all of them, and stores none; ``auto`` chooses by the disk space that is needed, and prints why. A folder's
+            trials stay with the way in which the first was trained.
         lora: Train low-rank adapters instead of the backbone's weights, at ``optimizer.backbone_lr``; needs peft and
             ``trainable: all``. None trains the weights.
         epochs: Passes over the examples, unless ``max_steps`` is reached first.
@@ -136,6 +141,7 @@ class TrainConfig(Section):
 
     data: TrainData
     trainable: Annotated[str, Field(pattern=r"^(head|top-[1-9][0-9]*|all)$")] = "head"
+    states: Annotated[Literal["auto", "stored", "lockstep"], UNUSED_AT_DEFAULT] = "auto"
     lora: Annotated[LoraSection | None, UNUSED_AT_DEFAULT] = None
     epochs: Count = 1
     max_steps: Count | None = None
@@ -172,6 +178,8 @@ class TrainConfig(Section):
     def _consistent(self) -> Self:
         if self.gradient_checkpointing and self.trainable == "head":
             raise ValueError("gradient_checkpointing needs a trained backbone; set `trainable` too, or remove it")
+        if self.states == "lockstep" and self.trainable != "head":
+            raise ValueError("states: lockstep needs a frozen backbone; set `trainable: head`, or remove `states`")
         if self.lora is not None and self.trainable != "all":
             raise ValueError("lora adapts the backbone, which is frozen; set `trainable: all`, or remove `lora`")
         if self.loss.needs_teacher and self.corrupt:

@@ -138,6 +138,8 @@ class TrialRecord(Record):
         init: How the head was initialised.
         start_group: Trials of one group and seed start as the same map; null for a group of the label's own.
         trainable: Whether the head was trained, or the backbone as well.
+        states: Whether the token states of a frozen backbone were ``stored``, or computed in ``lockstep``; null in
+            older records, where they were stored.
         key: Hash of everything that the result depends on.
         config_hash: Hash of the resolved configuration.
         data_hash: Hash of the training data.
@@ -179,6 +181,7 @@ class TrialRecord(Record):
     init: str | None = None
     start_group: str | None = None
     trainable: str | None = None
+    states: Literal["stored", "lockstep"] | None = None
     key: str | None = None
     config_hash: str | None = None
     data_hash: str | None = None

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from experiment.disk.files import sha256_json, sha256_parts
 from experiment.encoding import windows
+from experiment.encoding.canonical import CanonicalShapes
 from experiment.encoding.device import autocast
 from experiment.encoding.store import LENGTH, Filled, StoreFolder, TokenStore, offsets_of, packed_rows
 from experiment.encoding.threads import over_threads
@@ -33,6 +34,9 @@ BATCH_TOKENS_ON_CPU = 1024
 """Enough for matrix products to run at full speed, and few enough for activations to stay in the CPU caches."""
 
 BATCH_TOKENS_ELSEWHERE = 16384
+
+CANONICAL_TOKENS_ELSEWHERE = 2048
+"""Tokens of a canonical batch, which has few texts: only those of one rounded length."""
 
 
 def text_key(texts: Sequence[str]) -> str:
@@ -91,6 +95,7 @@ def encode_tokens(
     file: BinaryIO | None = None,
     key: str = "",
     batch_tokens: int | None = None,
+    canonical: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> TokenStore:
     """Encode texts into the vectors of their scoring tokens.
@@ -114,6 +119,8 @@ def encode_tokens(
             ``folder`` with a different key is replaced.
         batch_tokens: Tokens per batch, padding included; a longer text is a separate batch. None is 1 024 on the CPU,
             per thread, and 16 384 elsewhere.
+        canonical: Whether a text's vectors must not depend on the other texts: lengths are rounded up, and every batch
+            of a length has as many rows. It costs some padding.
         progress: Called with the number of texts encoded since the last call.
 
     Raises:
@@ -121,8 +128,11 @@ def encode_tokens(
     """
     width = model.out_features if project else model.in_features
     if batch_tokens is None:
-        batch_tokens = BATCH_TOKENS_ON_CPU if model.device.type == "cpu" else BATCH_TOKENS_ELSEWHERE
-    encoder = _Encoder(model, is_query, project, precision, dtype, batch_tokens, progress or (lambda count: None))
+        elsewhere = CANONICAL_TOKENS_ELSEWHERE if canonical else BATCH_TOKENS_ELSEWHERE
+        batch_tokens = BATCH_TOKENS_ON_CPU if model.device.type == "cpu" else elsewhere
+    shapes = CanonicalShapes.of(model, is_query=is_query) if canonical else None
+    report = progress or (lambda count: None)
+    encoder = _Encoder(model, is_query, project, precision, dtype, batch_tokens, shapes, report)
     if folder is None:
         vectors, lengths = file or io.BytesIO(), io.BytesIO()
         filled = encoder.fill(texts, Filled(), vectors, lengths, lambda filled: None)
@@ -130,7 +140,7 @@ def encode_tokens(
         counts = np.frombuffer(lengths.getvalue(), LENGTH)
         return TokenStore(rows, offsets_of(counts), filled.truncated, filled.seconds)
 
-    arguments = [is_query, project, precision, dtype, batch_tokens, model.device.type]
+    arguments = [is_query, project, precision, dtype, batch_tokens, model.device.type, *["canonical"] * canonical]
     full_key = sha256_json([ENCODING_VERSION, key, text_key(texts), len(texts), arguments])
     store = StoreFolder(folder, full_key, width, dtype)
     with store.claimed():
@@ -150,6 +160,7 @@ class _Encoder:
     precision: str
     dtype: str
     batch_tokens: int
+    shapes: CanonicalShapes | None
     progress: Callable[[int], None]
 
     def fill(
@@ -211,11 +222,17 @@ class _Encoder:
             scoring = self.model.scoring_mask(tokens, is_query=self.is_query).cpu().bool()
             needed = scoring | tokens["attention_mask"].bool() if "attention_mask" in tokens else scoring
             lengths = needed.shape[1] - needed.flip(1).int().argmax(1)
+            if self.shapes is not None:
+                lengths = self.shapes.rounded(lengths)
+                tokens = self.shapes.padded(tokens, int(lengths.max()))
             order = torch.argsort(lengths, descending=True, stable=True)
             while len(order):
                 longest = int(lengths[order[0]])
-                rows, order = order.tensor_split([max(1, self.batch_tokens // longest)])
-                cut = {name: value[rows, :longest] for name, value in tokens.items()}
+                most = max(1, self.batch_tokens // longest)
+                alike = int((lengths[order] == longest).sum()) if self.shapes is not None else most
+                rows, order = order.tensor_split([min(most, alike)])
+                repeated = rows[-1:].expand(most - len(rows) if self.shapes is not None else 0)
+                cut = {name: value[torch.cat([rows, repeated]), :longest] for name, value in tokens.items()}
                 yield _Batch(chunk[rows.numpy()], cut, scoring[rows, :longest])
 
     @torch.no_grad()  # Set here because it applies to one thread only.
@@ -224,7 +241,7 @@ class _Encoder:
         device = self.model.device
         with autocast(device, self.precision):
             states = self.model.token_states({name: value.to(device) for name, value in batch.tokens.items()})
-            rows = states[batch.scoring.to(device)]
+            rows = states[: len(batch.texts), : batch.scoring.shape[1]][batch.scoring.to(device)]
             rows = self.model.head(rows) if self.project else rows
         rows = rows.float()
         return (F.normalize(rows, dim=-1) if self.project else rows).cpu()
@@ -239,7 +256,10 @@ class _Encoder:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Texts encoded together: their positions in the window (B,), their tokens (B, L), and which tokens score."""
+    """Texts encoded together: their positions in the window (B,), their tokens (B, L), and which tokens score.
+
+    The tokens of a canonical batch have more rows, which are repeated ones; its mask may be shorter.
+    """
 
     texts: np.ndarray
     tokens: Mapping[str, Tensor]

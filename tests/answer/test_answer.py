@@ -265,6 +265,6 @@ def test_a_trial_that_fails_is_exit_code_1(work, monkeypatch, capsys):
         monkeypatch.chdir(work)
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    monkeypatch.setattr("train.trainer.train_trial", fail)
+    monkeypatch.setattr("train.trainer.training_steps", fail)
     assert run_command(main, options) == 1
     assert "1 of 3 trials failed" in capsys.readouterr().out

@@ -32,7 +32,7 @@ from train.experiment import train_experiment, train_trials
 from train.failures import TrainingFailedError
 from train.preparation import prepare
 from train.processes import Processes
-from train.training import train_trial
+from train.training import training_steps
 
 ROOT = Path(__file__).parents[2]
 
@@ -410,8 +410,8 @@ def test_a_full_memory_or_disk_fails_the_trial_and_the_others_go_on(folder, back
             raise error
         return original(*arguments, **options)
 
-    original = train_trial
-    monkeypatch.setattr("train.trainer.train_trial", fail)
+    original = training_steps
+    monkeypatch.setattr("train.trainer.training_steps", fail)
     experiment = train()
     told = capsys.readouterr().out
     assert told.count("FAILED") == 2
@@ -436,7 +436,7 @@ def test_a_trial_that_a_full_disk_ended_goes_on_from_its_last_point(folder, back
         save_file(tensors, path)
 
     def watched(*arguments, on_step, **named):
-        return train_trial(
+        return training_steps(
             *arguments, on_step=lambda step, record: starts.append(step) or on_step(step, record), **named
         )
 
@@ -445,7 +445,7 @@ def test_a_trial_that_a_full_disk_ended_goes_on_from_its_last_point(folder, back
         (trial,) = train(*options).trials()
     assert "No space left on device" in trial.read_trial().error
     assert [point.name for point in trial.resume.glob("step-*")] == ["step-2"]
-    monkeypatch.setattr("train.trainer.train_trial", watched)
+    monkeypatch.setattr("train.trainer.training_steps", watched)
     assert hashes(train(*options)) == whole
     assert starts[0] == 2
     assert not trial.resume.exists()
@@ -490,7 +490,7 @@ def test_a_failed_training_leaves_the_stored_configuration_as_it_was(folder, bac
     def fails(*args, **options):
         raise TrainingFailedError("its loss is not finite")
 
-    monkeypatch.setattr("train.trainer.train_trial", fails)
+    monkeypatch.setattr("train.trainer.training_steps", fails)
     failed = train_experiment(load_config(Path("try.yaml"), ["seeds=[8]"]))
     assert failed == ["linear seed 8", "ffn(depth=2) seed 8"]
     assert sha256_file(Path("out/experiment.yaml")) == before

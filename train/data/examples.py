@@ -26,6 +26,9 @@ __all__ = ["TrainingData", "load_training_data", "order_of"]
 
 CORRUPTION_DRAWS = 100
 
+PROBED_EXAMPLES = 32
+"""At most so many examples are in the batch that the probe reads."""
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -71,6 +74,13 @@ class TrainingData:
     def development_documents(self) -> np.ndarray:
         """The indices of the documents that the development queries are ranked over."""
         return _last(self.documents, 0 if self.development is None else len(self.development.documents))
+
+    @property
+    def probed(self) -> np.ndarray:
+        """Rows of ``examples`` for the probe, evenly spaced over those that are as long as the first."""
+        alike = np.flatnonzero(((self.examples < 0) == (self.examples[0] < 0)).all(axis=1))
+        size = min(PROBED_EXAMPLES, len(alike))
+        return np.asarray(alike[np.arange(size) * len(alike) // size])
 
     @property
     def kind(self) -> str:

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from experiment.encoding.tokens import TokenStore
 from projheads.hosts.base import HostModel
 from train.embedding.tokenised import TokenisedTexts
 
-__all__ = ["BatchEmbedder", "FrozenEmbedder", "LiveEmbedder", "by_length", "pad"]
+__all__ = ["BatchEmbedder", "FrozenEmbedder", "LiveEmbedder", "TextStates", "by_length", "pad"]
 
 PASS_TOKENS = {"cpu": 48, "cuda": 8192, "mps": 1024}
 """Padding tokens that cost about as much as one more forward pass: estimates that affect only speed."""
@@ -45,12 +44,25 @@ class BatchEmbedder(Protocol):
         ...
 
 
+class TextStates(Protocol):
+    """The token states of texts: a ``TokenStore``, or states that come and go."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Token states of each text, (n_texts,) int64."""
+        ...
+
+    def __getitem__(self, text: int) -> np.ndarray:
+        """Return the states (L, in_features) of a text."""
+        ...
+
+
 @dataclass(frozen=True)
 class FrozenEmbedder:
-    """Projects stored token states, without padding."""
+    """Projects the token states of a frozen backbone, without padding."""
 
-    queries: TokenStore
-    documents: TokenStore
+    queries: TextStates
+    documents: TextStates
     device: torch.device
 
     def lengths(self, indices: np.ndarray, *, is_query: bool) -> np.ndarray:

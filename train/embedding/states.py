@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from projheads import Head
 from projheads.hosts.base import HostModel
 from train.embedding.embedders import BatchEmbedder, FrozenEmbedder, LiveEmbedder
 from train.embedding.layers import LowerLayers, UpperLayers, freeze_below
+from train.embedding.lockstep import PassingStates, kept_texts
 from train.embedding.tokenised import TokenisedTexts, tokenise_once
 from train.lora import add_lora
 from train.preparation import Preparation
@@ -31,10 +33,13 @@ class TrainingStates:
         stores: For queries and documents, the input of what is trained: the backbone's output, or the input of its
             last layers; None if the full backbone is trained.
         tokens: The tokens of queries and documents; None if the backbone is frozen.
+        passing: The token states of queries and documents that come and go while trials run in lockstep; None for
+            the others.
     """
 
     stores: tuple[TokenStore, TokenStore] | None
     tokens: tuple[TokenisedTexts, TokenisedTexts] | None
+    passing: tuple[PassingStates, PassingStates] | None = None
 
 
 def states_are_cached(prepared: Preparation) -> bool:
@@ -49,6 +54,8 @@ def open_states(prepared: Preparation, processes: Processes, progress: Progress)
         ProjheadsError: If the backbone cannot be split between the layers that ``trainable`` names.
     """
     data, layers = prepared.data, prepared.config.train.trained_layers
+    if prepared.config.train.states == "lockstep":
+        return TrainingStates(None, None, _passing(prepared, progress))
     tokens = stores = None
     if layers != 0:
         tokens = (
@@ -99,6 +106,8 @@ def trial_embedder(
     prepared: Preparation, states: TrainingStates, model: HostModel | None, config: TrainConfig
 ) -> BatchEmbedder:
     """Return the embedder of a stage's texts for the model of a trial, or only for its head."""
+    if states.passing is not None:
+        return FrozenEmbedder(*states.passing, prepared.model.device)
     if model is None or states.tokens is None:
         if states.stores is None:
             raise ValueError("the training states hold neither tokens nor states")
@@ -134,6 +143,29 @@ def _stores(prepared: Preparation, layers: int, progress: Progress) -> tuple[Tok
         progress.say(f"token states of {what}: {human_time(time.perf_counter() - started)}{cut}")
         stores.append(store)
     return stores[0], stores[1]
+
+
+def _passing(prepared: Preparation, progress: Progress) -> tuple[PassingStates, PassingStates]:
+    """Make the states that come and go; those of texts that are read again and again are stored."""
+    config, data = prepared.config, prepared.data
+    kept = kept_texts(data, probed=config.eval.explain is not None)
+    sides = []
+    for is_query, texts, indices in zip((True, False), (data.queries, data.documents), kept, strict=True):
+        encode = partial(
+            encode_tokens,
+            prepared.model,
+            is_query=is_query,
+            project=False,
+            precision=config.train.precision,
+            canonical=True,
+        )
+        some = [texts[int(index)] for index in indices]
+        key = sha256_json([prepared.backbone_hash, config.model.key_values(), config.train.precision, text_key(some)])
+        what = f"token states of {len(some)} {'queries' if is_query else 'documents'} for validation"
+        with progress.step(what, len(some)) as advance:
+            store = encode(some, folder=_folder(config, key), key=key, progress=advance)
+        sides.append(PassingStates.keeping(texts, encode, indices, store))
+    return sides[0], sides[1]
 
 
 def transformer_of(model: HostModel) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from experiment.encoding.canonical import padding_values
 from experiment.encoding.store import offsets_of
 from projheads.hosts.base import HostModel
 
@@ -86,7 +87,7 @@ def tokenise_once(model: HostModel, texts: Sequence[str], *, is_query: bool) -> 
     padded = model.tokenize(["", "one text with some more words than the other"], is_query=is_query)
     return TokenisedTexts(
         fields={name: np.concatenate(chunks) for name, chunks in parts.items()},
-        padding={name: int(values[0, -1]) for name, values in padded.items()} | {SCORING: 0},
+        padding=padding_values(padded) | {SCORING: 0},
         offsets=offsets_of(np.concatenate(counts)),
     )
 

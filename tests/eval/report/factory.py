@@ -132,6 +132,7 @@ def trial_record(label: str, seed: int, place: int, error: str | None, sweep: Sw
         init="torch",
         start_group=label,
         trainable="head",
+        states="stored",
         key=_hash(f"key {label} {seed}"),
         config_hash=_hash("config"),
         data_hash=_hash("data"),

@@ -131,6 +131,26 @@ def test_batches_hold_no_more_tokens_than_asked_for(model):
     assert padding_free == 70 * model.length
 
 
+@pytest.mark.parametrize("is_query", [False, True])
+def test_canonical_batches_of_one_length_have_one_shape_and_the_same_states(model, is_query):
+    model.length = 40
+    texts = [" ".join(["word"] * count) for count in (*range(45), 3, 3, 60)]
+    store = encode_tokens(
+        model, texts, is_query=is_query, project=False, dtype="float32", canonical=True, batch_tokens=100
+    )
+    batches = set(model.batches)
+    assert batches == ({(2, 40)} if is_query else {(6, 16), (3, 32), (2, 40)})
+    for text, rows in enumerate(one_by_one(model, texts, is_query=is_query)):
+        np.testing.assert_array_equal(store[text], rows)
+
+
+def test_a_canonical_store_has_a_separate_key(model, tmp_path):
+    for canonical in (False, True):
+        model.batches.clear()
+        encode_tokens(model, TEXTS, is_query=False, project=False, folder=tmp_path / "store", canonical=canonical)
+        assert model.batches
+
+
 def test_the_training_mode_of_every_module_is_put_back(model):
     model.native.train()
     model.native.table.eval()

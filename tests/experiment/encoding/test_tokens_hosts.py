@@ -40,6 +40,22 @@ def test_embeddings_are_those_of_the_hosts_own_encode(host, backbone, settings, 
 
 
 @pytest.mark.parametrize("host", available_hosts())
+@pytest.mark.parametrize("is_query", [False, True])
+def test_canonical_states_do_not_depend_on_the_other_texts(host, backbone, is_query, threads):
+    model = new_model(host, backbone, "linear", 0, query_expansion=False, query_length=20, document_length=100)
+    texts = [*TEXTS, *("cat " * count for count in range(60))]
+
+    def encode(some, **options):
+        return encode_tokens(model, some, is_query=is_query, project=False, **options)
+
+    together = encode(texts, canonical=True)
+    np.testing.assert_allclose(together.vectors, encode(texts).vectors, atol=2e-3)
+    for place in (0, 2, 5, 30, 67):
+        alone = encode([texts[place]], canonical=True)
+        np.testing.assert_array_equal(together[place], alone[0])
+
+
+@pytest.mark.parametrize("host", available_hosts())
 def test_embeddings_of_a_pretrained_backbone_are_those_of_the_hosts_own_encode(host):
     adapter = load_host(host)
     head = build_head("upscaled(residual=true)", 384, 128, generator=torch.Generator().manual_seed(0))
