@@ -134,6 +134,7 @@ def test_the_states_of_a_seeds_batches_are_computed_once_for_all_variants_and_po
 
 
 def test_a_group_that_is_stopped_anywhere_resumes_with_the_same_bytes(work, monkeypatch):
+    monkeypatch.setattr("train.embedding.lockstep.TEXTS_AHEAD", {"cpu": 16})
     whole = weights(train(*LOCKSTEP, "output=whole", "seeds=[0]", "train.resume_every=3"))
 
     class Killed(BaseException):
