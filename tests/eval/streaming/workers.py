@@ -17,6 +17,17 @@ WINDOW = 2
 """Documents of a chunk."""
 
 
+TOGETHER = ("node-2", "node-3")
+"""Hosts that work on their first chunks at the same time."""
+
+
+def meet(log, host):
+    """Wait until all hosts of ``TOGETHER`` are here."""
+    Path(f"{log}.{host}").touch()
+    while not all(Path(f"{log}.{other}").exists() for other in TOGETHER):
+        time.sleep(0.01)
+
+
 def prepare(conftest, log, seconds=None, host=None, shared_locks=True):
     """Make this process open fake models and note each chunk; it kills itself so long after its first one.
 
@@ -31,8 +42,8 @@ def prepare(conftest, log, seconds=None, host=None, shared_locks=True):
 
     torch.set_num_threads(1)
     windows.WINDOW = WINDOW
-    host = SimpleNamespace(load=runpy.run_path(conftest)["load_fake"])
-    eval.embed.load_host = eval.subjects.load_host = lambda name: host
+    fake = SimpleNamespace(load=runpy.run_path(conftest)["load_fake"])
+    eval.embed.load_host = eval.subjects.load_host = lambda name: fake
     if host is not None:
         platform.node = lambda: host
     if not shared_locks:
@@ -44,6 +55,8 @@ def prepare(conftest, log, seconds=None, host=None, shared_locks=True):
     def work(session, number, advance):
         if shared_locks and number in session.corpus.folder.finished():
             raise RuntimeError(f"chunk {number} is done again")
+        if host in TOGETHER:
+            meet(log, host)
         time.sleep(0.03)
         summary = real(session, number, advance)
         with Path(log).open("a") as file:
