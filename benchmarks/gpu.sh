@@ -30,6 +30,9 @@ for batch in 32 128 512 1024; do
             echo "{\"batch\": $batch, \"options\": \"$options\", \"failed\": true}" >> "$results/train-cuda.jsonl"
     done
 done
+# Where a step's time goes.
+"$python" -m benchmarks.train --measure parts --device cuda --precision bf16 --data "$data" --batch 128 --steps 10 \
+    --backbone "$backbone" | tail -1 > "$results/train-parts-cuda.json"
 # Against the host's trainer, which needs datasets.
 if "$python" -c "import datasets" 2>/dev/null; then
     "$python" -m benchmarks.train --device cuda --precision bf16 --data "$data" --batch 32 --batch 128 \
