@@ -16,6 +16,7 @@ only half-precision embeddings. ``auto`` uses ``fused`` if it can run, else ``bl
 """
 
 import importlib.util
+import warnings
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -30,6 +31,9 @@ __all__ = ["BACKENDS", "LOWEST_SCORE", "Backend", "maxsim", "maxsim_nway"]
 
 Backend = Literal["auto", "reference", "blocked", "fused"]
 BACKENDS: tuple[Backend, ...] = ("auto", "reference", "blocked", "fused")
+
+# Masked tokens are zero, which the fused kernels take for embeddings that nobody normalised.
+warnings.filterwarnings("ignore", message=r"late-interaction-kernels: .*median L2 norm is 0\.000")
 
 # The score of a document without tokens: below every score of unit vectors, with weight exactly 0 in a softmax.
 LOWEST_SCORE = -1.0e4
