@@ -83,6 +83,7 @@ def estimate_groups(evaluator: Evaluator, pending: Sequence[Subject], planned: S
         if one.like is not None:
             members[evaluator.encoder.encoded_as(one.like)] += [subject for subject in one.subjects if subject.frozen]
     groups, measured = list[Group](), dict[str, EncodingWork]()
+    free = free_bytes(evaluator.encoding.cache)
     for key, group in members.items():
         # Trained models of one backbone take equally long.
         alike = key if group[0].frozen else group[0].backbone
@@ -93,13 +94,13 @@ def estimate_groups(evaluator: Evaluator, pending: Sequence[Subject], planned: S
                 group.pop(0)
         if group:
             cached = evaluator.encoder.has_states(group[0])
-            groups.append(_group(evaluator, tuple(group), measured[alike], cached=cached))
+            groups.append(_group(evaluator, tuple(group), measured[alike], cached=cached, free=free))
     for one in planned:
         frozen = tuple(subject for subject in one.subjects if subject.frozen and one.like is None)
         separate = [*([frozen] if frozen else []), *((subject,) for subject in one.subjects if not subject.frozen)]
         if separate:
             work = evaluator.encoder.measure_model(one.open(str(evaluator.device)))
-            groups += [_group(evaluator, group, work, cached=False) for group in separate]
+            groups += [_group(evaluator, group, work, cached=False, free=free) for group in separate]
     return groups
 
 
@@ -122,7 +123,9 @@ def describe_work(groups: Sequence[Group]) -> str:
     return f"{flop:.1e} floating-point operations; on this machine {'; '.join(times)}"
 
 
-def _group(evaluator: Evaluator, subjects: tuple[Subject, ...], encoding: EncodingWork, *, cached: bool) -> Group:
+def _group(
+    evaluator: Evaluator, subjects: tuple[Subject, ...], encoding: EncodingWork, *, cached: bool, free: float
+) -> Group:
     task, settings, width = evaluator.task, evaluator.task.settings, encoding.backbone.width
     stand_ins = [subject for subject in subjects if settings.linearise and subject.has_stand_in]
     projected = [*subjects, *stand_ins] if subjects[0].frozen else []
@@ -147,7 +150,7 @@ def _group(evaluator: Evaluator, subjects: tuple[Subject, ...], encoding: Encodi
         sum(subject.multiply_adds for subject in projected),
         subjects[0].frozen,
     )
-    way = choose_way(settings, work, heads, cached=cached, free=free_bytes(evaluator.encoding.cache))
+    way = choose_way(settings, work, heads, cached=cached, free=free)
     products, ranking = _search_seconds(work, heads, evaluator.device)
     rest = _projection_seconds(evaluator, work, projected) + products + SECONDS_PER_SUBJECT * len(subjects)
     # A pass scores a document again if it is among the best so far.

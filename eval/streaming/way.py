@@ -76,7 +76,7 @@ def choose_way(settings: EvalConfig, work: Work, heads: Heads, *, cached: bool, 
     elif cached:
         chosen, reason = False, "the token states are cached"
     elif stored.disk <= limit:
-        chosen, reason = False, f"at most {bytes_text(limit)} may be used, and later evaluations read it again"
+        chosen, reason = False, f"up to {bytes_text(limit)} may be stored, and later evaluations reuse it"
     else:
         chosen, reason = True, f"{bytes_text(free)} are free, of which at most {bytes_text(limit)} may be used"
     return Way(chosen, reason, stored, streamed)

@@ -76,7 +76,7 @@ def choose_states(prepared: Preparation, folder: ExperimentFolder, processes: Pr
     elif states_are_cached(prepared):
         reason = "they are cached"
     elif stored_bytes <= limit:
-        reason = f"at most {bytes_text(limit)} may be used"
+        reason = f"up to {bytes_text(limit)} may be stored"
     else:
         chosen, reason = "lockstep", f"{bytes_text(free)} are free, of which at most {bytes_text(limit)} may be used"
     if chosen == "lockstep" and processes.count > 1:
