@@ -10,7 +10,9 @@ import torch
 import eval.embed
 import eval.evaluator
 from eval.__main__ import main
+from eval.encoding_work import EncodingWork
 from eval.runs import read_run
+from eval.sizes import Backbone
 from experiment.console.command import run_command
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.records import EvaluationRecord
@@ -234,7 +236,8 @@ def test_nothing_is_encoded_or_evaluated_twice(two, data, tmp_path, capsys, monk
     monkeypatch.setattr("experiment.encoding.tokens._Encoder.fill", forbidden)
     assert evaluate(tmp_path, *arguments) == 0
     assert "all 1 evaluations are finished; nothing to do" in capsys.readouterr().out
-    monkeypatch.setattr(eval.embed.SubjectEncoder, "estimate", lambda self, subject: (0.0, 1.0, 1.0))
+    nothing = EncodingWork(0.0, 1.0, 1.0, 0.0, Backbone(0, 0, 1))
+    monkeypatch.setattr(eval.embed.SubjectEncoder, "measure", lambda self, subject: nothing)
     assert evaluate(tmp_path, *arguments, "--measures", "AP", "--measures", "RR@10") == 0
     record = json.loads(only(tmp_path / "out").eval_json("data").read_text())
     assert list(record["means"]) == ["AP", "RR@10"]
