@@ -1,6 +1,6 @@
 """Does it pay to train the seeds of one head together? A step of eight seeds at once against eight single steps.
 
-Together, the seeds' parameters are stacked and ``torch.func.vmap`` runs all of them, each on a batch of its own. Both
+Together, the seeds' parameters are stacked and ``torch.func.vmap`` runs all of them, each on its own batch. Both
 ways use torch's plain operations, see the same token states, and take turns in one process; the losses are compared.
 A ratio above 1 means that training together is faster by that factor. Run it with
 ``python -m benchmarks.seeds_together --output results/seeds-together-cpu.json``.

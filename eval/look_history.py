@@ -7,11 +7,11 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from eval.report.judged import all_looks, asks_about_new_queries, earlier_looks, most_seeds, points_of, resolution_of
+from eval.report.judged import all_looks, earlier_looks, most_seeds, points_of, race_of, resolution_of
 from eval.report.reading import load_experiment
 from eval.report.results import Experiment, InconclusiveError
 from eval.report.table import baselines_of, query_ids, scores_of
-from eval.verdicts import Decision, Scores, decide, race
+from eval.verdicts import Decision, Scores, decide
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.records import LookRecord, LookState, RoundsRecord
 
@@ -68,10 +68,8 @@ def add_look(record: RoundsRecord, experiment: Experiment) -> RoundsRecord:
 
 def survivors(record: RoundsRecord, experiment: Experiment) -> tuple[str, ...]:
     """Return the rows that no other one is shown to beat, the best first, after all looks."""
-    scores = _row_scores(experiment)
-    (baseline,) = dict.fromkeys(baselines_of(experiment).values())
-    ordered, looks = all_looks(replace(experiment, rounds=record), scores, baseline)
-    return race(ordered, looks, new_queries=asks_about_new_queries(experiment)).survivors
+    experiment = replace(experiment, rounds=record)
+    return race_of(experiment, _row_scores(experiment), baselines_of(experiment)).survivors
 
 
 def write_rounds(folder: ExperimentFolder, record: RoundsRecord) -> None:

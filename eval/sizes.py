@@ -3,15 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiment.encoding.windows import SLICE, WINDOW
+from experiment.encoding.windows import SEARCHED_BYTES, SLICE, WINDOW
 
 __all__ = ["Backbone", "Heads", "Need", "Work", "stored_need", "streamed_need"]
 
 PROCESS_BYTES = 750 * 10**6
 """Memory of a process with torch, a host and a small backbone, which encodes batch by batch."""
-
-SEARCHED_BYTES = 2**28
-"""Bytes of document vectors, in float32, that exact search takes at once; as in ``eval.search.exact``."""
 
 BYTES_PER_SEARCHED, BYTES_PER_SCORE = 6, 8
 """A number of a document or query vector that is searched, with its copy, and a score with its place."""

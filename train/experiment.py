@@ -81,7 +81,7 @@ def train_experiment(config: ExperimentConfig, executor: Executor | None = None)
                 for line in data.describe(derived.train.data):
                     progress.say(line)
                 prepared = prepare(derived.model_copy(update={"device": device}), data, point)
-                if place == 0:
+                if place == 0 and config.axes:  # train_trials builds the heads of one point before its first trial
                     check_starts(prepared, config)
                 if place == 0 and processes.main:
                     stored.enter_context(_stored(config, folder, finished))

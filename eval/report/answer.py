@@ -206,7 +206,7 @@ def _failure_notes(board: Leaderboard) -> list[str]:
     for row in (*board.rows, *board.references):
         for reason in dict.fromkeys(why for _, why in row.failures):
             seeds = [str(seed) for seed, why in row.failures if why == reason]
-            which = f"seed {seeds[0]} does" if len(seeds) == 1 else f"seeds {_joined(seeds)} do"
+            which = f"seed {seeds[0]} does" if len(seeds) == 1 else f"seeds {fmt.joined(seeds)} do"
             found.append(f"{row.label}: {which} not count: {reason}")
     return found
 
@@ -265,7 +265,7 @@ def _data_notes(board: Leaderboard) -> list[str]:
         cut = dict(evaluations[0].truncated) if evaluations else {}
         facts += [f"{count} {side} longer than {_limit(board, side)}" for side, count in sorted(cut.items()) if count]
         if facts:
-            found.append(f"{name}: {_joined(facts)}.")
+            found.append(f"{name}: {fmt.joined(facts)}.")
         if dataset.notes.get("ids_with_spaces"):
             found.append(
                 f"{name}: run files percent-encode white space in ids. Score them with qrels/{name}.qrels, which does "
@@ -318,10 +318,6 @@ def _recall_note(name: str, recalls: Sequence[CandidateRecall | None]) -> list[s
         f"{name} was searched with an approximate index; its candidates included at least "
         f"{100 * lowest.value:.1f}% of the top {lowest.at} documents of exact search."
     ]
-
-
-def _joined(facts: Sequence[str]) -> str:
-    return facts[0] if len(facts) == 1 else f"{', '.join(facts[:-1])} and {facts[-1]}"
 
 
 def _counted(number: int, noun: str) -> str:

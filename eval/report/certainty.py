@@ -173,11 +173,11 @@ def _undecided_notes(board: Leaderboard) -> list[str]:
     undecided = [
         (row, verdict, design)
         for row, verdict, design in judged
-        if design is not None and (verdict.new_queries if asked_new else verdict.these_queries).word == "undecided"
+        if design is not None
+        and board.race is None  # which decides nothing about its losers
+        and (verdict.new_queries if asked_new else verdict.these_queries).word == "undecided"
     ]
     found = []
-    if board.race is not None:
-        undecided = []
     for row, verdict, design in undecided[:SHOWN]:
         seeds = fmt.seeds_needed(design, board.resolution, new_queries=asked_new)
         found.append(

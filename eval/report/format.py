@@ -23,6 +23,8 @@ __all__ = [
     "escaped",
     "group",
     "interval",
+    "joined",
+    "listed",
     "mean_and_spread",
     "one_line",
     "points",
@@ -46,7 +48,7 @@ OBEYED = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 
-LISTED = 3
+LISTED = 4
 """Names of a longer list that are written out."""
 
 MINUS = "\N{MINUS SIGN}"
@@ -128,11 +130,14 @@ def seconds(value: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def joined(parts: Sequence[str]) -> str:
+    """Join words or names: ``a, b and c``."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
 def listed(names: Sequence[str]) -> str:
-    """Write names as a list, the first three of many: ``a, b, c and 9 more``."""
-    if len(names) > LISTED + 1:
-        names = [*names[:LISTED], f"{len(names) - LISTED} more"]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    """Join names, the first few of many: ``a, b, c, d and 9 more``."""
+    return joined([*names[:LISTED], f"{len(names) - LISTED} more"] if len(names) > LISTED + 1 else names)
 
 
 def group(letters: Sequence[str]) -> str:

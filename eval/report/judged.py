@@ -137,13 +137,11 @@ def all_looks(
     return ordered, [look for look in looks if look.get(baseline, 0) > 0]
 
 
-def race_of(experiment: Experiment, scores: Mapping[str, Scores], baselines: Mapping[str, str]) -> Race | None:
-    """Return what is left of a race after all looks; None if there is no race or no look yet."""
-    if not experiment.question.get("race"):
-        return None
+def race_of(experiment: Experiment, scores: Mapping[str, Scores], baselines: Mapping[str, str]) -> Race:
+    """Return what is left of an experiment's variants after all looks, if they race."""
     (baseline,) = dict.fromkeys(baselines.values())
     ordered, looks = all_looks(experiment, scores, baseline)
-    return race(ordered, looks, new_queries=asks_about_new_queries(experiment)) if looks else None
+    return race(ordered, looks, new_queries=asks_about_new_queries(experiment))
 
 
 def earlier_looks(record: RoundsRecord | None, scores: Mapping[str, Scores]) -> list[dict[str, int]]:

@@ -233,7 +233,7 @@ def build_leaderboard(experiment: Experiment) -> Leaderboard:
         at_shared_rate=_at_shared_rate(experiment, measure, queries, baselines),
         explanations=explanations([one for trials in complete.values() for one in trials], experiment.references),
         losses=judge_losses({row.label: row.stored for row in rows}, baselines),
-        race=race_of(experiment, scores, baselines),
+        race=race_of(experiment, scores, baselines) if experiment.question.get("race") and verdicts else None,
     )
 
 

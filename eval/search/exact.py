@@ -31,6 +31,7 @@ from eval.search.ranking import (
     shortlist,
     sums_over_tokens,
 )
+from experiment.encoding import windows
 from experiment.encoding.device import resolve_precision
 from experiment.encoding.store import TokenStore
 from experiment.encoding.threads import over_threads
@@ -41,9 +42,6 @@ __all__ = ["FirstPass", "choose_first_pass", "exact_search", "score_all"]
 
 FirstPass = Literal["fp32", "bf16", "fused"]
 """How the first pass multiplies."""
-
-WINDOW_BYTES = 2**28
-"""Bytes of document vectors, in float32, that are on the device at once."""
 
 NORMS_AT_ONCE = 2**14
 """Token vectors whose norms are computed together: few enough for their copies in float32 to take little memory."""
@@ -304,7 +302,7 @@ class _Window:
 
 def _windows(store: TokenStore, device: torch.device, dtype: torch.dtype) -> Iterator[_Window]:
     """Read a corpus from its first document to its last, at least one per window."""
-    first, offsets, size = 0, store.offsets, WINDOW_BYTES // (4 * store.width)
+    first, offsets, size = 0, store.offsets, windows.SEARCHED_BYTES // (4 * store.width)
     while first < len(store):
         last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + size, side="right")) - 1)
         lengths = np.diff(offsets[first : last + 1])

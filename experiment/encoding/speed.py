@@ -9,7 +9,7 @@ import torch
 from experiment.encoding.tokens import encode_tokens
 from projheads.hosts.base import HostModel
 
-__all__ = ["TextSample", "sample_texts", "seconds_of_products"]
+__all__ = ["TextSample", "evenly_spaced", "sample_texts", "seconds_of_products"]
 
 TEXTS, TEXTS_PER_THREAD = 24, 8
 TOKENS_PER_THREAD = 4096
@@ -36,6 +36,12 @@ class TextSample:
     tokens: float
 
 
+def evenly_spaced(texts: Sequence[str], count: int) -> list[str]:
+    """Return a number of texts, evenly spaced, at most all of them."""
+    count = min(count, len(texts))
+    return [texts[place * len(texts) // count] for place in range(count)]
+
+
 def sample_texts(model: HostModel, texts: Sequence[str], *, is_query: bool, precision: str) -> TextSample:
     """Encode a few evenly spaced texts with the backbone.
 
@@ -49,7 +55,7 @@ def sample_texts(model: HostModel, texts: Sequence[str], *, is_query: bool, prec
     count = min(max(TEXTS, TEXTS_PER_THREAD * threads), len(texts))
 
     def encode(count: int) -> tuple[float, int]:
-        chosen = [texts[place * len(texts) // count] for place in range(count)]
+        chosen = evenly_spaced(texts, count)
         started = time.perf_counter()
         store = encode_tokens(model, chosen, is_query=is_query, project=False, precision=precision)
         return time.perf_counter() - started, len(store.vectors)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-__all__ = ["SLICE", "WINDOW", "text_slices", "text_windows"]
+__all__ = ["SEARCHED_BYTES", "SLICE", "WINDOW", "text_slices", "text_windows"]
 
 WINDOW = 4096
 """Texts whose batches are made together. A commit follows each window, and an interrupted store resumes from there.
@@ -12,6 +12,9 @@ The vectors of a text depend only on its window, so a corpus that is read window
 
 SLICE = 2**20
 """Token vectors that are projected and searched together."""
+
+SEARCHED_BYTES = 2**28
+"""Bytes of document vectors, in float32, that exact search has on the device at once."""
 
 
 def text_windows(texts: int) -> Iterator[slice]:

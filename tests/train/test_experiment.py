@@ -251,7 +251,7 @@ def test_a_trial_that_fails_is_told_and_the_others_go_on(folder, backbone, capsy
 
 def test_a_full_disk_is_one_line_and_nothing_half_written(folder, backbone, monkeypatch, capsys):
     folder(backbone)
-    glu = ["heads.variants=[glu, linear]", "heads.baseline=glu"]  # glu is no layer of the host: head_files saves it
+    glu = ["heads.variants=[glu, linear]", "heads.baseline=glu"]  # not a layer of the host, so head_files saves it
     train("seeds=[0]", *glu)
     before = hashes(ExperimentFolder(Path("out")))
 

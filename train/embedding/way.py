@@ -11,6 +11,7 @@ import numpy as np
 from experiment.disk.files import read_json
 from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.disk.room import bytes_text, free_bytes, largest_store
+from experiment.encoding.speed import evenly_spaced
 from projheads.errors import ProjheadsError
 from projheads.hosts.base import HostModel
 from train.embedding.states import states_are_cached
@@ -108,12 +109,11 @@ def _stored_bytes(prepared: Preparation) -> float:
 
 
 def _vectors_per_text(model: HostModel, texts: Sequence[str], *, is_query: bool) -> float:
-    if not len(texts):
+    sample = evenly_spaced(texts, SAMPLE)
+    if not sample:
         return 0.0
-    count = min(SAMPLE, len(texts))
-    sample = [texts[place * len(texts) // count] for place in range(count)]
     tokens = model.tokenize(sample, is_query=is_query)
-    return float(model.scoring_mask(tokens, is_query=is_query).sum()) / count
+    return float(model.scoring_mask(tokens, is_query=is_query).sum()) / len(sample)
 
 
 def _trained_in(prepared: Preparation, folder: ExperimentFolder) -> States | None:

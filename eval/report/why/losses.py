@@ -9,7 +9,6 @@ from eval.report import format as fmt
 from eval.report.canvas import cells_figure
 from eval.report.explanations import Explanation
 from eval.report.table import Leaderboard
-from eval.report.why.sentences import listed
 from eval.verdicts import Verdict
 from experiment.disk.records import Meaning
 
@@ -77,7 +76,7 @@ def loss_summary(board: Leaderboard) -> list[str]:
     lines = []
     for label in ordered[:HEADS]:
         forms = sorted(lost[label], key=lost[label].__getitem__)
-        named = listed([f"{form} ({fmt.difference(lost[label][form])} points)" for form in forms])
+        named = fmt.listed([f"{form} ({fmt.difference(lost[label][form])} points)" for form in forms])
         lines.append(f"{label} loses more than {board.against} with {named}.")
     if len(ordered) > HEADS:
         lines.append(f"{len(ordered) - HEADS} more heads lose more than {board.against} with some form.")
@@ -120,7 +119,7 @@ def _single(board: Leaderboard) -> bool:
 def _named(verdicts: Mapping[str, Verdict]) -> str:
     """Name rows by the size of their difference, the largest first: ``a (−1.20) and b (−0.80) lose``."""
     ordered = sorted(verdicts, key=lambda label: -abs(verdicts[label].difference))
-    named = listed([f"{label} ({fmt.change(verdicts[label].new_queries)})" for label in ordered])
+    named = fmt.listed([f"{label} ({fmt.change(verdicts[label].new_queries)})" for label in ordered])
     return f"{named} lose{'s' if len(ordered) == 1 else ''}"
 
 

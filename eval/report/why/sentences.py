@@ -15,7 +15,6 @@ __all__ = [
     "branch_means",
     "by_head",
     "leader",
-    "listed",
     "number",
     "prediction_sentence",
     "sentence",
@@ -24,9 +23,6 @@ __all__ = [
 
 BRANCHES = "branches: "
 """How the parts of a diagnostic begin that are branches of heads, of which each head has others."""
-
-NAMED = 4
-"""At most so many variants are named; the figure shows the others."""
 
 
 def number(value: float) -> str:
@@ -117,7 +113,7 @@ def alarm(board: Leaderboard, explanation: Explanation) -> tuple[str, str] | Non
         if (meaning.above is not None and value > meaning.above)
         or (meaning.below is not None and value < meaning.below)
     }
-    said = f"{listed(by_head(board, beyond, number)) if beyond else 'no head'}. {meaning.title} ({part}) "
+    said = f"{fmt.listed(by_head(board, beyond, number)) if beyond else 'no head'}. {meaning.title} ({part}) "
     said += f"{' or '.join(limits)} counts as {meaning.alarm}"
     averages = head_means(board, explanation, part)
     base = heads_of(board)[board.baseline]
@@ -147,12 +143,6 @@ def by_head(board: Leaderboard, values: Mapping[str, float], write: Callable[[fl
             else []
         )
     return [text for _, text in sorted(named, key=lambda one: -one[0])]
-
-
-def listed(names: Sequence[str]) -> str:
-    """Join names; beyond a few, only their number is given."""
-    shown = [*names[:NAMED], f"{len(names) - NAMED} more"] if len(names) > NAMED + 1 else list(names)
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
 def leader(board: Leaderboard) -> Row | None:
@@ -212,7 +202,7 @@ def prediction_sentence(found: Sequence[Prediction]) -> str:
         return ""
     shown = [one for one in found if one.score.low is not None and one.score.high is not None]
     if not shown:
-        named = listed([_correlated(one) for one in found[:3]])
+        named = fmt.listed([_correlated(one) for one in found[:3]])
         few = f"{found[0].heads} heads are too few for intervals"
         return f"{few}. The strongest rank correlations with the score are with {named}."
     sure = [one for one in shown if (one.score.low or 0.0) * (one.score.high or 0.0) > 0]
@@ -220,7 +210,7 @@ def prediction_sentence(found: Sequence[Prediction]) -> str:
         return f"no. None of {len(shown)} rank correlations with the score has an interval that excludes 0."
     return (
         f"Of {len(shown)} rank correlations with the score, {len(sure)} ha{'ve' if len(sure) > 1 else 's'} an interval "
-        f"that excludes 0, {_by_chance(len(shown))}: {listed([_correlated(one) for one in sure])}."
+        f"that excludes 0, {_by_chance(len(shown))}: {fmt.listed([_correlated(one) for one in sure])}."
     )
 
 

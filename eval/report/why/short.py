@@ -12,7 +12,7 @@ from eval.report.table import Leaderboard
 from eval.report.why.bands import Split
 from eval.report.why.losses import forms_of, largest_loss, loss_summary
 from eval.report.why.predict import Prediction
-from eval.report.why.sentences import alarm, branch_means, by_head, leader, listed, prediction_sentence, split_sentence
+from eval.report.why.sentences import alarm, branch_means, by_head, leader, prediction_sentence, split_sentence
 
 __all__ = ["clipping", "encodings", "gain", "in_short"]
 
@@ -60,7 +60,7 @@ def encodings(board: Leaderboard) -> str:
         }
         broken = {label: share for label, share in kept.items() if share < BROKEN}
         if broken:
-            heads = listed(by_head(board, broken, fmt.share))
+            heads = fmt.listed(by_head(board, broken, fmt.share))
             said.append(f"{form} breaks {heads}: less than half of the exact score is left.")
         elif kept:
             fine[form] = kept
@@ -68,7 +68,7 @@ def encodings(board: Leaderboard) -> str:
         worst = min(fine, key=lambda form: min(fine[form].values()))
         label = min(fine[worst], key=fine[worst].__getitem__)
         least = f"{fmt.share(fine[worst][label])} of the exact score is left ({label}{f', {worst}' * (len(fine) > 1)})"
-        said.append(f"{listed(list(fine))} break{'s' * (len(fine) == 1)} no head: at least {least}.")
+        said.append(f"{fmt.listed(list(fine))} break{'s' * (len(fine) == 1)} no head: at least {least}.")
     measured = sum(any(one.form in forms for one in row.stored) for row in board.rows)
     if measured < len(board.rows):
         said.append(f"Only {measured} of {len(board.rows)} rows of the leaderboard were measured.")

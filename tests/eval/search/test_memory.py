@@ -14,6 +14,7 @@ from eval.search.compressed import stored_as
 from eval.search.fde import fde_rankings
 from eval.search.ranking import Problem
 from experiment.config.storage_forms import parse_storage
+from experiment.encoding import windows
 from experiment.encoding.store import TokenStore, offsets_of
 from experiment.encoding.tokens import encode_tokens
 
@@ -54,7 +55,7 @@ def encode(folder, count):
 
 
 def search(file, count):
-    exact.WINDOW_BYTES = 2**24
+    windows.SEARCHED_BYTES = 2**24
     rows = np.memmap(file, np.float16, "r", shape=(count * WORDS, WIDTH))
     documents = TokenStore(rows, offsets_of(np.full(count, WORDS)))
     # Different words, or many documents would have one score, and all of those are looked at.

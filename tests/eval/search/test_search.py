@@ -93,7 +93,7 @@ def test_windows_and_tiles_change_nothing(seed, monkeypatch):
     problem, _, _ = random_problem(seed, documents=60)
     expected = as_pairs(exact_search(problem, device=CPU))
     for window, tile in ((2**8, (3, 5)), (2**11, (1, 1)), (2**12, (64, 7))):
-        monkeypatch.setattr(exact_module, "WINDOW_BYTES", window)
+        monkeypatch.setattr("experiment.encoding.windows.SEARCHED_BYTES", window)
         monkeypatch.setattr(exact_module, "TILE_ON_CPU", tile)
         assert as_pairs(exact_search(problem, device=CPU)) == expected
 
@@ -120,7 +120,7 @@ def test_how_the_first_pass_multiplies_changes_nothing(seed, depth, first_pass, 
 
     monkeypatch.setattr(exact_module, "maxsim", on_the_cpu)
     monkeypatch.setattr(exact_module, "TILE_ON_CPU", (7, 30))
-    monkeypatch.setattr(exact_module, "WINDOW_BYTES", 2**13)
+    monkeypatch.setattr("experiment.encoding.windows.SEARCHED_BYTES", 2**13)
     problem, query_ids, document_ids = random_problem(seed, documents=300, copies=60, depth=depth)
     found = exact_search(problem, device=CPU, first_pass=first_pass)
     assert as_pairs(found) == by_hand(problem, query_ids, document_ids)
@@ -219,7 +219,7 @@ def test_only_the_asked_queries_are_answered_in_the_asked_order():
 
 
 def test_progress_of_an_exact_search_sums_to_one(monkeypatch):
-    monkeypatch.setattr(exact_module, "WINDOW_BYTES", 2**9)
+    monkeypatch.setattr("experiment.encoding.windows.SEARCHED_BYTES", 2**9)
     shares = []
     problem, _, _ = random_problem(1)
     exact_search(problem, device=CPU, progress=shares.append)

@@ -146,7 +146,7 @@ def test_the_first_pass_keeps_the_best_documents_with_their_scores(monkeypatch):
     problem = random_problem(2, documents=30)
     queries = np.argsort(-problem.queries.lengths, kind="stable")
     every = {int(query): maxsim_of(problem, int(query), np.arange(30)) for query in queries}
-    monkeypatch.setattr(exact_module, "WINDOW_BYTES", 2**11)
+    monkeypatch.setattr("experiment.encoding.windows.SEARCHED_BYTES", 2**11)
     scores, documents, _, _ = score_all(problem, queries, 12, CPU, "fp32", lambda share: None)
     for row, query in enumerate(queries):
         assert set(documents[row].tolist()) == set(np.argsort(-every[int(query)])[:12].tolist())
@@ -451,7 +451,7 @@ def greedy(lengths, most):
 
 @pytest.mark.parametrize("rows", [1, 9, 32, 33])
 def test_a_window_is_as_large_as_the_limit_allows(rows, monkeypatch):
-    monkeypatch.setattr(exact_module, "WINDOW_BYTES", rows * 4 * WIDTH)
+    monkeypatch.setattr("experiment.encoding.windows.SEARCHED_BYTES", rows * 4 * WIDTH)
     problem = random_problem(19)
     shares = []
     exact_search(problem, device=CPU, progress=shares.append)
