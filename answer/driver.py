@@ -99,8 +99,8 @@ def confirming_experiment(config: ExperimentConfig) -> ExperimentConfig | None:
     values = config.model_dump(mode="json")
     values["heads"] |= {"variants": [baseline, winner], "grids": []}
     most = config.question.seeds[1]
-    output = config.output.with_name(f"{config.output.name}-confirm")
-    confirming = {**values, "output": str(output), "question": None, "seeds": list(range(most, 2 * most))}
+    output = str(ExperimentFolder(config.output).confirming)
+    confirming = {**values, "output": output, "question": None, "seeds": list(range(most, 2 * most))}
     return ExperimentConfig.model_validate(confirming)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from eval.report import format as fmt
 from eval.report.judged import asks_about_new_queries
 from eval.report.table import Leaderboard, Row
-from eval.verdicts import MINIMUM_SEEDS
+from eval.verdicts import MINIMUM_SEEDS, Race
+from experiment.disk.layout import ExperimentFolder
 
 __all__ = ["advice", "inference_cost"]
 
@@ -20,6 +21,8 @@ def advice(board: Leaderboard) -> list[tuple[str, str]]:
     judged = [row for row in board.rows if row.verdict is not None]
     if not judged:
         return []
+    if board.race is not None:
+        return _after_a_race(board, board.race)
     head = _head_to_use(board, judged)
     return [
         ("Head to use", _reason(board, head)),
@@ -31,6 +34,20 @@ def advice(board: Leaderboard) -> list[tuple[str, str]]:
 def inference_cost(row: Row) -> int | None:
     """Return the multiply-adds per token once training is over, in the cheapest equal form of the head."""
     return None if row.costs is None else row.costs.inference_multiply_adds
+
+
+def _after_a_race(board: Leaderboard, race: Race) -> list[tuple[str, str]]:
+    best = next(row for row in board.rows if row.label == race.survivors[0])
+    confirming = ExperimentFolder(board.experiment.path).confirming
+    if best.label == board.baseline:
+        use = f"Keep {board.baseline}: no head in this race is ahead of it."
+        more = "Race other heads, or the same ones with other settings."
+    else:
+        use = (
+            f"{best.label}, if {confirming.name} shows that it is better than {board.baseline}; else {board.baseline}."
+        )
+        more = f"Read {confirming.name}/report/leaderboard.html, which python -m answer writes after the race."
+    return [("Head to use", use), ("Its cost", _cost(board, best)), ("To learn more", more)]
 
 
 def _head_to_use(board: Leaderboard, judged: Sequence[Row]) -> Row:

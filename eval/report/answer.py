@@ -8,6 +8,7 @@ from eval.report.format import change, difference, ratio, rough, share, span
 from eval.report.table import Leaderboard, Row
 from eval.report.words import tone, word_text
 from eval.verdicts import MINIMUM_SEEDS, Race, Verdict, Word
+from experiment.disk.layout import ExperimentFolder
 from experiment.disk.records import CandidateRecall
 from experiment.fields import setting_text
 from experiment.saturation import saturation_warning
@@ -53,7 +54,7 @@ def _race(board: Leaderboard, race: Race) -> str:
     )
     if best == board.baseline:
         return f"{text} No head in this race is ahead of the baseline."
-    folder = f"{board.experiment.path.name}-confirm"
+    folder = ExperimentFolder(board.experiment.path).confirming.name
     return f"{text} A race chooses and proves nothing: {folder} compares it with {board.baseline} on new seeds."
 
 

@@ -9,6 +9,7 @@ from eval.report.judged import asks_about_new_queries
 from eval.report.table import Leaderboard, Row
 from eval.report.words import word_text
 from eval.verdicts import Scope, Verdict, smallest_equivalence
+from experiment.disk.layout import ExperimentFolder
 
 __all__ = ["certainty_notes", "confirmation", "luck", "would_take"]
 
@@ -64,7 +65,7 @@ def confirmation(board: Leaderboard) -> str:
     seeds = list(range(max(used) + 1, max(used) + 1 + count))
     settings = [
         f"name={experiment.name}-confirm",
-        f"output={experiment.path.as_posix()}-confirm",
+        f"output={ExperimentFolder(experiment.path).confirming.as_posix()}",
         f"seeds={seeds}",
         f"heads.variants={json.dumps([board.baseline, best.name], ensure_ascii=False)}",
         *(["heads.grids=[]"] if experiment.grids else []),

@@ -18,8 +18,8 @@ from eval.report.format import visible
 from eval.report.rates import rate_curve
 from eval.report.storage import StoredForm
 from eval.report.table import Leaderboard, Row
-from eval.report.words import Tone, scope_tone
-from eval.verdicts import Scope
+from eval.report.words import Tone, left_race, scope_tone
+from eval.verdicts import Scope, Verdict
 from experiment.disk.records import TrainLine
 from experiment.fields import setting_text
 
@@ -59,8 +59,7 @@ def forest(board: Leaderboard) -> Figure | None:
         return None
     figure, axes = rows_figure([row.label for row in rows])
     axes.axvline(0, color=NEUTRAL, linewidth=1)
-    ends = [abs(end) for row in rows if row.verdict for end in scope_ends(row.verdict.new_queries)]
-    reach = 150 * max(ends)
+    reach = 150 * max(abs(end) for row in rows if row.verdict for end in _ends_to_show(board, row, row.verdict))
     for place, row in enumerate(rows):
         if row.verdict is None:
             value = 100 * ((row.mean(board.measure) or 0.0) - base)
@@ -75,8 +74,15 @@ def forest(board: Leaderboard) -> Figure | None:
         here, new = row.verdict.these_queries, row.verdict.new_queries
         colours = tuple(COLOURS.get(scope_tone(scope), NEUTRAL) for scope in (here, new))
         both_scopes(axes, place, here, new, (colours[0], colours[1]))
+    if board.race is not None:
+        axes.set_xlim(-reach, reach)
     axes.set_xlabel(f"difference from {short(board.against)}, points of {board.measure}")
     return figure
+
+
+def _ends_to_show(board: Leaderboard, row: Row, verdict: Verdict) -> tuple[float, ...]:
+    """Return what the scale has room for: the interval, or only the difference of a head that left a race early."""
+    return (verdict.difference,) if left_race(board, row) else scope_ends(verdict.new_queries)
 
 
 def scope_ends(scope: Scope) -> tuple[float, ...]:

@@ -120,6 +120,11 @@ class ExperimentFolder:
         return self.path / "rounds.json"
 
     @property
+    def confirming(self) -> Path:
+        """The folder of the experiment that compares the winner with the baseline on new seeds."""
+        return self.path.with_name(f"{self.path.name}-confirm")
+
+    @property
     def report(self) -> Path:
         """The folder of the leaderboard."""
         return self.path / "report"

@@ -167,6 +167,8 @@ def test_a_race_drops_losers_and_confirms_its_winner_on_new_seeds(work, monkeypa
     report = (folder.report / "leaderboard.md").read_text("utf-8")
     assert f"The race took {len(record.looks)} rounds." in report
     assert "undecided on these queries after" not in report
+    page = (folder.report / "leaderboard.html").read_text("utf-8")
+    assert "Read race-confirm/report/leaderboard.html" in page or "Keep linear: no head in this race" in page
     assert "left the race after 3 seeds" in next(line for line in report.splitlines() if line.startswith("| broken"))
     counts = Counter(trial.read_trial().label for trial in folder.trials())
     assert counts["broken"] == 3
