@@ -155,20 +155,17 @@ def _counted(problem: Problem, index: approximate.TokenIndex) -> Iterator[list[i
     inverted.reset()
     graph.reset()
     names = vars(approximate)
-    real = {name: names[name] for name in ("maxsim_of", "rank")}
+    real = names["rank"]
 
-    def counting(function: Any) -> Any:
-        def counted(problem: Problem, query: int, documents: np.ndarray) -> Any:
-            count[0] += int(problem.queries.lengths[query] * problem.documents.lengths[documents].sum()) * width
-            return function(problem, query, documents)
+    def counted(problem: Problem, query: int, documents: np.ndarray) -> Any:
+        count[0] += int(problem.queries.lengths[query] * problem.documents.lengths[documents].sum()) * width
+        return real(problem, query, documents)
 
-        return counted
-
-    names.update({name: counting(function) for name, function in real.items()})
+    names["rank"] = counted
     try:
         yield count
     finally:
-        names.update(real)
+        names["rank"] = real
     lists = faiss.try_extract_index_ivf(index.index)
     centroids = lists.nlist * len(problem.queries.vectors) if lists else 0
     count[0] += (centroids + inverted.ndis + graph.ndis) * width

@@ -25,7 +25,6 @@ from eval.search.ranking import (
     NOTHING,
     Problem,
     Ranking,
-    maxsim_of,
     rank,
     rounding_errors,
     shortlist,
@@ -106,9 +105,7 @@ def exact_search(
     kept = TIMES_DEPTH_IN_BF16 * problem.depth if how == "bf16" else problem.depth + SPARE
     while len(pending) and findable:
         kept = min(kept, findable)
-        scores, documents, errors, largest_norm = score_all(
-            problem, pending, kept, device, how, progress or (lambda share: None)
-        )
+        scores, documents, errors = score_all(problem, pending, kept, device, how, progress or (lambda share: None))
         undecided: list[int] = []
         shortlists: dict[int, np.ndarray] = {}
         for row, query in enumerate(pending):
@@ -117,29 +114,11 @@ def exact_search(
                 undecided.append(query)
             else:
                 shortlists[int(query)] = documents[row, near]
-        if how == "bf16":
-            shortlists = _shortened(problem, shortlists, largest_norm, least)
-        ranked = over_threads(lambda item: rank(problem, *item), shortlists.items())
+        ranked = over_threads(lambda item: rank(problem, *item, least[item[0]]), shortlists.items())
         rankings.update(zip(shortlists, ranked, strict=True))
         kept = problem.depth + SPARE if how == "bf16" else 8 * kept
         pending, how, progress = np.array(undecided, dtype=np.int64), "fp32" if how == "bf16" else how, None
     return [rankings[int(query)] for query in wanted]
-
-
-def _shortened(
-    problem: Problem, shortlists: dict[int, np.ndarray], largest_norm: float, floors: np.ndarray
-) -> dict[int, np.ndarray]:
-    """Drop the documents of each query that, by their float32 scores, cannot be among the wanted ones."""
-    errors = rounding_errors(problem, np.array(list(shortlists), np.int64), largest_norm)
-
-    def shorten(query: int, documents: np.ndarray, error: float) -> np.ndarray:
-        if len(documents) <= problem.depth and floors[query] == -np.inf:
-            return documents
-        scores = maxsim_of(problem, query, documents)
-        return np.asarray(documents[shortlist(scores, problem.depth, error, floors[query])])
-
-    items = zip(shortlists, shortlists.values(), errors.tolist(), strict=True)
-    return dict(zip(shortlists, over_threads(lambda item: shorten(*item), items), strict=True))
 
 
 def score_all(
@@ -149,12 +128,12 @@ def score_all(
     device: torch.device,
     how: FirstPass,
     progress: Callable[[float], None],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Score all documents.
 
     Returns:
         The ``kept`` best scores of each query (n, kept) in no particular order, minus infinity if there are fewer;
-        their documents (n, kept); the largest error of a score (n,); and the largest norm of a document token vector.
+        their documents (n, kept); and the largest error of a score (n,).
     """
     query_rows, document_rows = TILE_ON_CPU if device.type == "cpu" else TILE_ELSEWHERE
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fused": torch.float16}[how]
@@ -177,7 +156,7 @@ def score_all(
         largest_norm, largest_residual = max(largest_norm, window.norm), max(largest_residual, window.residual)
         progress(len(window.rows) / len(problem.documents.vectors))
     errors = _first_pass_errors(problem, queries, how, largest_norm, largest_residual)
-    return best.cpu().numpy(), documents.cpu().numpy(), errors, largest_norm
+    return best.cpu().numpy(), documents.cpu().numpy(), errors
 
 
 def _first_pass_errors(

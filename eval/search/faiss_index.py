@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from eval.search.ranking import NOTHING, Problem, Ranking, maxsim_of, rank, rounding_errors, shortlist
+from eval.search.ranking import Problem, Ranking, rank
 from experiment.config.index_factory import check_factory, empty_index, faiss_library, faiss_reason
 from experiment.encoding.store import TokenStore
 from experiment.encoding.threads import over_threads
@@ -43,10 +43,6 @@ TRAINING_ROWS = 2**16
 HITS = 2**22
 """Hits kept in memory at once."""
 
-RANKED_AT_ONCE = 4
-"""Up to this many candidates, in multiples of the depth, are scored in float64 directly; more are first narrowed down
-by their float32 scores."""
-
 GPU_MOST_HITS = 2048
 """Largest number of neighbours that FAISS finds on a GPU."""
 
@@ -59,13 +55,11 @@ class TokenIndex:
         index: The ``faiss.Index``.
         nprobe: Inverted lists that a search visits; None if the index has none.
         resources: FAISS's memory on the GPU, which must live as long as the index; None for an index on the CPU.
-        largest_norm: Largest norm of a token vector.
     """
 
     index: Any
     nprobe: int | None
     resources: Any
-    largest_norm: float
 
     @property
     def on_gpu(self) -> bool:
@@ -111,18 +105,15 @@ def build_index(
     """
     index, nprobe = empty_index(factory, store.width, nprobe, key=key)
     index, resources = _to_gpu(index, device)
-    largest_norm = 0.0
     with faiss_threads(1 if re.search("HNSW|NSG", factory) else torch.get_num_threads()):
         try:
             if not index.is_trained:
                 index.train(_sample(store, index))
             for first in range(0, len(store.vectors), ADD_ROWS):
-                rows = store.vectors[first : first + ADD_ROWS].astype(np.float32)
-                largest_norm = max(largest_norm, float(np.linalg.norm(rows, axis=1).max()))
-                index.add(rows)
+                index.add(store.vectors[first : first + ADD_ROWS].astype(np.float32))
         except RuntimeError as error:
             raise ProjheadsError(f'{key} "{factory}": {faiss_reason(error)}') from None
-    return TokenIndex(index, nprobe, resources, largest_norm)
+    return TokenIndex(index, nprobe, resources)
 
 
 def faiss_search(
@@ -147,7 +138,6 @@ def faiss_search(
     """
     report = progress or (lambda share: None)
     lengths = problem.queries.lengths
-    errors = rounding_errors(problem, np.arange(len(problem.queries)), index.largest_norm)
     most = min(candidates_per_token, len(problem.documents.vectors), GPU_MOST_HITS if index.on_gpu else 2**31)
 
     def answer(query: int, similarities: np.ndarray, hits: np.ndarray) -> Ranking:
@@ -155,10 +145,7 @@ def faiss_search(
         if max_candidates is not None and len(documents) > max_candidates:
             approximate = _approximate_scores(problem, documents, similarities, hits)
             documents = np.sort(documents[np.argsort(-approximate, kind="stable")[:max_candidates]])
-        if len(documents) > RANKED_AT_ONCE * problem.depth:
-            scores = maxsim_of(problem, query, documents)
-            documents = documents[shortlist(scores, problem.depth, errors[query])]
-        return rank(problem, query, documents) if len(documents) else NOTHING
+        return rank(problem, query, documents)
 
     rankings: list[Ranking] = []
     for queries in _batches(lengths, max(1, HITS // max(1, most))):

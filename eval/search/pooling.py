@@ -38,7 +38,7 @@ def pool_tokens(rows: np.ndarray, factor: int, *, scaled: bool) -> np.ndarray:
     first, rest = rows[:PROTECTED], rows[PROTECTED:]
     wanted = max(len(rest) // factor, 1)
     if wanted < len(rest):
-        inside = torch.from_numpy(rest)
+        inside = torch.tensor(rest)
         distances = (1 - inside @ inside.T).clamp_(0, 2).numpy()
         tree = linkage(squareform(distances, checks=False), "ward")
         _, clusters = np.unique(fcluster(tree, wanted, "maxclust"), return_inverse=True)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from experiment.encoding.store import TokenStore
 
@@ -21,7 +20,6 @@ __all__ = [
     "Problem",
     "Ranking",
     "in_order",
-    "maxsim_of",
     "priorities",
     "rank",
     "rounding_errors",
@@ -33,8 +31,11 @@ __all__ = [
 UNIT_ROUNDOFF = 2.0**-24
 """Unit roundoff of float32."""
 
-BLOCK = 1024
+BLOCK = 4096
 """Token vectors of documents that are scored together, which stay in the CPU caches."""
+
+PRODUCTS = 2**14
+"""Pairs of token vectors that are multiplied in float64 at a time."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,11 @@ def rounding_errors(problem: Problem, queries: np.ndarray, largest_norm: float) 
         largest_norm: Largest norm of a document token vector.
     """
     norms = sums_over_tokens(problem.queries, lambda rows: np.linalg.norm(rows, axis=1))[queries]
-    lengths = problem.queries.lengths[queries]
-    return np.asarray((problem.queries.width + lengths + 4) * UNIT_ROUNDOFF * norms * largest_norm)
+    return _rounding(problem.queries.width, problem.queries.lengths[queries], norms, largest_norm)
+
+
+def _rounding(width: int, lengths: np.ndarray, norms: np.ndarray, largest_norm: float) -> np.ndarray:
+    return np.asarray((width + lengths + 4) * UNIT_ROUNDOFF * norms * largest_norm)
 
 
 def sums_over_tokens(store: TokenStore, value: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -126,8 +130,8 @@ def sums_over_tokens(store: TokenStore, value: Callable[[np.ndarray], np.ndarray
     Returns:
         (n_texts,) float64.
     """
-    blocks = range(0, len(store.vectors), 4 * BLOCK)
-    values = [value(store.vectors[first : first + 4 * BLOCK].astype(np.float64)) for first in blocks]
+    blocks = range(0, len(store.vectors), BLOCK)
+    values = [value(store.vectors[first : first + BLOCK].astype(np.float64)) for first in blocks]
     return np.asarray(np.diff(np.concatenate([[0.0], *values]).cumsum()[store.offsets]))
 
 
@@ -149,10 +153,27 @@ def shortlist(scores: np.ndarray, depth: int, error: float, floor: float = -np.i
     return np.asarray(finite[kept >= last - 2 * error])
 
 
-def rank(problem: Problem, query: int, documents: np.ndarray) -> Ranking:
-    """Score documents (n,) for a query, as reported, and return the best ``depth`` in their final order."""
-    scores = _reported_scores(problem, query, documents)
-    return in_order(documents, scores, problem.priority, problem.depth)
+def rank(problem: Problem, query: int, documents: np.ndarray, floor: float = -np.inf) -> Ranking:
+    """Score documents for a query, as reported, and return the best ``depth`` in their final order.
+
+    Similarities in float32 show which documents can be among the best, and which few token vectors of each can be the
+    best one for a query token; only those are multiplied in float64.
+
+    Args:
+        problem: The search.
+        query: Place of the query, which has a token vector.
+        documents: (n,) int64, each with a token vector.
+        floor: The lowest reported score that is wanted.
+    """
+    if not len(documents):
+        return NOTHING
+    tokens = problem.queries[query].astype(np.float64)
+    norms = np.linalg.norm(tokens, axis=1)
+    blocks = [_compare(problem.documents, tokens, norms, block) for block in _blocks(problem.documents, documents)]
+    error = _rounding(tokens.shape[1], np.array(len(tokens)), norms.sum(), max(block.norm for block in blocks))
+    near = shortlist(np.concatenate([block.scores for block in blocks]), problem.depth, float(error), floor)
+    scores = _reported(problem.documents, tokens, blocks, near)
+    return in_order(documents[near], scores, problem.priority, problem.depth)
 
 
 def in_order(documents: np.ndarray, scores: np.ndarray, priority: np.ndarray, depth: int) -> Ranking:
@@ -161,61 +182,64 @@ def in_order(documents: np.ndarray, scores: np.ndarray, priority: np.ndarray, de
     return Ranking(documents[order], scores[order])
 
 
-def maxsim_of(problem: Problem, query: int, documents: np.ndarray) -> np.ndarray:
-    """MaxSim in float32 of a query with documents (n,), each of which has a token vector; (n,)."""
-    found = (_similarities(problem, query, block)[2] for block in _blocks(problem, documents))
-    return _joined([best.sum(axis=0) for best in found])
+@dataclass(frozen=True)
+class _Block:
+    """A few documents compared with a query in float32.
 
-
-def _reported_scores(problem: Problem, query: int, documents: np.ndarray) -> np.ndarray:
-    """MaxSim in float64, rounded to float32, (n,)."""
-    return _joined([_reported_block(problem, query, block) for block in _blocks(problem, documents)])
-
-
-def _reported_block(problem: Problem, query: int, documents: np.ndarray) -> np.ndarray:
-    """Score a few documents (n,).
-
-    Similarities in float32 show which few token vectors can be a document's best for a query token; only those are
-    multiplied in float64.
+    Attributes:
+        scores: (n,), MaxSim of each document.
+        norm: Largest norm of a token vector.
+        tokens: (m,) int64, places of query tokens.
+        rows: (m,) int64, places of the token vectors in the corpus that may be a document's best for that query token.
+        places: (m,) int64, the document that each belongs to, from 0 to n - 1.
     """
-    tokens = np.asarray(problem.queries[query], np.float64)
-    rows, similarities, best, starts = _similarities(problem, query, documents)
-    norms = np.linalg.norm(tokens, axis=1) * float(torch.linalg.vector_norm(rows, dim=1).max())
-    errors = (problem.queries.width + 4) * UNIT_ROUNDOFF * norms
-    least = np.repeat(best - 2 * errors[:, None].astype(np.float32), problem.documents.lengths[documents], axis=1)
-    token, row = np.divmod(np.flatnonzero(similarities >= least), len(rows))
-    products = np.einsum("ij,ij->i", tokens[token], rows.numpy()[row].astype(np.float64))
-    # In row-major order, the products that compete for one maximum are adjacent.
-    place = token * len(documents) + np.searchsorted(starts, row, side="right") - 1
-    first = np.flatnonzero(np.diff(place, prepend=-1))
-    exact = np.maximum.reduceat(products, first).reshape(len(tokens), len(documents))
-    return np.asarray(exact.sum(axis=0).astype(np.float32))
+
+    scores: np.ndarray
+    norm: float
+    tokens: np.ndarray
+    rows: np.ndarray
+    places: np.ndarray
 
 
-def _blocks(problem: Problem, documents: np.ndarray) -> Iterator[np.ndarray]:
-    """Divide documents (n,) into blocks of about ``BLOCK`` token vectors."""
-    ends = np.cumsum(problem.documents.lengths[documents])
-    cuts = np.flatnonzero(np.diff(ends // BLOCK)) + 1
-    yield from (block for block in np.split(documents, cuts) if len(block))
-
-
-def _joined(scores: Sequence[np.ndarray]) -> np.ndarray:
-    return np.concatenate(scores) if scores else np.zeros(0, np.float32)
-
-
-def _similarities(
-    problem: Problem, query: int, documents: np.ndarray
-) -> tuple[Tensor, np.ndarray, np.ndarray, np.ndarray]:
-    """Compare a query with a few documents (n,).
-
-    Returns:
-        The rows of the documents (n_rows, width) and their similarities (L, n_rows), both in float32, the maxima (L,
-        n), and where each document's rows start (n,).
-    """
-    store = problem.documents
+def _compare(store: TokenStore, tokens: np.ndarray, norms: np.ndarray, documents: np.ndarray) -> _Block:
+    """Compare the token vectors (L, width) of a query, and their norms (L,), with a few documents (n,)."""
     lengths = store.lengths[documents]
     starts = np.cumsum(lengths) - lengths
-    places = np.repeat(store.offsets[documents] - starts, lengths) + np.arange(lengths.sum())
-    rows = torch.from_numpy(np.asarray(store.vectors).take(places, axis=0)).float()
-    similarities = torch.mm(torch.tensor(problem.queries[query]).float(), rows.T).numpy()
-    return rows, similarities, np.maximum.reduceat(similarities, starts, axis=1), starts
+    rows = np.repeat(store.offsets[documents] - starts, lengths) + np.arange(lengths.sum())
+    vectors = torch.from_numpy(np.asarray(store.vectors).take(rows, axis=0)).float()
+    similarities = torch.mm(torch.tensor(tokens).float(), vectors.T).numpy()
+    best = np.maximum.reduceat(similarities, starts, axis=1)
+    norm = float(torch.linalg.vector_norm(vectors, dim=1).max())
+    least = best - ((store.width + 4) * 2 * UNIT_ROUNDOFF * norm * norms[:, None]).astype(np.float32)
+    token, row = np.divmod(np.flatnonzero(similarities >= np.repeat(least, lengths, axis=1)), len(rows))
+    return _Block(best.sum(axis=0), norm, token, rows[row], np.searchsorted(starts, row, side="right") - 1)
+
+
+def _reported(store: TokenStore, tokens: np.ndarray, blocks: Sequence[_Block], near: np.ndarray) -> np.ndarray:
+    """MaxSim in float64 of a query (L, width) and the compared documents at the places (k,), rounded to float32."""
+    firsts = np.cumsum([0, *(len(one.scores) for one in blocks)])
+    column = np.full(firsts[-1], -1)
+    column[near] = np.arange(len(near))
+    columns = column[np.concatenate([one.places + first for one, first in zip(blocks, firsts, strict=False)])]
+    # Products that compete for one maximum become adjacent.
+    cells = np.concatenate([one.tokens for one in blocks]) * len(near) + columns
+    order = np.argsort(cells, kind="stable")
+    order = order[columns[order] >= 0]
+    cells, rows = cells[order], np.concatenate([one.rows for one in blocks])[order]
+    products = np.empty(len(order))
+    for first in range(0, len(order), PRODUCTS):
+        some = slice(first, first + PRODUCTS)
+        vectors = np.asarray(store.vectors).take(rows[some], axis=0).astype(np.float64)
+        products[some] = np.einsum("ij,ij->i", tokens[cells[some] // len(near)], vectors)
+    best = np.maximum.reduceat(products, np.flatnonzero(np.diff(cells, prepend=-1))).reshape(len(tokens), len(near))
+    scores = np.zeros(len(near))
+    for row in best:  # One token after the other, so that the sum does not depend on which documents are here.
+        scores += row
+    return scores.astype(np.float32)
+
+
+def _blocks(store: TokenStore, documents: np.ndarray) -> Iterator[np.ndarray]:
+    """Divide documents (n,) into blocks of about ``BLOCK`` token vectors."""
+    ends = np.cumsum(store.lengths[documents])
+    cuts = np.flatnonzero(np.diff(ends // BLOCK)) + 1
+    yield from (block for block in np.split(documents, cuts) if len(block))
