@@ -71,7 +71,7 @@ SECTIONS = (
         "Wrong decisions over all looks: at most 5%. Resolution 2 points, 200 queries. Decided and trials are for "
         "these queries, with the baseline at every look.",
         calls.looks,
-        0.25,
+        0.5,
     ),
     Section(
         "Cells of data sets",
@@ -108,7 +108,7 @@ SECTIONS = (
         "Factors",
         "Grids without any effect: main effects and two-way interactions, false in at most 5%.",
         calls.factors,
-        0.25,
+        0.5,
     ),
     Section(
         "Trials astray",
