@@ -23,11 +23,14 @@ from eval.explain.registry import register_diagnostic
     above=0.5,
 )
 def mean_cosine(given: Given) -> dict[str, float]:
-    """Return it for documents, for queries, and for both together."""
+    """Return it for documents, for queries, for both together, and for pairs of a query's and a document's token."""
     found = {}
     for side, tokens in given.sides():
         count = len(tokens.rows)
         if count > 1:
             total, own = tokens.rows.sum(axis=0), np.square(tokens.rows).sum()
             found[side] = float((total @ total - own) / (count * (count - 1)))
+    queries, documents = given.query_tokens.rows, given.document_tokens.rows
+    if len(queries) and len(documents):
+        found["queries with documents"] = float(queries.mean(axis=0) @ documents.mean(axis=0))
     return found

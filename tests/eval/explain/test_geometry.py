@@ -88,6 +88,13 @@ def test_alpha_is_the_exponent_of_a_power_law():
     assert values("alpha-req", given(texts))["documents"] == pytest.approx(1.5, abs=1e-5)
 
 
+def test_the_cosine_of_queries_with_documents_is_of_pairs_of_both():
+    documents, queries = random(), random(1, texts=3)
+    expected = np.mean([a @ b for a in flat(queries) for b in flat(documents)])
+    found = values("mean-cosine", given(documents, queries))
+    assert found["queries with documents"] == pytest.approx(expected, abs=1e-7)
+
+
 def test_against_plain_computations():
     texts = random()
     rows, made = flat(texts), given(texts)
