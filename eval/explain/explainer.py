@@ -17,7 +17,7 @@ from projheads.errors import ProjheadsError
 
 __all__ = ["Explainer"]
 
-EXPLAIN_VERSION = 3
+EXPLAIN_VERSION = 2
 """Raised when a change to the samples changes what diagnostics compute."""
 
 

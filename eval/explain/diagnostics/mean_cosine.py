@@ -21,6 +21,7 @@ from eval.explain.registry import register_diagnostic
     source="Ethayarajh, 2019, arXiv 1909.00512",
     alarm="anisotropic",
     above=0.5,
+    version=2,
 )
 def mean_cosine(given: Given) -> dict[str, float]:
     """Return it for documents, for queries, for both together, and for pairs of a query's and a document's token."""
