@@ -8,7 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from experiment.disk.files import SCHEMA_VERSION, write_json
 from projheads.errors import ProjheadsError
 
-__all__ = ["Part", "Record", "mistake"]
+__all__ = ["Count", "Part", "Record", "Scores", "mistake"]
+
+Count = Annotated[int, Field(ge=0)]
+Scores = Annotated[dict[str, float], Field(min_length=1)]
 
 
 class Part(BaseModel):
