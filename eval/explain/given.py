@@ -29,7 +29,7 @@ __all__ = ["SAMPLED_TOKENS", "Given", "Tokens", "probes_hash", "read_probes"]
 SAMPLED_TOKENS = 2**14
 """About so many token embeddings of each side are sampled, in complete texts."""
 
-SAMPLED_STATES = 2**12
+SAMPLED_STATES = 2**11
 """At most so many token states are sampled."""
 
 SAMPLED_PAIRS = 512

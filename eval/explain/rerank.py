@@ -23,10 +23,10 @@ __all__ = ["MEASURE", "reranked_ndcg", "sampled_queries", "scores_of_run"]
 
 MEASURE = "nDCG@10"
 
-RERANKED_QUERIES = 40
+RERANKED_QUERIES = 30
 """At most so many queries are sampled."""
 
-CANDIDATES = 20
+CANDIDATES = 15
 """Documents of a run that are ranked again."""
 
 

@@ -37,7 +37,7 @@ def partner(subject: Subject) -> str | None:
     title="Barrier between seeds",
     group="gain",
     formula="mean nDCG@10 of the first seed and this one - nDCG@10 of the average of their weights, which ranks "
-    "the first 20 documents of both again, for 40 sampled queries",
+    "the first 15 documents of both again, for 30 sampled queries",
     range=(-1.0, 1.0),
     high="The seeds lie in different basins: their average is a bad head.",
     low="The seeds lie in one basin; below 0, their average is better than either.",

@@ -1,4 +1,4 @@
-"""branch-ablation: nDCG@10 lost with a branch off, on sampled queries whose first 20 documents are ranked again."""
+"""branch-ablation: nDCG@10 lost with a branch off, on sampled queries whose first 15 documents are ranked again."""
 
 import numpy as np
 
@@ -14,12 +14,13 @@ MOST_BRANCHES = 4
     "branch-ablation",
     title="nDCG@10 lost without each branch",
     group="gain",
-    formula="nDCG@10 - nDCG@10 with the branch off, which ranks the first 20 documents of 40 sampled queries again; a "
+    formula="nDCG@10 - nDCG@10 with the branch off, which ranks the first 15 documents of 30 sampled queries again; a "
     "gate that is off is held at its mean, and a layer without a skip passes on its input",
     range=(-1.0, 1.0),
     high="The score depends on the branch.",
     low="The head scores the same without the branch; below 0, it scores better.",
     source="this project",
+    version=2,
 )
 def branch_ablation(given: Given) -> Measured | None:
     """Return it for each branch of a head on a frozen backbone."""

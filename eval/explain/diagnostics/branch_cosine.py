@@ -13,6 +13,7 @@ from eval.explain.registry import register_diagnostic
     high="The branch points where the output points.",
     low="The branch is at right angles to the output, or (below 0) works against it.",
     source="this project",
+    version=2,
 )
 def branch_cosine(given: Given) -> dict[str, float]:
     """Return it for each branch of a head on a frozen backbone."""

@@ -13,6 +13,7 @@ from eval.explain.registry import register_diagnostic
     high="The branch makes most of the output.",
     low="The branch contributes little.",
     source="this project",
+    version=2,
 )
 def branch_share(given: Given) -> dict[str, float]:
     """Return it for each branch of a head on a frozen backbone."""
