@@ -14,13 +14,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from eval.encoding_work import EncodingWork, measure_encoding
-from eval.sizes import WINDOW_IN_MEMORY, Backbone
+from eval.sizes import WINDOW_IN_MEMORY
 from eval.subjects import Subject
 from experiment.console.progress import Progress
 from experiment.disk.files import sha256_json
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.models import check_intact, saved_backbone_hash
 from experiment.encoding.device import autocast
+from experiment.encoding.operations import Backbone
 from experiment.encoding.store import TokenStore, packed_rows, remove_store, unnamed_file
 from experiment.encoding.tokens import encode_tokens, text_key
 from experiment.encoding.windows import text_slices

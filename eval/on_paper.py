@@ -7,7 +7,9 @@ passage collection, whose words per passage are taken to be those of the first.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from eval.sizes import Backbone, Heads, Need, Work, stored_need, streamed_need
+from eval.sizes import Heads, Work, stored_need, streamed_need
+from experiment.encoding.operations import Backbone
+from experiment.needs import Need
 
 __all__ = ["COLLECTIONS", "Collection", "Evaluation", "evaluation_on_paper", "paper_needs"]
 

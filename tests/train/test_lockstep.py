@@ -1,6 +1,7 @@
 """``train.states: lockstep``: trials side by side, whose states are not stored, end with the bytes of stored ones."""
 
 import json
+import re
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -211,23 +212,29 @@ def states_of(experiment):
 
 def test_auto_stores_what_fits_and_says_why(work, capsys):
     assert states_of(train("seeds=[0]")) == {"stored"}
-    assert "token states of the training texts: stored, " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    size = r"[\d.]+ kB of disk, [\d.]+ MB of memory"
+    assert re.search(
+        rf"token states of the training texts stored: {size} \(up to .* may be stored; lockstep: {size}\)", said
+    )
+    times = r"[\d.e+]+ floating-point operations, on this machine \d+ s, on 8 such machines \d+ s"
+    assert re.search(rf"\ntraining stored: {times}; lockstep: {times}\n", said)
 
 
 def test_auto_trains_in_lockstep_if_the_states_do_not_fit_and_stays_with_it(work, monkeypatch, capsys):
     monkeypatch.setattr("train.embedding.way.free_bytes", lambda folder: 20_000.0)
     assert run_command(main, ["try.yaml", "seeds=[0]", "--dry-run"]) == 0
-    foreseen = "computed in lockstep, which saves 4"
+    foreseen = "token states of the training texts lockstep: "
     assert foreseen in capsys.readouterr().err
     assert states_of(train("seeds=[0]")) == {"lockstep"}
     said = capsys.readouterr().out
     assert foreseen in said
-    assert "(20.0 kB are free, of which at most 10.0 kB may be used)" in said
+    assert "(20.0 kB are free, of which at most 10.0 kB may be used; stored: " in said
     monkeypatch.undo()
     monkeypatch.chdir(work)
     assert states_of(train("seeds=[0, 1]")) == {"lockstep"}
     said = capsys.readouterr().out
-    assert "(as out was started)" in said
+    assert "(as out was started; stored: " in said
     assert "2 already finished" in said
     with pytest.raises(ProjheadsError, match=r"out: its trials were trained with train.states: lockstep; set that"):
         train("seeds=[0, 1]", "train.states=stored")
