@@ -1,7 +1,10 @@
 """``train.states: lockstep``: trials side by side, whose states are not stored, end with the bytes of stored ones."""
 
 import json
+import multiprocessing
 import re
+import threading
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -180,10 +183,23 @@ def test_a_trial_that_fails_leaves_the_others_of_its_group(work, monkeypatch, ca
     assert weights(train(*LOCKSTEP, "seeds=[0]")) == whole
 
 
-def test_workers_train_groups_with_the_same_bytes(work):
-    one = weights(train(*LOCKSTEP, "output=one", "threads=1"))
-    arguments = ["try.yaml", *LOCKSTEP, "output=several", "threads=1", "--workers", "2"]
-    assert run_command(main, arguments) == 0
+def test_workers_of_which_one_is_killed_train_groups_with_the_same_bytes(work):
+    options = ["train.states=lockstep", "train.epochs=15", "train.resume_every=5", "threads=1"]
+    one = weights(train("output=one", *options))
+    killed = []
+
+    def kill_a_worker():
+        while not any(Path("several").glob("trials/*/*/resume/step-*")):
+            time.sleep(0.005)
+        for worker in multiprocessing.active_children()[:1]:
+            worker.kill()
+            killed.append(worker)
+
+    killing = threading.Thread(target=kill_a_worker, daemon=True)
+    killing.start()
+    assert run_command(main, ["try.yaml", "output=several", *options, "--workers", "2"]) == 0
+    killing.join()
+    assert killed
     assert weights(ExperimentFolder(Path("several"))) == one
 
 
