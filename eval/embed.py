@@ -21,10 +21,10 @@ from experiment.disk.files import sha256_json
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.models import check_intact, saved_backbone_hash
 from experiment.encoding.device import autocast
-from experiment.encoding.operations import Backbone
 from experiment.encoding.store import TokenStore, packed_rows, remove_store, unnamed_file
 from experiment.encoding.tokens import encode_tokens, text_key
 from experiment.encoding.windows import text_slices
+from experiment.needs import Backbone
 from projheads.errors import ProjheadsError
 from projheads.hosts import load_host
 from projheads.hosts.base import HostModel

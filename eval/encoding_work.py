@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from experiment.encoding.operations import Backbone, backbone_of
+from experiment.encoding.operations import backbone_of
 from experiment.encoding.speed import sample_texts
+from experiment.needs import Backbone
 from projheads.hosts.base import HostModel
 
 __all__ = ["EncodingWork", "measure_encoding"]

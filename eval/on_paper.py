@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from eval.sizes import Heads, Work, stored_need, streamed_need
-from experiment.encoding.operations import Backbone
-from experiment.needs import Need
+from experiment.needs import Backbone, Need
 
 __all__ = ["COLLECTIONS", "Collection", "Evaluation", "evaluation_on_paper", "paper_needs"]
 

@@ -6,13 +6,32 @@ from dataclasses import dataclass
 from experiment.console.progress import human_time
 from experiment.disk.room import bytes_text
 
-__all__ = ["PROCESS_BYTES", "Need", "describe_times", "describe_ways"]
+__all__ = ["PROCESS_BYTES", "Backbone", "Need", "describe_times", "describe_ways"]
 
 PROCESS_BYTES = 750 * 10**6
 """Memory of a process with torch, a host and a small backbone, which encodes batch by batch."""
 
 MACHINES = 8
 """For how many machines a time is stated besides one."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """What encoding takes.
+
+    Attributes:
+        parameters: Parameters that every token is multiplied with: all but the embedding tables.
+        layers: Number of layers.
+        width: Width of a token state.
+    """
+
+    parameters: float
+    layers: int
+    width: int
+
+    def flop(self, tokens: float, length: float) -> float:
+        """Return the floating-point operations for so many tokens in texts of a length, attention included."""
+        return tokens * (2 * self.parameters + 4 * self.layers * self.width * length)
 
 
 @dataclass(frozen=True)

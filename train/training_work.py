@@ -7,10 +7,10 @@ from functools import cached_property
 
 from experiment.config import TrainConfig
 from experiment.encoding.canonical import padding_ratio
-from experiment.encoding.operations import Backbone, backbone_of
+from experiment.encoding.operations import backbone_of
 from experiment.encoding.speed import TextSample, sample_texts
 from experiment.encoding.tokens import tokens_of_a_batch
-from experiment.needs import PROCESS_BYTES, Need
+from experiment.needs import PROCESS_BYTES, Backbone, Need
 from projheads import build_head, head_cost
 from projheads.cost import HeadCost
 from projheads.head import Head
@@ -94,7 +94,7 @@ class _Stage:
     @property
     def n_ways(self) -> int:
         """Documents of an example."""
-        return self.data.examples.shape[1] - 1
+        return int(self.data.examples.shape[1] - 1)
 
     @property
     def validated(self) -> list[tuple[int, int]]:
@@ -206,7 +206,7 @@ class TrainingWork:
 
     def lockstep(self, disk: float) -> Training:
         """Return what training takes if the trials of a seed share the states of each step."""
-        kept = [(stage, *map(sum, zip(*stage.validated, strict=True))) for stage in self.stages]
+        kept = [(one, *self._padded(one, *map(sum, zip(*one.validated, strict=True)))) for one in self.stages]
         flop = sum(self._flop_of_encoding(*one) for one in kept)
         first = encoding = sum(stage.encoding(*texts) for stage, *texts in kept)
         parts, most = [], 0.0
@@ -216,9 +216,9 @@ class TrainingWork:
             flop += sum(flop for _, flop in works)
             for stage, (config, data) in zip(self.stages, self.prepared.stages(group.trials[0].config), strict=True):
                 seen = count_steps(config, len(data.examples)) * config.examples_a_step
-                sides = (stage.queries, seen), (stage.documents, seen * stage.n_ways)
-                padding = [self._padding(stage, sample) for sample, _ in sides]
-                texts = [count * ratio for (_, count), ratio in zip(sides, padding, strict=True)]
+                if len(data.examples) <= self._ahead(stage)[0]:  # then later epochs find their states
+                    seen = min(seen, len(data.examples))
+                texts = self._padded(stage, seen, seen * stage.n_ways)
                 seconds += stage.encoding(*texts)
                 encoding += stage.encoding(*texts)
                 flop += self._flop_of_encoding(stage, *texts)
@@ -227,18 +227,23 @@ class TrainingWork:
         memory = self._memory() + BYTES_PER_PARAMETER * most + max(map(self._passing_bytes, self.stages))
         return Training(Need(disk, memory, flop), first, parts, encoding)
 
-    def _ahead(self, stage: _Stage, sample: TextSample) -> int:
-        """Return the number of queries or documents that are encoded at once in lockstep."""
-        texts = texts_ahead(self.prepared.model.device.type)
-        return texts * (1 if sample is stage.queries else stage.n_ways) // (1 + stage.n_ways)
-
-    def _padding(self, stage: _Stage, sample: TextSample) -> float:
+    def _padded(self, stage: _Stage, queries: int, documents: int) -> tuple[float, float]:
+        """Return how many texts without padding take as long as so many in canonical batches."""
         batch = tokens_of_a_batch(self.prepared.model.device, canonical=True)
-        return padding_ratio(sample.states.lengths, self._ahead(stage, sample), batch)
+        counts = (queries, documents)
+        ratios = [
+            padding_ratio(sample.states.lengths, min(count, ahead), batch)
+            for sample, count, ahead in zip((stage.queries, stage.documents), counts, self._ahead(stage), strict=True)
+        ]
+        return queries * ratios[0], documents * ratios[1]
+
+    def _ahead(self, stage: _Stage) -> tuple[int, int]:
+        """Return the numbers of queries and of documents that are encoded at once in lockstep."""
+        queries = texts_ahead(self.prepared.model.device.type) // (1 + stage.n_ways)
+        return queries, queries * stage.n_ways
 
     def _passing_bytes(self, stage: _Stage) -> float:
-        vectors = sum(sample.tokens * self._ahead(stage, sample) for sample in (stage.queries, stage.documents))
-        return vectors * self.prepared.model.in_features * 2
+        return stage.tokens(*self._ahead(stage)) * self.prepared.model.in_features * 2
 
     def _memory(self) -> float:
         """Return the memory of a process, without optimisers of heads, and without states that come and go."""

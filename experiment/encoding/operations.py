@@ -1,33 +1,13 @@
-"""How many floating-point operations a backbone takes."""
-
-from dataclasses import dataclass
+"""What a backbone takes: read off an open model."""
 
 from torch import nn
 
 from experiment.encoding.backbone_layers import transformer_layers
+from experiment.needs import Backbone
 from projheads.errors import ProjheadsError
 from projheads.hosts.base import HostModel
 
-__all__ = ["Backbone", "backbone_of"]
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """What encoding takes.
-
-    Attributes:
-        parameters: Parameters that every token is multiplied with: all but the embedding tables.
-        layers: Number of layers.
-        width: Width of a token state.
-    """
-
-    parameters: float
-    layers: int
-    width: int
-
-    def flop(self, tokens: float, length: float) -> float:
-        """Return the floating-point operations for so many tokens in texts of a length, attention included."""
-        return tokens * (2 * self.parameters + 4 * self.layers * self.width * length)
+__all__ = ["backbone_of"]
 
 
 def backbone_of(model: HostModel) -> Backbone:

@@ -15,7 +15,7 @@ from eval.runs import read_run
 from experiment.console.command import run_command
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.records import EvaluationRecord
-from experiment.encoding.operations import Backbone
+from experiment.needs import Backbone
 from projheads.build import build_head
 from projheads.export import export_model
 from projheads.hosts import available_hosts, load_host

@@ -11,7 +11,7 @@ from eval.sizes import Heads, Work, stored_need, streamed_need
 from eval.streaming.way import choose_way
 from experiment.config import EvalConfig
 from experiment.console.command import run_command
-from experiment.encoding.operations import Backbone
+from experiment.needs import Backbone
 
 WORK = Work(documents=10**6, document_tokens=10**8, queries=1000, query_tokens=32_000, flop=1e15, width=768)
 HEADS = Heads([128] * 7, multiply_adds=7 * 768 * 128, frozen=True)
