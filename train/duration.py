@@ -6,8 +6,10 @@ from experiment.collections import Collection
 from experiment.console.progress import human_time
 from experiment.encoding.speed import seconds_of_products
 from experiment.needs import describe_times, describe_ways
+from projheads.errors import ProjheadsError
 from train.embedding.states import states_are_cached
 from train.embedding.way import StatesWay
+from train.failures import trial_errors
 from train.preparation import Preparation
 from train.training_work import Training, TrainingWork
 from train.trial import Trial
@@ -28,7 +30,15 @@ def describe_training(
         tests: The test collections that are on this disk, by name.
         way: What becomes of the token states; None if the backbone is trained.
     """
-    work, cached = TrainingWork(prepared, pending), states_are_cached(prepared)
+    try:
+        with trial_errors():
+            return _describe(TrainingWork(prepared, pending), tests, way)
+    except ProjheadsError as error:  # such a trial fails too, but the others may not
+        return [f"disk, memory and time cannot be estimated: {error}"]
+
+
+def _describe(work: TrainingWork, tests: Mapping[str, Collection], way: StatesWay | None) -> list[str]:
+    cached = states_are_cached(work.prepared)
     if way is None:
         chosen = work.stored(work.models(), cached=cached)
         lines = [f"training: {chosen.need}; {_operations_and_times(chosen)}"]

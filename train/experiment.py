@@ -1,7 +1,6 @@
 """Trains an experiment: every variant with every seed, each trial once."""
 
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -138,12 +137,7 @@ def train_trials(
             f"train.batch_size: {smallest} examples cannot be shared by {processes.count} processes; raise it, or "
             "start fewer processes"
         )
-    pending = []
-    for trial in trials:
-        if not trial.finished:
-            pending.append(trial)
-        elif processes.main:  # a command that was killed at the end of a trial may have left its resume point
-            shutil.rmtree(trial.folder.resume, ignore_errors=True)
+    pending = [trial for trial in trials if not trial.finished]
     for trial in pending:
         if damage := trial.damage:
             progress.say(f"{trial.name}: {damage}; training it again")

@@ -105,3 +105,14 @@ def test_the_dry_run_of_a_trained_backbone_names_disk_memory_and_operations(fold
         r"\ntraining: [\d.]+ kB of disk, [\d.]+ MB of memory; [\d.e+]+ floating-point operations, on this machine \d+ s"
     )
     assert re.search(pattern, capsys.readouterr().err)
+
+
+def test_a_head_that_fails_while_it_is_timed_does_not_stop_the_training(folder, backbone, monkeypatch, capsys):
+    folder(backbone)
+
+    def fails(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr("train.training_work.measure_steps", fails)
+    assert run_command(main, ["try.yaml", "seeds=[0]"]) == 0
+    assert "disk, memory and time cannot be estimated: the machine is out of memory; " in capsys.readouterr().out
