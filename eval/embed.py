@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from eval.encoding_work import EncodingWork, measure_encoding
-from eval.sizes import WINDOW_IN_MEMORY, Backbone
+from eval.sizes import WINDOW_IN_MEMORY
 from eval.subjects import Subject
 from experiment.console.progress import Progress
 from experiment.disk.files import sha256_json
@@ -24,6 +24,7 @@ from experiment.encoding.device import autocast
 from experiment.encoding.store import TokenStore, packed_rows, remove_store, unnamed_file
 from experiment.encoding.tokens import encode_tokens, text_key
 from experiment.encoding.windows import text_slices
+from experiment.needs import Backbone
 from projheads.errors import ProjheadsError
 from projheads.hosts import load_host
 from projheads.hosts.base import HostModel

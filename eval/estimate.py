@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -14,16 +15,13 @@ from eval.search_speed import search_speed, seconds_of_linear_head
 from eval.sizes import Heads, Work
 from eval.streaming.way import Way, choose_way
 from eval.subjects import Subject
-from experiment.console.progress import human_time
 from experiment.disk.room import free_bytes
 from experiment.encoding.speed import seconds_of_products
 from experiment.encoding.windows import WINDOW
+from experiment.needs import describe_times
 from projheads.errors import ProjheadsError
 
 __all__ = ["Group", "describe_ways", "describe_work", "estimate_groups"]
-
-MACHINES = 8
-"""For how many machines a time is stated besides one."""
 
 SCORED_AGAIN = 1.5
 """Documents that are scored again for each document that is kept."""
@@ -116,11 +114,14 @@ def describe_work(groups: Sequence[Group]) -> str:
     """Return a line about the operations and the time that evaluating groups takes, both ways."""
     flop = sum(group.way.stored_need.flop for group in groups)
     times = [
-        f"{name} {human_time(sum(group.seconds_on(1, streamed=streamed) for group in groups))}, on {MACHINES} such "
-        f"machines {human_time(sum(group.seconds_on(MACHINES, streamed=streamed) for group in groups))}"
+        f"{name} {describe_times(partial(_seconds_on, groups, streamed))}"
         for name, streamed in (("stored", False), ("streamed", True))
     ]
     return f"{flop:.1e} floating-point operations; on this machine {'; '.join(times)}"
+
+
+def _seconds_on(groups: Sequence[Group], streamed: bool, machines: int) -> float:
+    return sum(group.seconds_on(machines, streamed=streamed) for group in groups)
 
 
 def _group(

@@ -7,7 +7,8 @@ passage collection, whose words per passage are taken to be those of the first.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from eval.sizes import Backbone, Heads, Need, Work, stored_need, streamed_need
+from eval.sizes import Heads, Work, stored_need, streamed_need
+from experiment.needs import Backbone, Need
 
 __all__ = ["COLLECTIONS", "Collection", "Evaluation", "evaluation_on_paper", "paper_needs"]
 

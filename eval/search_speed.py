@@ -1,8 +1,6 @@
 """How fast this machine searches and projects, from a small made-up problem that takes a fraction of a second."""
 
 import io
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -12,6 +10,7 @@ import torch
 from eval.embed import project_tokens
 from eval.search.exact import choose_first_pass, score_all
 from eval.search.ranking import Problem, rank
+from experiment.encoding.speed import fastest
 from experiment.encoding.store import TokenStore, offsets_of
 from experiment.encoding.threads import over_threads
 
@@ -48,9 +47,9 @@ def search_speed(width: int, device: torch.device, threads: int) -> SearchSpeed:
     nobody = np.full(QUERIES, -1)
     problem, every = Problem(queries, documents, RANKED, np.arange(DOCUMENTS), nobody), np.arange(QUERIES)
     how = choose_first_pass(device, documents)
-    scored = _fastest(lambda: score_all(problem, every, RANKED, device, how, lambda share: None))
+    scored = fastest(lambda: score_all(problem, every, RANKED, device, how, lambda share: None), ROUNDS)
     chosen = np.arange(RANKED)
-    ranked = _fastest(lambda: over_threads(lambda query: rank(problem, query, chosen), range(QUERIES)))
+    ranked = fastest(lambda: over_threads(lambda query: rank(problem, query, chosen), range(QUERIES)), ROUNDS)
     return SearchSpeed(scored / problem.multiply_adds, ranked / (problem.multiply_adds * RANKED / DOCUMENTS))
 
 
@@ -60,13 +59,4 @@ def seconds_of_linear_head(width: int, out_features: int, device: torch.device, 
     rows = QUERIES * 256
     states = TokenStore(np.ones((rows, width), np.float16), np.array([0, rows]))
     head = torch.nn.Linear(width, out_features)
-    return _fastest(lambda: project_tokens(states, head, io.BytesIO(), device, precision)) / rows
-
-
-def _fastest(function: Callable[[], object]) -> float:
-    seconds = []
-    for _ in range(ROUNDS):
-        started = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
+    return fastest(lambda: project_tokens(states, head, io.BytesIO(), device, precision), ROUNDS) / rows

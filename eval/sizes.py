@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from experiment.encoding.windows import SEARCHED_BYTES, SLICE, WINDOW
+from experiment.needs import PROCESS_BYTES, Need
 
-__all__ = ["Backbone", "Heads", "Need", "Work", "stored_need", "streamed_need"]
-
-PROCESS_BYTES = 750 * 10**6
-"""Memory of a process with torch, a host and a small backbone, which encodes batch by batch."""
+__all__ = ["Heads", "Work", "stored_need", "streamed_need"]
 
 BYTES_PER_SEARCHED, BYTES_PER_SCORE = 6, 8
 """A number of a document or query vector that is searched, with its copy, and a score with its place."""
@@ -19,25 +17,6 @@ PART_BYTES = 12
 
 WINDOW_IN_MEMORY = 2**30
 """Bytes of a window's vectors beyond which they are in a temporary file."""
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """What encoding takes.
-
-    Attributes:
-        parameters: Parameters that every token is multiplied with: all but the embedding tables.
-        layers: Number of layers.
-        width: Width of a token state.
-    """
-
-    parameters: float
-    layers: int
-    width: int
-
-    def flop(self, tokens: float, length: float) -> float:
-        """Return the floating-point operations for so many tokens in texts of a length, attention included."""
-        return tokens * (2 * self.parameters + 4 * self.layers * self.width * length)
 
 
 @dataclass(frozen=True)
@@ -80,27 +59,6 @@ class Heads:
     multiply_adds: float
     frozen: bool
     backbones: int = 1
-
-
-@dataclass(frozen=True)
-class Need:
-    """What an evaluation takes.
-
-    Attributes:
-        disk: Bytes on disk at its largest.
-        memory: Bytes of memory of a process.
-        flop: Floating-point operations.
-        shared: Those that one worker does for all: the token states of a frozen backbone are stored by one.
-    """
-
-    disk: float
-    memory: float
-    flop: float
-    shared: float = 0.0
-
-    def hours(self, flop_per_s: float, workers: int = 1) -> float:
-        """Return the hours that this takes on a number of workers of a given speed."""
-        return (self.shared + (self.flop - self.shared) / workers) / flop_per_s / 3600
 
 
 def stored_need(work: Work, heads: Heads) -> Need:

@@ -32,10 +32,15 @@ seeds: [0]
 device: cpu
 model: {{backbone: {backbone}, query_length: 12, document_length: 16}}
 heads: {{out_features: 8, variants: [linear, ffn(depth=2)]}}
-train: {{data: set, batch_size: 4, validation_pairs: 4, trainable: {trainable}, resume_every: 3}}
+train: {{data: set, batch_size: 4, validation_pairs: 4, {training}, resume_every: 3}}
 sweep: {{}}
 eval: {{datasets: [set], storage: [int8]}}
 """
+TRAININGS = {
+    "all": "trainable: all",
+    "head": "trainable: head",
+    "lockstep": "trainable: head, states: lockstep",
+}
 VOLATILE = {
     "timings",
     "peak_memory_bytes",
@@ -83,7 +88,7 @@ def start(processes, folder, package, *arguments):
     return process
 
 
-def work_in(folder, backbone, trainable):
+def work_in(folder, backbone, training):
     """Make a folder with a collection and an experiment."""
     folder.mkdir()
     words = [(noun, verb) for noun in NOUNS for verb in VERBS]
@@ -91,7 +96,7 @@ def work_in(folder, backbone, trainable):
     queries = {f"q{i}": f"what {verb} the {noun}" for i, (noun, verb) in enumerate(words)}
     qrels = {f"q{i}": {f"d{i}": 1} for i in range(len(words))}
     write_beir_folder(folder / "set", corpus, queries, {"train": qrels, "test": qrels})
-    (folder / "try.yaml").write_text(YAML.format(backbone=backbone, trainable=trainable))
+    (folder / "try.yaml").write_text(YAML.format(backbone=backbone, training=TRAININGS[training]))
     return folder
 
 
@@ -142,10 +147,10 @@ MORE_COMMANDS = [
 """Commands that are killed by ``make fuzz`` only."""
 
 
-@pytest.mark.parametrize("trainable", ["all", "head"] if KILLS > 1 else ["all"])
-def test_commands_killed_at_random_end_with_the_same_bytes(processes, backbone, tmp_path, trainable):
-    chance = random.Random(os.environ.get("PROJHEADS_FUZZ_SEED", f"kills {trainable}"))
-    whole, killed = (work_in(tmp_path / name, backbone, trainable) for name in ("whole", "killed"))
+@pytest.mark.parametrize("training", TRAININGS if KILLS > 1 else ["all"])
+def test_commands_killed_at_random_end_with_the_same_bytes(processes, backbone, tmp_path, training):
+    chance = random.Random(os.environ.get("PROJHEADS_FUZZ_SEED", f"kills {training}"))
+    whole, killed = (work_in(tmp_path / name, backbone, training) for name in ("whole", "killed"))
     done = 0
     for command in COMMANDS + (MORE_COMMANDS if KILLS > 1 else []):
         command = [part.format(backbone=backbone) for part in command]
@@ -172,3 +177,41 @@ def test_commands_killed_at_random_end_with_the_same_bytes(processes, backbone, 
     assert not list(killed.rglob(".*.tmp"))
     assert not list(killed.rglob("resume"))
     assert not list((killed / "cache").glob("embeddings/*"))
+
+
+def of_trials(pattern, at_least):
+    """Whether so many files of trials match a pattern."""
+    return lambda folder: len(list(folder.glob(f"out/trials/*/{pattern}"))) >= at_least
+
+
+MOMENTS = [
+    of_trials("seed-0/resume/step-*", 1),  # the first variant has a resume point that the second lacks
+    of_trials("seed-0/trial.json", 1),  # one trial is finished, and its resume point may still be there
+    of_trials("seed-1/resume/step-*", 2),
+]
+
+
+def test_lockstep_killed_at_any_moment_ends_with_the_same_bytes_and_trains_no_finished_trial_again(
+    processes, backbone, tmp_path
+):
+    whole, killed = (work_in(tmp_path / name, backbone, "lockstep") for name in ("whole", "killed"))
+    command = ("train", "try.yaml", "sweep={}", "seeds=[0, 1]", "train.epochs=8")
+    process = start(processes, whole, *command)
+    process.join()
+    assert process.exitcode == 0, (whole / "log.txt").read_text()[-2000:]
+    finished = {}
+    for reached in MOMENTS:
+        process = start(processes, killed, *command)
+        while process.is_alive() and not reached(killed):
+            time.sleep(0.001)
+        process.kill()
+        process.join()
+        assert process.exitcode == -9, (killed / "log.txt").read_text()[-2000:]
+        finished |= {path: path.stat().st_mtime_ns for path in killed.glob("out/trials/*/*/trial.json")}
+    assert finished
+    process = start(processes, killed, *command)
+    process.join()
+    assert process.exitcode == 0, (killed / "log.txt").read_text()[-2000:]
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    assert contents(killed) == contents(whole)
+    assert not list(killed.rglob("resume"))

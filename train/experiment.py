@@ -22,8 +22,8 @@ from experiment.saturation import saturation_warning
 from projheads import head_warnings
 from projheads.errors import ProjheadsError
 from train.data.examples import load_training_data
-from train.duration import estimate_line
-from train.embedding.states import open_all_states, states_are_cached
+from train.duration import describe_training
+from train.embedding.states import open_all_states
 from train.embedding.way import choose_states, with_states
 from train.eval_collections import open_test_collections, queries_trained_on
 from train.lockstep import LockstepTrainer, lockstep_groups
@@ -147,9 +147,8 @@ def train_trials(
         tests = open_test_collections(config)
         for line in queries_trained_on(tests, prepared.data.queries):
             progress.say(line)
-        if way is not None:
-            progress.say(str(way))
-        progress.say(estimate_line(prepared, pending, tests, encoded=states_are_cached(prepared)))
+        for line in describe_training(prepared, pending, tests, way):
+            progress.say(line)
     work = _Work(prepared, folder, processes, executor, progress)
     if sweeps:
         work.train_sweeps(sweeps)

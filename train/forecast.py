@@ -9,8 +9,7 @@ from experiment.disk.layout import ExperimentFolder
 from projheads.hosts.backbone import is_on_this_machine
 from projheads.hosts.base import HostModel
 from train.data.examples import load_training_data
-from train.duration import estimate_line
-from train.embedding.states import states_are_cached
+from train.duration import describe_training
 from train.embedding.way import choose_states, with_states
 from train.eval_collections import open_test_collections, queries_trained_on
 from train.preparation import check_starts, prepare
@@ -60,10 +59,8 @@ def forecast(config: ExperimentConfig) -> list[str]:
     )
     pending = [trial for trial in trials or plan_trials(prepared, folder) if not trial.finished]
     if pending:
-        if way is not None:
-            lines.append(str(way))
         axes = " for each point of the axes" if config.axes else ""
-        lines.append(estimate_line(prepared, pending, tests, encoded=states_are_cached(prepared)) + axes)
+        lines += [line + axes for line in describe_training(prepared, pending, tests, way)]
     return lines
 
 

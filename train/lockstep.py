@@ -12,10 +12,9 @@ from functools import partial
 
 import torch
 
-from experiment.config.train_section import TrainConfig
 from experiment.console.progress import Advance, Progress
 from projheads.errors import ProjheadsError
-from train.data.examples import TrainingData, order_of
+from train.data.examples import order_of
 from train.embedding.lockstep import StepsAhead
 from train.failures import trial_errors
 from train.optimization import count_steps
@@ -62,7 +61,7 @@ def lockstep_groups(prepared: Preparation, pending: Sequence[Trial]) -> list[Loc
     groups: dict[object, list[Trial]] = {}
     for trial in pending:
         steps = tuple(
-            (_examples_a_step(one), count_steps(one, len(data.examples))) for one, data in _stages(prepared, trial)
+            (one.examples_a_step, count_steps(one, len(data.examples))) for one, data in prepared.stages(trial.config)
         )
         groups.setdefault((trial.seed, steps), []).append(trial)
     most = 1 if set(ONE_AT_A_TIME) & set(prepared.config.train.trackers) else MOST
@@ -129,12 +128,12 @@ class LockstepTrainer:
     def _steps_ahead(self, group: LockstepGroup) -> Callable[[int], None]:
         """Return a function that computes the states of a step, counted through all stages."""
         trial, stages, first = group.trials[0], [], 0
-        for number, (config, data) in enumerate(_stages(self.trainer.prepared, trial)):
+        for number, (config, data) in enumerate(self.trainer.prepared.stages(trial.config)):
             passing = self.trainer.states[number].passing
             if passing is None:
                 raise ValueError("the training states are stored")
             steps = count_steps(config, len(data.examples))
-            order = order_of(data, _examples_a_step(config), steps, stage_seed(trial.seed, number))
+            order = order_of(data, config.examples_a_step, steps, stage_seed(trial.seed, number))
             stages.append((first, first + steps, StepsAhead(*passing, data, order, self.device.type)))
             first += steps
 
@@ -148,11 +147,3 @@ class LockstepTrainer:
 
 def _lockstep_trainer(make: Callable[[], Trainer]) -> LockstepTrainer:
     return LockstepTrainer(make())
-
-
-def _stages(prepared: Preparation, trial: Trial) -> Iterator[tuple[TrainConfig, TrainingData]]:
-    return zip((trial.config, *trial.config.following()), (prepared.data, *prepared.later), strict=True)
-
-
-def _examples_a_step(config: TrainConfig) -> int:
-    return config.batch_size * config.gradient_accumulation

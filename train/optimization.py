@@ -17,7 +17,7 @@ NOISE_DECAY = 0.55
 
 def count_steps(config: TrainConfig, examples: int) -> int:
     """Return the number of optimiser steps for a number of training examples."""
-    steps = config.epochs * (examples // (config.batch_size * config.gradient_accumulation))
+    steps = config.epochs * (examples // config.examples_a_step)
     return steps if config.max_steps is None else min(steps, config.max_steps)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from experiment.config import ExperimentConfig, Point
+from experiment.config import ExperimentConfig, Point, TrainConfig
 from experiment.disk.models import backbone_fingerprint
 from experiment.encoding.backbone_layers import create_model
 from experiment.encoding.device import pick_device, resolve_precision
@@ -67,6 +67,10 @@ class Preparation:
     old: nn.Module | None
     later: tuple[TrainingData, ...] = ()
     matches: MatchedProducts | None = None
+
+    def stages(self, config: TrainConfig) -> list[tuple[TrainConfig, TrainingData]]:
+        """List the stages of a trial with this training section: the settings and the data of each."""
+        return list(zip((config, *config.following()), (self.data, *self.later), strict=True))
 
 
 def prepare(config: ExperimentConfig, data: TrainingData, point: Point | None = None) -> Preparation:

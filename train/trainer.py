@@ -120,7 +120,7 @@ class Trainer:
     ) -> Steps[TrainingLog]:
         """Train the stages of a trial one after the other; with several, steps are counted through all of them."""
         prepared = self.prepared
-        stages = list(zip((trial.config, *trial.config.following()), (prepared.data, *prepared.later), strict=True))
+        stages = prepared.stages(trial.config)
         lines: list[dict[str, Any]] = []
         seconds, first, clipped = 0.0, 0, 0
         for number, (config, data) in enumerate(stages):

@@ -116,7 +116,7 @@ def training_steps(
     report_progress(head, 0.0)
     parameters = [parameter for parameter in trained.parameters() if parameter.requires_grad]
     device = next(head.parameters()).device
-    step_size = config.batch_size * config.gradient_accumulation
+    step_size = config.examples_a_step
     steps = count_steps(config, len(data.examples))
     validate_at = {round(steps * (n + 1) / config.validations) for n in range(config.validations)}
     sources = None if data.mix is None else data.mix.sources(steps, seed)

@@ -111,6 +111,5 @@ def plan_trial(
     if prepared.config.heads.matryoshka:
         training["matryoshka"] = list(prepared.config.heads.matryoshka)
     key = sha256_json(start_key(prepared, spec, seed) | training)
-    stages = zip((config, *config.following()), (prepared.data, *prepared.later), strict=True)
-    steps = sum(count_steps(stage, len(data.examples)) for stage, data in stages)
+    steps = sum(count_steps(stage, len(data.examples)) for stage, data in prepared.stages(config))
     return Trial(spec, seed, folder, key, config, steps, prepared.point.values, point)

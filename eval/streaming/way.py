@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from eval.sizes import Heads, Need, Work, stored_need, streamed_need
+from eval.sizes import Heads, Work, stored_need, streamed_need
 from experiment.config import EvalConfig
 from experiment.disk.room import bytes_text, largest_store
+from experiment.needs import Need, describe_ways
 from projheads.errors import ProjheadsError
 
 __all__ = ["Way", "check_way", "choose_way"]
@@ -27,12 +28,8 @@ class Way:
     streamed_need: Need
 
     def __str__(self) -> str:
-        name, need = ("streamed", self.streamed_need) if self.streamed else ("stored", self.stored_need)
-        other, beside = ("stored", self.stored_need) if self.streamed else ("streamed", self.streamed_need)
-        return (
-            f"{name}: {bytes_text(need.disk)} of disk, {bytes_text(need.memory)} of memory ({self.reason}; "
-            f"{other}: {bytes_text(beside.disk)} of disk, {bytes_text(beside.memory)} of memory)"
-        )
+        ways = ("stored", self.stored_need), ("streamed", self.streamed_need)
+        return describe_ways(ways[self.streamed], self.reason, ways[not self.streamed])
 
 
 def check_way(settings: EvalConfig) -> None:

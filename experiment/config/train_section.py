@@ -217,6 +217,11 @@ class TrainConfig(Section):
             raise ValueError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
 
     @property
+    def examples_a_step(self) -> int:
+        """Examples that one step of the optimiser sees."""
+        return self.batch_size * self.gradient_accumulation
+
+    @property
     def trained_layers(self) -> int | None:
         """Number of the backbone's last layers that are trained; None for all of them."""
         return None if self.trainable == "all" else int(self.trainable.removeprefix("top-").replace("head", "0"))

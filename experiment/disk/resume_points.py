@@ -19,7 +19,8 @@ def _is_done(trial: TrialFolder) -> bool:
     """Return whether a trial is finished and undamaged, and its resume points are not those of a later training."""
     try:
         record = trial.read_trial()
-        keys = {read_json(point / "state.json")["key"] for point in trial.resume.glob("step-*")}
+        # A point without a state.json was being deleted, and nothing resumes from it.
+        keys = {read_json(state)["key"] for state in trial.resume.glob("step-*/state.json")}
     except (ProjheadsError, OSError, KeyError, TypeError):
         return False
     if record is None or record.status != "finished" or not keys <= {record.key}:

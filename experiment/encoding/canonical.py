@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["CanonicalShapes", "padding_values"]
+__all__ = ["CanonicalShapes", "padding_ratio", "padding_values"]
 
 MULTIPLE = 16
 """Lengths are rounded up to a multiple of this."""
@@ -28,6 +29,21 @@ class _Tokenizer(Protocol):
 def padding_values(tokens: Mapping[str, Tensor]) -> dict[str, int]:
     """Return the host's padding value of each field, from the tokens of a short and a longer text."""
     return {name: int(values[0, -1]) for name, values in tokens.items()}
+
+
+def padding_ratio(lengths: np.ndarray, texts: int, batch_tokens: int) -> float:
+    """Return how many tokens a canonical encoding computes for each token of its texts.
+
+    Args:
+        lengths: (n,) tokens of some texts, at least one.
+        texts: How many such texts are encoded at a time.
+        batch_tokens: Tokens per batch.
+    """
+    some = np.resize(lengths, max(1, texts))
+    rounded, counts = np.unique(-(-some // MULTIPLE) * MULTIPLE, return_counts=True)
+    rows = np.maximum(1, batch_tokens // np.maximum(1, rounded))
+    computed = (-(-counts // rows) * rows * rounded).sum()
+    return float(max(1.0, computed / max(1, some.sum())))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from experiment.encoding.store import LENGTH, Filled, StoreFolder, TokenStore, o
 from experiment.encoding.threads import over_threads
 from projheads.errors import ProjheadsError
 
-__all__ = ["Encodable", "TokenStore", "encode_tokens", "text_key"]
+__all__ = ["Encodable", "TokenStore", "encode_tokens", "text_key", "tokens_of_a_batch"]
 
 ENCODING_VERSION = 3
 """Increment it when the same model and texts give different bytes, so that older stores are recomputed."""
@@ -37,6 +37,12 @@ BATCH_TOKENS_ELSEWHERE = 16384
 
 CANONICAL_TOKENS_ELSEWHERE = 2048
 """Tokens of a canonical batch, which has few texts: only those of one rounded length."""
+
+
+def tokens_of_a_batch(device: torch.device, *, canonical: bool = False) -> int:
+    """Return the tokens of a batch unless a number is given."""
+    elsewhere = CANONICAL_TOKENS_ELSEWHERE if canonical else BATCH_TOKENS_ELSEWHERE
+    return BATCH_TOKENS_ON_CPU if device.type == "cpu" else elsewhere
 
 
 def text_key(texts: Sequence[str]) -> str:
@@ -128,8 +134,7 @@ def encode_tokens(
     """
     width = model.out_features if project else model.in_features
     if batch_tokens is None:
-        elsewhere = CANONICAL_TOKENS_ELSEWHERE if canonical else BATCH_TOKENS_ELSEWHERE
-        batch_tokens = BATCH_TOKENS_ON_CPU if model.device.type == "cpu" else elsewhere
+        batch_tokens = tokens_of_a_batch(model.device, canonical=canonical)
     shapes = CanonicalShapes.of(model, is_query=is_query) if canonical else None
     report = progress or (lambda count: None)
     encoder = _Encoder(model, is_query, project, precision, dtype, batch_tokens, shapes, report)

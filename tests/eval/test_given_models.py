@@ -12,10 +12,10 @@ import eval.evaluator
 from eval.__main__ import main
 from eval.encoding_work import EncodingWork
 from eval.runs import read_run
-from eval.sizes import Backbone
 from experiment.console.command import run_command
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.records import EvaluationRecord
+from experiment.needs import Backbone
 from projheads.build import build_head
 from projheads.export import export_model
 from projheads.hosts import available_hosts, load_host

@@ -7,10 +7,11 @@ import pytest
 from eval.__main__ import main
 from eval.on_paper import COLLECTIONS, evaluation_on_paper, paper_needs
 from eval.report.paper_table import HEADER, print_sizes, sizes_rows, sizes_value
-from eval.sizes import Backbone, Heads, Work, stored_need, streamed_need
+from eval.sizes import Heads, Work, stored_need, streamed_need
 from eval.streaming.way import choose_way
 from experiment.config import EvalConfig
 from experiment.console.command import run_command
+from experiment.needs import Backbone
 
 WORK = Work(documents=10**6, document_tokens=10**8, queries=1000, query_tokens=32_000, flop=1e15, width=768)
 HEADS = Heads([128] * 7, multiply_adds=7 * 768 * 128, frozen=True)

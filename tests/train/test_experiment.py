@@ -159,6 +159,8 @@ def test_resume_points_of_a_finished_trial_are_deleted_and_those_of_a_later_trai
     for trial, key in ((own, own.read_trial().key), (other, "of a later training")):
         (trial.resume / "step-2").mkdir(parents=True)
         (trial.resume / "step-2" / "state.json").write_text(json.dumps({"key": key}))
+        (trial.resume / "step-1").mkdir()  # as a command leaves it that is killed while it deletes the point
+        (trial.resume / "step-1" / "state.safetensors").touch()
     train("seeds=[0]")
     assert not own.resume.exists()
     assert other.resume.exists()

@@ -1,6 +1,10 @@
 """``train.states: lockstep``: trials side by side, whose states are not stored, end with the bytes of stored ones."""
 
 import json
+import multiprocessing
+import re
+import threading
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -179,10 +183,23 @@ def test_a_trial_that_fails_leaves_the_others_of_its_group(work, monkeypatch, ca
     assert weights(train(*LOCKSTEP, "seeds=[0]")) == whole
 
 
-def test_workers_train_groups_with_the_same_bytes(work):
-    one = weights(train(*LOCKSTEP, "output=one", "threads=1"))
-    arguments = ["try.yaml", *LOCKSTEP, "output=several", "threads=1", "--workers", "2"]
-    assert run_command(main, arguments) == 0
+def test_workers_of_which_one_is_killed_train_groups_with_the_same_bytes(work):
+    options = ["train.states=lockstep", "train.epochs=15", "train.resume_every=5", "threads=1"]
+    one = weights(train("output=one", *options))
+    killed = []
+
+    def kill_a_worker():
+        while not any(Path("several").glob("trials/*/*/resume/step-*")):
+            time.sleep(0.005)
+        for worker in multiprocessing.active_children()[:1]:
+            worker.kill()
+            killed.append(worker)
+
+    killing = threading.Thread(target=kill_a_worker, daemon=True)
+    killing.start()
+    assert run_command(main, ["try.yaml", "output=several", *options, "--workers", "2"]) == 0
+    killing.join()
+    assert killed
     assert weights(ExperimentFolder(Path("several"))) == one
 
 
@@ -211,23 +228,29 @@ def states_of(experiment):
 
 def test_auto_stores_what_fits_and_says_why(work, capsys):
     assert states_of(train("seeds=[0]")) == {"stored"}
-    assert "token states of the training texts: stored, " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    size = r"[\d.]+ kB of disk, [\d.]+ MB of memory"
+    assert re.search(
+        rf"token states of the training texts stored: {size} \(up to .* may be stored; lockstep: {size}\)", said
+    )
+    times = r"[\d.e+]+ floating-point operations, on this machine \d+ s, on 8 such machines \d+ s"
+    assert re.search(rf"\ntraining stored: {times}; lockstep: {times}\n", said)
 
 
 def test_auto_trains_in_lockstep_if_the_states_do_not_fit_and_stays_with_it(work, monkeypatch, capsys):
     monkeypatch.setattr("train.embedding.way.free_bytes", lambda folder: 20_000.0)
     assert run_command(main, ["try.yaml", "seeds=[0]", "--dry-run"]) == 0
-    foreseen = "computed in lockstep, which saves 4"
+    foreseen = "token states of the training texts lockstep: "
     assert foreseen in capsys.readouterr().err
     assert states_of(train("seeds=[0]")) == {"lockstep"}
     said = capsys.readouterr().out
     assert foreseen in said
-    assert "(20.0 kB are free, of which at most 10.0 kB may be used)" in said
+    assert "(20.0 kB are free, of which at most 10.0 kB may be used; stored: " in said
     monkeypatch.undo()
     monkeypatch.chdir(work)
     assert states_of(train("seeds=[0, 1]")) == {"lockstep"}
     said = capsys.readouterr().out
-    assert "(as out was started)" in said
+    assert "(as out was started; stored: " in said
     assert "2 already finished" in said
     with pytest.raises(ProjheadsError, match=r"out: its trials were trained with train.states: lockstep; set that"):
         train("seeds=[0, 1]", "train.states=stored")

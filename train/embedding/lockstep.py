@@ -13,7 +13,7 @@ import numpy as np
 from experiment.encoding.tokens import TokenStore
 from train.data.examples import TrainingData
 
-__all__ = ["PassingStates", "StepsAhead", "kept_texts"]
+__all__ = ["PassingStates", "StepsAhead", "kept_texts", "texts_ahead"]
 
 TEXTS_AHEAD = {"cpu": 512}
 """Texts whose states are computed at once, by device; more of them fill batches better, and take more memory."""
@@ -100,7 +100,7 @@ class StepsAhead:
             self.reached += 1
         queries: set[int] = set()
         documents: set[int] = set()
-        most = TEXTS_AHEAD.get(self.device, TEXTS_AHEAD_ELSEWHERE)
+        most = texts_ahead(self.device)
         for examples in self.order:
             rows = self.data.examples[examples]
             queries.update(rows[:, 0].tolist())
@@ -110,6 +110,11 @@ class StepsAhead:
                 break
         for states, indices in ((self.queries, queries), (self.documents, documents)):
             states.pass_on(np.fromiter(indices, np.int64))
+
+
+def texts_ahead(device: str) -> int:
+    """Return the number of texts whose states are computed at once, on a kind of device."""
+    return TEXTS_AHEAD.get(device, TEXTS_AHEAD_ELSEWHERE)
 
 
 def kept_texts(data: TrainingData, *, probed: bool) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ from experiment.disk.room import bytes_text, free_bytes, largest_store
 from experiment.encoding.speed import evenly_spaced
 from projheads.errors import ProjheadsError
 from projheads.hosts.base import HostModel
+from train.embedding.lockstep import kept_texts
 from train.embedding.states import states_are_cached
 from train.preparation import Preparation
 from train.processes import Processes
@@ -34,18 +35,13 @@ class StatesWay:
         states: The way.
         reason: Why.
         stored_bytes: What storing all of them takes.
+        kept_bytes: What lockstep stores: those of the texts that are read again and again.
     """
 
     states: States
     reason: str
     stored_bytes: float
-
-    def __str__(self) -> str:
-        """Say which way, and what it takes or saves."""
-        takes = f"stored, {bytes_text(self.stored_bytes)} of disk"
-        if self.states == "lockstep":
-            takes = f"computed in lockstep, which saves {bytes_text(self.stored_bytes)} of disk"
-        return f"token states of the training texts: {takes} ({self.reason})"
+    kept_bytes: float
 
 
 def choose_states(prepared: Preparation, folder: ExperimentFolder, processes: Processes) -> StatesWay | None:
@@ -65,7 +61,7 @@ def choose_states(prepared: Preparation, folder: ExperimentFolder, processes: Pr
             "`output`"
         )
     free = free_bytes(prepared.config.cache)
-    stored_bytes = _stored_bytes(prepared)
+    stored_bytes, kept_bytes = _bytes_of_states(prepared)
     limit = largest_store(free)
     chosen: States = "stored"
     if wanted != "auto":
@@ -85,7 +81,7 @@ def choose_states(prepared: Preparation, folder: ExperimentFolder, processes: Pr
             "train.states: lockstep does not work with several processes for each trial; use stored, or start one "
             "process (--workers trains several seeds at a time)"
         )
-    return StatesWay(chosen, reason, stored_bytes)
+    return StatesWay(chosen, reason, stored_bytes, kept_bytes)
 
 
 def with_states(prepared: Preparation, way: StatesWay | None) -> Preparation:
@@ -97,15 +93,17 @@ def with_states(prepared: Preparation, way: StatesWay | None) -> Preparation:
     return replace(prepared, config=config.model_copy(update={"train": train}))
 
 
-def _stored_bytes(prepared: Preparation) -> float:
-    """Estimate the bytes of the states of all training texts, in fp16."""
-    model, stages = prepared.model, (prepared.data, *prepared.later)
-    vectors = sum(
-        len(texts) * _vectors_per_text(model, texts, is_query=is_query)
-        for data in stages
-        for is_query, texts in ((True, data.queries), (False, data.documents))
-    )
-    return vectors * model.in_features * np.dtype(np.float16).itemsize
+def _bytes_of_states(prepared: Preparation) -> tuple[float, float]:
+    """Estimate the bytes of the states of all training texts, and of those that lockstep stores, in fp16."""
+    model, probed = prepared.model, prepared.config.eval.explain is not None
+    stored = kept = 0.0
+    for data in (prepared.data, *prepared.later):
+        stays = kept_texts(data, probed=probed)
+        for is_query, texts, some in zip((True, False), (data.queries, data.documents), stays, strict=True):
+            vectors = _vectors_per_text(model, texts, is_query=is_query)
+            stored, kept = stored + len(texts) * vectors, kept + len(some) * vectors
+    bytes_of_a_state = model.in_features * np.dtype(np.float16).itemsize
+    return stored * bytes_of_a_state, kept * bytes_of_a_state
 
 
 def _vectors_per_text(model: HostModel, texts: Sequence[str], *, is_query: bool) -> float:
