@@ -131,11 +131,10 @@ def effects(scores: Mapping[str, Scores], levels: Mapping[str, Mapping[str, Hash
         for vector in vectors.values()
     ]
     fitted = inverse @ np.array([one.means().mean() for one in grid.values()])
-    shown = {
-        pair
-        for ((pair, _), (here, _)) in zip(vectors, scopes, strict=True)
-        if len(pair) == 2 and here.word in ("better", "worse")
-    }
+    shown: set[tuple[str, Hashable, str]] = set()  # factors, their levels, and the factor that the effect depends on
+    for (pair, where), (here, _) in zip(vectors, scopes, strict=True):
+        if len(pair) == 2 and here.word in ("better", "worse"):
+            shown |= {(pair[0], where[0], pair[1]), (pair[1], where[1], pair[0])}
     made = [_effect(model, key, pair, fitted, shown) for key, pair in zip(vectors, scopes, strict=True)]
     return Effects(
         main=tuple(one for one in made if len(one.factors) == 1),
@@ -274,7 +273,7 @@ def _scope(one: Estimate, count: int) -> Scope:
 
 
 def _effect(
-    model: _Model, key: _Key, scopes: Sequence[Scope], fitted: FloatArray, shown: Collection[tuple[str, ...]]
+    model: _Model, key: _Key, scopes: Sequence[Scope], fitted: FloatArray, shown: Collection[tuple[str, Hashable, str]]
 ) -> Effect:
     """Put an effect together with what it is at each level of the other factors."""
     factors, levels = key
@@ -291,6 +290,6 @@ def _effect(
                 for at in model.factors[other]
             ]
             simple += [(other, at, value) for at, value in zip(model.factors[other], found, strict=True)]
-            if pair in shown and min(found) < 0 < max(found):
+            if (factors[0], levels[0], other) in shown and min(found) < 0 < max(found):
                 misleading.append(other)
     return Effect(factors, levels, against, scopes[0], scopes[1], tuple(simple), tuple(misleading))

@@ -45,6 +45,14 @@ def test_an_interaction_that_turns_an_effect_round_makes_it_misleading():
     assert activation.misleading == ("residual",)
 
 
+def test_an_interaction_of_one_level_makes_no_other_level_misleading():
+    gains = {"linear": (0.0, 0.0), "ffn": (-0.3, -0.1), "glu": (-2.0, 2.0)}
+    cells = {f"{head}-{start}": {"head": head, "start": start} for head in gains for start in ("random", "pca")}
+    means = {name: gains[cell["head"]][cell["start"] == "pca"] for name, cell in cells.items()}
+    main = effects(experiment(2, means, seeds=5, seed_sd=0.2, noise_sd=0.3), cells).main
+    assert {one.levels[0]: one.misleading for one in main if one.factors == ("head",)} == {"ffn": (), "glu": ("start",)}
+
+
 def test_effects_are_found_that_no_single_pair_of_variants_shows():
     scores, cells = grid(2, lambda depth, **_: 0.25 * depth, seed_sd=0.1, noise_sd=0.5)
     depth = effects(scores, cells).main[0]
