@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.study import BACKBONES, EXPERIMENTS
 from eval.report.canvas import new_figure
-from eval.report.drawing import BETTER, INK, WORSE, style, svg_bytes
+from eval.report.drawing import ACCENT, BETTER, FAINT, INK, NEUTRAL, WORSE, style, svg_bytes
 
 RESULTS = Path("results/study")
 
@@ -33,6 +33,17 @@ TITLES = {
 
 NAMES = {"minilm": "MiniLM", "e5": "e5-small"}
 
+STARTS = {
+    "torch": "random, each head its own",
+    "shared": "random, the same map",
+    "svd": "SVD of matched tokens",
+    "pca": "PCA of the token states",
+}
+"""The starts from top to bottom, and what the figure calls them."""
+
+MARKS = (("o", BETTER), ("s", WORSE), ("D", ACCENT), ("^", NEUTRAL))
+"""Marker and colour of each head."""
+
 
 def main() -> int:
     """Write the tables and figures of every experiment that has results."""
@@ -44,6 +55,8 @@ def main() -> int:
             lines += [f"## {TITLES[name]}", "", *_links(name, boards), *_rows(boards), *_effects(boards)]
             (RESULTS / "figures" / f"{name}.svg").write_bytes(_forest(boards))
             lines += [f"![Differences from linear on each dataset: {TITLES[name]}](figures/{name}.svg)", ""]
+            if name == "start":
+                (RESULTS / "figures" / "scores-by-start.svg").write_bytes(_starts(boards))
     (RESULTS / "tables.md").write_text("\n".join(lines), encoding="utf-8")
     return 0
 
@@ -127,6 +140,39 @@ def _draw_row(axes: Any, place: int, row: Mapping[str, Any]) -> None:
     if here["low"] is not None:
         axes.plot([100 * here["low"], 100 * here["high"]], [place, place], color=BETTER, linewidth=2.5)
     axes.plot(100 * here["difference"], place, "o", color=BETTER, markersize=5)
+
+
+def _starts(boards: Mapping[str, Board]) -> bytes:
+    """Draw the score of every head from every start, a panel for each backbone."""
+    with style():
+        figure, first = new_figure(6.4 * len(boards), 2.9)
+        first.remove()
+        for number, (backbone, board) in enumerate(boards.items()):
+            axes, measure = figure.add_subplot(1, len(boards), number + 1), board["measure"]
+            scores = {tuple(row["label"].split(" @ init=")): row for row in board["rows"]}
+            heads = list(dict.fromkeys(head for head, _ in scores))
+            for place, start in enumerate(STARTS):
+                axes.axhline(place, color=FAINT, linewidth=0.8, zorder=0)
+                for shift, (head, (marker, colour)) in enumerate(zip(heads, MARKS, strict=True)):
+                    row = scores[head, start]
+                    axes.errorbar(
+                        100 * row["mean"][measure],
+                        place + 0.16 * (shift - 1.5),
+                        xerr=100 * row["spread"][measure],
+                        fmt=marker,
+                        color=colour,
+                        markersize=5,
+                        label=None if place else head,
+                    )
+            own = next(one["mean"][measure] for one in board["references"] if one["label"] == "backbone")
+            axes.axvline(100 * own, color=INK, linewidth=0.8, linestyle=":", label="the backbone's own tokens")
+            axes.set_yticks(range(len(STARTS)), [] if number else list(STARTS.values()))
+            axes.invert_yaxis()
+            axes.set_title(NAMES[backbone])
+            axes.set_xlabel(f"{measure} in points, mean and standard deviation over ten seeds")
+        figure.legend(*axes.get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False)
+        figure.tight_layout(rect=(0, 0.14, 1, 1))
+        return svg_bytes(figure)
 
 
 def _ends(rates: Sequence[float]) -> list[str]:
