@@ -1,6 +1,7 @@
 """The mkdocs hook that generates pages from the code when the site is built."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +43,34 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "guides/notebook.md": notebook_page(root / "examples" / "model_to_verdict.ipynb"),
         **{target: (root / source).read_text(encoding="utf-8") for source, target in _COPIED.items()},
     }
+    study = root / "results" / "study"
+    leaderboards = {file.parent.name: f"study/{file.parent.name}.md" for file in sorted(study.glob("*/leaderboard.md"))}
+    pages |= _study_pages(study, leaderboards)
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
+    for figure in sorted(study.glob("figures/*.svg")):
+        files.append(File.generated(config, f"study/figures/{figure.name}", abs_src_path=str(figure)))
     written = [page.src_uri for page in files.documentation_pages() if page.src_uri not in pages]
     named = set(_named(config.nav))
     heads = ["heads/index.md", *sorted(path for path in pages if path.startswith("heads/") and "index" not in path)]
     for section in config.nav or []:
         if "Heads" in section:
             section["Heads"] = heads
+        if "Study" in section:
+            section["Study"] += [{f"Leaderboard: {name}": path} for name, path in leaderboards.items()]
         if "Guides" in section:  # a page missing from the navigation is a guide
             section["Guides"] += [page for page in written if page not in named]
     return files
+
+
+def _study_pages(study: Path, leaderboards: Mapping[str, str]) -> dict[str, str]:
+    """Return the pages of the study, with links to each other."""
+    sources = {"study/index.md": "README.md", "study/protocol.md": "protocol.md", "study/tables.md": "tables.md"}
+    sources |= {path: f"{name}/leaderboard.md" for name, path in leaderboards.items()}
+    return {
+        path: (study / source).read_text(encoding="utf-8").replace("/leaderboard.md)", ".md)")
+        for path, source in sources.items()
+    }
 
 
 def _named(nav: Any) -> list[str]:
