@@ -1,5 +1,6 @@
 """One output folder holds one experiment, and one process at a time trains in it."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,10 +129,8 @@ def _refuse_another(config: ExperimentConfig, there: ExperimentConfig) -> None:
     for key in sorted(ours.keys() | theirs.keys()):
         changeable = any(key == name or key.startswith(f"{name}.") for name in MAY_CHANGE)
         if not changeable and ours.get(key) != theirs.get(key):
-            raise ProjheadsError(
-                f"{config.output}: holds a different experiment ({key} is {theirs.get(key)!r} there and "
-                f"{ours.get(key)!r} here); set a different `output`, or delete the folder"
-            )
+            place = f"{config.output}: holds a different experiment"
+            raise _differs(place, key, theirs.get(key), ours.get(key))
 
 
 def _refuse_another_trial(config: ExperimentConfig, folder: TrialFolder) -> None:
@@ -146,10 +145,14 @@ def _refuse_another_trial(config: ExperimentConfig, folder: TrialFolder) -> None
     for key, (theirs, ours) in trained.items():
         compared = key in config.axes or key.removeprefix("train.") in config.axes
         if theirs is not None and theirs != ours and not compared:
-            raise ProjheadsError(
-                f"{folder.path}: a trial of a different experiment ({key} is {theirs!r} there and {ours!r} here); "
-                "set a different `output`, or delete the folder"
-            )
+            raise _differs(f"{folder.path}: a trial of a different experiment", key, theirs, ours)
+
+
+def _differs(place: str, key: str, theirs: Any, ours: Any) -> ProjheadsError:
+    return ProjheadsError(
+        f"{place} ({key} is {theirs!r} there and {ours!r} here); to resume it, set {key}={json.dumps(theirs)}; for a "
+        "new one, set a different `output`, or delete the folder"
+    )
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -59,9 +59,17 @@ def train_command(options: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def say_opening(config: ExperimentConfig) -> None:
-    """Say at once what takes the time until the first estimate."""
+    """Say at once what takes the time until the first estimate, and how the heads start if that is a choice."""
     if is_main_process():
+        for line in _start(config):
+            print(line)
         print(f"opening the training data and {config.model.backbone}; an estimate of the time follows", flush=True)
+
+
+def _start(config: ExperimentConfig) -> list[str]:
+    """Say why the heads start as they do; nothing if the configuration says it, or they start in the usual way."""
+    line = None if "heads.init" in config.axes else config.heads.why_torch
+    return [line] if line else []
 
 
 def print_opening_advice(config: ExperimentConfig) -> None:
@@ -107,6 +115,8 @@ def print_plan(config: ExperimentConfig, path: Path) -> dict[str, Any]:
         warnings.append(str(error))
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    for line in _start(config):
+        print(line, file=sys.stderr)
     planned = [planned_seeds(derived, folder, point.values) for point, derived in points]
     counts = sorted(len(seeds) for rows in planned for seeds in rows.values())
     seeds = str(counts[0]) if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"

@@ -125,11 +125,21 @@ def _matches(model: HostModel, data: TrainingData) -> MatchedProducts:
 
 
 def new_head(prepared: Preparation, spec: HeadSpec, seed: int) -> Head:
-    """Build a head as a trial starts with it; its initialisation depends only on the seed."""
+    """Build a head as a trial starts with it; its initialisation depends only on the seed.
+
+    Raises:
+        ProjheadsError: If the head, the backbone or the training texts do not allow that start.
+    """
     heads = prepared.config.heads
-    fallback = find_init(heads.init).fallback
+    init = find_init(heads.init)
+    fallback = init.fallback
     if fallback is None:
-        return _build(prepared, spec, seed, heads.init, prepared.old)
+        try:
+            return _build(prepared, spec, seed, heads.init, prepared.old)
+        except ProjheadsError as error:
+            if not init.takes_map or init.needs_old:
+                raise
+            raise ProjheadsError(f"{error}; set heads.init: torch") from None
     baseline = _build(prepared, heads.baseline, seed, fallback)
     if spec == heads.baseline:
         return baseline

@@ -21,13 +21,19 @@ from experiment.config.grid import forward, value_error
 from experiment.factors import expand, head_key, is_grid
 from experiment.fields import Count, Section
 from projheads.build import build_head, sketch_head
-from projheads.errors import ProjheadsError
+from projheads.errors import ProjheadsError, UnknownNameError, unknown_name
 from projheads.folding import fold
-from projheads.init import find_init, take_over
+from projheads.init import INITS, find_init, take_over
 from projheads.registry import check_spec, import_head_file
 from projheads.spec import HeadSpec
 
 __all__ = ["HeadsConfig"]
+
+AUTO, BEST, OTHERWISE = "auto", "pca", "torch"
+"""The default initialisation, and what it becomes if all variants can take over a map, and if not all can."""
+
+BACKBONE_WIDTH = 768
+"""The width that heads are tried with, because that of the backbone is not known yet."""
 
 
 def _spec(value: Any) -> HeadSpec:
@@ -66,6 +72,12 @@ def _take_over_one_direction(spec: HeadSpec) -> None:
     take_over(build_head(spec, 61, 31), weight)
 
 
+def _take_over_all_directions(spec: HeadSpec, out_features: int) -> None:
+    """Try a map with as many directions as an embedding has, for which a hidden layer may be too narrow."""
+    out_features = min(out_features, BACKBONE_WIDTH)
+    take_over(build_head(spec, BACKBONE_WIDTH, out_features), torch.eye(out_features, BACKBONE_WIDTH))
+
+
 Spec = Annotated[HeadSpec, _SpecAsText]
 
 
@@ -78,7 +90,8 @@ class HeadsConfig(Section):
             the others.
         matryoshka: The narrower widths.
         files: Your own Python files that register heads; ``--heads FILE`` on the command line replaces them.
-        init: The initialisation of every head, one of ``projheads.init.list_inits()``.
+        init: The initialisation of every head, one of ``projheads.init.list_inits()``. ``auto`` is ``pca`` if every
+            variant can take over a linear map. Otherwise it is ``torch`` for all of them, and training says why.
         baseline: The variant that the others are compared with; it is one of ``variants``.
         variants: The heads, each as a spec such as ``ffn(depth=2, activation="gelu")`` or the name of a preset. Braces
             make a grid: ``ffn(depth={2,3}, activation={identity,gelu})`` is four variants and two factors.
@@ -88,7 +101,7 @@ class HeadsConfig(Section):
     files: tuple[Path, ...] = ()
     out_features: Annotated[Count, BeforeValidator(_one_width)] = 128
     matryoshka: tuple[Count, ...] = ()
-    init: str = "torch"
+    init: str = AUTO
     baseline: Spec = HeadSpec("linear")
     variants: Annotated[tuple[Spec, ...], Field(min_length=1)]
     grids: tuple[str, ...] = ()
@@ -97,6 +110,24 @@ class HeadsConfig(Section):
     def widths(self) -> tuple[int, ...]:
         """All trained widths of a token embedding, the full one first."""
         return (self.out_features, *self.matryoshka)
+
+    @property
+    def why_torch(self) -> str | None:
+        """Why ``init: auto`` became ``torch``; None if it did not, or if ``init`` was given."""
+        refusal = None if "init" in self.model_fields_set else self._refusal()
+        return refusal and (
+            f"heads.init: {self.init} for all variants; it would be {BEST} if all could start from it, but {refusal}"
+        )
+
+    def _refusal(self) -> str | None:
+        """Return why a variant, the first that refuses, cannot take over a linear map; None if all can."""
+        for spec in self.variants:
+            try:
+                _take_over_one_direction(spec)
+                _take_over_all_directions(spec, self.out_features)
+            except ProjheadsError as error:
+                return str(error)
+        return None
 
     @model_validator(mode="before")
     @classmethod
@@ -164,7 +195,10 @@ class HeadsConfig(Section):
     @field_validator("init")
     @classmethod
     def _registered(cls, init: str) -> str:
-        return find_init(init).name
+        try:
+            return AUTO if init == AUTO else find_init(init).name
+        except UnknownNameError:
+            raise unknown_name("init", init, [AUTO, *INITS]) from None
 
     @field_validator("files")
     @classmethod
@@ -180,6 +214,14 @@ class HeadsConfig(Section):
         super().__setstate__(state)
         for file in self.files:
             import_head_file(file)
+
+    @model_validator(mode="after")
+    def _resolved(self) -> Self:
+        """Put the name that ``auto`` stands for in its place, so that it is what files, keys and reports hold."""
+        if self.init == AUTO:
+            object.__setattr__(self, "init", BEST if self._refusal() is None else OTHERWISE)
+            self.model_fields_set.discard("init")
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -201,14 +243,14 @@ class HeadsConfig(Section):
     @field_validator("variants")
     @classmethod
     def _buildable(cls, variants: tuple[HeadSpec, ...], info: ValidationInfo) -> tuple[HeadSpec, ...]:
-        init = find_init(info.data["init"]) if "init" in info.data else None
+        init = find_init(info.data["init"]) if info.data.get("init", AUTO) != AUTO else None
         takes_map = init is not None and init.takes_map and init.fallback is None
         problems = []
         for spec in variants:
             try:
                 if "out_features" in info.data:
-                    sketch_head(spec, 768, info.data["out_features"])
-                build_head(spec, 768, 128)
+                    sketch_head(spec, BACKBONE_WIDTH, info.data["out_features"])
+                build_head(spec, BACKBONE_WIDTH, 128)
                 if takes_map:
                     _take_over_one_direction(spec)
             except ProjheadsError as error:

@@ -10,7 +10,7 @@ cache: cache
 device: cpu
 question: {{resolution: 2.0, seeds: 3..5}}
 model: {{backbone: {backbone}, query_length: 12, document_length: 16}}
-heads: {{out_features: 8, variants: [linear, ffn(depth=2), broken]}}
+heads: {{out_features: 8, init: torch, variants: [linear, ffn(depth=2), broken]}}
 train: {{data: set, batch_size: 4, validation_pairs: 4, epochs: 2, optimizer: {{head_lr: 1e-2}}}}
 eval: {{datasets: [set], references: [untrained]}}
 sweep: {{}}

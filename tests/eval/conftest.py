@@ -217,6 +217,7 @@ cache: {tmp_path / "outputs" / ".cache"}
 seeds: [0, 1]
 heads:
   out_features: {OUT}
+  init: torch
   variants: [linear, 'ffn(activation="gelu")']
 train:
   data: {tmp_path / "odd"}

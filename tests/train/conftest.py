@@ -17,7 +17,7 @@ cache: cache
 seeds: [0, 1]
 device: cpu
 model: {{backbone: {backbone}, query_length: 12, document_length: 16}}
-heads: {{out_features: 8, variants: [linear, ffn(depth=2)]}}
+heads: {{out_features: 8, init: torch, variants: [linear, ffn(depth=2)]}}
 train: {{data: {data}, batch_size: 4, validation_pairs: 4, log_every: 2}}
 sweep: {{}}
 eval: {{datasets: [{data}]}}

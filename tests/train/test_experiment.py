@@ -539,6 +539,48 @@ def test_a_head_that_cannot_start_is_refused_before_anything_is_trained(folder, 
     assert not Path("out/trials").exists()
 
 
+@pytest.mark.parametrize("variants, init", [("linear, ffn", "pca"), ("linear, glu", "torch")])
+def test_the_start_that_is_chosen_is_stored_and_torch_is_explained(folder, backbone, capsys, variants, init):
+    folder(backbone)
+    options = ["try.yaml", "heads.init=auto", f"heads.variants=[{variants}]", "seeds=[0]", "train.max_steps=1"]
+    reason = "heads.init: torch for all variants; it would be pca if all could start from it, but head glu cannot take"
+    assert run_command(main, [*options, "--dry-run"]) == 0
+    told = capsys.readouterr()
+    assert f"  init: {init}\n" in told.out
+    assert told.err.count(reason) == (init == "torch")
+    assert run_command(main, options) == 0
+    assert capsys.readouterr().out.count(reason) == (init == "torch")
+    assert f"  init: {init}\n" in Path("out/experiment.yaml").read_text()
+    records = [trial.read_trial() for trial in ExperimentFolder(Path("out")).trials()]
+    assert {record.init for record in records} == {init}
+    assert run_command(main, [*options, "axes={heads.init: [xavier]}", "output=axes"]) == 0
+    assert reason not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dry", [["--dry-run"], []])
+def test_token_states_that_span_too_few_directions_for_pca_are_one_line(folder, backbone, capsys, dry):
+    folder(backbone)
+    wide = ["try.yaml", "heads.out_features=40"]  # The backbone's token states have 32 numbers.
+    assert run_command(main, [*wide, "heads.init=auto", *dry]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert "init pca needs token states that span 40 directions; these " in line
+    assert line.endswith("; set heads.init: torch")
+    assert not Path("out/trials").exists()
+    assert run_command(main, [*wide, "seeds=[0]", "train.max_steps=1", "heads.init=torch", *dry]) == 0
+
+
+def test_a_folder_of_a_different_start_says_how_to_resume_it(folder, backbone, capsys):
+    folder(backbone)
+    trained = hashes(train("seeds=[0]"))
+    before = Path("out/experiment.yaml").read_bytes()
+    assert run_command(main, ["try.yaml", "seeds=[0, 1]", "heads.init=auto"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "(heads.init is 'torch' there and 'pca' here); to resume it, set heads.init=\"torch\"; " in line
+    assert hashes(ExperimentFolder(Path("out"))) == trained
+    assert Path("out/experiment.yaml").read_bytes() == before
+    assert trained.items() <= hashes(train("seeds=[0, 1]", 'heads.init="torch"')).items()
+
+
 @pytest.mark.parametrize("axes", ["axes={}", "axes={heads.out_features: [4, 8]}"])
 def test_the_variants_that_need_projheads_are_named(folder, backbone, capsys, axes):
     folder(backbone)

@@ -23,7 +23,7 @@ cache: cache
 seeds: [0]
 device: cpu
 model: {{host: {host}, backbone: {backbone}, query_length: 12, document_length: 16}}
-heads: {{out_features: 8, variants: [linear]}}
+heads: {{out_features: 8, init: torch, variants: [linear]}}
 train: {{data: set, batch_size: 4, validation_pairs: 4, optimizer: {{head_lr: 0.02}}}}
 sweep: {{}}
 eval: {{datasets: [set]}}

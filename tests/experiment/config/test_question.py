@@ -12,7 +12,7 @@ from projheads.errors import ProjheadsError
 
 YAML = """\
 output: {output}
-heads: {{variants: [linear, upscaled, ffn(depth=2), ffn(depth=3)]}}
+heads: {{init: torch, variants: [linear, upscaled, ffn(depth=2), ffn(depth=3)]}}
 train: {{data: pydocs}}
 eval: {{datasets: [pydocs]}}
 question: {question}
