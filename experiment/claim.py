@@ -150,7 +150,7 @@ def _refuse_another_trial(config: ExperimentConfig, folder: TrialFolder) -> None
 
 def _differs(place: str, key: str, theirs: Any, ours: Any) -> ProjheadsError:
     return ProjheadsError(
-        f"{place} ({key} is {theirs!r} there and {ours!r} here); to resume it, set {key}={json.dumps(theirs)}; for a "
+        f"{place} ({key} is {theirs!r} there and {ours!r} here); for that one, set {key}={json.dumps(theirs)}; for a "
         "new one, set a different `output`, or delete the folder"
     )
 

@@ -127,6 +127,9 @@ class HeadsConfig(Section):
                 _take_over_all_directions(spec, self.out_features)
             except ProjheadsError as error:
                 return str(error)
+            except Exception as error:  # the code of a head's own file, which only this asks for a map
+                reason = (str(error).splitlines() or [""])[0]
+                return f"head {spec} cannot take over a linear map: {type(error).__name__}: {reason}"
         return None
 
     @model_validator(mode="before")

@@ -569,13 +569,13 @@ def test_token_states_that_span_too_few_directions_for_pca_are_one_line(folder, 
     assert run_command(main, [*wide, "seeds=[0]", "train.max_steps=1", "heads.init=torch", *dry]) == 0
 
 
-def test_a_folder_of_a_different_start_says_how_to_resume_it(folder, backbone, capsys):
+def test_a_folder_of_a_different_start_says_how_to_resume(folder, backbone, capsys):
     folder(backbone)
     trained = hashes(train("seeds=[0]"))
     before = Path("out/experiment.yaml").read_bytes()
     assert run_command(main, ["try.yaml", "seeds=[0, 1]", "heads.init=auto"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "(heads.init is 'torch' there and 'pca' here); to resume it, set heads.init=\"torch\"; " in line
+    assert "(heads.init is 'torch' there and 'pca' here); for that one, set heads.init=\"torch\"; " in line
     assert hashes(ExperimentFolder(Path("out"))) == trained
     assert Path("out/experiment.yaml").read_bytes() == before
     assert trained.items() <= hashes(train("seeds=[0, 1]", 'heads.init="torch"')).items()

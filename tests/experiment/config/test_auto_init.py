@@ -3,6 +3,7 @@
 import pytest
 
 from experiment.config.load import dump_config, load_config, read_resolved
+from projheads import registry
 from projheads.errors import ProjheadsError
 
 
@@ -51,7 +52,7 @@ def test_an_initialisation_that_is_given_stays(load):
         assert (heads.heads.init, heads.heads.why_torch) == (init, None)
     with pytest.raises(ProjheadsError, match=r"heads\.variants: glu: head glu cannot take over a linear map"):
         load("heads.init=pca", "heads.variants=[linear, glu]")
-    with pytest.raises(ProjheadsError, match='unknown init "autto"; known: auto, .*did you mean "auto"'):
+    with pytest.raises(ProjheadsError, match=r'unknown init "autto"; known: auto, .*did you mean "auto"'):
         load("heads.init=autto")
 
 
@@ -60,3 +61,38 @@ def test_every_point_of_the_axes_starts_in_the_same_way(load):
     assert [derived.heads.init for _, derived in points] == ["torch", "torch"]
     points = load("axes={heads.init: [torch, auto]}").points()
     assert [derived.heads.init for _, derived in points] == ["torch", "pca"]
+
+
+HEAD = """\
+from torch import nn
+
+from projheads import Head, register_head
+
+
+@register_head("own")
+class Own(Head):
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        self.linear = nn.Linear(in_features, out_features, bias=False)
+
+    def forward(self, x):
+        return self.linear(x)
+"""
+PRESERVES = "\n    def preserve(self, weight, bias):\n        "
+
+
+@pytest.mark.parametrize(
+    "preserve, reason",
+    [
+        ("", "Own does not implement preserve"),
+        (f"{PRESERVES}self.linear.weight.copy_(weight)\n", None),
+        (f"{PRESERVES}self.linear.weight.copy_(weight.T)\n", "RuntimeError: The size of tensor a"),
+    ],
+)
+def test_a_head_of_your_own_starts_from_pca_if_it_takes_over_a_map(load, tmp_path, monkeypatch, preserve, reason):
+    monkeypatch.setattr(registry, "_HEADS", dict(registry._HEADS))
+    file = tmp_path / "own.py"
+    file.write_text(HEAD + preserve)
+    heads = load(f"heads.files=[{file}]", "heads.variants=[linear, own]").heads
+    assert heads.init == ("pca" if reason is None else "torch")
+    assert reason is None or reason in heads.why_torch
