@@ -67,10 +67,12 @@ def _study_pages(study: Path, leaderboards: Mapping[str, str]) -> dict[str, str]
     """Return the pages of the study, with links to each other."""
     sources = {"study/index.md": "README.md", "study/protocol.md": "protocol.md", "study/tables.md": "tables.md"}
     sources |= {path: f"{name}/leaderboard.md" for name, path in leaderboards.items()}
-    return {
-        path: (study / source).read_text(encoding="utf-8").replace("/leaderboard.md)", ".md)")
-        for path, source in sources.items()
-    }
+    texts = {path: (study / source).read_text(encoding="utf-8") for path, source in sources.items()}
+    for path, text in texts.items():
+        for source, target in _COPIED.items():
+            text = text.replace(f"(../{source.removeprefix('results/')})", f"(../{target})")
+        texts[path] = text.replace("/leaderboard.md)", ".md)")
+    return texts
 
 
 def _named(nav: Any) -> list[str]:
