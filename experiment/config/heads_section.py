@@ -23,7 +23,7 @@ from experiment.fields import Count, Section
 from projheads.build import build_head, sketch_head
 from projheads.errors import ProjheadsError, UnknownNameError, unknown_name
 from projheads.folding import fold
-from projheads.init import INITS, find_init, take_over
+from projheads.init import find_init, list_inits, take_over
 from projheads.registry import check_spec, import_head_file
 from projheads.spec import HeadSpec
 
@@ -201,7 +201,7 @@ class HeadsConfig(Section):
         try:
             return AUTO if init == AUTO else find_init(init).name
         except UnknownNameError:
-            raise unknown_name("init", init, [AUTO, *INITS]) from None
+            raise unknown_name("init", init, [AUTO, *list_inits()]) from None
 
     @field_validator("files")
     @classmethod
