@@ -168,7 +168,9 @@ def _starts(boards: Mapping[str, Board]) -> bytes:
             axes.axvline(100 * own, color=INK, linewidth=0.8, linestyle=":", label="the backbone's own tokens")
             axes.set_yticks(range(len(STARTS)), [] if number else list(STARTS.values()))
             axes.invert_yaxis()
-            axes.set_title(NAMES[backbone])
+            datasets = [one["name"] for one in board["datasets"]]
+            over = datasets[0] if len(datasets) == 1 else f"{len(datasets)} collections"
+            axes.set_title(f"{NAMES[backbone]}, {over}")
             axes.set_xlabel(f"{measure} in points, mean and standard deviation over ten seeds")
         figure.legend(*axes.get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False)
         figure.tight_layout(rect=(0, 0.14, 1, 1))

@@ -128,6 +128,7 @@ def _refuse_another(config: ExperimentConfig, there: ExperimentConfig) -> None:
     ours, theirs = _flat(config.model_dump(mode="json")), _flat(there.model_dump(mode="json"))
     for key in sorted(ours.keys() | theirs.keys()):
         changeable = any(key == name or key.startswith(f"{name}.") for name in MAY_CHANGE)
+        changeable = changeable or (_is_axis(config, key) and _is_axis(there, key))
         if not changeable and ours.get(key) != theirs.get(key):
             place = f"{config.output}: holds a different experiment"
             raise _differs(place, key, theirs.get(key), ours.get(key))
@@ -143,9 +144,13 @@ def _refuse_another_trial(config: ExperimentConfig, folder: TrialFolder) -> None
         "train.trainable": (trial.trainable, config.train.trainable),
     }
     for key, (theirs, ours) in trained.items():
-        compared = key in config.axes or key.removeprefix("train.") in config.axes
-        if theirs is not None and theirs != ours and not compared:
+        if theirs is not None and theirs != ours and not _is_axis(config, key):
             raise _differs(f"{folder.path}: a trial of a different experiment", key, theirs, ours)
+
+
+def _is_axis(config: ExperimentConfig, key: str) -> bool:
+    """Return whether trials take the values of a key from an axis, so that its own value does not count."""
+    return key in config.axes or key.removeprefix("train.") in config.axes
 
 
 def _differs(place: str, key: str, theirs: Any, ours: Any) -> ProjheadsError:

@@ -569,6 +569,13 @@ def test_token_states_that_span_too_few_directions_for_pca_are_one_line(folder, 
     assert run_command(main, [*wide, "seeds=[0]", "train.max_steps=1", "heads.init=torch", *dry]) == 0
 
 
+def test_a_start_that_an_axis_names_does_not_depend_on_the_default(folder, backbone):
+    folder(backbone)
+    options = ["try.yaml", "seeds=[0]", "train.max_steps=1", "axes={heads.init: [torch, xavier]}"]
+    assert run_command(main, [*options, "heads.init=torch"]) == 0
+    assert run_command(main, [*options, "heads.init=auto"]) == 0
+
+
 def test_a_folder_of_a_different_start_says_how_to_resume(folder, backbone, capsys):
     folder(backbone)
     trained = hashes(train("seeds=[0]"))
