@@ -127,9 +127,9 @@ def _refuse_another(config: ExperimentConfig, there: ExperimentConfig) -> None:
     """
     ours, theirs = _flat(config.model_dump(mode="json")), _flat(there.model_dump(mode="json"))
     for key in sorted(ours.keys() | theirs.keys()):
-        changeable = any(key == name or key.startswith(f"{name}.") for name in MAY_CHANGE)
-        changeable = changeable or (_is_axis(config, key) and _is_axis(there, key))
-        if not changeable and ours.get(key) != theirs.get(key):
+        may_change = any(key == name or key.startswith(f"{name}.") for name in MAY_CHANGE)
+        compared = _is_axis(config, key) and _is_axis(there, key)
+        if ours.get(key) != theirs.get(key) and not may_change and not compared:
             place = f"{config.output}: holds a different experiment"
             raise _differs(place, key, theirs.get(key), ours.get(key))
 

@@ -265,6 +265,6 @@ class TrainingWork:
         return [texts for stage in self.stages for texts in (stage.data.queries, stage.data.documents)]
 
     def models(self) -> float:
-        """Return the bytes of the models of the trials, each with a backbone of its own."""
+        """Return the size in bytes of the trials' models, each of which includes a trained backbone."""
         kept = {(trial.spec, trial.seed) for trial in self.pending}
         return len(kept) * sum(4.0 * one.numel() for one in self.prepared.model.native.parameters())

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from experiment.encoding.store import TokenStore
 
@@ -116,7 +117,8 @@ def rounding_errors(problem: Problem, queries: np.ndarray, largest_norm: float) 
     return _rounding(problem.queries.width, problem.queries.lengths[queries], norms, largest_norm)
 
 
-def _rounding(width: int, lengths: np.ndarray, norms: np.ndarray, largest_norm: float) -> np.ndarray:
+def _rounding(width: int, lengths: np.ndarray | int, norms: np.ndarray, largest_norm: float) -> np.ndarray:
+    """Bound the error of scores of queries with these lengths, and these sums of their tokens' norms, both (n,)."""
     return np.asarray((width + lengths + 4) * UNIT_ROUNDOFF * norms * largest_norm)
 
 
@@ -168,10 +170,10 @@ def rank(problem: Problem, query: int, documents: np.ndarray, floor: float = -np
     if not len(documents):
         return NOTHING
     tokens = problem.queries[query].astype(np.float64)
-    norms = np.linalg.norm(tokens, axis=1)
-    blocks = [_compare(problem.documents, tokens, norms, block) for block in _blocks(problem.documents, documents)]
-    error = _rounding(tokens.shape[1], np.array(len(tokens)), norms.sum(), max(block.norm for block in blocks))
-    near = shortlist(np.concatenate([block.scores for block in blocks]), problem.depth, float(error), floor)
+    norms, single = np.linalg.norm(tokens, axis=1), torch.tensor(tokens).float()
+    blocks = [_compare(problem.documents, single, norms, block) for block in _blocks(problem.documents, documents)]
+    error = float(_rounding(tokens.shape[1], len(tokens), norms.sum(), max(block.norm for block in blocks)))
+    near = shortlist(np.concatenate([block.scores for block in blocks]), problem.depth, error, floor)
     scores = _reported(problem.documents, tokens, blocks, near)
     return in_order(documents[near], scores, problem.priority, problem.depth)
 
@@ -201,13 +203,13 @@ class _Block:
     places: np.ndarray
 
 
-def _compare(store: TokenStore, tokens: np.ndarray, norms: np.ndarray, documents: np.ndarray) -> _Block:
-    """Compare the token vectors (L, width) of a query, and their norms (L,), with a few documents (n,)."""
+def _compare(store: TokenStore, tokens: Tensor, norms: np.ndarray, documents: np.ndarray) -> _Block:
+    """Compare the token vectors (L, width) of a query in float32, of norms (L,), with a few documents (n,)."""
     lengths = store.lengths[documents]
     starts = np.cumsum(lengths) - lengths
     rows = np.repeat(store.offsets[documents] - starts, lengths) + np.arange(lengths.sum())
     vectors = torch.from_numpy(np.asarray(store.vectors).take(rows, axis=0)).float()
-    similarities = torch.mm(torch.tensor(tokens).float(), vectors.T).numpy()
+    similarities = torch.mm(tokens, vectors.T).numpy()
     best = np.maximum.reduceat(similarities, starts, axis=1)
     norm = float(torch.linalg.vector_norm(vectors, dim=1).max())
     least = best - ((store.width + 4) * 2 * UNIT_ROUNDOFF * norm * norms[:, None]).astype(np.float32)

@@ -114,7 +114,7 @@ class HeadsConfig(Section):
     @property
     def why_torch(self) -> str | None:
         """Why ``init: auto`` became ``torch``; None if it did not, or if ``init`` was given."""
-        refusal = None if "init" in self.model_fields_set else self._refusal()
+        refusal = None if "init" in self.model_fields_set or self.init == BEST else self._refusal()
         return refusal and (
             f"heads.init: {self.init} for all variants; it would be {BEST} if all could start from it, but {refusal}"
         )
@@ -220,7 +220,7 @@ class HeadsConfig(Section):
 
     @model_validator(mode="after")
     def _resolved(self) -> Self:
-        """Put the name that ``auto`` stands for in its place, so that it is what files, keys and reports hold."""
+        """Replace ``auto`` with what it resolves to, which files, keys and reports then hold."""
         if self.init == AUTO:
             object.__setattr__(self, "init", BEST if self._refusal() is None else OTHERWISE)
             self.model_fields_set.discard("init")
