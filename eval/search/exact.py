@@ -3,10 +3,10 @@
 It is exact over the vectors that it is given, which evaluation keeps as float16 unless ``eval.vectors`` says otherwise.
 
 The corpus is read in windows, in the order of the disk. In a window, documents of similar length share a tile, in which
-shorter ones repeat their last token vector (which changes no maximum); queries are padded with zero vectors (which add
-0 to the sum). So the similarities of a tile are one matrix product, and its maxima a few element-wise ones of whole
-token positions, while the product is still in the CPU cache. The scores of this pass only propose documents: every
-document that could be among the best ones within the rounding error is scored again by ``eval.search.ranking.rank``.
+shorter ones repeat their last token vector (which changes no maximum), and the token vectors of several queries are one
+matrix. So the similarities of a tile are one matrix product, whose maxima are taken while it is still in the CPU cache.
+The scores of this pass only propose documents: every document that could be among the best ones within the rounding
+error is scored again by ``eval.search.ranking.rank``.
 
 The first pass multiplies in bf16 on a CPU that supports it natively, with the fused kernel of ``projheads.scoring`` on
 a CUDA device that has it, and otherwise in float32. The results are the same, because the error of each is bounded.
@@ -42,8 +42,8 @@ __all__ = ["FirstPass", "choose_first_pass", "exact_search", "score_all"]
 FirstPass = Literal["fp32", "bf16", "fused"]
 """How the first pass multiplies."""
 
-NORMS_AT_ONCE = 2**14
-"""Token vectors whose norms are computed together: few enough for their copies in float32 to take little memory."""
+NORMS_AT_ONCE = 2**11
+"""Token vectors whose norms are computed together: their copies in float32 stay in the CPU caches."""
 
 BF16_ROUNDOFF = 2.0**-8
 
@@ -137,7 +137,7 @@ def score_all(
     """
     query_rows, document_rows = TILE_ON_CPU if device.type == "cpu" else TILE_ELSEWHERE
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fused": torch.float16}[how]
-    chunks = [chunk.to(device, dtype) for chunk in _chunks(problem.queries, queries, query_rows)]
+    chunks = list(_chunks(problem.queries, queries, query_rows, device, dtype))
     best = torch.full((len(queries), kept), -torch.inf, device=device)
     documents = torch.full((len(queries), kept), -1, dtype=torch.int64, device=device)
     largest_norm = largest_residual = 0.0
@@ -182,35 +182,32 @@ def _first_pass_errors(
     return errors
 
 
-def _score_window(chunks: list[Tensor], window: "_Window", tile_rows: int, how: FirstPass) -> Tensor:
-    """MaxSim (n_queries, n_documents) of padded queries, each chunk (B, Lq, width), with the documents of a window."""
+def _score_window(chunks: list["_Chunk"], window: "_Window", tile_rows: int, how: FirstPass) -> Tensor:
+    """MaxSim (n_queries, n_documents) of chunks of queries with the documents of a window."""
     device = window.rows.device
     scores = torch.empty(sum(map(len, chunks)), len(window.documents), device=device)
-    most, own = max(chunk.shape[0] * chunk.shape[1] for chunk in chunks), threading.local()
-    has_negative = threading.Event()
+    own = threading.local()
 
     def fill(tile: slice) -> None:
         longest = int(window.lengths[tile.start])
-        # (longest, n_documents): the similarities of a token position are adjacent, so maxima need no gathering.
+        # (longest, n_documents): maxima are over the first axis, of whole rows of similarities, while they are cached.
         places = window.starts[tile] + np.minimum(np.arange(longest)[:, None], window.lengths[tile] - 1)
         order = places.T if how == "fused" else places
         vectors = window.rows[torch.from_numpy(order.reshape(-1)).to(device)]
         row = 0
-        if how == "fused":
-            texts = vectors.view(-1, longest, vectors.shape[1])
-            for chunk in chunks:
-                scores[row : row + len(chunk), tile] = maxsim(chunk, texts, backend="fused")
-                row += len(chunk)
-            return
-        # Kept per thread, so that blocks do not allocate memory.
-        if len(getattr(own, "buffer", ())) < most * len(vectors):
-            own.buffer = torch.empty(most * len(vectors), device=device, dtype=vectors.dtype)
         for chunk in chunks:
-            size, length, _ = chunk.shape
-            products = own.buffer[: size * length * len(vectors)].view(size * length, len(vectors))
-            best = _maxima(chunk.flatten(0, 1), vectors, products, longest, has_negative)
-            scores[row : row + size, tile] = best.view(size, length, -1).float().sum(1)
-            row += size
+            if how == "fused":
+                found = maxsim(chunk.padded, vectors.view(-1, longest, vectors.shape[1]), backend="fused")
+            else:
+                # Kept per thread, so that products do not allocate memory.
+                size = len(vectors) * len(chunk.tokens)
+                if len(getattr(own, "buffer", ())) < size:
+                    own.buffer = torch.empty(size, device=device, dtype=vectors.dtype)
+                similarities = own.buffer[:size].view(len(vectors), -1)
+                torch.mm(vectors, chunk.tokens.T, out=similarities)
+                found = chunk.owners @ _maxima(similarities.view(longest, -1, len(chunk.tokens))).float().T
+            scores[row : row + len(chunk), tile] = found
+            row += len(chunk)
 
     tiles, column = [], 0
     while column < len(window.documents):
@@ -224,38 +221,19 @@ def _score_window(chunks: list[Tensor], window: "_Window", tile_rows: int, how: 
     return scores
 
 
-def _maxima(queries: Tensor, documents: Tensor, out: Tensor, length: int, has_negative: threading.Event) -> Tensor:
-    """Return the largest similarity of each query row with each document, (n, n_documents).
+def _maxima(similarities: Tensor) -> Tensor:
+    """Return the largest similarity of each document and query token (n, m), of similarities (L, n, m).
 
-    Args:
-        queries: (n, width).
-        documents: (length * n_documents, width), position by position.
-        out: (n, length * n_documents), which is overwritten.
-        length: Positions of a document.
-        has_negative: Set once a maximum in bf16 is negative. Positive numbers in bf16 are ordered as the integers of
-            their bits, whose maxima take a third of the time, so these are tried until then.
+    Numbers in bf16 are compared as the integers of their bits, which takes a third of the time. Among them, the larger
+    integer is the larger number unless both are negative; then it is the smaller.
     """
-    torch.mm(queries, documents.T, out=out)
-    similarities = out.view(len(queries), length, -1)
-    if out.dtype == torch.bfloat16 and not has_negative.is_set():
-        best = _over_positions(similarities.view(torch.int16))
-        if int(best.min()) >= 0:
-            return best.view(torch.bfloat16)
-        has_negative.set()
-        torch.mm(queries, documents.T, out=out)
-    return _over_positions(similarities)
-
-
-def _over_positions(similarities: Tensor) -> Tensor:
-    """Return the maxima (n, n_documents) of similarities (n, L, n_documents), which are overwritten.
-
-    Maxima of two contiguous halves are several times as fast as torch's reduction over an axis.
-    """
-    while (length := similarities.shape[1]) > 1:
-        half = length // 2
-        torch.maximum(similarities[:, :half], similarities[:, -half:], out=similarities[:, :half])
-        similarities = similarities[:, : length - half]
-    return similarities[:, 0]
+    if similarities.dtype != torch.bfloat16:
+        return similarities.amax(0)
+    bits = similarities.view(torch.int16)
+    best = bits.amax(0)
+    if int(best.min()) < 0:
+        best = torch.where(best < 0, bits.amin(0), best)
+    return best.view(torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -296,17 +274,36 @@ def _windows(store: TokenStore, device: torch.device, dtype: torch.dtype) -> Ite
 
 def _largest(stored: Tensor, rows: Tensor) -> tuple[float, float]:
     """Return the largest norm of stored vectors, and of what they lost in the precision of ``rows``."""
-    norms, lost = [0.0], [0.0]
-    exact = torch.promote_types(stored.dtype, rows.dtype) == rows.dtype
+    norms, lost = [], []
     for before, after in zip(torch.split(stored, NORMS_AT_ONCE), torch.split(rows, NORMS_AT_ONCE), strict=True):
-        norms.append(float(torch.linalg.vector_norm(after.float(), dim=1).max()))
-        if not exact:
-            lost.append(float(torch.linalg.vector_norm(before.float() - after.float(), dim=1).max()))
-    return max(norms) + max(lost), max(lost)
+        exact = before.float()
+        norms.append(torch.linalg.vector_norm(exact, dim=1).max())
+        lost.append(torch.linalg.vector_norm(exact - after, dim=1).max())
+    return float(torch.stack(norms).max()), float(torch.stack(lost).max())
 
 
-def _chunks(store: TokenStore, queries: np.ndarray, rows: int) -> Iterator[Tensor]:
-    """Pad queries, longest first, with zero vectors: chunks (B, Lq, width) float32 of about ``rows`` rows."""
+@dataclass(frozen=True)
+class _Chunk:
+    """A few queries on the device.
+
+    Attributes:
+        padded: (B, Lq, width), with zero vectors after the tokens of a query, which add 0 to a score.
+        tokens: (m, width), the token vectors alone.
+        owners: (B, m) float32, 1 where a token vector is the query's and 0 elsewhere.
+    """
+
+    padded: Tensor
+    tokens: Tensor
+    owners: Tensor
+
+    def __len__(self) -> int:
+        return len(self.padded)
+
+
+def _chunks(
+    store: TokenStore, queries: np.ndarray, rows: int, device: torch.device, dtype: torch.dtype
+) -> Iterator[_Chunk]:
+    """Divide queries, longest first, into chunks of about ``rows`` token vectors."""
     first = 0
     while first < len(queries):
         longest = int(store.lengths[queries[first]])
@@ -314,5 +311,7 @@ def _chunks(store: TokenStore, queries: np.ndarray, rows: int) -> Iterator[Tenso
         padded = torch.zeros(len(chosen), longest, store.width)
         for place, query in zip(padded, chosen, strict=True):
             place[: store.lengths[query]] = torch.tensor(store[int(query)])
-        yield padded
+        real = torch.arange(longest) < torch.from_numpy(store.lengths[chosen])[:, None]
+        owners = torch.eye(len(chosen)).repeat_interleave(real.sum(1), dim=1)
+        yield _Chunk(padded.to(device, dtype), padded[real].to(device, dtype), owners.to(device))
         first += len(chosen)

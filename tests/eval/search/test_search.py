@@ -158,6 +158,15 @@ def test_errors_of_the_first_pass_are_bounded():
     assert 0.05 < max(shares) <= 1
 
 
+@pytest.mark.parametrize("shift", [-3.0, 0.0, 3.0])
+def test_the_maxima_of_a_tile_are_those_of_its_numbers_whatever_their_sign(shift):
+    similarities = torch.randn(7, 5, 9, generator=torch.Generator().manual_seed(0)) + shift
+    similarities[:, 0] = torch.tensor([-0.0, 0.0, -1.0, -2.0, -0.5, -0.0, -3.0])[:, None]
+    for dtype in (torch.float32, torch.bfloat16):
+        given = similarities.to(dtype)
+        assert exact_module._maxima(given.clone()).tolist() == given.max(dim=0).values.tolist()
+
+
 @pytest.mark.parametrize("native, chosen", [(True, "bf16"), (False, "fp32")])
 def test_the_first_pass_is_in_bf16_where_the_processor_multiplies_it(monkeypatch, native, chosen):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": native})
