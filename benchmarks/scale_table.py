@@ -13,7 +13,6 @@ def markdown(parts: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the tables of the measured parts."""
     writers = {
         "growth": _growth,
-        "limits": _limits,
         "heads": _heads,
         "processes": _processes,
         "products": _products,
@@ -60,18 +59,9 @@ def _growth(part: Mapping[str, Any]) -> list[Any]:
     ]
     return [
         "## Seven heads, growing corpus",
-        f"{part['queries']} queries.",
+        f"{part['queries']} queries. On a CPU, the process may not allocate more than "
+        f"{bytes_text(part['memory_limit'])} (`RLIMIT_DATA`); results and text together may not take more than {bytes_text(part['disk_limit'])} of disk.",
         markdown_table(["documents", "per document", *COSTS, "text in Arrow files"], rows),
-    ]
-
-
-def _limits(part: Mapping[str, Any]) -> list[Any]:
-    row = [f"{part['documents']:,}", *_costs(part), bytes_text(part["text_bytes"])]
-    return [
-        "## Seven heads with little memory and disk",
-        f"{part['queries']} queries. The process may not allocate more than {bytes_text(part['memory_limit'])} "
-        f"(`RLIMIT_DATA`); results and text together may not take more than {bytes_text(part['disk_limit'])} of disk.",
-        markdown_table(["documents", *COSTS, "text in Arrow files"], [row]),
     ]
 
 
