@@ -60,7 +60,8 @@ def _growth(part: Mapping[str, Any]) -> list[Any]:
     return [
         "## Seven heads, growing corpus",
         f"{part['queries']} queries. On a CPU, the process may not allocate more than "
-        f"{bytes_text(part['memory_limit'])} (`RLIMIT_DATA`); results and text together may not take more than {bytes_text(part['disk_limit'])} of disk.",
+        f"{bytes_text(part['memory_limit'])} (`RLIMIT_DATA`); results and text together may not take more than "
+        f"{bytes_text(part['disk_limit'])} of disk.",
         markdown_table(["documents", "per document", *COSTS, "text in Arrow files"], rows),
     ]
 
