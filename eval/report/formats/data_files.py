@@ -96,12 +96,20 @@ def _row_value(board: Leaderboard, row: Row) -> dict[str, Any]:
         "verdict": _verdict_value(row.verdict) if row.verdict else None,
         "dataset_verdicts": {name: _verdict_value(verdict) for name, verdict in row.dataset_verdicts.items()},
         "costs": dataclasses.asdict(row.costs) if row.costs else None,
+        "sweep": _swept(board, row),
         "linearised": if_linearised(board, row),
         "groups": list(board.letters.get(row.label, ())) if row.kind != "reference" else [],
         "storage": [_stored_value(board, row, one) for one in row.stored],
         "failures": [{"seed": seed, "reason": reason} for seed, reason in row.failures],
         "cells": {column.name: column.value(row) for column in board_columns(board, "json")},
     }
+
+
+def _swept(board: Leaderboard, row: Row) -> list[dict[str, Any]]:
+    """Return the points of a row's sweep, each with the score of every swept seed; none without a sweep."""
+    trials = (trial for trial in board.experiment.trials if trial.label == row.label and trial.record.sweep)
+    sweep = next((trial.record.sweep for trial in trials), None)
+    return [{"values": point.values, "scores": point.seeds} for point in sweep.points] if sweep else []
 
 
 def _stored_value(board: Leaderboard, row: Row, one: StoredForm) -> dict[str, Any]:

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -80,3 +82,13 @@ def test_a_measure_that_is_too_easy_to_choose_by_is_a_note(tmp_path):
     board = build_leaderboard(load_experiment(make_experiment(tmp_path / "x", Plan(sweep=easy))))
     (note,) = [note for note in notes(board) if "too easy to choose by" in note]
     assert "train.validation: {split: dev}" in note
+
+
+def test_the_json_has_the_score_of_every_seed_at_every_point(tmp_path):
+    scores = {0.001: [0.4, None], 0.003: [0.5, 0.6]}
+    report = write_report(make_experiment(tmp_path / "x", Plan(sweep=sweep_record(scores))))
+    value = json.loads((report.parent / "leaderboard.json").read_text())
+    for row in value["rows"]:
+        points = {point["values"]["optimizer.head_lr"]: list(point["scores"].values()) for point in row["sweep"]}
+        assert points == scores
+    assert value["references"][0]["sweep"] == []
