@@ -119,7 +119,7 @@ def by_start(boards: Mapping[str, Board]) -> bytes:
         for axes, board in panels:
             measure = board["measure"]
             scores = {tuple(row["label"].split(" @ init=")): row for row in board["rows"]}
-            heads = list(dict.fromkeys(head for head, _ in scores))
+            heads = sorted({head for head, _ in scores}, key=lambda head: (head != "linear", head))
             for place, start in enumerate(STARTS):
                 axes.axhline(place, color=FAINT, linewidth=0.8, zorder=0)
                 for shift, (head, (marker, colour)) in enumerate(zip(heads, MARKS, strict=True)):

@@ -35,8 +35,8 @@ __all__ = ["Encoded", "Encoding", "SubjectEncoder", "check_subject", "project_to
 CHARACTERS_PER_TOKEN = 3
 """A window's vectors are in a temporary file if, at so many characters a token, they exceed ``WINDOW_IN_MEMORY``."""
 
-PROJECTED_ROWS = 2**15
-"""Token states that a head projects in one batch; a batch is of one slice of texts."""
+PROJECTED_ROWS = 2**12
+"""Token states that a head projects in one batch, few enough for a cache; a batch is of one slice of texts."""
 
 Side = Literal["queries", "documents"]
 SIDES: tuple[Side, Side] = ("queries", "documents")

@@ -21,6 +21,7 @@ from experiment.disk.files import sha256_json
 from experiment.encoding.store import TokenStore
 from experiment.encoding.tokens import ENCODING_VERSION
 from experiment.encoding.windows import text_slices, text_windows
+from experiment.memory import return_large_blocks
 from projheads.errors import ProjheadsError
 
 __all__ = ["MOST_CHUNKS", "PASS_VERSION", "Chunk", "CorpusPass", "pass_base"]
@@ -119,6 +120,7 @@ class CorpusPass:
     @cached_property
     def session(self) -> "Session":
         """The open views and the part of this process."""
+        return_large_blocks()
         stack = ExitStack()
         file, part = self.folder.own_part(stack)
         wanted = [self.wanted[key] for key in self.folder.views]
