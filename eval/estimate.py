@@ -145,6 +145,8 @@ def _group(
         width=width,
         depth=settings.depth,
         number_bytes=4 if settings.vector_dtype == "float32" else 2,
+        text_bytes=task.text_bytes,
+        threads=torch.get_num_threads() if evaluator.device.type == "cpu" else 1,
     )
     heads = Heads(
         [_out_features(subject, width) for subject in searches],

@@ -22,6 +22,8 @@ from projheads.errors import ProjheadsError
 
 __all__ = ["SearchTask"]
 
+BYTES_PER_DOCUMENT = 400
+"""A document in memory, besides its characters."""
 
 BM25_TEXT_BYTES = 10**9
 """Text that BM25 indexes at most; the index takes about six times as much memory."""
@@ -62,6 +64,13 @@ class SearchTask:
     def notes(self) -> dict[str, int]:
         """Counts of the oddities of the collection, and of the documents that are excluded."""
         return {**self.collection.notes, **({EXCLUDED: len(self.excluded)} if self.excluded else {})}
+
+    @property
+    def text_bytes(self) -> int:
+        """Memory of the documents; 0 if they are read from a file."""
+        if isinstance(self.collection.corpus, LargeCorpus):
+            return 0
+        return sum(len(text) for text in self.documents) + BYTES_PER_DOCUMENT * len(self.documents)
 
     @property
     def judged(self) -> frozenset[str]:

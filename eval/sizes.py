@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from experiment.encoding.windows import SEARCHED_BYTES, SLICE, WINDOW
-from experiment.needs import PROCESS_BYTES, Need
+from experiment.needs import Need, process_bytes
 
 __all__ = ["Heads", "Work", "stored_need", "streamed_need"]
 
@@ -32,6 +32,8 @@ class Work:
         width: Width of a token state.
         depth: Documents kept for each query.
         number_bytes: Bytes of a number of a kept vector.
+        text_bytes: Memory of the texts; 0 if they are read from a file by chunk.
+        threads: Threads that encode.
     """
 
     documents: int
@@ -42,6 +44,8 @@ class Work:
     width: int
     depth: int = 100
     number_bytes: int = 2
+    text_bytes: float = 0.0
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def stored_need(work: Work, heads: Heads) -> Need:
     """Return what it takes to store what the backbone makes of the corpus before it is searched."""
     vector = work.document_tokens * work.number_bytes
     disk = vector * (work.width * heads.frozen + max(heads.out_features))
-    memory = PROCESS_BYTES + _search(work, heads, work.document_tokens) + _texts(work)
+    memory = process_bytes(work.threads) + _search(work, heads, work.document_tokens) + _texts(work)
     return Need(disk, memory, _flop(work, heads), work.flop if heads.frozen else 0.0)
 
 
@@ -80,8 +84,8 @@ def streamed_need(work: Work, heads: Heads) -> Need:
     widths = work.width + sum(heads.out_features) if heads.frozen else max(heads.out_features)
     queries = work.query_tokens * work.number_bytes * widths
     # A part, the copy that a chunk is added to, and its bytes.
-    memory = PROCESS_BYTES + _search(work, heads, min(rows, SLICE)) + window - in_file + embeddings + 3 * results
-    return Need(2.0 * results + queries + in_file, memory + _texts(work), _flop(work, heads))
+    memory = process_bytes(work.threads) + _search(work, heads, min(rows, SLICE)) + window - in_file + embeddings
+    return Need(2.0 * results + queries + in_file, memory + 3 * results + _texts(work), _flop(work, heads))
 
 
 def _search(work: Work, heads: Heads, rows: float) -> float:
@@ -93,8 +97,8 @@ def _search(work: Work, heads: Heads, rows: float) -> float:
 
 
 def _texts(work: Work) -> float:
-    """Return the memory that grows with the corpus: the priority of each document."""
-    return work.documents * BYTES_PER_PRIORITY
+    """Return the memory that grows with the corpus: the priority of each document, and the texts if they are kept."""
+    return work.documents * BYTES_PER_PRIORITY + work.text_bytes
 
 
 def _flop(work: Work, heads: Heads) -> float:

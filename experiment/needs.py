@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from experiment.console.progress import human_time
 from experiment.disk.room import bytes_text
 
-__all__ = ["PROCESS_BYTES", "Backbone", "Need", "describe_times", "describe_ways"]
+__all__ = ["Backbone", "Need", "describe_times", "describe_ways", "process_bytes"]
 
 PROCESS_BYTES = 750 * 10**6
 """Memory of a process with torch, a host and a small backbone, which encodes batch by batch."""
+
+BYTES_PER_THREAD = 100 * 10**6
+"""Memory of another thread that encodes batches, of which its allocator keeps the freed blocks."""
 
 MACHINES = 8
 """For how many machines a time is stated besides one."""
@@ -57,6 +60,11 @@ class Need:
     def hours(self, flop_per_s: float, workers: int = 1) -> float:
         """Return the hours that this takes on a number of workers of a given speed."""
         return (self.shared + (self.flop - self.shared) / workers) / flop_per_s / 3600
+
+
+def process_bytes(threads: int = 1) -> float:
+    """Return the memory of a process that encodes with a number of threads, before what it reads, keeps and trains."""
+    return float(PROCESS_BYTES + BYTES_PER_THREAD * (threads - 1))
 
 
 def describe_ways(chosen: tuple[str, Need], reason: str, other: tuple[str, Need]) -> str:

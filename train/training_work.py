@@ -5,12 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
+
 from experiment.config import TrainConfig
 from experiment.encoding.canonical import padding_ratio
 from experiment.encoding.operations import backbone_of
 from experiment.encoding.speed import TextSample, sample_texts
 from experiment.encoding.tokens import tokens_of_a_batch
-from experiment.needs import PROCESS_BYTES, Backbone, Need
+from experiment.needs import Backbone, Need, process_bytes
 from projheads import build_head, head_cost
 from projheads.cost import HeadCost
 from projheads.head import Head
@@ -36,8 +38,8 @@ SECONDS_PER_TRIAL = 0.5
 BYTES_PER_PARAMETER = 16
 """A trained parameter, its gradient and two moments."""
 
-BYTES_PER_ACTIVATION = 8
-"""A number that a head computes and its gradient, in float32."""
+BYTES_PER_ACTIVATION = 16
+"""A number that a head computes before and after its activation, in float32, and the gradients of both."""
 
 BYTES_PER_LAYER = 90
 """What a layer of the backbone keeps for the backward pass, for each number of a token state: measured with MiniLM."""
@@ -259,7 +261,9 @@ class TrainingWork:
                 documents = min(size, config.batch_size * stage.n_ways)
                 together = stage.tokens(queries, documents if config.mini_batch_size is None else 0)
                 largest = max(largest, together, stage.tokens(0, documents))
-        return PROCESS_BYTES + texts + numbers * largest + share * BYTES_PER_PARAMETER * self._backbone.parameters
+        threads = torch.get_num_threads() if model.device.type == "cpu" else 1
+        trained = share * BYTES_PER_PARAMETER * self._backbone.parameters
+        return process_bytes(threads) + texts + numbers * largest + trained
 
     def _texts(self) -> list[Sequence[str]]:
         return [texts for stage in self.stages for texts in (stage.data.queries, stage.data.documents)]

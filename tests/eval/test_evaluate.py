@@ -25,6 +25,7 @@ from eval.evaluator import make_evaluator
 from eval.planned import list_planned
 from eval.runs import encode_id, read_qrels, read_run
 from eval.score import score_run
+from eval.search_task import SearchTask
 from eval.subjects import list_trials
 from experiment.collections import open_collection
 from experiment.collections.beir_hub import CQADUPSTACK
@@ -785,6 +786,17 @@ def test_what_an_evaluation_takes_is_known_before_a_trial_is_trained(miniature, 
         assert sorted(getattr(group.way.streamed_need, number) for group in after) == sorted(
             getattr(group.way.streamed_need, number) for group in before
         )
+
+
+def test_texts_that_are_read_from_a_file_take_no_memory(miniature, monkeypatch):
+    config = miniature.config()
+    (dataset,) = config.eval.datasets
+    kept = open_collection(dataset.source, split=dataset.split, cache=config.cache)
+    monkeypatch.setattr("experiment.collections.beir_folder.LARGE", 0)
+    read = open_collection(dataset.source, split=dataset.split, cache=config.cache)
+    taken = [SearchTask(dataset, one, config.eval, torch.device("cpu")).text_bytes for one in (kept, read)]
+    texts = [document.passage for document in kept.corpus.values()]
+    assert taken == [sum(map(len, texts)) + 400 * len(texts), 0]
 
 
 def test_the_report_command_writes_the_leaderboard_again(miniature, capsys):

@@ -35,6 +35,13 @@ def test_storing_grows_with_the_corpus_and_streaming_does_not():
     assert streamed_need(larger, HEADS).memory - streamed.memory == 8 * 9 * 10**6
 
 
+def test_threads_that_encode_and_texts_in_memory_take_memory_both_ways():
+    more = Work(**{**vars(WORK), "text_bytes": 5e8, "threads": 3})
+    for need in (stored_need, streamed_need):
+        assert need(more, HEADS).memory - need(WORK, HEADS).memory == 5e8 + 2 * 100e6
+        assert need(more, HEADS).disk == need(WORK, HEADS).disk
+
+
 def test_one_worker_stores_and_all_workers_stream():
     assert stored_need(WORK, HEADS).hours(1e12, 1) == streamed_need(WORK, HEADS).hours(1e12, 1)
     stored, streamed = (need(WORK, HEADS).hours(1e12, 8) for need in (stored_need, streamed_need))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from experiment.config.load import load_config
 from experiment.console.command import run_command
@@ -86,6 +87,14 @@ def test_larger_batches_and_heads_take_more_memory(folder, backbone):
     assert base[1] < min(batch[1], head[1])
 
 
+def test_every_thread_that_encodes_takes_memory(folder, backbone, monkeypatch):
+    folder(backbone)
+    one = memory_of(work_of("seeds=[0]")[0])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    four = memory_of(work_of("seeds=[0]")[0])
+    assert [more - less for more, less in zip(four, one, strict=True)] == [3 * 100e6] * 2
+
+
 def test_machines_share_the_parts_and_not_what_comes_first():
     training = Training(Need(0, 0, 0), 10.0, [5.0, 1.0, 4.0, 2.0], 10.0)
     assert [training.seconds_on(machines) for machines in (1, 2, 3, 9)] == [22, 16, 15, 15]
@@ -102,7 +111,8 @@ def test_the_dry_run_of_a_trained_backbone_names_disk_memory_and_operations(fold
     folder(backbone)
     assert run_command(main, ["try.yaml", "train.trainable=all", "--dry-run"]) == 0
     pattern = (
-        r"\ntraining: [\d.]+ kB of disk, [\d.]+ MB of memory; [\d.e+]+ floating-point operations, on this machine \d+ s"
+        r"\ntraining: [\d.]+ kB of disk, [\d.]+ [MG]B of memory; "
+        r"[\d.e+]+ floating-point operations, on this machine \d+ s"
     )
     assert re.search(pattern, capsys.readouterr().err)
 

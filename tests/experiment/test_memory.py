@@ -1,0 +1,28 @@
+import ctypes
+import subprocess
+import sys
+
+import pytest
+
+from experiment.memory import LARGE
+
+IN_MAPS_OF_ITS_OWN = f"""
+import ctypes
+
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "mapped", *"abcde")]
+
+libc = ctypes.CDLL(None)
+libc.mallinfo2.restype = Info
+bytearray(7 * {LARGE})  # now glibc keeps blocks of this size when they are freed
+kept = bytearray(2 * {LARGE})
+print(libc.mallinfo2().mapped >= 2 * {LARGE})
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc")
+@pytest.mark.parametrize("call, expected", [("return_large_blocks()", "True"), ("", "False")])
+def test_large_blocks_are_not_kept_for_later_ones(call, expected):
+    code = f"from experiment.memory import return_large_blocks\n{call}\n{IN_MAPS_OF_ITS_OWN}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == expected
