@@ -59,17 +59,22 @@ def _scores(
     config: TrainConfig, head: nn.Module, embed: BatchEmbedder, queries: np.ndarray, documents: np.ndarray
 ) -> Tensor:
     """Compute the MaxSim of every query with every document, (n_queries, n_documents)."""
-    columns = []
-    with torch.no_grad(), autocast(next(head.parameters()).device, config.precision):
-        embedded = [pad(*embed(head, chunk, is_query=True)) for chunk in _chunks(queries)]
-        for chunk in _chunks(documents):
-            vectors, mask = pad(*embed(head, chunk, is_query=False))
-            columns.append(torch.cat([maxsim(query, vectors, tokens, mask) for query, tokens in embedded]))
-    return torch.cat(columns, dim=1)
+    scores = torch.empty(len(queries), len(documents), device=next(head.parameters()).device)
+    with torch.no_grad(), autocast(scores.device, config.precision):
+        embedded = [
+            (rows, *pad(*embed(head, queries[rows], is_query=True))) for rows in _chunks(embed, queries, is_query=True)
+        ]
+        for columns in _chunks(embed, documents, is_query=False):
+            vectors, mask = pad(*embed(head, documents[columns], is_query=False))
+            for rows, tokens, taken in embedded:
+                scores[rows[:, None], columns] = maxsim(tokens, vectors, taken, mask)
+    return scores
 
 
-def _chunks(indices: np.ndarray) -> list[np.ndarray]:
-    return [indices[at : at + CHUNK] for at in range(0, len(indices), CHUNK)]
+def _chunks(embed: BatchEmbedder, indices: np.ndarray, *, is_query: bool) -> list[np.ndarray]:
+    """Divide the places of ``indices`` into chunks of texts of similar length, which need little padding."""
+    order = np.argsort(embed.lengths(indices, is_query=is_query), kind="stable")
+    return [order[at : at + CHUNK] for at in range(0, len(order), CHUNK)]
 
 
 def _development_ndcg(scores: Tensor, development: Development) -> float:

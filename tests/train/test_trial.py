@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -217,3 +218,18 @@ def test_a_point_of_another_trial_or_a_damaged_one_is_passed_over(settings, prob
     started.clear()
     trial("b")
     assert started[0] == 0
+
+
+def test_a_validation_scores_the_pairs_whatever_their_lengths(settings, problem, monkeypatch):
+    data, embed = problem
+    monkeypatch.setattr("train.validation.CHUNK", 5)
+    seen = []
+    monkeypatch.setattr("train.validation.pair_accuracy", lambda scores, ignore: seen.append(scores) or 0.5)
+    head = linear()
+    validate(settings(), head, head, embed, data)
+    sides = [
+        [embed(head, np.array([text]), is_query=is_query)[0].detach() for text in data.validation[:, side]]
+        for side, is_query in ((0, True), (1, False))
+    ]
+    expected = [[float((query @ document.T).amax(1).sum()) for document in sides[1]] for query in sides[0]]
+    torch.testing.assert_close(seen[0], torch.tensor(expected))
