@@ -69,9 +69,13 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _growth(options: argparse.Namespace) -> dict[str, Any]:
-    """Seven heads in one pass over corpora of growing size, on a machine with little memory and disk."""
+    """Seven heads in one pass over corpora of growing size, on a machine with little memory and disk.
+
+    Rows of other sizes in the result file are kept.
+    """
     memory, disk = (int(number * 10**9) for number in options.gigabytes)
-    rows = []
+    before = read_json(options.output)["parts"].get("growth", {"rows": []}) if options.output.exists() else {"rows": []}
+    rows = [row for row in before["rows"] if row["documents"] not in options.sizes]
     for size in options.sizes:
         yaml = _made_up(options, size, HEADS, f"growth-{size}")
         # A CUDA driver reserves more address space than any limit that would be of use.
@@ -81,6 +85,7 @@ def _growth(options: argparse.Namespace) -> dict[str, Any]:
             raise AssertionError(f"{row['disk_bytes'] + row['text_bytes']} bytes on disk, more than {disk}")
         rows.append({"documents": size, **row})
         print(rows[-1], flush=True)
+    rows.sort(key=lambda row: row["documents"])
     return {"queries": options.queries, "memory_limit": memory, "disk_limit": disk, "rows": rows}
 
 
