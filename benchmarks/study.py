@@ -1,7 +1,7 @@
 """Runs the study: each experiment of ``configs/study/`` on two backbones, and keeps its leaderboard.
 
 ``python -m benchmarks.study [NAME ...] [--backbone minilm] [--only-report]`` resumes what was stopped.
-``results/study/<name>-<backbone>/`` receives the leaderboard as JSON, Markdown and HTML.
+``results/study/<name>-<backbone>/`` receives the complete configuration, and the leaderboard as JSON, Markdown and HTML.
 """
 
 import argparse
@@ -39,8 +39,8 @@ BACKBONES: dict[str, list[str]] = {
     ],
 }
 
-KEPT = ("leaderboard.json", "leaderboard.md", "leaderboard.html")
-"""The files of a report that are committed; the HTML contains the figures."""
+KEPT = ("experiment.yaml", "report/leaderboard.json", "report/leaderboard.md", "report/leaderboard.html")
+"""The files of an experiment that are committed; the HTML contains the figures."""
 
 
 def main() -> int:
@@ -74,11 +74,11 @@ def _run(name: str, backbone: str, *, only_report: bool) -> bool:
                 return False
             overrides.append(f"train.data.tuples={taught}")
         done = _call("answer", f"configs/study/{file}.yaml", *overrides)
-    report, results = output / "report", Path("results/study") / f"{name}-{backbone}"
-    if report.is_dir():
+    results = Path("results/study") / f"{name}-{backbone}"
+    if (output / "report").is_dir():
         results.mkdir(parents=True, exist_ok=True)
-        for kept in KEPT:
-            shutil.copy2(report / kept, results / kept)
+        for kept in map(output.joinpath, KEPT):
+            shutil.copy2(kept, results / kept.name)
     return done
 
 
