@@ -1,7 +1,7 @@
 """Runs the study: each experiment of ``configs/study/`` on two backbones, and keeps its leaderboard.
 
 ``python -m benchmarks.study [NAME ...] [--backbone minilm] [--only-report]`` resumes what was stopped.
-``results/study/<name>-<backbone>/`` receives the complete configuration, and the leaderboard as JSON, Markdown and HTML.
+``results/study/<name>-<backbone>/`` receives the configuration with all defaults, and the leaderboard in three formats.
 """
 
 import argparse
