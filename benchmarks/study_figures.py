@@ -26,6 +26,9 @@ STARTS = {
 MARKS = (("o", BETTER), ("s", WORSE), ("D", ACCENT), ("^", NEUTRAL))
 """Marker and colour of each head."""
 
+PANEL = 3.2
+"""Height of a panel above a legend, in inches."""
+
 LONGEST = 62
 """Letters of a label beside a panel."""
 
@@ -60,7 +63,8 @@ def main_effects(boards: Mapping[str, Board]) -> bytes:
                 if label in effects:
                     _interval(axes, place + 0.14, effects[label]["new_queries"], NEUTRAL)
                     _interval(axes, place - 0.14, effects[label]["these_queries"], BETTER)
-            axes.set_xlabel("effect in points: these queries (blue), new queries (grey)")
+            axes.set_xlabel("effect in points")
+        figure.text(0.01, 0.01, "blue: these queries; grey: new queries", fontsize=7)
         figure.tight_layout()
         return svg_bytes(figure)
 
@@ -69,13 +73,17 @@ def learning_rates(boards: Mapping[str, Board]) -> bytes:
     """Draw every head's score on the development queries over the learning rate; the mean over seeds."""
 
     def draw(axes: Any, board: Board) -> None:
-        for place, row in enumerate(sorted(board["rows"], key=lambda row: row["kind"] != "baseline")):
+        tried: set[float] = set()
+        for place, row in enumerate(sorted(board["rows"], key=lambda row: (row["kind"] != "baseline", row["label"]))):
             rates, means = zip(*_curve(row["sweep"]), strict=True)
+            tried |= set(rates)
             baseline = row["kind"] == "baseline"
             look = {"color": INK, "linewidth": 2.2} if baseline else {"color": COLOURS[place % len(COLOURS)]}
             line = "-" if place <= len(COLOURS) else "--"
             axes.plot(rates, 100 * np.array(means), line, marker="o", markersize=3, label=row["label"], **look)
         axes.set_xscale("log")
+        axes.set_xticks(sorted(tried), [f"{rate:.2g}" for rate in sorted(tried)])
+        axes.minorticks_off()
         axes.set_xlabel("learning rate of the head")
         axes.set_ylabel(f"{board['measure']} on development queries")
 
@@ -172,7 +180,7 @@ def _panels(
 def _with_legend(boards: Mapping[str, Board], draw: Callable[[Any, Board], None]) -> bytes:
     """Draw a panel for each backbone, with one legend below them."""
     with style():
-        figure, first = new_figure(4.4 * len(boards), 4.2)
+        figure, first = new_figure(4.4 * len(boards), PANEL)
         first.remove()
         for number, (backbone, board) in enumerate(boards.items()):
             axes = figure.add_subplot(1, len(boards), number + 1)
@@ -180,10 +188,10 @@ def _with_legend(boards: Mapping[str, Board], draw: Callable[[Any, Board], None]
             draw(axes, board)
             axes.set_title(f"{NAMES[backbone]}, {_collections(board)}")
         handles, labels = axes.get_legend_handles_labels()
-        columns = 1 if len(boards) == 1 else 2
-        below = 0.05 + 0.045 * -(-len(labels) // columns)
-        figure.legend(handles, list(map(_short, labels)), loc="lower center", ncols=columns, frameon=False)
-        figure.tight_layout(rect=(0, below, 1, 1))
+        below = 0.2 + 0.17 * -(-len(labels) // len(boards))
+        figure.set_figheight(PANEL + below)
+        figure.legend(handles, list(map(_short, labels)), loc="lower center", ncols=len(boards), frameon=False)
+        figure.tight_layout(rect=(0, below / (PANEL + below), 1, 1))
         return svg_bytes(figure)
 
 
