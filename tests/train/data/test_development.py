@@ -99,11 +99,15 @@ def test_the_measure_is_the_ndcg_of_ir_measures_over_the_corpus(config):
         False: torch.randn(len(data.documents), 8, generator=generator),
     }
 
-    def embed(head, indices, *, is_query):
-        return vectors[is_query][torch.from_numpy(indices)], torch.ones(len(indices), dtype=torch.long)
+    class Embedder:
+        def lengths(self, indices, *, is_query):
+            return np.ones(len(indices), np.int64)
+
+        def __call__(self, head, indices, *, is_query):
+            return vectors[is_query][torch.from_numpy(indices)], torch.ones(len(indices), dtype=torch.long)
 
     head = torch.nn.Linear(1, 1)
-    found = validate(config().train, head, head, embed, data)
+    found = validate(config().train, head, head, Embedder(), data)
     scores = vectors[True][data.development_queries] @ vectors[False][data.development_documents].T
     run = {f"q{q}": {f"d{d}": float(score) for d, score in enumerate(row)} for q, row in enumerate(scores)}
     grades = {
