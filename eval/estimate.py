@@ -17,6 +17,7 @@ from eval.streaming.way import Way, choose_way
 from eval.subjects import Subject
 from experiment.disk.room import free_bytes
 from experiment.encoding.speed import seconds_of_products
+from experiment.encoding.threads import threads_on
 from experiment.encoding.windows import WINDOW
 from experiment.needs import describe_times
 from projheads.errors import ProjheadsError
@@ -146,7 +147,7 @@ def _group(
         depth=settings.depth,
         number_bytes=4 if settings.vector_dtype == "float32" else 2,
         text_bytes=task.text_bytes,
-        threads=torch.get_num_threads() if evaluator.device.type == "cpu" else 1,
+        threads=threads_on(evaluator.device),
     )
     heads = Heads(
         [_out_features(subject, width) for subject in searches],

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from projheads.errors import ProjheadsError
 __all__ = ["SearchTask"]
 
 BYTES_PER_DOCUMENT = 400
-"""A document in memory, besides its characters."""
+"""A document in memory, besides its characters: measured with documents of 170."""
 
 BM25_TEXT_BYTES = 10**9
 """Text that BM25 indexes at most; the index takes about six times as much memory."""
@@ -65,7 +66,7 @@ class SearchTask:
         """Counts of the oddities of the collection, and of the documents that are excluded."""
         return {**self.collection.notes, **({EXCLUDED: len(self.excluded)} if self.excluded else {})}
 
-    @property
+    @cached_property
     def text_bytes(self) -> int:
         """Memory of the documents; 0 if they are read from a file."""
         if isinstance(self.collection.corpus, LargeCorpus):

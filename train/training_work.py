@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
-
 from experiment.config import TrainConfig
 from experiment.encoding.canonical import padding_ratio
 from experiment.encoding.operations import backbone_of
 from experiment.encoding.speed import TextSample, sample_texts
+from experiment.encoding.threads import threads_on
 from experiment.encoding.tokens import tokens_of_a_batch
 from experiment.needs import Backbone, Need, process_bytes
 from projheads import build_head, head_cost
@@ -261,9 +260,8 @@ class TrainingWork:
                 documents = min(size, config.batch_size * stage.n_ways)
                 together = stage.tokens(queries, documents if config.mini_batch_size is None else 0)
                 largest = max(largest, together, stage.tokens(0, documents))
-        threads = torch.get_num_threads() if model.device.type == "cpu" else 1
         trained = share * BYTES_PER_PARAMETER * self._backbone.parameters
-        return process_bytes(threads) + texts + numbers * largest + trained
+        return process_bytes(threads_on(model.device)) + texts + numbers * largest + trained
 
     def _texts(self) -> list[Sequence[str]]:
         return [texts for stage in self.stages for texts in (stage.data.queries, stage.data.documents)]

@@ -15,6 +15,7 @@ a CUDA device that has it, and otherwise in float32. The results are the same, b
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -288,16 +289,24 @@ class _Chunk:
 
     Attributes:
         padded: (B, Lq, width), with zero vectors after the tokens of a query, which add 0 to a score.
-        tokens: (m, width), the token vectors alone.
-        owners: (B, m) float32, 1 where a token vector is the query's and 0 elsewhere.
+        real: (B, Lq) bool, which of them are token vectors.
     """
 
     padded: Tensor
-    tokens: Tensor
-    owners: Tensor
+    real: Tensor
 
     def __len__(self) -> int:
         return len(self.padded)
+
+    @cached_property
+    def tokens(self) -> Tensor:
+        """The token vectors alone, (m, width)."""
+        return self.padded[self.real]
+
+    @cached_property
+    def owners(self) -> Tensor:
+        """1 where a token vector is the query's and 0 elsewhere, (B, m) float32."""
+        return torch.eye(len(self), device=self.real.device).repeat_interleave(self.real.sum(1), dim=1)
 
 
 def _chunks(
@@ -312,6 +321,5 @@ def _chunks(
         for place, query in zip(padded, chosen, strict=True):
             place[: store.lengths[query]] = torch.tensor(store[int(query)])
         real = torch.arange(longest) < torch.from_numpy(store.lengths[chosen])[:, None]
-        owners = torch.eye(len(chosen)).repeat_interleave(real.sum(1), dim=1)
-        yield _Chunk(padded.to(device, dtype), padded[real].to(device, dtype), owners.to(device))
+        yield _Chunk(padded.to(device, dtype), real.to(device))
         first += len(chosen)

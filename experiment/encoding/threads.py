@@ -10,10 +10,15 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ["over_threads"]
+__all__ = ["over_threads", "threads_on"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def threads_on(device: torch.device) -> int:
+    """Return how many threads encode texts on a device."""
+    return torch.get_num_threads() if device.type == "cpu" else 1
 
 
 def over_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
