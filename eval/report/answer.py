@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from eval.report import format as fmt
 from eval.report.certainty import certainty_notes, would_take
+from eval.report.chosen import sweeps_of
 from eval.report.format import change, difference, ratio, rough, share, span
 from eval.report.table import Leaderboard, Row
 from eval.report.words import tone, word_text
@@ -292,8 +293,7 @@ def _sweep_notes(board: Leaderboard) -> list[str]:
         f"Each variant was trained at {_counted(first.points, 'point')} of the sweep, and the best by "
         f"{first.measure} was kept{first.by_whom}; the queries of this report had no part in the choice."
     ]
-    by_variant = {trial.label: trial.record.sweep for trial in board.experiment.trials if trial.record.sweep}
-    if saturated := saturation_warning(list(by_variant.values())):
+    if saturated := saturation_warning(list(sweeps_of(board.experiment.trials).values())):
         found.append(f"{saturated}.")
     edges: dict[str, list[str]] = {}
     for label, one in chosen:

@@ -1,7 +1,7 @@
 """What a sweep found: the chosen point of each variant, whether it is at the edge, and what moves the scores."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from eval.report.results import Trial
 from experiment.disk.records import SweepRecord
 from experiment.fields import setting_text
 
-__all__ = ["Chosen", "SweepShares", "chosen_by_all", "chosen_point", "is_rate", "sweep_shares"]
+__all__ = ["Chosen", "SweepShares", "chosen_by_all", "chosen_point", "is_rate", "sweep_shares", "sweeps_of"]
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,18 @@ class SweepShares:
     measure: str
 
 
+def sweeps_of(trials: Iterable[Trial]) -> dict[str, SweepRecord]:
+    """Return the sweep of each variant that has one, by label; its trials differ only in the point that they use."""
+    found: dict[str, SweepRecord] = {}
+    for trial in trials:
+        if trial.record.sweep:
+            found.setdefault(trial.label, trial.record.sweep)
+    return found
+
+
 def chosen_point(trials: Sequence[Trial]) -> Chosen | None:
     """Return the point of the sweep that a variant's trials were trained at; None without a sweep."""
-    sweep = next((one.record.sweep for one in trials if one.record.sweep), None)
+    sweep = next(iter(sweeps_of(trials).values()), None)
     values = None if sweep is None else chosen_by_all(sweep)
     if sweep is None or values is None:
         return None
@@ -91,7 +100,7 @@ def sweep_shares(trials: Sequence[Trial]) -> SweepShares | None:
     Returns:
         The shares, or None without a sweep that was scored with at least two seeds.
     """
-    sweeps = {trial.label: sweep for trial in trials if (sweep := trial.record.sweep)}
+    sweeps = sweeps_of(trials)
     rates, seeds = [], []
     for sweep in sweeps.values():
         table = _table(sweep)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval.report import format as fmt
-from eval.report.chosen import chosen_by_all, is_rate
+from eval.report.chosen import chosen_by_all, is_rate, sweeps_of
 from eval.report.results import Experiment
 from eval.report.table import Costs, Leaderboard, baselines_of
 from eval.report.words import word_text
@@ -51,10 +51,9 @@ class RateLine:
 
 def rate_curve(experiment: Experiment, label: str) -> RateCurve | None:
     """Return a variant's curve; None without a sweep of a learning rate."""
-    sweeps = [trial.record.sweep for trial in experiment.trials if trial.label == label and trial.record.sweep]
-    if not sweeps:
+    sweep = sweeps_of(experiment.trials).get(label)
+    if sweep is None:
         return None
-    sweep = sweeps[0]
     key = next((name for name in sweep.grid if is_rate(name)), None)
     if key is None:
         return None

@@ -10,6 +10,7 @@ from typing import Any
 from eval.report import format as fmt
 from eval.report.answer import answer, notes
 from eval.report.certainty import confirmation
+from eval.report.chosen import sweeps_of
 from eval.report.columns import board_columns
 from eval.report.linearised import if_linearised
 from eval.report.storage import StoredForm
@@ -107,8 +108,7 @@ def _row_value(board: Leaderboard, row: Row) -> dict[str, Any]:
 
 def _swept(board: Leaderboard, row: Row) -> list[dict[str, Any]]:
     """Return the points of a row's sweep, each with the score of every swept seed; none without a sweep."""
-    trials = (trial for trial in board.experiment.trials if trial.label == row.label and trial.record.sweep)
-    sweep = next((trial.record.sweep for trial in trials), None)
+    sweep = sweeps_of(board.experiment.trials).get(row.label)
     return [{"values": point.values, "scores": point.seeds} for point in sweep.points] if sweep else []
 
 
