@@ -64,8 +64,9 @@ def main(arguments: Sequence[str]) -> None:
     unknown = set(options.parts) - set(MEASURES)
     if unknown:
         parser.error(f"unknown part: {', '.join(sorted(unknown))}; known: {', '.join(MEASURES)}")
+    options.command = f"python -m benchmarks.scale {' '.join(arguments)}".rstrip()
     for part in options.parts or MEASURES:
-        _save(options.output, part, MEASURES[part](options), arguments, options.device)
+        _save(options.output, part, MEASURES[part](options), options)
 
 
 def _growth(options: argparse.Namespace) -> dict[str, Any]:
@@ -74,24 +75,23 @@ def _growth(options: argparse.Namespace) -> dict[str, Any]:
     Rows of other sizes in the result file are kept.
     """
     memory, disk = (int(number * 10**9) for number in options.gigabytes)
-    before = read_json(options.output)["parts"].get("growth", {"rows": []}) if options.output.exists() else {"rows": []}
-    rows = [row for row in before["rows"] if row["documents"] not in options.sizes]
+    before = _parts(options.output).get("growth", {"rows": []})["rows"]
+    rows = [row for row in before if row["documents"] not in options.sizes]
     for size in options.sizes:
         yaml = _made_up(options, size, HEADS, f"growth-{size}")
-        # A CUDA driver reserves more address space than any limit that would be of use.
-        limits = (_evaluate_limited, yaml, memory) if options.device == "cpu" else (_evaluate, yaml, "streamed")
-        row = in_child(*limits, options.threads, options.device)
+        row = in_child(_evaluate_limited, yaml, memory, options.threads, options.device)
         if row["disk_bytes"] + row["text_bytes"] > disk:
             raise AssertionError(f"{row['disk_bytes'] + row['text_bytes']} bytes on disk, more than {disk}")
-        rows.append({"documents": size, **row})
+        rows.append({"documents": size, "command": options.command, "load": os.getloadavg()[0], **row})
         print(rows[-1], flush=True)
     rows.sort(key=lambda row: row["documents"])
     return {"queries": options.queries, "memory_limit": memory, "disk_limit": disk, "rows": rows}
 
 
 def _evaluate_limited(yaml: Path, memory: int, threads: int, device: str) -> dict[str, Any]:
-    """Evaluate in this process, which gets no memory beyond a limit: an allocation that exceeds it fails."""
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    """Evaluate in this process; on a CPU, it gets no memory beyond a limit: an allocation that exceeds it fails."""
+    if device == "cpu":  # a CUDA driver reserves more address space than any limit that would be of use
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
     return _evaluate(yaml, "streamed", threads, device)
 
 
@@ -297,12 +297,17 @@ def _runs(yaml: Path) -> dict[str, bytes]:
     return found
 
 
-def _save(path: Path, part: str, result: dict[str, Any], arguments: Sequence[str], device: str) -> None:
+def _parts(path: Path) -> dict[str, Any]:
+    """Return the parts of a result file."""
+    return dict(read_json(path)["parts"]) if path.exists() else {}
+
+
+def _save(path: Path, part: str, result: dict[str, Any], options: argparse.Namespace) -> None:
     """Write a part to the result file, keeping the others."""
-    parts = read_json(path)["parts"] if path.exists() else {}
+    parts = _parts(path)
     about = {
-        "command": f"python -m benchmarks.scale {' '.join(arguments)}".rstrip(),
-        "device": describe_device(torch.device(device)),
+        "command": options.command,
+        "device": describe_device(torch.device(options.device)),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "load": os.getloadavg()[0],
         "versions": versions({name: name for name in PACKAGES}),

@@ -54,6 +54,7 @@ def _growth(part: Mapping[str, Any]) -> list[Any]:
             f"{1000 * row['evaluate_s'] / row['documents']:.2f} ms",
             *_costs(row),
             bytes_text(row["text_bytes"]),
+            f"{row['load']:.1f}",
         ]
         for row in part["rows"]
     ]
@@ -62,7 +63,9 @@ def _growth(part: Mapping[str, Any]) -> list[Any]:
         f"{part['queries']} queries. On a CPU, the process may not allocate more than "
         f"{bytes_text(part['memory_limit'])} (`RLIMIT_DATA`); results and text together may not take more than "
         f"{bytes_text(part['disk_limit'])} of disk.",
-        markdown_table(["documents", "per document", *COSTS, "text in Arrow files"], rows),
+        markdown_table(["documents", "per document", *COSTS, "text in Arrow files", "load"], rows),
+        f"Commands: {', '.join(f'`{command}`' for command in dict.fromkeys(row['command'] for row in part['rows']))}. "
+        "The last one:",
     ]
 
 
