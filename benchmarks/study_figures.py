@@ -26,6 +26,9 @@ STARTS = {
 MARKS = (("o", BETTER), ("s", WORSE), ("D", ACCENT), ("^", NEUTRAL))
 """Marker and colour of each head."""
 
+COLOURS = (BETTER, WORSE, ACCENT, NEUTRAL, "#2a8f6d", "#a3336b")
+"""Of the curves of heads other than the baseline; dashed ones use them again."""
+
 PANEL = 3.2
 """Height of a panel above a legend, in inches."""
 
@@ -88,9 +91,6 @@ def learning_rates(boards: Mapping[str, Board]) -> bytes:
         axes.set_ylabel(f"{board['measure']} on development queries")
 
     return _with_legend(boards, draw)
-
-
-COLOURS = (BETTER, WORSE, ACCENT, NEUTRAL, "#2a8f6d", "#a3336b")
 
 
 def by_pairs(boards: Mapping[str, Board]) -> bytes:
@@ -162,16 +162,17 @@ def _effects(board: Board) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _panels(
-    boards: Mapping[str, Board], width: float, height: float, names: Sequence[str]
+    boards: Mapping[str, Board], width: float, height: float, names: Sequence[str] = ()
 ) -> tuple[Any, list[tuple[Any, Board]]]:
-    """Make a figure with a panel for each backbone, whose lines have names beside the first one."""
+    """Make a figure with a panel for each backbone; with names, one line for each, named beside the first panel."""
     figure, first = new_figure(width * len(boards), height)
     first.remove()
     panels = []
     for number, (backbone, board) in enumerate(boards.items()):
         axes = figure.add_subplot(1, len(boards), number + 1)
-        axes.set_yticks(range(len(names)), [""] * len(names) if number else names)
-        axes.set_ylim(len(names) - 0.5, -0.5)
+        if names:
+            axes.set_yticks(range(len(names)), [""] * len(names) if number else names)
+            axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_title(f"{NAMES[backbone]}, {_collections(board)}")
         panels.append((axes, board))
     return figure, panels
@@ -180,13 +181,10 @@ def _panels(
 def _with_legend(boards: Mapping[str, Board], draw: Callable[[Any, Board], None]) -> bytes:
     """Draw a panel for each backbone, with one legend below them."""
     with style():
-        figure, first = new_figure(4.4 * len(boards), PANEL)
-        first.remove()
-        for number, (backbone, board) in enumerate(boards.items()):
-            axes = figure.add_subplot(1, len(boards), number + 1)
+        figure, panels = _panels(boards, 4.4, PANEL)
+        for axes, board in panels:
             axes.grid(color=FAINT, linewidth=0.6)
             draw(axes, board)
-            axes.set_title(f"{NAMES[backbone]}, {_collections(board)}")
         handles, labels = axes.get_legend_handles_labels()
         below = 0.2 + 0.17 * -(-len(labels) // len(boards))
         figure.set_figheight(PANEL + below)
