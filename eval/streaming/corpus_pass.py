@@ -21,7 +21,7 @@ from experiment.disk.files import sha256_json
 from experiment.encoding.store import TokenStore
 from experiment.encoding.tokens import ENCODING_VERSION
 from experiment.encoding.windows import text_slices, text_windows
-from experiment.memory import return_large_blocks
+from experiment.memory import returning_large_blocks
 from projheads.errors import ProjheadsError
 
 __all__ = ["MOST_CHUNKS", "PASS_VERSION", "Chunk", "CorpusPass", "pass_base"]
@@ -120,8 +120,8 @@ class CorpusPass:
     @cached_property
     def session(self) -> "Session":
         """The open views and the part of this process."""
-        return_large_blocks()
         stack = ExitStack()
+        stack.enter_context(returning_large_blocks())
         file, part = self.folder.own_part(stack)
         wanted = [self.wanted[key] for key in self.folder.views]
         views = list(open_views(wanted, self.evaluator.encoder, self.fits, stack))

@@ -21,8 +21,9 @@ print(libc.mallinfo2().mapped >= 2 * {LARGE})
 
 
 @pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc")
-@pytest.mark.parametrize("call, expected", [("return_large_blocks()", "True"), ("", "False")])
-def test_large_blocks_are_not_kept_for_later_ones(call, expected):
-    code = f"from experiment.memory import return_large_blocks\n{call}\n{IN_MAPS_OF_ITS_OWN}"
+@pytest.mark.parametrize("how, expected", [("", "False"), ("block.__enter__()", "True"), ("with block: pass", "False")])
+def test_large_blocks_are_not_kept_for_later_ones(how, expected):
+    made = "from experiment.memory import returning_large_blocks\nblock = returning_large_blocks()"
+    code = f"{made}\n{how}\n{IN_MAPS_OF_ITS_OWN}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == expected
