@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from experiment.console.command import READ_AT_IMPORT
 from experiment.console.progress import Advance, Progress
 from experiment.executors.followed import REPORT_S, RETRIES, Followed
 from experiment.executors.protocol import Item, Worker
@@ -48,13 +49,13 @@ def ray_executor(address: str | None) -> "Iterator[RayExecutor]":
         raise ProjheadsError("--executor ray: Ray is not installed; pip install --group ray") from None
     path = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
     # A worker loads torch before any of our code runs there.
-    waiting = {name: value for name, value in os.environ.items() if name == "OMP_WAIT_POLICY"}
+    read = {name: os.environ[name] for name in READ_AT_IMPORT if name in os.environ}
     here = address is None and "RAY_ADDRESS" not in os.environ
     started = {"include_dashboard": False, "object_store_memory": OBJECTS} if here else {}
     try:
         ray.init(
             address="local" if here else address,
-            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([str(ROOT), *path]), **waiting}},
+            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([str(ROOT), *path]), **read}},
             log_to_driver=False,
             logging_level="ERROR",
             **started,

@@ -242,7 +242,9 @@ def test_commands_set_the_environment_before_torch_is_loaded_and_imports_set_not
         f"import os, sys, {package}.__main__ as command, experiment.console.command as console\n"
         "assert 'torch' not in sys.modules and 'OMP_WAIT_POLICY' not in os.environ\n"
         "console.prepare_process()\n"
-        "assert os.environ['OMP_WAIT_POLICY'] == 'PASSIVE'"
+        "assert os.environ['OMP_WAIT_POLICY'] == 'PASSIVE'\n"
+        "assert os.environ['ONEDNN_PRIMITIVE_CACHE_CAPACITY'] == '7'"  # what the user has set
     )
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    environment["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = "7"
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], env=environment, check=True)
