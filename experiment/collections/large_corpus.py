@@ -7,9 +7,9 @@ import hashlib
 import itertools
 from array import array
 from collections import Counter
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence, ValuesView
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
@@ -31,6 +31,8 @@ BATCH_BYTES = 2**25
 """Text of a batch that is written, unless a single document is longer."""
 
 FIELDS = ("id", "title", "text")
+
+T = TypeVar("T")
 
 
 class LargeCorpus(Mapping[str, Document]):
@@ -92,8 +94,9 @@ class LargeCorpus(Mapping[str, Document]):
 
     def in_order_of_ids(self) -> Iterator[Document]:
         """Yield the documents in the order of their ids."""
+        batches = self._table.to_batches()
         for first in range(0, len(self), BATCH):
-            yield from _documents(self._table.take(np.asarray(self.order[first : first + BATCH])))
+            yield from _taken(batches, np.asarray(self.order[first : first + BATCH]), _documents)
 
     def at(self, place: slice) -> Iterator[Document]:
         """Yield the documents at a place of the corpus."""
@@ -166,6 +169,28 @@ def _documents(rows: Any) -> Iterator[Document]:
     return map(Document, *(rows.column(field).to_pylist() for field in FIELDS))
 
 
+def _taken(batches: Sequence[Any], places: np.ndarray, read: Callable[[Any], Iterable[T]]) -> list[T]:
+    """Return what the rows at some places (n,) contain, in their order.
+
+    Arrow would join all batches to take rows from them, and copy the whole corpus.
+
+    Args:
+        batches: The record batches of a table.
+        places: Places in the table.
+        read: Returns what each row of a batch contains.
+    """
+    by_place, ends = np.argsort(places, kind="stable"), np.cumsum([len(batch) for batch in batches])
+    inside = places[by_place]
+    cuts = np.searchsorted(inside, ends)
+    rows: Iterator[T] = itertools.chain.from_iterable(
+        read(batch.take(inside[first:last] - (end - len(batch))))
+        for batch, end, first, last in zip(batches, ends, [0, *cuts], cuts, strict=False)
+        if first < last
+    )
+    found = dict(zip(by_place.tolist(), rows, strict=True))
+    return [found[number] for number in range(len(places))]
+
+
 def id_hash(name: str) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode("utf-8"), digest_size=8).digest(), "little")
 
@@ -230,11 +255,12 @@ def _sorted_places(path: Path, numbers: "array[int]", records: Records) -> np.nd
     import pyarrow as pa
     import pyarrow.compute
 
-    ids = pa.ipc.open_file(pa.memory_map(str(path))).read_all().column("id")
-    order = np.asarray(pyarrow.compute.sort_indices(ids).to_numpy(), np.int64)
+    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    order = np.asarray(pyarrow.compute.sort_indices(table.column("id")).to_numpy(), np.int64)
+    batches = table.to_batches()
     for first in range(0, len(order) - 1, BATCH):
         places = order[first : first + BATCH + 1]
-        names = ids.take(places).to_pylist()
+        names = _taken(batches, places, lambda rows: rows.column("id").to_pylist())
         for before, (name, following) in enumerate(itertools.pairwise(names)):
             if name == following:
                 first_number, again = sorted(numbers[where] for where in places[before : before + 2].tolist())
