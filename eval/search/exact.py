@@ -108,15 +108,16 @@ def exact_search(
         kept = min(kept, findable)
         scores, documents, errors = score_all(problem, pending, kept, device, how, progress or (lambda share: None))
         undecided: list[int] = []
-        shortlists: dict[int, np.ndarray] = {}
+        decided: list[tuple[int, np.ndarray, np.ndarray]] = []
         for row, query in enumerate(pending):
             near = shortlist(scores[row], problem.depth, errors[row], least[query])
             if len(near) == kept < findable:
                 undecided.append(query)
             else:
-                shortlists[int(query)] = documents[row, near]
-        ranked = over_threads(lambda item: rank(problem, *item, least[item[0]]), shortlists.items())
-        rankings.update(zip(shortlists, ranked, strict=True))
+                limits = scores[row, near].astype(np.float64) + errors[row]
+                decided.append((int(query), documents[row, near], limits))
+        ranked = over_threads(lambda one: rank(problem, one[0], one[1], least[one[0]], one[2]), decided)
+        rankings.update(zip((query for query, _, _ in decided), ranked, strict=True))
         kept = problem.depth + SPARE if how == "bf16" else 8 * kept
         pending, how, progress = np.array(undecided, dtype=np.int64), "fp32" if how == "bf16" else how, None
     return [rankings[int(query)] for query in wanted]
@@ -194,7 +195,7 @@ def _score_window(chunks: list["_Chunk"], window: "_Window", tile_rows: int, how
         # (longest, n_documents): maxima are over the first axis, of whole rows of similarities, while they are cached.
         places = window.starts[tile] + np.minimum(np.arange(longest)[:, None], window.lengths[tile] - 1)
         order = places.T if how == "fused" else places
-        vectors = window.rows[torch.from_numpy(order.reshape(-1)).to(device)]
+        vectors = window.rows.index_select(0, torch.from_numpy(order.reshape(-1)).to(device))
         row = 0
         for chunk in chunks:
             if how == "fused":

@@ -146,8 +146,8 @@ def shortlist(scores: np.ndarray, depth: int, error: float, floor: float = -np.i
         error: Largest error of a score.
         floor: The lowest reported score that is wanted.
     """
-    # Twice the error also covers the rounding of the floor, which is a reported score.
-    finite = np.flatnonzero(scores > -np.inf) if floor == -np.inf else np.flatnonzero(scores >= floor - 2 * error)
+    # The floor is a reported score, so it was rounded to float32: by less than a sixth of the error, see ``_rounding``.
+    finite = np.flatnonzero(scores > -np.inf) if floor == -np.inf else np.flatnonzero(scores >= floor - 1.25 * error)
     if len(finite) <= depth:
         return finite
     kept = scores[finite]
@@ -155,7 +155,13 @@ def shortlist(scores: np.ndarray, depth: int, error: float, floor: float = -np.i
     return np.asarray(finite[kept >= last - 2 * error])
 
 
-def rank(problem: Problem, query: int, documents: np.ndarray, floor: float = -np.inf) -> Ranking:
+def rank(
+    problem: Problem,
+    query: int,
+    documents: np.ndarray,
+    floor: float = -np.inf,
+    limits: np.ndarray | None = None,
+) -> Ranking:
     """Score documents for a query, as reported, and return the best ``depth`` in their final order.
 
     Similarities in float32 show which documents can be among the best, and which few token vectors of each can be the
@@ -166,16 +172,34 @@ def rank(problem: Problem, query: int, documents: np.ndarray, floor: float = -np
         query: Place of the query, which has a token vector.
         documents: (n,) int64, each with a token vector.
         floor: The lowest reported score that is wanted.
+        limits: (n,), what the score of each document cannot exceed, which saves comparing some; None if unknown.
     """
     if not len(documents):
         return NOTHING
     tokens = problem.queries[query].astype(np.float64)
     norms, single = np.linalg.norm(tokens, axis=1), torch.tensor(tokens).float()
-    blocks = [_compare(problem.documents, single, norms, block) for block in _blocks(problem.documents, documents)]
-    error = float(_rounding(tokens.shape[1], len(tokens), norms.sum(), max(block.norm for block in blocks)))
-    near = shortlist(np.concatenate([block.scores for block in blocks]), problem.depth, error, floor)
-    scores = _reported(problem.documents, tokens, blocks, near)
-    return in_order(documents[near], scores, problem.priority, problem.depth)
+    blocks: list[_Block] = []
+
+    def compare(some: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return the scores of all documents that have been compared, and their largest error."""
+        blocks.extend(_compare(problem.documents, single, norms, block) for block in _blocks(problem.documents, some))
+        error = _rounding(tokens.shape[1], len(tokens), norms.sum(), max(block.norm for block in blocks))
+        return np.concatenate([block.scores for block in blocks]), float(error)
+
+    if limits is None or len(documents) <= problem.depth:
+        scores, error = compare(documents)
+    else:
+        order = np.argsort(-limits, kind="stable")
+        documents, limits = documents[order], limits[order]
+        scores, error = compare(documents[: problem.depth])
+        # Each of these scores at least so much; twice the error also covers scores that are reported as equal.
+        documents = documents[: max(problem.depth, int((limits >= scores.min() - 2 * error).sum()))]
+        if len(documents) > problem.depth:
+            scores, error = compare(documents[problem.depth :])
+    near = shortlist(scores, problem.depth, error, floor)
+    return in_order(
+        documents[near], _reported(problem.documents, tokens, blocks, near), problem.priority, problem.depth
+    )
 
 
 def in_order(documents: np.ndarray, scores: np.ndarray, priority: np.ndarray, depth: int) -> Ranking:

@@ -105,6 +105,14 @@ def test_the_worst_rounding_changes_no_reported_score(worst_rounding, place):
     }
 
 
+def test_a_document_that_bf16_rounds_below_the_floor_is_found():
+    high = 1 + 3 * 2.0**-10  # in bf16, it is 1
+    problem = problem_of([[[1.0]]], [[[0.5]], [[high]], [[0.25]]], depth=2)
+    floors = np.array([high], np.float32)
+    (found,) = exact_search(problem, device=CPU, first_pass="bf16", floors=floors)
+    assert (found.documents.tolist(), found.scores.tolist()) == ([1], [high])
+
+
 def test_the_error_of_float32_is_highams_bound():
     problem = random_problem(0)
     queries = np.array([4, 0, 2])
