@@ -35,12 +35,15 @@ PANEL = 3.2
 LONGEST = 62
 """Letters of a label beside a panel."""
 
+LETTER = 0.05
+"""Width of one of them, in inches."""
+
 
 def forest(boards: Mapping[str, Board]) -> bytes:
     """Draw each row's difference on each dataset and over all."""
     labels = [row["label"] for row in next(iter(boards.values()))["rows"] if row["verdict"]]
     with style():
-        figure, panels = _panels(boards, 4.2, 0.9 + 0.34 * len(labels), list(map(_short, labels)))
+        figure, panels = _panels(boards, 3.4, 0.9 + 0.34 * len(labels), list(map(_short, labels)))
         for axes, board in panels:
             axes.axvline(0, color=INK, linewidth=0.8)
             rows = {row["label"]: row for row in board["rows"] if row["verdict"]}
@@ -123,7 +126,7 @@ def by_pairs(boards: Mapping[str, Board]) -> bytes:
 def by_start(boards: Mapping[str, Board]) -> bytes:
     """Draw the score of every head from every start."""
     with style():
-        figure, panels = _panels(boards, 6.4, 2.9, list(STARTS.values()))
+        figure, panels = _panels(boards, 5.7, 2.9, list(STARTS.values()))
         for axes, board in panels:
             measure = board["measure"]
             scores = {tuple(row["label"].split(" @ init=")): row for row in board["rows"]}
@@ -165,7 +168,8 @@ def _panels(
     boards: Mapping[str, Board], width: float, height: float, names: Sequence[str] = ()
 ) -> tuple[Any, list[tuple[Any, Board]]]:
     """Make a figure with a panel for each backbone; with names, one line for each, named beside the first panel."""
-    figure, first = new_figure(width * len(boards), height)
+    beside = LETTER * max(map(len, names), default=0)
+    figure, first = new_figure(width * len(boards) + beside, height)
     first.remove()
     panels = []
     for number, (backbone, board) in enumerate(boards.items()):
