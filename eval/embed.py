@@ -220,13 +220,16 @@ class SubjectEncoder:
         Raises:
             ProjheadsError: If the model cannot be opened, or produces vectors that are not finite.
         """
-        characters = sum(map(len, texts))
+        model = self._open(subject)
         with ExitStack() as stack:
             file: BinaryIO = io.BytesIO()
-            if characters // CHARACTERS_PER_TOKEN * self._open(subject).in_features * 2 > WINDOW_IN_MEMORY:
+            # As many tokens as the longest text has after truncation are all that another one can have.
+            longest = model.tokenize([max(texts, key=len)], is_query=False)["input_ids"].shape[1]
+            tokens = sum(min(len(text) // CHARACTERS_PER_TOKEN, longest) for text in texts)
+            if tokens * model.in_features * 2 > WINDOW_IN_MEMORY:
                 file = stack.enter_context(unnamed_file(self._encoding.cache))
             yield encode_tokens(
-                self._open(subject),
+                model,
                 texts,
                 is_query=False,
                 project=not subject.frozen,

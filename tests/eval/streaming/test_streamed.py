@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import eval.embed as embed_module
 import experiment.encoding.windows as windows_module
 from eval.evaluate import evaluate_experiment
 from eval.streaming import corpus_pass
@@ -72,6 +73,21 @@ def test_a_pass_ends_with_the_bytes_of_the_stored_way(miniature, monkeypatch, wi
     stored, streamed = both_ways(miniature, f"eval.vectors={vectors}", "eval.depth=5", "eval.measures=[nDCG@5]")
     assert streamed == stored
     assert len(stored) == 16
+
+
+def test_a_window_is_in_a_file_if_its_texts_are_large_after_truncation(miniature, monkeypatch):
+    opened, opens = [], embed_module.unnamed_file
+    monkeypatch.setattr(embed_module, "unnamed_file", lambda folder: opened.append(folder) or opens(folder))
+    monkeypatch.setattr(embed_module, "WINDOW_IN_MEMORY", 0)
+    evaluate(miniature.config(STREAMED))
+    in_files, count = results(miniature), len(opened)
+    forget(miniature)
+    opened.clear()
+    monkeypatch.setattr(embed_module, "WINDOW_IN_MEMORY", 10**6)
+    monkeypatch.setattr(embed_module, "CHARACTERS_PER_TOKEN", 1e-6)
+    evaluate(miniature.config(STREAMED))
+    assert results(miniature) == in_files
+    assert len(opened) < count
 
 
 def test_trained_backbones_go_the_same_way(miniature, monkeypatch, retrain):
