@@ -226,7 +226,8 @@ class SubjectEncoder:
             # As many tokens as the longest text has after truncation are all that another one can have.
             longest = model.tokenize([max(texts, key=len)], is_query=False)["input_ids"].shape[1]
             tokens = sum(min(len(text) // CHARACTERS_PER_TOKEN, longest) for text in texts)
-            if tokens * model.in_features * 2 > WINDOW_IN_MEMORY:
+            width = model.in_features if subject.frozen else model.out_features
+            if tokens * width * np.dtype(self._encoding.dtype).itemsize > WINDOW_IN_MEMORY:
                 file = stack.enter_context(unnamed_file(self._encoding.cache))
             yield encode_tokens(
                 model,

@@ -20,6 +20,7 @@ from experiment.disk.models import weights_hash
 from experiment.disk.records import EvaluationRecord
 from projheads.errors import ProjheadsError
 from projheads.hosts.head_files import load_head, save_head
+from tests.eval.conftest import OUT, WIDTH
 from tests.eval.streaming.workers import command
 from tests.fuzz import FACTOR
 
@@ -88,6 +89,33 @@ def test_a_window_is_in_a_file_if_its_texts_are_large_after_truncation(miniature
     evaluate(miniature.config(STREAMED))
     assert results(miniature) == in_files
     assert len(opened) < count
+
+
+class Limit(int):
+    """A limit that notes what is compared with it."""
+
+    def __lt__(self, other):
+        self.seen.append(other)
+        return False
+
+
+def test_the_size_of_a_window_is_that_of_the_vectors_it_keeps(miniature, monkeypatch, retrain):
+    """Token states of a frozen backbone, embeddings of a trained one, in their data type."""
+
+    def size(*overrides):
+        limit = Limit()
+        limit.seen = []
+        monkeypatch.setattr(embed_module, "WINDOW_IN_MEMORY", limit)
+        evaluate(miniature.config(STREAMED, "eval.references=[]", *overrides))
+        forget(miniature)
+        (found,) = set(limit.seen)
+        return found
+
+    frozen = size()
+    assert size("eval.vectors=fp32") == 2 * frozen
+    shutil.rmtree(miniature.folder.path)
+    retrain(miniature.config("train.trainable=all"))
+    assert size("train.trainable=all") == frozen * OUT / WIDTH
 
 
 def test_trained_backbones_go_the_same_way(miniature, monkeypatch, retrain):
