@@ -294,15 +294,18 @@ def _pca(head: Head, given: Given) -> None:
     """The linear map onto the out_features principal directions of the normalised, uncentred token states.
 
     Of all maps of that width, it best keeps the cosines that MaxSim sums over (Eckart and Young, 1936). The largest
-    entry of each direction is positive, so that signs do not vary.
+    entry of each direction is positive, so that signs do not vary. Directions in which no state extends come last.
     """
     states = functional.normalize(given.sample.detach().cpu().double(), dim=-1)
-    spread, directions = torch.linalg.eigh(states.T @ states)
-    rank = int((spread > _TOLERANCE**2 * spread[-1]).sum())
-    if rank < head.out_features:
+    count, width = states.shape
+    if head.out_features > width:
         raise ProjheadsError(
-            f"init pca needs token states that span {head.out_features} directions; these {len(states)} span {rank}"
+            f"init pca has one direction for each number of a token state, {width}; out_features={head.out_features} "
+            "needs more"
         )
+    if head.out_features > count:
+        raise ProjheadsError(f"init pca needs at least out_features={head.out_features} token states, got {count}")
+    _, directions = torch.linalg.eigh(states.T @ states)
     directions = directions.T.flip(0)[: head.out_features]
     take_over(head, _signed(directions))
 

@@ -265,8 +265,20 @@ def test_pca_starts_every_head_that_can_as_the_same_map(text):
 def test_pca_needs_enough_directions():
     with pytest.raises(ProjheadsError, match=r"needs a sample of token states \(n, 64\), got none"):
         build_head("linear", 64, 16, init="pca")
-    with pytest.raises(ProjheadsError, match="span 16 directions; these 15 span 15"):
+    with pytest.raises(ProjheadsError, match="at least out_features=16 token states, got 15"):
         build_head("linear", 64, 16, init="pca", sample=tokens(15))
+    with pytest.raises(ProjheadsError, match="for each number of a token state, 64; out_features=65 needs more"):
+        build_head("linear", 64, 65, init="pca", sample=tokens(100))
+
+
+def test_pca_keeps_all_cosines_of_states_that_span_fewer_directions_than_it_has():
+    sample = tokens(300)[:, :20] @ tokens(20)
+    weight = fold(build_head("linear", 64, 32, init="pca", sample=sample)).weight
+    assert torch.linalg.matrix_rank(sample) == 20
+    assert torch.allclose(weight @ weight.T, torch.eye(32), atol=1e-5)
+    states = F.normalize(sample, dim=-1)
+    embeddings = states @ weight.T
+    assert torch.allclose(embeddings @ embeddings.T, states @ states.T, atol=1e-5)
 
 
 def test_the_map_survives_folding():
