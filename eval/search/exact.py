@@ -207,7 +207,7 @@ def _score_window(chunks: list["_Chunk"], window: "_Window", tile_rows: int, how
                     own.buffer = torch.empty(size, device=device, dtype=vectors.dtype)
                 similarities = own.buffer[:size].view(len(vectors), -1)
                 torch.mm(vectors, chunk.tokens.T, out=similarities)
-                found = chunk.owners @ _maxima(similarities.view(longest, -1, len(chunk.tokens))).float().T
+                found = (_maxima(similarities.view(longest, -1, len(chunk.tokens))).float() @ chunk.owners).T
             scores[row : row + len(chunk), tile] = found
             row += len(chunk)
 
@@ -268,20 +268,25 @@ def _windows(store: TokenStore, device: torch.device, dtype: torch.dtype) -> Ite
         inside = np.argsort(-lengths, kind="stable")[: int((lengths > 0).sum())]
         if len(inside):
             stored = torch.tensor(store.vectors[offsets[first] : offsets[last]]).to(device)
-            rows, starts = stored.to(dtype), offsets[first + inside] - offsets[first]
-            norm, lost = _largest(stored, rows)
-            yield _Window(first + inside, starts, lengths[inside], rows, norm, lost)
+            rows, norm, lost = _converted(stored, dtype)
+            yield _Window(first + inside, offsets[first + inside] - offsets[first], lengths[inside], rows, norm, lost)
         first = last
 
 
-def _largest(stored: Tensor, rows: Tensor) -> tuple[float, float]:
-    """Return the largest norm of stored vectors, and of what they lost in the precision of ``rows``."""
+def _converted(stored: Tensor, dtype: torch.dtype) -> tuple[Tensor, float, float]:
+    """Convert stored vectors.
+
+    Returns:
+        The converted vectors, the largest norm of a stored one, and the largest norm of what one lost.
+    """
+    rows = torch.empty(stored.shape, dtype=dtype, device=stored.device)
     norms, lost = [], []
     for before, after in zip(torch.split(stored, NORMS_AT_ONCE), torch.split(rows, NORMS_AT_ONCE), strict=True):
         exact = before.float()
+        after.copy_(exact)
         norms.append(torch.linalg.vector_norm(exact, dim=1).max())
         lost.append(torch.linalg.vector_norm(exact - after, dim=1).max())
-    return float(torch.stack(norms).max()), float(torch.stack(lost).max())
+    return rows, float(torch.stack(norms).max()), float(torch.stack(lost).max())
 
 
 @dataclass(frozen=True)
@@ -306,8 +311,8 @@ class _Chunk:
 
     @cached_property
     def owners(self) -> Tensor:
-        """1 where a token vector is the query's and 0 elsewhere, (B, m) float32."""
-        return torch.eye(len(self), device=self.real.device).repeat_interleave(self.real.sum(1), dim=1)
+        """1 where a token vector is the query's and 0 elsewhere, (m, B) float32."""
+        return torch.eye(len(self), device=self.real.device).repeat_interleave(self.real.sum(1), dim=0)
 
 
 def _chunks(
