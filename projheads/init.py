@@ -297,16 +297,11 @@ def _pca(head: Head, given: Given) -> None:
     entry of each direction is positive, so that signs do not vary. Directions in which no state extends come last.
     """
     states = functional.normalize(given.sample.detach().cpu().double(), dim=-1)
-    count, width = states.shape
-    if head.out_features > width:
+    directions = _top(states.T @ states, head, given)
+    if len(states) < head.out_features:
         raise ProjheadsError(
-            f"init pca has one direction for each number of a token state, {width}; out_features={head.out_features} "
-            "needs more"
+            f"init pca needs {head.out_features} token states, one for each of the out_features, got {len(states)}"
         )
-    if head.out_features > count:
-        raise ProjheadsError(f"init pca needs at least out_features={head.out_features} token states, got {count}")
-    _, directions = torch.linalg.eigh(states.T @ states)
-    directions = directions.T.flip(0)[: head.out_features]
     take_over(head, _signed(directions))
 
 

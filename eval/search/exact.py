@@ -268,25 +268,20 @@ def _windows(store: TokenStore, device: torch.device, dtype: torch.dtype) -> Ite
         inside = np.argsort(-lengths, kind="stable")[: int((lengths > 0).sum())]
         if len(inside):
             stored = torch.tensor(store.vectors[offsets[first] : offsets[last]]).to(device)
-            rows, norm, lost = _converted(stored, dtype)
-            yield _Window(first + inside, offsets[first + inside] - offsets[first], lengths[inside], rows, norm, lost)
+            rows, starts = stored.to(dtype), offsets[first + inside] - offsets[first]
+            norm, lost = _largest(stored, rows)
+            yield _Window(first + inside, starts, lengths[inside], rows, norm, lost)
         first = last
 
 
-def _converted(stored: Tensor, dtype: torch.dtype) -> tuple[Tensor, float, float]:
-    """Convert stored vectors.
-
-    Returns:
-        The converted vectors, the largest norm of a stored one, and the largest norm of what one lost.
-    """
-    rows = torch.empty(stored.shape, dtype=dtype, device=stored.device)
+def _largest(stored: Tensor, rows: Tensor) -> tuple[float, float]:
+    """Return the largest norm of stored vectors, and of what they lost in the precision of ``rows``."""
     norms, lost = [], []
     for before, after in zip(torch.split(stored, NORMS_AT_ONCE), torch.split(rows, NORMS_AT_ONCE), strict=True):
         exact = before.float()
-        after.copy_(exact)
         norms.append(torch.linalg.vector_norm(exact, dim=1).max())
         lost.append(torch.linalg.vector_norm(exact - after, dim=1).max())
-    return rows, float(torch.stack(norms).max()), float(torch.stack(lost).max())
+    return float(torch.stack(norms).max()), float(torch.stack(lost).max())
 
 
 @dataclass(frozen=True)

@@ -232,7 +232,7 @@ def _compare(store: TokenStore, tokens: Tensor, norms: np.ndarray, documents: np
     lengths = store.lengths[documents]
     starts = np.cumsum(lengths) - lengths
     rows = np.repeat(store.offsets[documents] - starts, lengths) + np.arange(lengths.sum())
-    vectors = torch.from_numpy(np.asarray(store.vectors).take(rows, axis=0)).float()
+    vectors = _vectors(store, rows)
     similarities = torch.mm(tokens, vectors.T).numpy()
     best = np.maximum.reduceat(similarities, starts, axis=1)
     norm = float(torch.linalg.vector_norm(vectors, dim=1).max())
@@ -255,7 +255,7 @@ def _reported(store: TokenStore, tokens: np.ndarray, blocks: Sequence[_Block], n
     products = np.empty(len(order))
     for first in range(0, len(order), PRODUCTS):
         some = slice(first, first + PRODUCTS)
-        vectors = _in_float64(store.vectors, rows[some])
+        vectors = _vectors(store, rows[some]).double().numpy()
         products[some] = np.einsum("ij,ij->i", tokens[cells[some] // len(near)], vectors)
     best = np.maximum.reduceat(products, np.flatnonzero(np.diff(cells, prepend=-1))).reshape(len(tokens), len(near))
     scores = np.zeros(len(near))
@@ -264,9 +264,9 @@ def _reported(store: TokenStore, tokens: np.ndarray, blocks: Sequence[_Block], n
     return scores.astype(np.float32)
 
 
-def _in_float64(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return some rows of vectors; torch converts float16 several times as fast as NumPy."""
-    return np.asarray(torch.from_numpy(np.asarray(vectors).take(rows, axis=0)).float().double().numpy())
+def _vectors(store: TokenStore, rows: np.ndarray) -> Tensor:
+    """Return token vectors (n, width) in float32; torch converts float16 several times as fast as NumPy."""
+    return torch.from_numpy(np.asarray(store.vectors).take(rows, axis=0)).float()
 
 
 def _blocks(store: TokenStore, documents: np.ndarray) -> Iterator[np.ndarray]:

@@ -265,9 +265,9 @@ def test_pca_starts_every_head_that_can_as_the_same_map(text):
 def test_pca_needs_enough_directions():
     with pytest.raises(ProjheadsError, match=r"needs a sample of token states \(n, 64\), got none"):
         build_head("linear", 64, 16, init="pca")
-    with pytest.raises(ProjheadsError, match="at least out_features=16 token states, got 15"):
+    with pytest.raises(ProjheadsError, match="needs 16 token states, one for each of the out_features, got 15"):
         build_head("linear", 64, 16, init="pca", sample=tokens(15))
-    with pytest.raises(ProjheadsError, match="for each number of a token state, 64; out_features=65 needs more"):
+    with pytest.raises(ProjheadsError, match=r"pca has 64 directions, .* fewer than the 65 out_features"):
         build_head("linear", 64, 65, init="pca", sample=tokens(100))
 
 

@@ -558,12 +558,12 @@ def test_the_start_that_is_chosen_is_stored_and_torch_is_explained(folder, backb
 
 
 @pytest.mark.parametrize("dry", [["--dry-run"], []])
-def test_more_directions_than_token_states_have_numbers_are_one_line_under_pca(folder, backbone, capsys, dry):
+def test_more_outputs_than_inputs_are_one_line_under_pca(folder, backbone, capsys, dry):
     folder(backbone)
     wide = ["try.yaml", "heads.out_features=40"]  # The backbone's token states have 32 numbers.
     assert run_command(main, [*wide, "heads.init=auto", *dry]) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
-    assert "init pca has one direction for each number of a token state, 32; out_features=40 needs more" in line
+    assert "init pca has 32 directions, one for each of the in_features, fewer than the 40 out_features" in line
     assert line.endswith("; set heads.init: torch")
     assert not Path("out/trials").exists()
     assert run_command(main, [*wide, "seeds=[0]", "train.max_steps=1", "heads.init=torch", *dry]) == 0
