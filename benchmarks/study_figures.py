@@ -93,7 +93,7 @@ def learning_rates(boards: Mapping[str, Board]) -> bytes:
         axes.set_xlabel("learning rate of the head")
         axes.set_ylabel(f"{board['measure']} on development queries")
 
-    return _with_legend(boards, draw)
+    return _with_legend(boards, draw, tested=False)
 
 
 def by_pairs(boards: Mapping[str, Board]) -> bytes:
@@ -165,9 +165,17 @@ def _effects(board: Board) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def _panels(
-    boards: Mapping[str, Board], width: float, height: float, names: Sequence[str] = ()
+    boards: Mapping[str, Board], width: float, height: float, names: Sequence[str] = (), *, tested: bool = True
 ) -> tuple[Any, list[tuple[Any, Board]]]:
-    """Make a figure with a panel for each backbone; with names, one line for each, named beside the first panel."""
+    """Make a figure with a panel for each backbone; with names, one line for each, named beside the first panel.
+
+    Args:
+        boards: The leaderboard of each backbone.
+        width: Of a panel, in inches.
+        height: Of the figure, in inches.
+        names: Of the lines, if there are any.
+        tested: Whether the panels show the test collections, which their titles then count.
+    """
     beside = LETTER * max(map(len, names), default=0)
     figure, first = new_figure(width * len(boards) + beside, height)
     first.remove()
@@ -177,15 +185,15 @@ def _panels(
         if names:
             axes.set_yticks(range(len(names)), [""] * len(names) if number else names)
             axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_title(f"{NAMES[backbone]}, {_collections(board)}")
+        axes.set_title(f"{NAMES[backbone]}, {_collections(board)}" if tested else NAMES[backbone])
         panels.append((axes, board))
     return figure, panels
 
 
-def _with_legend(boards: Mapping[str, Board], draw: Callable[[Any, Board], None]) -> bytes:
-    """Draw a panel for each backbone, with one legend below them."""
+def _with_legend(boards: Mapping[str, Board], draw: Callable[[Any, Board], None], *, tested: bool = True) -> bytes:
+    """Draw a panel for each backbone, with one legend below them; ``tested`` is that of ``_panels``."""
     with style():
-        figure, panels = _panels(boards, 4.4, PANEL)
+        figure, panels = _panels(boards, 4.4, PANEL, tested=tested)
         for axes, board in panels:
             axes.grid(color=FAINT, linewidth=0.6)
             draw(axes, board)
