@@ -72,8 +72,7 @@ def missing_data(config: ExperimentConfig) -> list[str]:
     """
     train, cache = config.train, config.cache
     sources = [dataset.source for dataset in config.eval.datasets]
-    if train.validation is not None:
-        sources.append(str(train.validation.source))
+    sources += [str(one.source) for one in train.validation]
     read = [line for stage in (train, *train.following()) for line in stage.data.warnings(cache)]
     return list(dict.fromkeys([*read, *filter(None, (check_source(source, cache=cache) for source in sources))]))
 

@@ -86,6 +86,7 @@ def open_trackers(
     def show(line: dict[str, Any]) -> None:
         values = {name: value for name, value in line.items() if name not in ("step", "probe") and value is not None}
         values |= {f"loss/{source}": loss for source, loss in values.pop("source_losses", {}).items()}
+        values |= {f"development/{name}": score for name, score in values.pop("development", {}).items()}
         for tracker in trackers if values else ():
             tracker.log(values, step=line["step"])
 

@@ -27,7 +27,7 @@ from train.optimization import add_gradient_noise, count_steps, make_optimizers,
 from train.probe import Probe
 from train.processes import Processes
 from train.resume import ResumePoint
-from train.validation import DEVELOPMENT, MEASURE, validate
+from train.validation import DEVELOPMENT, MEASURE, line_of, validate
 
 __all__ = ["Steps", "TrainingLog", "counted_from", "to_the_end", "train_trial", "training_steps"]
 
@@ -178,9 +178,7 @@ def training_steps(
         if step in validate_at and (len(data.validation) or data.development):
             with average.applied():
                 log.validation = validate(config, head, trained, embed, data)
-            names = {name: name if name == DEVELOPMENT else f"validation_{name}" for name in log.validation}
-            measured: dict[str, Any] = {names[name]: value for name, value in log.validation.items()}
-            write(TrainLine(step=step, **measured))
+            write(TrainLine(step=step, **line_of(log.validation)))
         for probed_line in probe(step) if probe else ():
             write(probed_line)
         if resume and processes.main and resume.is_due(step, steps):

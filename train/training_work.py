@@ -100,8 +100,9 @@ class _Stage:
     @property
     def validated(self) -> list[tuple[int, int]]:
         """Numbers of queries and documents that a validation compares: held-out pairs, and development texts."""
-        development = len(self.data.development_queries), len(self.data.development_documents)
-        return [(len(self.data.validation), len(self.data.validation)), development]
+        sets = zip(self.data.development_queries, self.data.development_documents, strict=True)
+        held_out = len(self.data.validation)
+        return [(held_out, held_out), *((len(queries), len(documents)) for queries, documents in sets)]
 
 
 @dataclass(frozen=True)

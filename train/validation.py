@@ -1,5 +1,8 @@
 """Validation on the held-out pairs and on the development queries."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -13,7 +16,7 @@ from train.data.examples import TrainingData
 from train.embedding.embedders import BatchEmbedder, pad
 from train.ndcg import held_out_ndcg, ndcg
 
-__all__ = ["DEVELOPMENT", "MEASURE", "choice_measure", "validate"]
+__all__ = ["DEVELOPMENT", "MEASURE", "choice_measure", "line_of", "validate"]
 
 MEASURE = "nDCG@10"
 """The measure that decides a sweep."""
@@ -21,24 +24,28 @@ MEASURE = "nDCG@10"
 DEVELOPMENT = f"development_{MEASURE}"
 """Its name in a trial's files if it is measured on the development queries."""
 
+OF_ONE = f"{DEVELOPMENT} of "
+"""Its name for one of several collections, before the name of the collection."""
+
 CHUNK = 64
 """Texts that are embedded at once."""
 
 
 def choice_measure(data: TrainingData) -> str:
     """Return the name of the measure that decides a sweep."""
-    return MEASURE if data.development is None else DEVELOPMENT
+    return DEVELOPMENT if data.development else MEASURE
 
 
 def validate(
     config: TrainConfig, head: nn.Module, trained: nn.Module, embed: BatchEmbedder, data: TrainingData
 ) -> dict[str, float]:
-    """Rank the held-out documents for each held-out query, and a corpus for each development query.
+    """Rank the held-out documents for each held-out query, and its corpus for each development query.
 
     Returns:
         With held-out pairs ``loss``: the contrastive loss with all held-out documents as one batch, at the temperature
         of the training loss; ``accuracy``: the share of queries whose relevant document ranks first; ``nDCG@10``: with
-        the held-out documents as the corpus. With development queries ``development_nDCG@10``.
+        the held-out documents as the corpus. With development queries ``development_nDCG@10``: the mean over
+        collections, which count equally; if there are several, also ``development_nDCG@10 of my/data (dev)``.
     """
     found: dict[str, float] = {}
     trained.eval()
@@ -48,11 +55,25 @@ def validate(
         found["loss"] = float(contrastive_loss(scores, config.loss.temperature, ignore))
         found["accuracy"] = pair_accuracy(scores, ignore)
         found[MEASURE] = held_out_ndcg(scores, data.validation, data.relevant, data.excluded)
-    if data.development is not None:
-        scores = _scores(config, head, embed, data.development_queries, data.development_documents)
-        found[DEVELOPMENT] = _development_ndcg(scores, data.development)
+    reached: dict[str, float] = {}
+    for one, *indices in zip(data.development, data.development_queries, data.development_documents, strict=True):
+        reached[one.name] = _development_ndcg(_scores(config, head, embed, *indices), one)
+    if reached:
+        found[DEVELOPMENT] = sum(reached.values()) / len(reached)
+    if len(reached) > 1:
+        found |= {f"{OF_ONE}{name}": value for name, value in reached.items()}
     trained.train()
     return found
+
+
+def line_of(found: Mapping[str, float]) -> dict[str, Any]:
+    """Return what ``validate`` measured as fields of a line of train.jsonl."""
+    each = {name.removeprefix(OF_ONE): value for name, value in found.items() if name.startswith(OF_ONE)}
+    means = {name: value for name, value in found.items() if not name.startswith(OF_ONE)}
+    line: dict[str, Any] = {
+        name if name == DEVELOPMENT else f"validation_{name}": value for name, value in means.items()
+    }
+    return line | ({"development": each} if each else {})
 
 
 def _scores(

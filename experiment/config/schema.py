@@ -126,9 +126,9 @@ class ExperimentConfig(Section):
     @classmethod
     def _not_chosen_by_test_queries(cls, evaluation: EvalConfig, info: ValidationInfo) -> EvalConfig:
         train: TrainConfig | None = info.data.get("train")
-        chosen_by = train.validation if train is not None else None
-        for dataset in evaluation.datasets:
-            if chosen_by is not None and (dataset.source, dataset.split) == (chosen_by.source, chosen_by.split):
+        tested = {(dataset.source, dataset.split) for dataset in evaluation.datasets}
+        for chosen_by in train.validation if train is not None else ():
+            if (chosen_by.source, chosen_by.split) in tested:
                 raise ValueError(
                     f"datasets: {chosen_by} is also train.validation, and test queries must not choose anything; use "
                     "a different split for one of them"

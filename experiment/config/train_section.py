@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, ValidationError, model_validator
 
 from experiment.config.train_data_section import TrainData
-from experiment.config.validation_section import Validation
+from experiment.config.validation_section import Validation, with_sources
 from experiment.fields import (
     MOST,
     UNUSED_AT_DEFAULT,
@@ -129,7 +129,8 @@ class TrainConfig(Section):
             hardware multiplies it natively, otherwise fp32. ``fp16`` scales the loss, and skips steps whose gradients
             overflow.
         validation: Development queries that are ranked over their corpus at each validation, and by which a sweep
-            chooses; None to choose by held-out pairs.
+            chooses: of one collection or of a list, whose mean scores then count equally. Without them, it chooses by
+            held-out pairs.
         validation_pairs: Pairs held out of training, with all pairs of their documents, to monitor it.
         validations: Number of validations of a trial, spaced evenly over its steps.
         log_every: Steps between two lines of train.jsonl.
@@ -159,7 +160,7 @@ class TrainConfig(Section):
     max_grad_norm: Positive | None = 1.0
     average: Annotated[Fraction | None, UNUSED_AT_DEFAULT] = None
     precision: Precision = "fp32"
-    validation: Annotated[Validation | None, UNUSED_AT_DEFAULT] = None
+    validation: Annotated[Validation, UNUSED_AT_DEFAULT] = ()
     validation_pairs: Annotated[StrictInt, Field(ge=0, le=MOST)] = 128
     validations: Annotated[StrictInt, Field(ge=0, le=10_000)] = 4
     log_every: Count = 10
@@ -189,8 +190,7 @@ class TrainConfig(Section):
                 f"the loss {self.loss.name} needs teacher scores, which the pairs of a collection do not have; set "
                 "train.data.tuples, or use `loss: contrastive`"
             )
-        if self.validation is not None:
-            object.__setattr__(self, "validation", self.validation.within(self.data))
+        object.__setattr__(self, "validation", with_sources(self.validation, self.data))
         self.following()
         return self
 

@@ -2,14 +2,14 @@
 
 from typing import Annotated, Any, Self
 
-from pydantic import BeforeValidator, Field, StrictInt, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, StrictInt, field_validator, model_validator
 
 from experiment.collections.same_ids import ExcludeOwnId
 from experiment.collections.sources import check_source, official_split
 from experiment.config.train_data_section import TrainDataConfig
 from experiment.fields import Count, Section
 
-__all__ = ["Validation", "ValidationConfig"]
+__all__ = ["Validation", "ValidationConfig", "with_sources"]
 
 
 class ValidationConfig(Section):
@@ -64,8 +64,29 @@ class ValidationConfig(Section):
         return values
 
 
-def _complete(value: Any) -> Any:
-    return {"source": value} if isinstance(value, str) else value
+def with_sources(validation: tuple[ValidationConfig, ...], data: TrainDataConfig) -> tuple[ValidationConfig, ...]:
+    """Fill in the collection of the training data where none is named.
+
+    Raises:
+        ValueError: If there is none, it is what is trained on, or the same queries are named twice.
+    """
+    filled = tuple(one.within(data) for one in validation)
+    for place, one in enumerate(filled):
+        if any((one.source, one.split) == (other.source, other.split) for other in filled[:place]):
+            raise ValueError(f"validation: {one} is listed twice; each collection counts once")
+    return filled
 
 
-Validation = Annotated[ValidationConfig, BeforeValidator(_complete)]
+def _listed(value: Any) -> Any:
+    """Make a list of what the YAML has: one collection, several, or null for none."""
+    several = [] if value is None else value if isinstance(value, list | tuple) else [value]
+    return [{"source": one} if isinstance(one, str) else one for one in several]
+
+
+def _written(validation: tuple[ValidationConfig, ...]) -> Any:
+    """Write one collection without a list, and none as null: part of the keys of results."""
+    values = [one.model_dump(mode="json") for one in validation]
+    return values if len(values) > 1 else values[0] if values else None
+
+
+Validation = Annotated[tuple[ValidationConfig, ...], BeforeValidator(_listed), PlainSerializer(_written)]

@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import re
+import shutil
 import threading
 import time
 from dataclasses import replace
@@ -78,7 +79,7 @@ def trained_from_a_canonical_store(*options):
 TRAININGS = {
     "plain": (),
     "validated and probed": ("train.validations=3", "eval.explain=true"),
-    "development queries": ("train.validation={split: dev}",),
+    "development queries": ("train.validation=[{split: dev}, {source: more, split: dev}]",),
     "accumulated": ("train.gradient_accumulation=2", "train.mini_batch_size=3", "train.average=0.9"),
     "stages": ("train.next_stages=[{batch_size: 8, epochs: 3}]",),
     "tuples": ("train.data={tuples: taught.jsonl}", "train.loss=kl", "train.max_steps=5"),
@@ -92,6 +93,7 @@ def work(folder, backbone):
     with (path / "set/queries.jsonl").open("a") as queries:
         queries.write('{"_id": "dev0", "text": "where is the cat"}\n{"_id": "dev1", "text": "where is rain"}\n')
     (path / "set/qrels/dev.tsv").write_text("query-id\tcorpus-id\tscore\ndev0\td0\t1\ndev1\td20\t1\n")
+    shutil.copytree(path / "set", path / "more")
     tuples = [
         {"query": f"what is the {noun}", "documents": [f"the {noun} sat", "a red bird", "rain"], "scores": [3, 1, 0]}
         for noun in ("cat", "dog", "sun", "mat", "rain", "bird") * 4

@@ -22,6 +22,7 @@ class Development:
     """Development queries, and the documents that they are ranked over.
 
     Attributes:
+        name: The collection and its split: ``my/data (dev)``.
         queries: Query texts.
         documents: Document texts.
         gains: (n_queries, n_documents) float32, the grade of each document, 0 if it is not relevant.
@@ -30,6 +31,7 @@ class Development:
         hash: Content hash.
     """
 
+    name: str
     queries: Sequence[str]
     documents: Sequence[str]
     gains: np.ndarray
@@ -39,10 +41,10 @@ class Development:
 
 
 def load_development(config: ValidationConfig, cache: Path, trained: Iterable[str]) -> Development:
-    """Read the development queries and choose the documents that they are ranked over.
+    """Read the development queries of a collection and choose the documents that they are ranked over.
 
     Args:
-        config: The section ``train.validation``, with its source.
+        config: A collection of ``train.validation``, with its source.
         cache: Folder of the collections.
         trained: Texts of training queries; development queries with the same text are left out.
 
@@ -70,6 +72,7 @@ def load_development(config: ValidationConfig, cache: Path, trained: Iterable[st
     excluded = excluded_ids(collection, source, config.exclude_own_id)
     left_out = f" ({len(usable) - len(unseen)} are also training queries)" * (len(usable) > len(unseen))
     return Development(
+        name=str(config),
         queries=[collection.queries[query] for query in queries],
         documents=[collection.corpus[name].passage for name in documents],
         gains=gains,

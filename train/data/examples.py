@@ -48,8 +48,8 @@ class TrainingData:
         notes: Counts of irregularities in the collection.
         excluded: The indices of the documents that a query never finds, by the query's index; see
             ``experiment.collections.same_ids``.
-        development: The development queries; None without them. Their texts are the last ones of ``queries`` and
-            ``documents``.
+        development: The development queries of each collection; empty without them. Their texts are the last ones of
+            ``queries`` and ``documents``, in this order.
         mix: The sources of the examples; None for a single one.
     """
 
@@ -62,18 +62,18 @@ class TrainingData:
     hash: str
     notes: dict[str, int]
     excluded: Mapping[int, Collection[int]] = field(default_factory=dict)
-    development: Development | None = None
+    development: tuple[Development, ...] = ()
     mix: Mix | None = None
 
     @property
-    def development_queries(self) -> np.ndarray:
-        """The indices of the development queries."""
-        return _last(self.queries, 0 if self.development is None else len(self.development.queries))
+    def development_queries(self) -> list[np.ndarray]:
+        """The indices of the development queries of each collection."""
+        return _last(self.queries, [one.queries for one in self.development])
 
     @property
-    def development_documents(self) -> np.ndarray:
-        """The indices of the documents that the development queries are ranked over."""
-        return _last(self.documents, 0 if self.development is None else len(self.development.documents))
+    def development_documents(self) -> list[np.ndarray]:
+        """The indices of the documents that the development queries of each collection are ranked over."""
+        return _last(self.documents, [one.documents for one in self.development])
 
     @property
     def probed(self) -> np.ndarray:
@@ -93,7 +93,9 @@ class TrainingData:
     @property
     def choice(self) -> str:
         """What a sweep chooses by: the development queries if there are any, otherwise the held-out pairs."""
-        return f"{len(self.validation)} held-out pairs" if self.development is None else self.development.about
+        if not self.development:
+            return f"{len(self.validation)} held-out pairs"
+        return "; ".join(one.about for one in self.development)
 
     def false_negatives(self, batch: np.ndarray) -> np.ndarray:
         """Mark the in-batch documents that are not negatives.
@@ -122,13 +124,13 @@ class TrainingData:
         taught = "" if self.teacher_scores is None else " with teacher scores"
         lines = [
             f"{source}: {len(self.examples)} training {self.kind}{taught}, of "
-            f"{len(self.queries) - len(self.development_queries)} queries and "
-            f"{len(self.documents) - len(self.development_documents)} documents, {len(self.validation)} pairs held out"
+            f"{len(self.queries) - sum(map(len, self.development_queries))} queries and "
+            f"{len(self.documents) - sum(map(len, self.development_documents))} documents, "
+            f"{len(self.validation)} pairs held out"
         ]
         if self.mix is not None:
             lines += self.mix.describe()
-        if self.development is not None:
-            lines.append(f"development: {self.development.about}")
+        lines += [f"development: {one.about}" for one in self.development]
         odd = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in self.notes.items() if count)
         return [*lines, f"{source} holds {odd}"] if odd else lines
 
@@ -175,7 +177,7 @@ def load_training_data(config: ExperimentConfig) -> TrainingData:
     mix = None
     if train.data.mix:
         mix = make_mix(train.data, part_of[~held_out], step)
-    development, hashed = None, [tuples.hash, train.max_pairs, train.validation_pairs, *tuples.excluded.tolist()]
+    hashed = [tuples.hash, train.max_pairs, train.validation_pairs, *tuples.excluded.tolist()]
     if len(copies):
         hashed += ["copies", copies.tolist()]
     # Relevant documents of pairs that were not chosen, which the hash of the collection does not cover.
@@ -184,12 +186,11 @@ def load_training_data(config: ExperimentConfig) -> TrainingData:
         hashed += ["relevant", others.tolist()]
     if train.corrupt:
         hashed.append(f"corrupt={train.corrupt}")
-    if train.validation is not None:
-        development = load_development(train.validation, config.cache, tuples.queries)
-        hashed.append(development.hash)
+    development = tuple(load_development(one, config.cache, tuples.queries) for one in train.validation)
+    hashed += [one.hash for one in development]
     return TrainingData(
-        queries=joined(tuples.queries, development.queries if development else ()),
-        documents=joined(tuples.documents, development.documents if development else ()),
+        queries=joined(tuples.queries, [text for one in development for text in one.queries]),
+        documents=joined(tuples.documents, [text for one in development for text in one.documents]),
         examples=tuples.rows[~held_out],
         teacher_scores=None if tuples.scores is None else tuples.scores[~held_out],
         validation=pairs[held_out][: train.validation_pairs],
@@ -299,9 +300,11 @@ def _among(pairs: np.ndarray, others: np.ndarray) -> np.ndarray:
     return found
 
 
-def _last(texts: Sequence[str], count: int) -> np.ndarray:
-    """Return the indices of the last texts, (count,) int64."""
-    return np.arange(len(texts) - count, len(texts))
+def _last(texts: Sequence[str], parts: Sequence[Sequence[str]]) -> list[np.ndarray]:
+    """Return the indices of the parts that the texts end with, (n,) int64 each."""
+    ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
+    first = len(texts) - int(ends[-1]) if len(ends) else len(texts)
+    return [np.arange(first + end - len(part), first + end) for end, part in zip(ends.tolist(), parts, strict=True)]
 
 
 def _by_query(pairs: np.ndarray) -> Mapping[int, list[int]]:

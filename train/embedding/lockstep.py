@@ -125,7 +125,7 @@ def kept_texts(data: TrainingData, *, probed: bool) -> tuple[np.ndarray, np.ndar
         probed: Whether gradients are probed.
     """
     examples = data.examples[data.probed] if probed else data.examples[:0]
-    queries = [data.validation[:, 0], data.development_queries, examples[:, 0]]
-    documents = [data.validation[:, 1], data.development_documents, examples[:, 1:].ravel()]
+    queries = [data.validation[:, 0], *data.development_queries, examples[:, 0]]
+    documents = [data.validation[:, 1], *data.development_documents, examples[:, 1:].ravel()]
     one, other = np.unique(np.concatenate(queries)), np.unique(np.concatenate(documents))
     return one[one >= 0], other[other >= 0]

@@ -235,7 +235,8 @@ class TrainLine(Part):
         validation_loss: Contrastive loss on the held-out pairs.
         validation_accuracy: Share of held-out queries whose relevant document ranks first.
         validation_ndcg: nDCG@10 on the held-out pairs.
-        development_ndcg: nDCG@10 on the development queries.
+        development_ndcg: nDCG@10 on the development queries; with several collections, the mean over them.
+        development: With several collections, nDCG@10 on the development queries of each.
         probe: How gradients flow; only with ``eval.explain``.
     """
 
@@ -250,6 +251,7 @@ class TrainLine(Part):
     validation_accuracy: float | None = None
     validation_ndcg: float | None = Field(default=None, alias="validation_nDCG@10")
     development_ndcg: float | None = Field(default=None, alias="development_nDCG@10")
+    development: dict[str, float] | None = None
     probe: ProbePoint | None = None
 
     def to_dict(self) -> dict[str, Any]:
