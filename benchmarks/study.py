@@ -18,6 +18,7 @@ EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
     ),
     "start": ("start", []),
     "heads": ("heads", []),
+    "rates": ("rates", []),
     "scale": ("scale", []),
     "decay": ("decay", []),
     "width": ("width", []),

@@ -1,11 +1,12 @@
 """The collections that an experiment is tested on, as far as training looks at them: their sizes and their queries."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from experiment.collections import Collection, check_source, open_collection
 from experiment.config import ExperimentConfig
+from train.data.examples import TrainingData
 
-__all__ = ["open_test_collections", "queries_trained_on"]
+__all__ = ["known_test_queries", "open_test_collections"]
 
 
 def open_test_collections(config: ExperimentConfig) -> dict[str, Collection]:
@@ -17,20 +18,27 @@ def open_test_collections(config: ExperimentConfig) -> dict[str, Collection]:
     }
 
 
-def queries_trained_on(collections: Mapping[str, Collection], training: Sequence[str]) -> list[str]:
-    """Warn of judged test queries that are also training queries, a line for each collection that has any.
+def known_test_queries(collections: Mapping[str, Collection], data: TrainingData) -> list[str]:
+    """Warn of judged test queries that are also training or development queries, a line for each collection and kind.
 
     Args:
         collections: The test collections, by name.
-        training: Texts of the training queries.
+        data: The training data.
     """
-    lines, known = [], set(training)
+    development = sum(len(one.queries) for one in data.development)
+    trained = set(data.queries[: len(data.queries) - development])
+    choosing = {text for one in data.development for text in one.queries}
+    lines = []
     for name, collection in collections.items():
         tested = [collection.queries[query] for query in collection.qrels]
-        shared = sum(text in known for text in tested)
-        if shared:
+        if shared := sum(text in trained for text in tested):
             lines.append(
                 f"warning: {shared} of {len(tested)} test queries of {name} are also training queries; scores on them "
                 "do not carry over to other queries"
+            )
+        if shared := sum(text in choosing for text in tested):
+            lines.append(
+                f"warning: {shared} of {len(tested)} test queries of {name} are also development queries, which choose "
+                "the learning rate; scores on them do not carry over to other queries"
             )
     return lines

@@ -25,7 +25,7 @@ from train.data.examples import load_training_data
 from train.duration import describe_training
 from train.embedding.states import open_all_states
 from train.embedding.way import choose_states, with_states
-from train.eval_collections import open_test_collections, queries_trained_on
+from train.eval_collections import known_test_queries, open_test_collections
 from train.lockstep import LockstepTrainer, lockstep_groups
 from train.preparation import Preparation, check_starts, new_head, own_start, prepare
 from train.processes import Processes, join_processes
@@ -145,7 +145,7 @@ def train_trials(
     progress.say(_describe_work(prepared, trials, pending))
     if pending:
         tests = open_test_collections(config)
-        for line in queries_trained_on(tests, prepared.data.queries):
+        for line in known_test_queries(tests, prepared.data):
             progress.say(line)
         for line in describe_training(prepared, pending, tests, way):
             progress.say(line)

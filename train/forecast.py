@@ -11,7 +11,7 @@ from projheads.hosts.base import HostModel
 from train.data.examples import load_training_data
 from train.duration import describe_training
 from train.embedding.way import choose_states, with_states
-from train.eval_collections import open_test_collections, queries_trained_on
+from train.eval_collections import known_test_queries, open_test_collections
 from train.preparation import check_starts, prepare
 from train.processes import Processes
 from train.sweep import plan_sweeps
@@ -53,7 +53,7 @@ def forecast(config: ExperimentConfig) -> list[str]:
     for name, collection in tests.items():
         documents = [document.passage for document in islice(collection.corpus.values(), SAMPLE)]
         lines += _truncated(config, model, f"documents of {name}", documents, is_query=False)
-    lines += queries_trained_on(tests, data.queries)
+    lines += known_test_queries(tests, data)
     trials = (
         [trial for sweep in plan_sweeps(prepared, folder) for trial in sweep.expected()] if config.sweep.grid else []
     )

@@ -6,6 +6,7 @@ from eval.report import format as fmt
 from eval.report.certainty import certainty_notes, would_take
 from eval.report.chosen import sweeps_of
 from eval.report.format import change, difference, ratio, rough, share, span
+from eval.report.rates import lost_gains
 from eval.report.table import Leaderboard, Row
 from eval.report.words import tone, word_text
 from eval.verdicts import MINIMUM_SEEDS, Race, Verdict, Word
@@ -228,6 +229,7 @@ def _sanity_notes(board: Leaderboard) -> list[str]:
             f"The trained {board.baseline} scores below the backbone's token states without a head: "
             "training a head lost information that the backbone has."
         )
+    found += lost_gains(board)
     clipped: dict[str, list[float]] = {}
     for row in board.rows:
         if row.costs is not None and row.costs.clipped is not None:

@@ -8,7 +8,7 @@ from eval.report.effect_text import warnings
 from eval.report.judged import asks_about_new_queries
 from eval.report.table import Leaderboard, Row
 from eval.report.words import word_text
-from eval.verdicts import Scope, Verdict, smallest_equivalence
+from eval.verdicts import Scope, Verdict, Winner, smallest_equivalence
 from experiment.disk.layout import ExperimentFolder
 
 __all__ = ["certainty_notes", "confirmation", "luck", "would_take"]
@@ -32,17 +32,25 @@ def certainty_notes(board: Leaderboard) -> list[str]:
 
 
 def luck(board: Leaderboard) -> str:
-    """Say how much of the winner's difference may be luck; empty if nothing is gained or it is equivalent."""
-    best = board.winner
-    if best is None or best.difference <= 0 or best.compared < 2 or _is_equivalent(board, best.name):
+    """Say how much of the winner's difference may be luck; empty if nothing is gained, or nothing of it is luck."""
+    best, here = board.winner, board.winner_here
+    if best is None or not _gains(board, best):
         return ""
-    here = board.winner_here
-    guesses = [f"{fmt.difference(here.shrunk)} on these queries"] if here is not None else []
+    found = fmt.difference(best.difference)
+    guesses = {"on these queries": here, "for new ones": best}
+    estimates = {scope: fmt.difference(one.shrunk) for scope, one in guesses.items() if one is not None}
+    if set(estimates.values()) == {found}:
+        return ""
+    said = " and ".join(f"{estimate} {scope}" for scope, estimate in estimates.items())
     return (
-        f"{best.name} has the largest of {best.compared} differences, so luck has probably helped it: "
-        f"{fmt.difference(best.difference)} was found. With that luck taken off, the estimate is "
-        f"{' and '.join([*guesses, f'{fmt.difference(best.shrunk)} for new ones'])}."
+        f"{best.name} has the largest of {best.compared} differences, so luck has probably helped it: {found} was "
+        f"found. With that luck taken off, the estimate is {said}."
     )
+
+
+def _gains(board: Leaderboard, best: Winner) -> bool:
+    """Return whether the winner of several gains something, and is not equivalent to the baseline."""
+    return best.difference > 0 and best.compared > 1 and not _is_equivalent(board, best.name)
 
 
 def confirmation(board: Leaderboard) -> str:
@@ -54,8 +62,8 @@ def confirmation(board: Leaderboard) -> str:
     best, experiment = board.winner, board.experiment
     if (
         experiment.question.get("race")
-        or not luck(board)
         or best is None
+        or not _gains(board, best)
         or "\n" not in experiment.command
         or any(one.axes for one in experiment.trials)
     ):

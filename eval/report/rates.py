@@ -12,7 +12,11 @@ from eval.report.words import word_text
 from eval.verdicts import Scope
 from experiment.fields import setting_text
 
-__all__ = ["RateCurve", "RateLine", "rate_curve", "rate_lines", "rate_note"]
+__all__ = ["RateCurve", "RateLine", "lost_gains", "rate_curve", "rate_lines", "rate_note"]
+
+
+MUCH_OF_A_GAIN = 0.25
+"""From this share of the best variant's gain on, what the baseline's own learning rate loses is pointed out."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +43,16 @@ class RateLine:
         rate: Its own rate, or rates if the seeds chose different ones.
         shared: Its difference from the baseline with all variants at one rate; empty if that was not evaluated.
         own: The same with each variant at its own rate.
-        tones: The verdicts' words for these queries, at one rate and at its own; empty without a verdict.
+        gain: What its own rate changes in the variant itself; empty if it is the shared one, or that was not evaluated.
+        tones: The verdicts' words for these queries: at one rate, at its own, and between the two; empty without one.
     """
 
     label: str
     rate: str
     shared: str
     own: str
-    tones: tuple[str, str]
+    gain: str
+    tones: tuple[str, str, str]
 
 
 def rate_curve(experiment: Experiment, label: str) -> RateCurve | None:
@@ -78,11 +84,14 @@ def rate_lines(board: Leaderboard) -> list[RateLine]:
         if rate_curve(board.experiment, row.label) is None or row.costs is None:
             continue
         shared = board.at_shared_rate.get(row.label)
-        own = row.verdict
-        scopes = [None if one is None else one.these_queries for one in (shared, own)]
-        texts = [_text(scope, board.resolution) for scope in scopes]
-        words = ["" if scope is None else scope.word for scope in scopes]
-        found.append(RateLine(row.label, _rates(row.costs), texts[0], texts[1], (words[0], words[1])))
+        itself = board.own_rates.get(row.label)
+        scopes = [
+            None if one is None else one.these_queries
+            for one in (shared, row.verdict, None if itself is None else itself.change)
+        ]
+        at_one, at_own, between = (_text(scope, board.resolution) for scope in scopes)
+        tones = tuple("" if scope is None else scope.word for scope in scopes)
+        found.append(RateLine(row.label, _rates(row.costs), at_one, at_own, between, (tones[0], tones[1], tones[2])))
     return found
 
 
@@ -99,6 +108,36 @@ def rate_note(board: Leaderboard) -> str:
                 f"({rate}) and by {changes[1]} with each at its own, on these queries."
             )
     return ""
+
+
+def lost_gains(board: Leaderboard) -> list[str]:
+    """Say where a baseline scores higher at the shared learning rate than at its own, while others gain over it."""
+    found = []
+    for row in board.rows:
+        itself, gain = board.own_rates.get(row.label), _best_gain(board, row.label)
+        if itself is None or itself.change is None or row.costs is None or gain == 0:
+            continue
+        if -itself.change.difference >= MUCH_OF_A_GAIN * gain:
+            seeds = itself.change.seeds
+            found.append(
+                f"{row.label} changes by {fmt.change(itself.change.these_queries)} points at its own learning rate "
+                f"({_rates(row.costs)}) instead of {setting_text(board.experiment.shared_rate)}, at which it scores "
+                f"{fmt.points(itself.mean)}, over {seeds} seed{'' if seeds == 1 else 's'}: what other variants gain "
+                "over it may be no more than that. Let queries of more kinds choose (a list in train.validation)."
+            )
+    return found
+
+
+def _best_gain(board: Leaderboard, baseline: str) -> float:
+    """Return the largest difference from a baseline that is shown in either scope; 0 if there is none."""
+    shown = (
+        row.verdict.difference
+        for row in board.rows
+        if row.verdict is not None
+        and board.baseline_of(row.label) == baseline
+        and "better" in (row.verdict.these_queries.word, row.verdict.new_queries.word)
+    )
+    return max(shown, default=0.0)
 
 
 def _rates(costs: Costs) -> str:

@@ -11,6 +11,7 @@ from eval.report.chosen import Chosen, SweepShares, chosen_point, sweep_shares
 from eval.report.explanations import Explanation, explanations
 from eval.report.factors import GridEffects, grid_effects
 from eval.report.judged import judge_all, judge_without, points_of, race_of, resolution_of
+from eval.report.own_rates import OwnRate, own_rates
 from eval.report.results import Evaluation, Experiment, Reference, Trial
 from eval.report.storage import StoredForm, judge_losses, stored_forms
 from eval.verdicts import Astray, Design, Race, Scores, Verdict, Winner, astray_trials, judge, winner
@@ -119,6 +120,7 @@ class Leaderboard:
         winner_here: The same on these queries.
         factors: What the factors of each grid do.
         at_shared_rate: The verdicts with every variant at the configured learning rate; empty without a sweep.
+        own_rates: What each variant scores at that rate, and what its own changes; empty without a sweep.
         explanations: What the diagnostics found, by name; empty without ``eval.explain``.
         losses: For each form of storage and further search, each row's change against that of its baseline.
         race: Who is left of a race; None without one.
@@ -143,6 +145,7 @@ class Leaderboard:
     winner_here: Winner | None = None
     factors: tuple[GridEffects, ...] = ()
     at_shared_rate: Mapping[str, Verdict] = field(default_factory=dict)
+    own_rates: Mapping[str, OwnRate] = field(default_factory=dict)
     explanations: Mapping[str, Explanation] = field(default_factory=dict)
     losses: Mapping[str, Mapping[str, Verdict]] = field(default_factory=dict)
     race: Race | None = None
@@ -193,6 +196,7 @@ def build_leaderboard(experiment: Experiment) -> Leaderboard:
     measure = experiment.measures[0]
     scores = {label: scores_of(trials, measure, queries) for label, trials in complete.items() if trials}
     baselines = baselines_of(experiment)
+    shared = _shared_scores(experiment, measure, queries)
     verdicts, by_dataset = judge_all(experiment, scores, baselines)
     astray = astray_trials(scores)
     pairs = compare_all(scores)
@@ -230,7 +234,8 @@ def build_leaderboard(experiment: Experiment) -> Leaderboard:
         winner=winner(verdicts),
         winner_here=winner(verdicts, new_queries=False),
         factors=grid_effects(experiment, scores),
-        at_shared_rate=_at_shared_rate(experiment, measure, queries, baselines),
+        at_shared_rate=_at_shared_rate(experiment, shared, baselines),
+        own_rates=own_rates(scores, shared, experiment.datasets),
         explanations=explanations([one for trials in complete.values() for one in trials], experiment.references),
         losses=judge_losses({row.label: row.stored for row in rows}, baselines),
         race=race_of(experiment, scores, baselines) if experiment.question.get("race") and verdicts else None,
@@ -308,19 +313,23 @@ def _missing(trial: Trial, experiment: Experiment) -> str | None:
     return f"not evaluated on {', '.join(lacking)}" if lacking else None
 
 
-def _at_shared_rate(
-    experiment: Experiment, measure: str, queries: Mapping[str, Sequence[str]], baselines: Mapping[str, str]
-) -> dict[str, Verdict]:
-    """Judge the variants at the configured learning rate, each against its baseline, if a sweep chose their own."""
+def _shared_scores(experiment: Experiment, measure: str, queries: Mapping[str, Sequence[str]]) -> dict[str, Scores]:
+    """Return each variant's scores at the configured learning rate, if a sweep chose their own."""
     groups: dict[str, list[Trial]] = {}
     for trial in experiment.shared:
         if not _missing(trial, experiment):
             groups.setdefault(trial.label, []).append(trial)
-    found = {label: scores_of(trials, measure, queries) for label, trials in groups.items()}
-    own = {trial.learning_rate for trial in (one.record for one in experiment.trials)}
+    own = {trial.record.learning_rate for trial in experiment.trials}
     if own <= {experiment.shared_rate}:
         return {}
-    points, resolution = points_of(found, baselines), resolution_of(experiment)
+    return {label: scores_of(trials, measure, queries) for label, trials in groups.items()}
+
+
+def _at_shared_rate(
+    experiment: Experiment, shared: Mapping[str, Scores], baselines: Mapping[str, str]
+) -> dict[str, Verdict]:
+    """Judge the variants at the configured learning rate, each against its baseline."""
+    points, resolution = points_of(shared, baselines), resolution_of(experiment)
     judged = [judge(group, one, resolution=resolution, families=len(points)) for one, group in points.items()]
     return {label: verdict for verdicts in judged for label, verdict in verdicts.items()}
 

@@ -627,6 +627,12 @@ def test_test_queries_that_are_trained_on_are_a_warning(folder, backbone, capsys
     (made / "set" / "qrels" / "test.tsv").write_text("".join([lines[0], *lines[13:]]))
     assert run_command(main, ["try.yaml", "--dry-run"]) == 0
     assert "also training queries" not in capsys.readouterr().err
+    shutil.copytree(made / "set", made / "more")
+    (made / "more" / "qrels" / "dev.tsv").write_text("".join([lines[0], *lines[-3:]]))
+    assert run_command(main, ["try.yaml", "--dry-run", "train.validation={source: more, split: dev}"]) == 0
+    told = capsys.readouterr().err
+    assert "3 of 20 test queries of set are also development queries, which choose the learning rate" in told
+    assert "also training queries" not in told
 
 
 def test_points_with_the_same_training_settings_share_their_data(folder, backbone, monkeypatch):

@@ -51,6 +51,15 @@ def json_text(board: Leaderboard) -> str:
         "factors": [dataclasses.asdict(one) for one in board.factors],
         "at_shared_rate": {label: _verdict_value(verdict) for label, verdict in board.at_shared_rate.items()},
         "shared_rate": board.experiment.shared_rate,
+        "own_rates": {
+            label: {
+                "seeds": list(one.seeds),
+                "mean_at_shared_rate": one.mean,
+                "means_at_shared_rate": dict(one.shared),
+                "own_against_shared": _verdict_value(one.change) if one.change else None,
+            }
+            for label, one in board.own_rates.items()
+        },
         "shares": dataclasses.asdict(board.shares) if board.shares else None,
         "sweep_shares": dataclasses.asdict(board.sweep) if board.sweep else None,
         "references": [_row_value(board, row) for row in board.references],

@@ -1,5 +1,6 @@
 """Factors of grids and axes, and each head's own learning rate, as the report shows them."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,8 @@ from eval.report import write_report
 from eval.report.answer import answer, notes
 from eval.report.axis_figure import axis_curves
 from eval.report.effect_text import effect_title, warnings
-from eval.report.rates import rate_curve, rate_lines, rate_note
+from eval.report.formats.data_files import json_text
+from eval.report.rates import lost_gains, rate_curve, rate_lines, rate_note
 from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from eval.verdicts import Design, effects, judge
@@ -116,16 +118,19 @@ def test_settings_that_are_compared_are_rows_of_their_own_with_the_baseline_at_t
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
     """Each variant at its own rate, 0.003; at the shared one, 0.001, ``a`` is 4 points better and linear 4 worse."""
-    plan = Plan(effects={"linear": 0.0, "a": 0.0}, query_sd=0.005, noise_sd=0.02, sweep=SWEEP)
-    folder = edit(
-        make_experiment(tmp_path_factory.mktemp("swept") / "x", plan), train={"optimizer": {"head_lr": 0.001}}
-    )
+    return at_two_rates(tmp_path_factory.mktemp("swept") / "x", gain=0.0, shared={"a": 0.04, "linear": -0.04})
+
+
+def at_two_rates(path, *, gain, shared):
+    """Variants at their own rate, 0.003, where ``a`` gains over linear, and shifted at the shared rate, 0.001."""
+    plan = Plan(effects={"linear": 0.0, "a": gain}, query_sd=0.005, noise_sd=0.02, sweep=SWEEP)
+    folder = edit(make_experiment(path, plan), train={"optimizer": {"head_lr": 0.001}})
     for trial in ExperimentFolder(folder).trials():
         record = trial.read_trial()
         record.replace(learning_rate=0.003).write(trial.trial_json)
         candidate = ExperimentFolder(folder).candidate(record.slug, "point", record.seed)
         record.replace(learning_rate=0.001, sweep=None).write(candidate.trial_json)
-        shift = 0.04 if record.label == "a" else -0.04
+        shift = shared[record.label]
         own = EvaluationRecord.read(trial.eval_json("pydocs"))
         moved = {name: {query: score + shift for query, score in one.items()} for name, one in own.measures.items()}
         own.replace(measures=moved).write(candidate.eval_json("pydocs"))
@@ -144,9 +149,41 @@ def test_the_verdict_at_one_rate_is_beside_the_one_at_each_heads_own(swept):
     assert line.own.endswith("] no difference shown")
     assert rate_note(board).startswith(f"a differs from linear by +{100 * shared.difference:.2f} [")
     assert "at one learning rate (0.001)" in rate_note(board)
+    assert line.gain.startswith("\N{MINUS SIGN}4.00 [")
     page = write_report(swept).read_text()
     assert 'id="figure-rates"' in page
+    assert "what its own rate changes [95%]" in page
     assert "difference, all at 0.001 [95%]" in page
+
+
+def test_each_variant_is_compared_with_itself_at_the_shared_rate(swept):
+    board = build_leaderboard(load_experiment(swept))
+    for label, change in (("a", -0.04), ("linear", 0.04)):
+        found, row = board.own_rates[label], next(row for row in board.rows if row.label == label)
+        assert found.change.difference == pytest.approx(change)
+        assert found.mean == pytest.approx(row.mean("nDCG@10") - change)
+        value = json.loads(json_text(board))["own_rates"][label]
+        assert value["mean_at_shared_rate"] == found.mean
+        assert value["means_at_shared_rate"] == {"pydocs": pytest.approx(found.mean)}
+        assert value["own_against_shared"]["difference"] == found.change.difference
+    assert lost_gains(board) == []  # nothing is shown to gain over linear
+
+
+def test_trials_that_are_at_the_shared_rate_themselves_change_nothing(swept):
+    experiment = load_experiment(swept)
+    itself = [trial for trial in experiment.trials if trial.label == "linear"]
+    others = [trial for trial in experiment.shared if trial.label != "linear"]
+    board = build_leaderboard(replace(experiment, shared=(*itself, *others)))
+    assert board.own_rates["linear"].change is None
+    assert next(line for line in rate_lines(board) if line.label == "linear").gain == ""
+
+
+@pytest.mark.parametrize(("lost", "noted"), [(0.02, True), (0.005, False), (-0.02, False)])
+def test_a_gain_over_a_baseline_that_its_own_rate_holds_back_is_pointed_out(tmp_path, lost, noted):
+    folder = at_two_rates(tmp_path / "x", gain=0.04, shared={"a": 0.0, "linear": lost})
+    board = build_leaderboard(load_experiment(folder))
+    assert [note.startswith("linear changes by \N{MINUS SIGN}2.00 [") for note in lost_gains(board)] == [True] * noted
+    assert set(lost_gains(board)) <= set(notes(board))
 
 
 def test_each_point_of_the_axes_has_its_verdict_at_the_shared_rate(swept):

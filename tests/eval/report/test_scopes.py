@@ -180,6 +180,14 @@ def test_the_winners_luck_is_said_with_the_commands_that_confirm_it(folder):
     assert shlex.split(evaluate)[2:] == ["eval", *words[3:]]
 
 
+def test_a_winner_without_luck_is_not_said_to_be_lucky_but_can_be_confirmed(folder):
+    board = build_leaderboard(load_experiment(folder))
+    sure = replace(board.winner, shrunk=board.winner.difference)
+    sure_board = replace(board, winner=sure, winner_here=sure)
+    assert luck(sure_board) == ""
+    assert confirmation(sure_board) == confirmation(board) != ""
+
+
 def test_a_winner_that_is_equivalent_needs_no_confirming_command(tmp_path):
     close = replace(CERTAIN_HERE, effects={"linear": 0.0, "a": 0.024, "b": 0.0})
     asked = edit(make_experiment(tmp_path / "asked", close), question={"resolution": 20.0, "seeds": [8, 8]})
