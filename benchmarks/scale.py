@@ -143,9 +143,12 @@ def _processes(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _products(options: argparse.Namespace) -> dict[str, Any]:
-    """Search inside the pass, against the bare products of the same matrices."""
-    yaml = _made_up(options, options.documents, HEADS[:1], "products")
-    return in_child(_searching, yaml, options.threads)
+    """Search inside the pass, against the bare products of the same matrices; rows of other sizes are kept."""
+    yaml = _made_up(options, options.documents, HEADS[:1], f"products-{options.documents}")
+    row = {"command": options.command, "load": os.getloadavg()[0], **in_child(_searching, yaml, options.threads)}
+    before = _parts(options.output).get("products", {}).get("rows", [])
+    rows = [one for one in before if one["documents"] != row["documents"]]
+    return {"rows": sorted([*rows, row], key=lambda one: one["documents"])}
 
 
 def _searching(yaml: Path, threads: int) -> dict[str, Any]:

@@ -91,10 +91,26 @@ def _processes(part: Mapping[str, Any]) -> list[Any]:
 
 
 def _products(part: Mapping[str, Any]) -> list[Any]:
+    rows = [
+        [
+            f"{row['documents']:,}",
+            str(row["queries"]),
+            row["first_pass"],
+            f"{row['inside_s']:.1f} s",
+            f"{row['bare_s']:.1f} s",
+            f"{row['times']:.2f}",
+            f"{row['load']:.1f}",
+        ]
+        for row in part["rows"]
+    ]
+    header = ["documents", "queries", "first pass", "search", "bare products", "times", "load"]
+    commands = ", ".join(f"`{row['command']}`" for row in part["rows"])
     return [
         "## Search inside the pass",
-        f"{part['documents']:,} documents, {part['queries']} queries, first pass in {part['first_pass']}: "
-        f"{part['inside_s']:.1f} s, {part['times']:.2f} times the {part['bare_s']:.1f} s of the bare matrix products.",
+        "Exact search of one head, against the bare matrix products of the same vectors. What goes beyond the first "
+        "pass is scoring again the documents that may be among the best, and those become fewer as the pass goes on.",
+        markdown_table(header, rows),
+        f"Commands: {commands}. The last one:",
     ]
 
 
