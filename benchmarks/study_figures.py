@@ -109,7 +109,7 @@ def by_pairs(boards: Mapping[str, Board]) -> bytes:
         for place, (head, by_size) in enumerate(sorted(heads.items())):
             marker, colour = MARKS[place]
             for size, scope in by_size.items():
-                at = size * 1.06 ** (place - 1)
+                at = size * 1.12 ** (place - 1)
                 axes.plot([at, at], [100 * scope["low"], 100 * scope["high"]], color=colour, linewidth=1.2)
                 label = head if size == min(by_size) else None
                 axes.plot(at, 100 * scope["difference"], marker, color=colour, markersize=5, label=label)

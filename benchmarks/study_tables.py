@@ -28,6 +28,7 @@ TITLES = {
     "clip-pydocs": "Gradient clipping, trained and tested on docstrings",
     "start": "Where training starts",
     "heads": "Depth, activation, skip, gate and width of the head",
+    "rates": "Learning rates that queries of five collections choose",
     "scale": "Number of training pairs",
     "decay": "Weight decay",
     "width": "Width of the token embeddings",
@@ -82,14 +83,20 @@ def _rows(boards: Mapping[str, Board]) -> Iterator[str]:
         datasets = ", ".join(one["name"] for one in board["datasets"])
         yield f"{NAMES[backbone]}: {board['measure']}, the mean over {datasets}, and the difference from linear:"
         yield ""
-        yield "| head | nDCG@10 | these queries | new queries | verdict on these queries | learning rate |"
-        yield "|---|---|---|---|---|---|"
+        own_rates = board.get("own_rates")  # leaderboards from before they had them are not made again
+        more = ["what its own rate changes, these queries"] if own_rates else []
+        header = ["head", "nDCG@10", "these queries", "new queries", "verdict on these queries", "learning rate", *more]
+        yield f"| {' | '.join(header)} |"
+        yield f"|{'---|' * len(header)}"
         for row in (*board["rows"], *board["references"]):
             verdict, mean = row["verdict"], row["mean"][board["measure"]]
             here, new = (verdict["these_queries"], verdict["new_queries"]) if verdict else (None, None)
             word = here["word"] if here else "baseline" if row["kind"] == "baseline" else row["kind"]
             rates = sorted(set(row["costs"]["learning_rates"])) if row["costs"] else []
             cells = [_plain(row["label"]), _points(mean), _change(here), _change(new), word, " to ".join(_ends(rates))]
+            if own_rates:
+                against = own_rates.get(row["label"], {}).get("own_against_shared")
+                cells.append(_change(against["these_queries"]) if against else "")
             yield f"| {' | '.join(cells)} |"
         yield ""
 
