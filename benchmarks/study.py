@@ -25,6 +25,7 @@ EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
     "domain": ("domain", []),
     "distill": ("distill", []),
     "negatives": ("distill", ["train.loss=contrastive"]),
+    "why": ("why", []),
     "layers": ("layers", []),
 }
 """The file of each experiment in ``configs/study/``, and what it overrides."""
@@ -40,8 +41,14 @@ BACKBONES: dict[str, list[str]] = {
     ],
 }
 
-KEPT = ("experiment.yaml", "report/leaderboard.json", "report/leaderboard.md", "report/leaderboard.html")
-"""The files of an experiment that are committed; the HTML contains the figures."""
+KEPT = (
+    "experiment.yaml",
+    "report/leaderboard.json",
+    "report/leaderboard.md",
+    "report/leaderboard.html",
+    "report/why.html",
+)
+"""The files of an experiment that are committed, if it has them; the HTML contains the figures."""
 
 
 def main() -> int:
@@ -78,7 +85,7 @@ def _run(name: str, backbone: str, *, only_report: bool) -> bool:
     results = Path("results/study") / f"{name}-{backbone}"
     if (output / "report").is_dir():
         results.mkdir(parents=True, exist_ok=True)
-        for kept in map(output.joinpath, KEPT):
+        for kept in filter(Path.exists, map(output.joinpath, KEPT)):
             shutil.copy2(kept, results / kept.name)
     return done
 

@@ -35,6 +35,7 @@ TITLES = {
     "domain": "Trained on long medical answers",
     "distill": "Distillation from a teacher's scores of hard negatives",
     "negatives": "Hard negatives without a teacher",
+    "why": "Bands of queries, and smaller forms of storage",
     "layers": "Training layers of the backbone, too",
 }
 
