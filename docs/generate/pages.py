@@ -65,7 +65,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def _study_pages(study: Path, leaderboards: Mapping[str, str]) -> dict[str, str]:
     """Return the pages of the study, with links to each other."""
-    sources = {"study/index.md": "README.md", "study/protocol.md": "protocol.md", "study/tables.md": "tables.md"}
+    sources = {"study/index.md": "README.md"}
+    sources |= {f"study/{name}.md": f"{name}.md" for name in ("findings", "protocol", "tables")}
     sources |= {path: f"{name}/leaderboard.md" for name, path in leaderboards.items()}
     texts = {path: (study / source).read_text(encoding="utf-8") for path, source in sources.items()}
     for path, text in texts.items():

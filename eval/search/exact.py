@@ -157,6 +157,7 @@ def score_all(
         best, documents = merged.values, torch.cat([documents, names], 1).gather(1, merged.indices)
         largest_norm, largest_residual = max(largest_norm, window.norm), max(largest_residual, window.residual)
         progress(len(window.rows) / len(problem.documents.vectors))
+        del window  # before the next one is read
     errors = _first_pass_errors(problem, queries, how, largest_norm, largest_residual)
     return best.cpu().numpy(), documents.cpu().numpy(), errors
 
@@ -260,28 +261,36 @@ class _Window:
 
 
 def _windows(store: TokenStore, device: torch.device, dtype: torch.dtype) -> Iterator[_Window]:
-    """Read a corpus from its first document to its last, at least one per window."""
+    """Read a corpus from its first document to its last, at least one per window, and keep none of them."""
     first, offsets, size = 0, store.offsets, windows.SEARCHED_BYTES // (4 * store.width)
     while first < len(store):
         last = max(first + 1, int(np.searchsorted(offsets, offsets[first] + size, side="right")) - 1)
-        lengths = np.diff(offsets[first : last + 1])
-        inside = np.argsort(-lengths, kind="stable")[: int((lengths > 0).sum())]
-        if len(inside):
-            stored = torch.tensor(store.vectors[offsets[first] : offsets[last]]).to(device)
-            rows, starts = stored.to(dtype), offsets[first + inside] - offsets[first]
-            norm, lost = _largest(stored, rows)
-            yield _Window(first + inside, starts, lengths[inside], rows, norm, lost)
+        if offsets[last] > offsets[first]:
+            yield _window(store, first, last, device, dtype)
         first = last
+
+
+def _window(store: TokenStore, first: int, last: int, device: torch.device, dtype: torch.dtype) -> _Window:
+    """Read the documents from ``first`` up to, not including, ``last``, which have token vectors."""
+    offsets = store.offsets
+    lengths = np.diff(offsets[first : last + 1])
+    inside = np.argsort(-lengths, kind="stable")[: int((lengths > 0).sum())]
+    stored = torch.tensor(store.vectors[offsets[first] : offsets[last]]).to(device)
+    rows = stored.to(dtype)
+    return _Window(
+        first + inside, offsets[first + inside] - offsets[first], lengths[inside], rows, *_largest(stored, rows)
+    )
 
 
 def _largest(stored: Tensor, rows: Tensor) -> tuple[float, float]:
     """Return the largest norm of stored vectors, and of what they lost in the precision of ``rows``."""
-    norms, lost = [], []
+    # Two numbers, not lists of them: what stays allocated between large blocks makes the heap grow.
+    norm, lost = torch.zeros((), device=stored.device), torch.zeros((), device=stored.device)
     for before, after in zip(torch.split(stored, NORMS_AT_ONCE), torch.split(rows, NORMS_AT_ONCE), strict=True):
         exact = before.float()
-        norms.append(torch.linalg.vector_norm(exact, dim=1).max())
-        lost.append(torch.linalg.vector_norm(exact - after, dim=1).max())
-    return float(torch.stack(norms).max()), float(torch.stack(lost).max())
+        torch.maximum(norm, torch.linalg.vector_norm(exact, dim=1).max(), out=norm)
+        torch.maximum(lost, torch.linalg.vector_norm(exact - after, dim=1).max(), out=lost)
+    return float(norm), float(lost)
 
 
 @dataclass(frozen=True)

@@ -186,11 +186,16 @@ class _Encoder:
                 filled = Filled(
                     texts=start + len(window),
                     rows=filled.rows + int(counts.sum()),
-                    truncated=filled.truncated + self.model.count_truncated(window, is_query=self.is_query),
+                    truncated=filled.truncated + self._count_truncated(window),
                     seconds=filled.seconds + time.perf_counter() - started,
                 )
                 commit(filled)
         return filled
+
+    def _count_truncated(self, texts: Sequence[str]) -> int:
+        """Count the texts that lose tokens, a chunk at a time: what a tokeniser keeps of whole texts is large."""
+        chunks = (texts[start : start + CHUNK] for start in range(0, len(texts), CHUNK))
+        return sum(self.model.count_truncated(chunk, is_query=self.is_query) for chunk in chunks)
 
     def _window(self, texts: Sequence[str], first_text: int, first_row: int, vectors: BinaryIO) -> np.ndarray:
         """Write the vectors of a window in the order of its texts; return the rows per text, (n,) int64."""
