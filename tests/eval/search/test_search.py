@@ -2,6 +2,7 @@
 
 import builtins
 import sys
+import weakref
 from fractions import Fraction
 
 import numpy as np
@@ -96,6 +97,22 @@ def test_windows_and_tiles_change_nothing(seed, monkeypatch):
         monkeypatch.setattr("experiment.encoding.windows.SEARCHED_BYTES", window)
         monkeypatch.setattr(exact_module, "TILE_ON_CPU", tile)
         assert as_pairs(exact_search(problem, device=CPU)) == expected
+
+
+def test_a_window_is_freed_before_the_next_one_is_read(monkeypatch):
+    read = []
+
+    def read_window(*arguments):
+        assert all(window() is None for window in read)
+        window = window_of(*arguments)
+        read.append(weakref.ref(window))
+        return window
+
+    window_of = exact_module._window
+    monkeypatch.setattr(exact_module, "_window", read_window)
+    monkeypatch.setattr("experiment.encoding.windows.SEARCHED_BYTES", 2**11)
+    exact_search(random_problem(0, documents=60)[0], device=CPU)
+    assert len(read) > 3
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -105,6 +105,20 @@ def test_states_are_those_of_each_text_alone_in_the_order_of_the_texts(model, is
     assert store.truncated == 1
 
 
+def test_texts_that_are_truncated_are_counted_a_chunk_at_a_time(model, monkeypatch):
+    counted = []
+
+    def count_truncated(texts, *, is_query):
+        counted.append(len(texts))
+        return FakeModel.count_truncated(model, texts, is_query=is_query)
+
+    model.count_truncated = count_truncated
+    monkeypatch.setattr("experiment.encoding.tokens.CHUNK", 2)
+    assert encode_tokens(model, 2 * TEXTS, is_query=False, project=False).truncated == 2
+    assert sum(counted) == 2 * len(TEXTS)
+    assert max(counted) == 2
+
+
 def test_projected_vectors_are_the_normalised_output_of_the_head(model):
     store = encode_tokens(model, TEXTS, is_query=False, project=True, dtype="float32")
     rows = np.concatenate(one_by_one(model, TEXTS, is_query=False)).astype(np.float64)
