@@ -72,7 +72,7 @@ def _study_pages(study: Path, leaderboards: Mapping[str, str]) -> dict[str, str]
     for path, text in texts.items():
         for source, target in _COPIED.items():
             text = text.replace(f"(../{source.removeprefix('results/')})", f"(../{target})")
-        texts[path] = text.replace("/leaderboard.md)", ".md)")
+        texts[path] = text.replace("/leaderboard.md)", ".md)").replace("(README.md)", "(index.md)")
     return texts
 
 
