@@ -17,7 +17,8 @@ class OwnRate:
     Attributes:
         seeds: Seeds of the trials at the shared rate.
         shared: Their mean score on each data set.
-        change: Its own rate against the shared one, over the seeds of both; None if these trials are the same.
+        change: Its own rate against the shared one, over the seeds of both; None if these are the same trials,
+            or no seed has both.
     """
 
     seeds: tuple[int, ...]
@@ -42,12 +43,10 @@ def own_rates(own: Mapping[str, Scores], shared: Mapping[str, Scores], datasets:
     for label, one in shared.items():
         if label not in own:
             continue
-        both = own[label].without([seed for seed in own[label].seeds if seed not in one.seeds])
-        verdicts = judge({"shared": one, label: both}, "shared", families=len(shared))
+        seeds = [seed for seed in one.seeds if seed in own[label].seeds]
+        before, after = (Scores(tuple(seeds), rate.at(seeds), rate.start_group) for rate in (one, own[label]))
+        same = all(map(np.array_equal, before.tables, after.tables))
+        change = None if same else judge({"": before, label: after}, "", families=len(shared))[label]
         means = {name: float(table.mean()) for name, table in zip(datasets, one.tables, strict=True)}
-        found[label] = OwnRate(one.seeds, means, None if _same(one, both) else verdicts[label])
+        found[label] = OwnRate(one.seeds, means, change)
     return found
-
-
-def _same(one: Scores, other: Scores) -> bool:
-    return one.seeds == other.seeds and all(map(np.array_equal, one.tables, other.tables))

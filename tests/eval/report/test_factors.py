@@ -171,11 +171,21 @@ def test_each_variant_is_compared_with_itself_at_the_shared_rate(swept):
 
 def test_trials_that_are_at_the_shared_rate_themselves_change_nothing(swept):
     experiment = load_experiment(swept)
-    itself = [trial for trial in experiment.trials if trial.label == "linear"]
+    itself = [trial for trial in reversed(experiment.trials) if trial.label == "linear"]
     others = [trial for trial in experiment.shared if trial.label != "linear"]
     board = build_leaderboard(replace(experiment, shared=(*itself, *others)))
     assert board.own_rates["linear"].change is None
     assert next(line for line in rate_lines(board) if line.label == "linear").gain == ""
+
+
+def test_a_variant_of_which_no_seed_has_both_rates_is_not_compared_with_itself(swept):
+    experiment = load_experiment(swept)
+    seeds = sorted({trial.seed for trial in experiment.trials})
+    trials = [one for one in experiment.trials if one.label != "a" or one.seed != seeds[0]]
+    shared = [one for one in experiment.shared if one.label != "a" or one.seed == seeds[0]]
+    found = build_leaderboard(replace(experiment, trials=tuple(trials), shared=tuple(shared))).own_rates
+    assert (found["a"].seeds, found["a"].change) == ((seeds[0],), None)
+    assert found["linear"].change is not None
 
 
 @pytest.mark.parametrize(("lost", "noted"), [(0.02, True), (0.005, False), (-0.02, False)])
