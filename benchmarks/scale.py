@@ -75,8 +75,7 @@ def _growth(options: argparse.Namespace) -> dict[str, Any]:
     Rows of other sizes in the result file are kept.
     """
     memory, disk = (int(number * 10**9) for number in options.gigabytes)
-    before = _parts(options.output).get("growth", {"rows": []})["rows"]
-    rows = [row for row in before if row["documents"] not in options.sizes]
+    rows = _kept(options.output, "growth", options.sizes)
     for size in options.sizes:
         yaml = _made_up(options, size, HEADS, f"growth-{size}")
         row = in_child(_evaluate_limited, yaml, memory, options.threads, options.device)
@@ -146,9 +145,8 @@ def _products(options: argparse.Namespace) -> dict[str, Any]:
     """Search inside the pass, against the bare products of the same matrices; rows of other sizes are kept."""
     yaml = _made_up(options, options.documents, HEADS[:1], f"products-{options.documents}")
     row = {"command": options.command, "load": os.getloadavg()[0], **in_child(_searching, yaml, options.threads)}
-    before = _parts(options.output).get("products", {}).get("rows", [])
-    rows = [one for one in before if one["documents"] != row["documents"]]
-    return {"rows": sorted([*rows, row], key=lambda one: one["documents"])}
+    rows = [*_kept(options.output, "products", [options.documents]), row]
+    return {"rows": sorted(rows, key=lambda one: one["documents"])}
 
 
 def _searching(yaml: Path, threads: int) -> dict[str, Any]:
@@ -303,6 +301,12 @@ def _runs(yaml: Path) -> dict[str, bytes]:
 def _parts(path: Path) -> dict[str, Any]:
     """Return the parts of a result file."""
     return dict(read_json(path)["parts"]) if path.exists() else {}
+
+
+def _kept(path: Path, part: str, sizes: Sequence[int]) -> list[dict[str, Any]]:
+    """Return the rows of a part of a result file, without those of sizes that are measured again."""
+    rows = _parts(path).get(part, {"rows": []})["rows"]
+    return [row for row in rows if row["documents"] not in sizes]
 
 
 def _save(path: Path, part: str, result: dict[str, Any], options: argparse.Namespace) -> None:

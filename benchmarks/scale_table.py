@@ -1,6 +1,6 @@
 """The results of ``benchmarks.scale`` as Markdown."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eval.report.format import bytes_text
@@ -47,6 +47,11 @@ def _costs(row: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _commands(rows: Sequence[Mapping[str, Any]]) -> str:
+    commands = dict.fromkeys(row["command"] for row in rows)
+    return f"Commands: {', '.join(f'`{command}`' for command in commands)}. The last one:"
+
+
 def _growth(part: Mapping[str, Any]) -> list[Any]:
     rows = [
         [
@@ -64,8 +69,7 @@ def _growth(part: Mapping[str, Any]) -> list[Any]:
         f"{bytes_text(part['memory_limit'])} (`RLIMIT_DATA`); results and text together may not take more than "
         f"{bytes_text(part['disk_limit'])} of disk.",
         markdown_table(["documents", "per document", *COSTS, "text in Arrow files", "load"], rows),
-        f"Commands: {', '.join(f'`{command}`' for command in dict.fromkeys(row['command'] for row in part['rows']))}. "
-        "The last one:",
+        _commands(part["rows"]),
     ]
 
 
@@ -104,13 +108,12 @@ def _products(part: Mapping[str, Any]) -> list[Any]:
         for row in part["rows"]
     ]
     header = ["documents", "queries", "first pass", "search", "bare products", "times", "load"]
-    commands = ", ".join(f"`{row['command']}`" for row in part["rows"])
     return [
         "## Search inside the pass",
-        "Exact search of one head, against the bare matrix products of the same vectors. What goes beyond the first "
-        "pass is scoring again the documents that may be among the best, and those become fewer as the pass goes on.",
+        "Exact search of one head, against the bare matrix products of the same vectors. After the first pass, "
+        "documents that may rank among the best are rescored; there are fewer of them as the pass goes on.",
         markdown_table(header, rows),
-        f"Commands: {commands}. The last one:",
+        _commands(part["rows"]),
     ]
 
 

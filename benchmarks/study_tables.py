@@ -84,7 +84,7 @@ def _rows(boards: Mapping[str, Board]) -> Iterator[str]:
         datasets = ", ".join(one["name"] for one in board["datasets"])
         yield f"{NAMES[backbone]}: {board['measure']}, the mean over {datasets}, and the difference from linear:"
         yield ""
-        own_rates = board.get("own_rates")  # leaderboards from before they had them are not made again
+        own_rates = board.get("own_rates")  # older leaderboards have none
         more = ["what its own rate changes, these queries"] if own_rates else []
         header = ["head", "nDCG@10", "these queries", "new queries", "verdict on these queries", "learning rate", *more]
         yield f"| {' | '.join(header)} |"

@@ -69,11 +69,9 @@ def validate(
 def line_of(found: Mapping[str, float]) -> dict[str, Any]:
     """Return what ``validate`` measured as fields of a line of train.jsonl."""
     each = {name.removeprefix(OF_ONE): value for name, value in found.items() if name.startswith(OF_ONE)}
-    means = {name: value for name, value in found.items() if not name.startswith(OF_ONE)}
-    line: dict[str, Any] = {
-        name if name == DEVELOPMENT else f"validation_{name}": value for name, value in means.items()
-    }
-    return line | ({"development": each} if each else {})
+    held_out = {f"validation_{name}": value for name, value in found.items() if not name.startswith(DEVELOPMENT)}
+    mean = {name: value for name, value in found.items() if name == DEVELOPMENT}
+    return held_out | mean | ({"development": each} if each else {})
 
 
 def _scores(

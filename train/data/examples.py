@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -302,9 +303,8 @@ def _among(pairs: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def _last(texts: Sequence[str], parts: Sequence[Sequence[str]]) -> list[np.ndarray]:
     """Return the indices of the parts that the texts end with, (n,) int64 each."""
-    ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
-    first = len(texts) - int(ends[-1]) if len(ends) else len(texts)
-    return [np.arange(first + end - len(part), first + end) for end, part in zip(ends.tolist(), parts, strict=True)]
+    ends = len(texts) - sum(map(len, parts)) + np.cumsum([0, *map(len, parts)])
+    return [np.arange(start, end) for start, end in pairwise(ends)]
 
 
 def _by_query(pairs: np.ndarray) -> Mapping[int, list[int]]:
