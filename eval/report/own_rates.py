@@ -44,7 +44,8 @@ def own_rates(own: Mapping[str, Scores], shared: Mapping[str, Scores], datasets:
         if label not in own:
             continue
         seeds = [seed for seed in one.seeds if seed in own[label].seeds]
-        before, after = (Scores(tuple(seeds), rate.at(seeds), rate.start_group) for rate in (one, own[label]))
+        # A variant starts as the same map with a seed, whatever its rate, even if no other variant shares that start.
+        before, after = (Scores(tuple(seeds), rate.at(seeds), label) for rate in (one, own[label]))
         same = all(map(np.array_equal, before.tables, after.tables))
         change = None if same else judge({"": before, label: after}, "", families=len(shared))[label]
         means = {name: float(table.mean()) for name, table in zip(datasets, one.tables, strict=True)}

@@ -161,6 +161,7 @@ def test_each_variant_is_compared_with_itself_at_the_shared_rate(swept):
     for label, change in (("a", -0.04), ("linear", 0.04)):
         found, row = board.own_rates[label], next(row for row in board.rows if row.label == label)
         assert found.change.difference == pytest.approx(change)
+        assert found.change.ahead == (0 if change < 0 else found.change.seeds)  # seed by seed
         assert found.mean == pytest.approx(row.mean("nDCG@10") - change)
         value = json.loads(json_text(board))["own_rates"][label]
         assert value["mean_at_shared_rate"] == found.mean
