@@ -10,6 +10,7 @@ from eval.report.answer import answer, notes
 from eval.report.axis_figure import axis_curves
 from eval.report.effect_text import effect_title, warnings
 from eval.report.formats.data_files import json_text
+from eval.report.formats.html import html_text
 from eval.report.rates import lost_gains, rate_curve, rate_lines, rate_note
 from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
@@ -177,6 +178,9 @@ def test_trials_that_are_at_the_shared_rate_themselves_change_nothing(swept):
     board = build_leaderboard(replace(experiment, shared=(*itself, *others)))
     assert board.own_rates["linear"].change is None
     assert next(line for line in rate_lines(board) if line.label == "linear").gain == ""
+    alone = build_leaderboard(replace(experiment, shared=tuple(itself)))
+    assert "what its own rate changes" in html_text(board, {})
+    assert "what its own rate changes" not in html_text(alone, {})
 
 
 def test_a_variant_of_which_no_seed_has_both_rates_is_not_compared_with_itself(swept):
