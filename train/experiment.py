@@ -147,7 +147,7 @@ def train_trials(
         tests = open_test_collections(config)
         for line in known_test_queries(tests, prepared.data):
             progress.say(line)
-        for line in describe_training(prepared, pending, tests, way):
+        for line in describe_training(prepared, pending, tests, way).lines:
             progress.say(line)
     work = _Work(prepared, folder, processes, executor, progress)
     if sweeps:

@@ -13,8 +13,10 @@ from experiment.disk.layout import ExperimentFolder
 from experiment.encoding.canonical import padding_ratio
 from experiment.needs import Need
 from projheads.hosts import available_hosts
+from train import forecast
 from train.__main__ import main
 from train.data.examples import load_training_data
+from train.duration import Duration
 from train.embedding.way import choose_states
 from train.preparation import prepare
 from train.processes import Processes
@@ -126,3 +128,32 @@ def test_a_head_that_fails_while_it_is_timed_does_not_stop_the_training(folder, 
     monkeypatch.setattr("train.training_work.measure_steps", fails)
     assert run_command(main, ["try.yaml", "seeds=[0]"]) == 0
     assert "disk, memory and time cannot be estimated: the machine is out of memory; " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("axis", "cached", "total"),
+    [
+        ("heads.out_features: [4, 8, 12]", [None, True, True], "2 min 2 s"),  # one pass over the tests serves all
+        ('trainable: ["head", "top-1", "all"]', [None, None, None], "2 min 24 s"),
+        ("max_pairs: [8, 16]", [None, None], "1 min 25 s"),  # the backbone is the same
+        ("heads.out_features: [4]", [None], None),
+    ],
+)
+def test_a_dry_run_adds_up_the_points_of_the_axes(folder, backbone, monkeypatch, capsys, axis, cached, total):
+    folder(backbone)
+    asked = []
+
+    def describe(prepared, pending, tests, way, *, cached):
+        asked.append(cached)
+        return Duration([f"{len(pending)} trials"], 20.0, 11.0, 28.0)
+
+    monkeypatch.setattr(forecast, "describe_training", describe)
+    axes = f"axes={{{axis}}}"
+    assert run_command(main, ["try.yaml", "heads.variants=[linear]", "seeds=[0]", axes, "--dry-run"]) == 0
+    told = capsys.readouterr().err
+    assert asked == cached
+    key, _, values = axis.partition(": ")
+    for value in values.strip("[]").split(", "):
+        assert f"{key}={value}: 1 trials\n" in told
+    last = f"all {len(cached)} points of the axes will take roughly {total}\n"
+    assert told.endswith(last) if total else "points of the axes will take" not in told

@@ -21,7 +21,7 @@ from train.lora import add_lora
 from train.preparation import Preparation
 from train.processes import Processes
 
-__all__ = ["TrainingStates", "open_states", "states_are_cached", "transformer_of"]
+__all__ = ["TrainingStates", "open_states", "state_keys", "states_are_cached", "transformer_of"]
 __all__ += ["open_all_states", "trial_embedder", "trial_model"]
 
 
@@ -44,7 +44,7 @@ class TrainingStates:
 
 def states_are_cached(prepared: Preparation) -> bool:
     """Return whether the token states are in the cache."""
-    return all((_folder(prepared.config, key) / "store.json").exists() for key in _keys(prepared))
+    return all((_folder(prepared.config, key) / "store.json").exists() for key in state_keys(prepared))
 
 
 def open_states(prepared: Preparation, processes: Processes, progress: Progress) -> TrainingStates:
@@ -122,7 +122,7 @@ def _stores(prepared: Preparation, layers: int, progress: Progress) -> tuple[Tok
     config, data = prepared.config, prepared.data
     model: Encodable = LowerLayers(prepared.model, layers) if layers else prepared.model
     stores = []
-    for is_query, texts, key in zip((True, False), (data.queries, data.documents), _keys(prepared), strict=True):
+    for is_query, texts, key in zip((True, False), (data.queries, data.documents), state_keys(prepared), strict=True):
         what = f"{len(texts)} training {'queries' if is_query else 'documents'}"
         started = time.perf_counter()
         with progress.step(f"token states of {what}", len(texts)) as advance:
@@ -173,8 +173,11 @@ def transformer_of(model: HostModel) -> Any:
     return next(module for module in model.native.modules() if hasattr(module, "gradient_checkpointing_disable"))
 
 
-def _keys(prepared: Preparation) -> list[str]:
-    """Return the keys of the stores of queries and documents: hashes of what they are computed from."""
+def state_keys(prepared: Preparation) -> list[str]:
+    """Return the keys of the stores of queries and documents: hashes of what they are computed from.
+
+    There are none if the whole backbone is trained.
+    """
     config, data, layers = prepared.config, prepared.data, prepared.config.train.trained_layers
     if layers is None:
         return []
