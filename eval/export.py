@@ -55,7 +55,7 @@ def _rows(experiment: Experiment) -> Iterator[Row]:
         name = trial.record.checkpoint or f"{experiment.name}/{trial.label} seed {trial.seed}"
         yield Row(name, str(trial.record.weights_hash)[:40], _single(trial.evaluations))
     for reference in experiment.references:
-        name = f"{experiment.name}/{reference.record.name} seed {reference.record.seed}"
+        name = f"{experiment.name}/{reference.label} seed {reference.record.seed}"
         yield Row(name, (reference.record.weights_hash or "none")[:40], _single(reference.evaluations))
 
 

@@ -76,10 +76,12 @@ def list_planned(config: ExperimentConfig, trained: Sequence[Subject], evaluated
 
 def _of_point(config: ExperimentConfig, number: int, width: int) -> Iterator[Subject]:
     folder, (point, derived) = ExperimentFolder(config.output), config.points()[number]
-    references = derived.eval.references if number == 0 else ()
     shared = derived.sweep.shared_point(derived.train) if derived.eval.shared_rate else None
-    if "backbone" in references:
-        yield replace(_subject("backbone", folder.reference("backbone"), derived), kind="backbone", frozen=True)
+    references = {
+        name: at for name in derived.eval.references for at in config.reference_points(name) if at.point == point
+    }
+    if at := references.get("backbone"):
+        yield replace(_subject("backbone", folder.reference(at.folder), derived), kind="backbone", frozen=True)
     for spec, seeds in zip(derived.heads.variants, planned_seeds(derived, folder, point.values).values(), strict=True):
         try:
             head = build_head(spec, width, derived.heads.out_features)
@@ -97,9 +99,9 @@ def _of_point(config: ExperimentConfig, number: int, width: int) -> Iterator[Sub
             # Most seeds that are swept choose a different point; which ones is known only then.
             for seed in derived.swept_seeds:
                 yield replace(_placed(model, folder.candidate(slug, shared.slug, seed)), role="shared")
-        if "untrained" in references and spec == derived.heads.baseline:
+        if (at := references.get("untrained")) and spec == derived.heads.baseline:
             for seed in derived.untrained_seeds:
-                yield replace(_placed(model, folder.reference("untrained", seed)), frozen=True)
+                yield replace(_placed(model, folder.reference(at.folder, seed)), frozen=True)
 
 
 def _subject(name: str, folder: TrialFolder, config: ExperimentConfig) -> Subject:

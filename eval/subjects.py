@@ -22,6 +22,12 @@ from projheads.registry import head_files
 
 __all__ = ["Subject", "list_references", "list_shared", "list_trials"]
 
+DESCRIPTIONS = {
+    "bm25": f"BM25 ({BM25_SETTINGS})",
+    "backbone": "the backbone's own token states, normalised, without a head",
+}
+"""What the reference rows are that evaluation writes."""
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -141,24 +147,27 @@ def _options(config: ExperimentConfig) -> OpenOptions:
 
 def list_references(config: ExperimentConfig, trials: Sequence[Subject], say: Callable[[str], None]) -> list[Subject]:
     """List the configured reference rows, and write the record of each."""
-    host, config = trials[0].host if trials else config.model.host, config.points()[0][1]
+    host = trials[0].host if trials else config.model.host
     untrained = list(_untrained(config, host))
     found: list[Subject] = []
     for name in dict.fromkeys(config.eval.references):
-        files = ExperimentFolder(config.output).reference(name)
-        if name == "bm25":
-            _describe(files, name, f"BM25 ({BM25_SETTINGS})")
-            found.append(Subject(name, files, sha256_json(BM25_SETTINGS), "bm25", files.model, "", False))
-        elif name == "backbone":
-            model = _pretrained(config, host, files, [*untrained, *(trial for trial in trials if trial.frozen)])
-            made = weights_hash(model) if model == files.model else None
-            _describe(files, name, "the backbone's own token states, normalised, without a head", made)
-            shared, options = saved_backbone_hash(model), _options(config)
-            found.append(Subject(name, files, shared, "backbone", model, host, True, options=options))
-        elif untrained:
+        if name == "untrained":
             found.extend(untrained)
-        else:
-            say("untrained: skipped, it has not been written yet; train this experiment again")
+            if not untrained:
+                say("untrained: skipped, it has not been written yet; train this experiment again")
+            continue
+        for at in config.reference_points(name):
+            files = ExperimentFolder(config.output).reference(at.folder)
+            record = ReferenceRecord(name=name, description=DESCRIPTIONS[name], seed=0, axes=at.axes)
+            if name == "bm25":
+                _store(record, files)
+                found.append(Subject(name, files, sha256_json(BM25_SETTINGS), "bm25", files.model, "", False))
+                continue
+            alike = [] if at.axes else [*untrained, *(trial for trial in trials if trial.frozen)]
+            model = _pretrained(at.config, host, files, alike)
+            _store(record.replace(weights_hash=weights_hash(model) if model == files.model else None), files)
+            label, shared = row_label(name, at.axes), saved_backbone_hash(model)
+            found.append(Subject(label, files, shared, "backbone", model, host, True, options=_options(config)))
     return found
 
 
@@ -167,25 +176,26 @@ def _untrained(config: ExperimentConfig, host: str) -> Iterator[Subject]:
 
     Starts that draw nothing from the seed give every seed one model, which is listed once.
     """
-    listed = set[str]()
-    for seed in config.untrained_seeds:
-        files = ExperimentFolder(config.output).reference("untrained", seed)
-        record = ReferenceRecord.find(files.reference_json)
-        if record is not None and record.weights_hash is not None and record.weights_hash not in listed:
-            listed.add(record.weights_hash)
-            saved, name = record.weights_hash, f"untrained seed {seed}"
-            yield Subject(
-                name=name,
-                folder=files,
-                fingerprint=saved,
-                kind="model",
-                model=files.model,
-                host=host,
-                frozen=True,
-                out_features=config.heads.out_features,
-                saved_hash=saved,
-                options=_options(config),
-            )
+    for at in config.reference_points("untrained"):
+        listed = set[str]()
+        for seed in config.untrained_seeds:
+            files = ExperimentFolder(config.output).reference(at.folder, seed)
+            record = ReferenceRecord.find(files.reference_json)
+            if record is not None and record.weights_hash is not None and record.weights_hash not in listed:
+                listed.add(record.weights_hash)
+                saved, name = record.weights_hash, f"{row_label('untrained', at.axes)} seed {seed}"
+                yield Subject(
+                    name=name,
+                    folder=files,
+                    fingerprint=saved,
+                    kind="model",
+                    model=files.model,
+                    host=host,
+                    frozen=True,
+                    out_features=at.config.heads.out_features,
+                    saved_hash=saved,
+                    options=_options(config),
+                )
 
 
 def _pretrained(config: ExperimentConfig, host: str, files: TrialFolder, saved: Sequence[Subject]) -> Path:
@@ -204,7 +214,6 @@ def _pretrained(config: ExperimentConfig, host: str, files: TrialFolder, saved: 
     return files.model
 
 
-def _describe(files: TrialFolder, name: str, description: str, made: str | None = None) -> None:
-    record = ReferenceRecord(name=name, description=description, seed=0, weights_hash=made)
+def _store(record: ReferenceRecord, files: TrialFolder) -> None:
     if ReferenceRecord.find(files.reference_json) != record:
         record.write(files.reference_json)

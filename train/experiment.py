@@ -85,10 +85,10 @@ def train_experiment(config: ExperimentConfig, executor: Executor | None = None)
                     check_starts(prepared, config)
                 if place == 0 and processes.main:
                     stored.enter_context(_stored(config, folder, finished))
-                    if "untrained" in config.eval.references:
-                        write_untrained(prepared, folder)
                     if config.eval.explain is not None:
                         write_words(folder, data)
+                if processes.main and "untrained" in config.eval.references:
+                    write_untrained(config, prepared, folder)
                 finished |= train_trials(prepared, folder, processes, executor or LocalExecutor(), progress)
         return [name for name, trained in finished.items() if not trained]
 

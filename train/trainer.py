@@ -187,24 +187,35 @@ def write_failed(prepared: Preparation, trial: Trial, reason: str) -> None:
     _describe(prepared, trial, head, TrainingLog(), reason).write(trial.folder.trial_json)
 
 
-def write_untrained(prepared: Preparation, folder: ExperimentFolder) -> None:
-    """Write the baseline's untrained models, a reference row of the leaderboard."""
+def write_untrained(config: ExperimentConfig, prepared: Preparation, folder: ExperimentFolder) -> None:
+    """Write the baseline's untrained models, a reference row of the leaderboard, unless an earlier point has the same.
+
+    Args:
+        config: The experiment.
+        prepared: What its trials share at one point of the axes.
+        folder: Its folder.
+    """
     baseline = prepared.config.heads.baseline
+    at = next((at for at in config.reference_points("untrained") if at.point == prepared.point), None)
+    if at is None:
+        return
     for seed in prepared.config.untrained_seeds:
-        reference = folder.reference("untrained", seed)
+        reference = folder.reference(at.folder, seed)
         key = sha256_json(start_key(prepared, baseline, seed))
         record = ReferenceRecord.find(reference.reference_json)
-        if record is not None and record.key == key and is_intact(reference.model, record.weights_hash):
+        if record is None or record.key != key or not is_intact(reference.model, record.weights_hash):
+            head = new_head(prepared, baseline, seed).to(prepared.model.device)
+            card = partial(add_untrained_card, prepared, head, seed)
+            _save(prepared.host.replace_head(prepared.model, head), reference, prepared, folder, [card])
+        elif record.axes == at.axes:
             continue
-        head = new_head(prepared, baseline, seed).to(prepared.model.device)
-        card = partial(add_untrained_card, prepared, head, seed)
-        _save(prepared.host.replace_head(prepared.model, head), reference, prepared, folder, [card])
         ReferenceRecord(
             name="untrained",
             description=f"{baseline} at its initialisation, before training",
             seed=seed,
             key=key,
             weights_hash=weights_hash(reference.model),
+            axes=at.axes,
         ).write(reference.reference_json)
 
 

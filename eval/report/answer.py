@@ -20,6 +20,9 @@ __all__ = ["answer", "notes", "remarks", "warnings"]
 UNEVENLY_CLIPPED = 0.2
 """Variants whose shares of clipped steps differ by more than this are not trained alike."""
 
+MOST_POINTS = 4
+"""Settings of the axes that a note names one by one."""
+
 
 def answer(board: Leaderboard) -> str:
     """Answer the experiment's question in a sentence or two, no more strongly than the data allow."""
@@ -214,20 +217,43 @@ def _failure_notes(board: Leaderboard) -> list[str]:
     return found
 
 
+def _not_above(board: Leaderboard, name: str) -> str | None:
+    """Name the trained baseline, and where on the axes it does not score above a reference row; None if nowhere."""
+    rows = {row.label: row.mean(board.measure) for row in (*board.rows, *board.references)}
+    baselines = {trial.label: trial for trial in board.experiment.trials if trial.record.is_baseline}
+    below = []
+    for label, trial in baselines.items():
+        mean = rows.get(label)
+        for reference in board.experiment.references:
+            known = reference.record.name == name and reference.record.axes.items() <= trial.record.axes.items()
+            limit = rows[reference.label] if known else None
+            if mean is not None and limit is not None and mean <= limit:
+                below.append(trial)
+                break
+    if not below:
+        return None
+    head, points = below[0].record.label, [trial.point for trial in below]
+    if not points[0]:
+        return f"The trained {head}"
+    if len(points) > (MOST_POINTS if len(below[0].axes) == 1 else 1):
+        return f"At {len(points)} of {len(baselines)} settings of the axes, the trained {head}"
+    if len(below[0].axes) == 1:
+        ((axis, _),) = below[0].axes.items()
+        return f"At {axis}={fmt.joined([str(trial.axes[axis]) for trial in below])}, the trained {head}"
+    return f"At {points[0]}, the trained {head}"
+
+
 def _sanity_notes(board: Leaderboard) -> list[str]:
-    mean = board.baseline_row.mean(board.measure)
-    by_name = {row.label: row.mean(board.measure) for row in board.references}
-    untrained, backbone = by_name.get("untrained"), by_name.get("backbone")
     found = []
-    if mean is not None and untrained is not None and mean <= untrained:
+    if trained := _not_above(board, "untrained"):
         found.append(
-            f"The trained {board.baseline} does not score above its own initialisation: training did not help, so "
+            f"{trained} does not score above its own initialisation: training did not help, so "
             "comparing heads says little here. Check the learning rate and the training data."
         )
-    if mean is not None and backbone is not None and mean < backbone:
+    if trained := _not_above(board, "backbone"):
         found.append(
-            f"The trained {board.baseline} scores below the backbone's token states without a head: "
-            "training a head lost information that the backbone has."
+            f"{trained} does not score above the backbone's token states without a head: "
+            "a head loses some of the backbone's information, and training has not made up for it."
         )
     found += lost_gains(board)
     clipped: dict[str, list[float]] = {}
@@ -240,7 +266,8 @@ def _sanity_notes(board: Leaderboard) -> list[str]:
             f"Gradients were clipped in {share(min(uneven))} to {share(max(uneven))} of the steps, depending on the "
             "variant, so max_grad_norm slows some variants more than others. Compare with a larger one."
         )
-    bm25, best = by_name.get("bm25"), max((row.mean(board.measure) or 0.0 for row in board.rows), default=0.0)
+    bm25 = next((row.mean(board.measure) for row in board.references if row.label == "bm25"), None)
+    best = max((row.mean(board.measure) or 0.0 for row in board.rows), default=0.0)
     if bm25 is not None and bm25 > best:
         found.append(
             f"BM25 scores {fmt.points(bm25 - best)} points above the best variant: on this data, training or the "

@@ -49,7 +49,7 @@ class Explanation:
 def explanations(trials: Sequence[Trial], references: Sequence[Reference]) -> dict[str, Explanation]:
     """Collect what the diagnostics found, by name, in the order in which the records list them."""
     rows = [(trial.label, trial.seed, trial.evaluations) for trial in trials]
-    rows += [(one.record.name, one.record.seed, one.evaluations) for one in references]
+    rows += [(one.label, one.record.seed, one.evaluations) for one in references]
     found: dict[str, Explanation] = {}
     for label, seed, evaluations in rows:
         for dataset, evaluation in evaluations.items():

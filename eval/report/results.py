@@ -109,6 +109,11 @@ class Reference:
     record: ReferenceRecord
     evaluations: Mapping[str, Evaluation]
 
+    @property
+    def label(self) -> str:
+        """Its name, and its place on the axes that it depends on: ``untrained @ out_features=32``."""
+        return row_label(self.record.name, self.record.axes)
+
 
 @dataclass(frozen=True)
 class Experiment:

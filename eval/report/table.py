@@ -396,8 +396,8 @@ def _costs(trials: Sequence[Trial]) -> Costs:
 
 def _reference_rows(experiment: Experiment, queries: Mapping[str, Sequence[str]]) -> list[Row]:
     rows = []
-    for name in dict.fromkeys(reference.record.name for reference in experiment.references):
-        group = [one for one in experiment.references if one.record.name == name]
+    for label in dict.fromkeys(reference.label for reference in experiment.references):
+        group = [one for one in experiment.references if one.label == label]
         complete = [one for one in group if all(dataset in one.evaluations for dataset in queries)]
         # A start that every seed shares is evaluated once.
         counted = {one.record.weights_hash for one in complete if one.record.weights_hash is not None}
@@ -408,7 +408,7 @@ def _reference_rows(experiment: Experiment, queries: Mapping[str, Sequence[str]]
         )
         rows.append(
             Row(
-                label=name,
+                label=label,
                 kind="reference",
                 about=group[0].record.description,
                 seeds=tuple(one.record.seed for one in complete),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import (
     AfterValidator,
@@ -23,8 +23,9 @@ from experiment.config.question_section import QuestionConfig
 from experiment.config.sweep_section import SweepConfig, read_sweep
 from experiment.config.train_section import TrainConfig
 from experiment.fields import Device, Section, Threads, safe_name
+from projheads.init import find_init
 
-__all__ = ["ExperimentConfig"]
+__all__ = ["ExperimentConfig", "ReferencePoint"]
 
 
 def _default_seeds(values: dict[str, Any]) -> tuple[int, ...]:
@@ -160,3 +161,37 @@ class ExperimentConfig(Section):
             (point, ExperimentConfig.model_validate(with_values(values, point))) for point in combinations(self.axes)
         ]
         return [(Point(point, config.train), config) for point, config in derived]
+
+    def reference_points(self, name: str) -> "list[ReferencePoint]":
+        """Return where on the axes a reference row differs: at one point if it depends on none of them.
+
+        Args:
+            name: ``bm25``, ``backbone`` or ``untrained``.
+        """
+        points = self.points()
+        depends = {"backbone": {"model"}, "untrained": {"model", "heads"}}.get(name, set())
+        inits = [find_init(derived.heads.init) for _, derived in points]
+        if name == "untrained" and any(init.needs_sample or init.needs_matches for init in inits):
+            depends |= {"data", "max_pairs"}
+        found: dict[str, ReferencePoint] = {}
+        for point, derived in points:
+            axes = {key: value for key, value in point.values.items() if key.split(".")[0] in depends}
+            suffix = Point(axes, derived.train).suffix
+            found.setdefault(suffix, ReferencePoint(name + suffix if found else name, axes, point, derived))
+        return list(found.values())
+
+
+class ReferencePoint(NamedTuple):
+    """Where on the axes a reference row is.
+
+    Attributes:
+        folder: The name of its folder.
+        axes: The values of the axes that it depends on, by key.
+        point: The first point with these values.
+        config: The experiment at this point.
+    """
+
+    folder: str
+    axes: dict[str, Any]
+    point: Point
+    config: ExperimentConfig

@@ -10,7 +10,7 @@ from answer.__main__ import main
 from experiment.config.load import load_config
 from experiment.console.command import run_command
 from experiment.disk.layout import ExperimentFolder
-from experiment.disk.records import RoundsRecord
+from experiment.disk.records import ReferenceRecord, RoundsRecord
 from tests.answer.conftest import YAML
 from train.experiment import train_experiment
 
@@ -48,7 +48,17 @@ def test_every_variant_is_trained_and_compared_with_the_baseline_at_each_point(f
         path for path in (folder / "out" / "trials").iterdir() if path.name == "linear@max_pairs=16-heads.init=pca"
     ]
     assert json.loads((last / "seed-0" / "trial.json").read_text())["axes"] == {"max_pairs": 16, "heads.init": "pca"}
-    assert len(experiment.references()) == 3
+    # An untrained row for each start: that of pca depends on the pairs too.
+    starts = {
+        (one.path.parent.name, *ReferenceRecord.read(one.reference_json).axes.values())
+        for one in experiment.references()
+    }
+    assert starts == {
+        ("untrained", 8, "torch"),
+        ("untrained@max_pairs=8-heads.init=pca", 8, "pca"),
+        ("untrained@max_pairs=16-heads.init=torch", 16, "torch"),
+        ("untrained@max_pairs=16-heads.init=pca", 16, "pca"),
+    }
     # The same as an experiment with these values and without axes.
     alone = load_config(Path("try.yaml"), ["question=null", "seeds=[0]", "axes={}", "train.max_pairs=16", "output=one",
                                            "heads.init=pca"])  # fmt: skip
@@ -96,3 +106,32 @@ def test_points_keep_their_sweeps_and_backbones_apart(folder):
     assert points["linear@trainable=head"].weights_hash == alone.read_trial().weights_hash
     assert points["linear@trainable=all"].weights_hash != alone.read_trial().weights_hash
     assert {path.name for path in Path("out/sweep").iterdir()} == points.keys()
+
+
+def test_reference_rows_are_those_of_the_points_that_they_depend_on(folder, capsys):
+    widths = "axes={heads.out_features: [4, 8], model.layer: [1, 2], epochs: [1, 2]}"
+    rows = "eval.references=[bm25, backbone, untrained]"
+    command = ["try.yaml", "question=null", "seeds=[0]", "heads.init=torch", "train.max_pairs=8", widths, rows]
+    assert run_command(main, [*command, "--dry-run"]) == 0
+    assert "set: 0 of 0 finished trials have an evaluation" in capsys.readouterr().out
+    assert run_command(main, command) == 0
+    board = json.loads((folder / "out" / "report" / "leaderboard.json").read_text())
+    scores = {row["label"]: row["mean"]["nDCG@10"] for row in board["references"]}
+    assert scores.keys() == {
+        "bm25",
+        "backbone @ layer=1",
+        "backbone @ layer=2",
+        *(f"untrained @ out_features={width}, layer={layer}" for width in (4, 8) for layer in (1, 2)),
+    }
+    assert len(set(scores.values())) == 7
+    alone = [
+        *command, "axes={}", "output=one", "heads.out_features=8", "model.layer=1", "train.epochs=1"
+    ]  # fmt: skip
+    assert run_command(main, alone) == 0
+    one = json.loads((folder / "one" / "report" / "leaderboard.json").read_text())
+    expected = {row["label"]: row["mean"]["nDCG@10"] for row in one["references"]}
+    assert scores["untrained @ out_features=8, layer=1"] == expected["untrained"]
+    assert scores["backbone @ layer=1"] == expected["backbone"]
+    capsys.readouterr()
+    assert run_command(main, command) == 0
+    assert capsys.readouterr().out.count("nothing to do") == 1

@@ -1,6 +1,6 @@
 """``reference.json``, the files of ``eval`` folders and ``texts``, which evaluation writes."""
 
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -32,6 +32,7 @@ class ReferenceRecord(Record):
         seed: The seed of an untrained model, 0 for the others.
         key: Hash of everything that an untrained model depends on; null for the others.
         weights_hash: Hash of an untrained model; null for the others.
+        axes: The values of the compared settings that the row depends on, by key.
     """
 
     written_by: ClassVar[str] = "python -m train and python -m eval"
@@ -41,6 +42,7 @@ class ReferenceRecord(Record):
     seed: int
     key: str | None = None
     weights_hash: str | None = None
+    axes: dict[str, Any] = {}
 
 
 class DatasetFacts(Part):

@@ -117,7 +117,24 @@ def test_a_baseline_below_its_own_initialisation_is_noted(tmp_path):
     plan = Plan(effects={"linear": -0.2, "a": -0.2}, query_sd=0.0, noise_sd=0.01)
     text = " ".join(notes(board_of(tmp_path / "x", plan)))
     assert "The trained linear does not score above its own initialisation" in text
-    assert "below the backbone's token states without a head" in text
+    assert "above the backbone's token states without a head" in text
+
+
+def test_each_point_of_the_axes_is_held_against_its_own_start(tmp_path):
+    effects = {"linear": -0.2, "a": 0.3, "b": -0.2}
+    folder = make_experiment(tmp_path / "x", Plan(effects=effects, query_sd=0.0, noise_sd=0.01))
+    widths, experiment = {"linear": 4, "a": 8, "b": 16}, ExperimentFolder(folder)
+    for trial in experiment.trials():
+        record = trial.read_trial()
+        axes = {"heads.out_features": widths[record.label], "epochs": 1}
+        record.replace(label="linear", axes=axes, is_baseline=True).write(trial.trial_json)
+    for reference in experiment.references():  # the backbone's row is the same at all points
+        record = ReferenceRecord.read(reference.reference_json)
+        if record.name == "untrained":
+            record.replace(axes={"heads.out_features": 16}).write(reference.reference_json)
+    text = " ".join(notes(build_leaderboard(load_experiment(folder))))
+    assert "At out_features=16, epochs=1, the trained linear does not score above its own initialisation" in text
+    assert "At 2 of 3 settings of the axes, the trained linear does not score above the backbone's" in text
 
 
 def test_a_start_that_was_evaluated_once_for_all_seeds_lacks_nothing(tmp_path):
