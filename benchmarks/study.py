@@ -26,6 +26,7 @@ EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
     "distill": ("distill", []),
     "negatives": ("distill", ["train.loss=contrastive"]),
     "why": ("why", []),
+    "centre": ("centre", []),
     "layers": ("layers", []),
 }
 """The file of each experiment in ``configs/study/``, and what it overrides."""
