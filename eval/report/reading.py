@@ -30,10 +30,12 @@ def load_experiment(path: Path) -> Experiment:
         raise ProjheadsError(
             f"{path}: holds no trials (trials/<variant>/seed-<n>/trial.json); train the experiment first"
         )
-    references = [
+    found_references = [
         Reference(ReferenceRecord.read(reference.reference_json), _evaluations(reference))
         for reference in folder.references()
     ]
+    # Once the values of an axis change places, the first one has a folder of its own too; both hold the same.
+    references = list({(one.label, one.record.seed): one for one in found_references}.values())
     asked = config.eval.datasets
     if config.models is not None:
         trials = _given_models(trials, config.models, {dataset.name for dataset in asked})

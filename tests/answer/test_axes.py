@@ -135,3 +135,7 @@ def test_reference_rows_are_those_of_the_points_that_they_depend_on(folder, caps
     capsys.readouterr()
     assert run_command(main, command) == 0
     assert capsys.readouterr().out.count("nothing to do") == 1
+    assert run_command(main, [*command, "axes={heads.out_features: [8, 4], model.layer: [2, 1], epochs: [1, 2]}"]) == 0
+    board = json.loads((folder / "out" / "report" / "leaderboard.json").read_text())
+    assert {row["label"]: row["mean"]["nDCG@10"] for row in board["references"]} == scores
+    assert all(row["seeds"] == [0] for row in board["references"])
