@@ -36,6 +36,7 @@ TITLES = {
     "distill": "Distillation from a teacher's scores of hard negatives",
     "negatives": "Hard negatives without a teacher",
     "why": "Bands of queries, and smaller forms of storage",
+    "centre": "Starts with the mean of the token states taken off",
     "layers": "Training layers of the backbone, too",
 }
 
