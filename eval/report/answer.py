@@ -318,9 +318,14 @@ def _sweep_notes(board: Leaderboard) -> list[str]:
     if not chosen:
         return []
     first = chosen[0][1]
+    measure, collections = first.measure, ""
+    name, _, where = measure.partition(" on ")
+    if len(places := where.split("; ")) > 1:
+        measure = f"the mean {name} over {len(places)} collections"
+        collections = f" The collections: {where}."
     found = [
         f"Each variant was trained at {_counted(first.points, 'point')} of the sweep, and the best by "
-        f"{first.measure} was kept{first.by_whom}; the queries of this report had no part in the choice."
+        f"{measure} was kept{first.by_whom}; the queries of this report had no part in the choice.{collections}"
     ]
     if saturated := saturation_warning(list(sweeps_of(board.experiment.trials).values())):
         found.append(f"{saturated}.")

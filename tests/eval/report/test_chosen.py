@@ -26,6 +26,14 @@ def test_the_chosen_rate_stands_in_the_table_and_its_choice_in_the_notes(tmp_pat
     assert "edge" not in text
 
 
+def test_several_collections_that_choose_are_named_after_the_sentence(tmp_path):
+    sweep = sweep_record(SCORES).replace(measure="nDCG@10 on all 60 queries of a (dev); 200 of 300 queries of b (dev)")
+    board = build_leaderboard(load_experiment(make_experiment(tmp_path / "x", Plan(sweep=sweep))))
+    (note,) = [note for note in notes(board) if "points of the sweep" in note]
+    assert "and the best by the mean nDCG@10 over 2 collections was kept (for each seed" in note
+    assert note.endswith("in the choice. The collections: all 60 queries of a (dev); 200 of 300 queries of b (dev).")
+
+
 def test_a_choice_at_the_edge_is_a_warning(tmp_path):
     sweep = sweep_record({0.001: [0.4, 0.4], 0.003: [0.5, 0.5]})
     board = build_leaderboard(load_experiment(make_experiment(tmp_path / "x", Plan(sweep=sweep))))
