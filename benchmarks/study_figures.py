@@ -32,7 +32,7 @@ COLOURS = (BETTER, WORSE, ACCENT, NEUTRAL, "#2a8f6d", "#a3336b")
 PANEL = 3.2
 """Height of a panel above a legend, in inches."""
 
-LONGEST = 62
+LONGEST = 72
 """Letters of a label beside a panel."""
 
 LETTER = 0.05
