@@ -58,10 +58,15 @@ def _head_to_use(board: Leaderboard, judged: Sequence[Row]) -> Row:
         better = [row for row in judged if words(row)[place] == "better"]
         if better:
             return better[0]
-    return board.baseline_row
+    return max(
+        (row for row in board.rows if row.label == board.baseline_of(row.label)),
+        key=lambda row: row.mean(board.measure) or 0.0,
+    )
 
 
 def _reason(board: Leaderboard, head: Row) -> str:
+    if board.against != board.baseline:
+        return _reason_at_settings(board, head)
     if head.verdict is None:
         return f"Keep {head.label}: no other head was shown to be better."
     if head.verdict.new_queries.word == "better":
@@ -69,16 +74,33 @@ def _reason(board: Leaderboard, head: Row) -> str:
     return f"Use {head.label} for queries like these; for new queries its gain is not certain yet."
 
 
+def _reason_at_settings(board: Leaderboard, head: Row) -> str:
+    """Say the same of an experiment with axes, whose heads are compared at each setting by itself."""
+    if head.verdict is None:
+        trial = next(trial for trial in board.experiment.trials if trial.label == head.label)
+        mean = fmt.points(head.mean(board.measure) or 0.0)
+        return (
+            f"Keep {trial.record.label}: no other head was shown to be better at the same settings. It scores highest "
+            f"at {trial.point} ({mean})."
+        )
+    scope = "also for new queries" if head.verdict.new_queries.word == "better" else "on these queries"
+    best = board.rows[0]
+    highest = "" if best is head else f" Of all settings, {best.label} scores highest."
+    return f"{head.label}: it is better than {board.against}, {scope}.{highest}"
+
+
 def _cost(board: Leaderboard, head: Row) -> str:
-    cost, base = inference_cost(head), inference_cost(board.baseline_row)
+    baseline = board.baseline_of(head.label)
+    cost = inference_cost(head)
+    base = inference_cost(next(row for row in board.rows if row.label == baseline))
     if head.costs is None or cost is None or not base:
         return "Unknown: none of its trials counts."
     what = f"{fmt.count(cost)} multiply-adds per token"
-    if head.label == board.baseline:
+    if head.label == baseline:
         return f"{what}."
     folded = " once folded into one matrix" if head.costs.folds else ""
     same = "as many as" if cost == base else f"{fmt.ratio(cost / base)} those of"
-    return f"{what}{folded}, {same} {board.baseline}."
+    return f"{what}{folded}, {same} {baseline}."
 
 
 def _next_step(board: Leaderboard, judged: Sequence[Row]) -> str:

@@ -9,6 +9,7 @@ from eval.report.answer import answer, warnings
 from eval.report.figures import shown_rows
 from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
+from experiment.disk.layout import ExperimentFolder
 from tests.eval.report.factory import Plan, make_experiment
 from tests.eval.report.test_scopes import edit
 
@@ -27,6 +28,35 @@ def test_a_winner_is_the_head_to_use_and_otherwise_the_baseline(tmp_path):
     assert re.search(
         r"1\.0 point .* takes \d+ seeds \(\d+ more of each head, about [\d.]+ (s|min|h)", said["To learn more"]
     )
+
+
+def at_two_widths(path, gain):
+    """A head and the baseline at two widths; ``gain`` is what the head gains at the narrower one."""
+    rows = {"w": ("linear", 4), "x": ("a", 4), "y": ("linear", 8), "z": ("a", 8)}
+    effects = {"w": 0.0, "x": gain, "y": 0.3, "z": 0.3}
+    folder = make_experiment(path, replace(CLEAR, effects=effects, query_sd=0.0, noise_sd=0.01))
+    for trial in ExperimentFolder(folder).trials():
+        record = trial.read_trial()
+        label, width = rows[record.label]
+        axes = {"heads.out_features": width}
+        record.replace(label=label, axes=axes, is_baseline=label == "linear").write(trial.trial_json)
+    return dict(advice(build_leaderboard(load_experiment(folder))))
+
+
+def test_heads_at_several_settings_are_advised_on_at_each(tmp_path):
+    said = at_two_widths(tmp_path / "x", 0.0)
+    text = (
+        "Keep linear: no other head was shown to be better at the same settings. It scores highest at out_features=8 ("
+    )
+    assert said["Head to use"].startswith(text)
+    assert re.fullmatch(r"[\d,]+ multiply-adds per token\.", said["Its cost"])
+    said = at_two_widths(tmp_path / "y", 0.2)
+    assert re.fullmatch(
+        r"a @ out_features=4: it is better than linear at the same settings, also for new queries\. "
+        r"Of all settings, (a|linear) @ out_features=8 scores highest\.",
+        said["Head to use"],
+    )
+    assert said["Its cost"].endswith(" linear @ out_features=4.")
 
 
 def test_a_question_that_is_answered_needs_a_finer_resolution_and_no_further_seeds(tmp_path):
