@@ -1,10 +1,11 @@
 """What an experiment will evaluate once its trials are trained, for estimates before that."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from eval.subjects import Subject
 from experiment.config import ExperimentConfig
+from experiment.config.grid import Point
 from experiment.disk.layout import ExperimentFolder, TrialFolder
 from experiment.encoding.backbone_layers import create_model
 from experiment.rounds import planned_seeds
@@ -59,12 +60,14 @@ def list_planned(config: ExperimentConfig, trained: Sequence[Subject], evaluated
     """
     there = {subject.folder.path: subject for subject in trained}
     found: dict[str, Planned] = {}
-    for number, (_, derived) in enumerate(config.points()):
+    references = [(name, at) for name in config.eval.references for at in config.reference_points(name)]
+    for point, derived in config.points():
         key = derived.model.model_dump_json()
         width = load_host(derived.model.host).backbone_width(derived.model.backbone, derived.model.settings())
         before = found.get(key, Planned(derived, width, (), None))
         subjects, like = list(before.subjects), before.like
-        for subject in _of_point(config, number, width):
+        here: dict[str, str] = {name: at.folder for name, at in references if at.point == point}
+        for subject in _of_point(point, derived, here, width):
             trial = there.get(subject.folder.path)
             if trial is not None and trial.frozen:
                 like = trial
@@ -74,14 +77,13 @@ def list_planned(config: ExperimentConfig, trained: Sequence[Subject], evaluated
     return [planned for planned in found.values() if planned.subjects]
 
 
-def _of_point(config: ExperimentConfig, number: int, width: int) -> Iterator[Subject]:
-    folder, (point, derived) = ExperimentFolder(config.output), config.points()[number]
+def _of_point(point: Point, derived: ExperimentConfig, references: Mapping[str, str], width: int) -> Iterator[Subject]:
+    """Yield the subjects of a point of the axes; ``references`` are the folders of its reference rows by name."""
+    folder = ExperimentFolder(derived.output)
     shared = derived.sweep.shared_point(derived.train) if derived.eval.shared_rate else None
-    references = {
-        name: at for name in derived.eval.references for at in config.reference_points(name) if at.point == point
-    }
-    if at := references.get("backbone"):
-        yield replace(_subject("backbone", folder.reference(at.folder), derived), kind="backbone", frozen=True)
+    if "backbone" in references:
+        backbone = folder.reference(references["backbone"])
+        yield replace(_subject("backbone", backbone, derived), kind="backbone", frozen=True)
     for spec, seeds in zip(derived.heads.variants, planned_seeds(derived, folder, point.values).values(), strict=True):
         try:
             head = build_head(spec, width, derived.heads.out_features)
@@ -99,9 +101,9 @@ def _of_point(config: ExperimentConfig, number: int, width: int) -> Iterator[Sub
             # Most seeds that are swept choose a different point; which ones is known only then.
             for seed in derived.swept_seeds:
                 yield replace(_placed(model, folder.candidate(slug, shared.slug, seed)), role="shared")
-        if (at := references.get("untrained")) and spec == derived.heads.baseline:
+        if "untrained" in references and spec == derived.heads.baseline:
             for seed in derived.untrained_seeds:
-                yield replace(_placed(model, folder.reference(at.folder, seed)), frozen=True)
+                yield replace(_placed(model, folder.reference(references["untrained"], seed)), frozen=True)
 
 
 def _subject(name: str, folder: TrialFolder, config: ExperimentConfig) -> Subject:

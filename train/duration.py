@@ -41,7 +41,7 @@ def describe_training(
     tests: Mapping[str, Collection],
     way: StatesWay | None,
     *,
-    cached: bool | None = None,
+    stored: bool = False,
 ) -> Duration:
     """Time this machine briefly; return what training takes, both ways if the backbone is frozen.
 
@@ -50,12 +50,12 @@ def describe_training(
         pending: The trials that are not trained yet, at least one.
         tests: The test collections that are on this disk, by name.
         way: What becomes of the token states; None if the backbone is trained.
-        cached: Whether the token states will be there by then; None if it depends on the cache.
+        stored: Whether an earlier point stores the token states.
     """
     try:
         with trial_errors():
-            there = states_are_cached(prepared) if cached is None else cached
-            return _describe(TrainingWork(prepared, pending), tests, way, cached=there)
+            cached = stored or states_are_cached(prepared)
+            return _describe(TrainingWork(prepared, pending), tests, way, cached=cached)
     except ProjheadsError as error:  # such a trial fails too, but the others may not
         return Duration([f"disk, memory and time cannot be estimated: {error}"])
 

@@ -70,6 +70,7 @@ def train_experiment(config: ExperimentConfig, executor: Executor | None = None)
             )
         finished: dict[str, bool] = {}
         trained_with: TrainConfig | None = None
+        starts = config.reference_points("untrained") if "untrained" in config.eval.references else []
         with ExitStack() as stored:
             for place, (point, derived) in enumerate(config.points()):
                 if point.values:
@@ -87,8 +88,9 @@ def train_experiment(config: ExperimentConfig, executor: Executor | None = None)
                     stored.enter_context(_stored(config, folder, finished))
                     if config.eval.explain is not None:
                         write_words(folder, data)
-                if processes.main and "untrained" in config.eval.references:
-                    write_untrained(config, prepared, folder)
+                for start in starts:
+                    if processes.main and start.point == point:
+                        write_untrained(start, prepared, folder)
                 finished |= train_trials(prepared, folder, processes, executor or LocalExecutor(), progress)
         return [name for name, trained in finished.items() if not trained]
 

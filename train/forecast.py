@@ -82,7 +82,7 @@ class _Times:
             return
         keys = set(state_keys(prepared))
         stored = bool(keys) and keys <= self._states
-        duration = describe_training(prepared, pending, tests, way, cached=stored or None)
+        duration = describe_training(prepared, pending, tests, way, stored=stored)
         self._described.append((prepared.point, duration.lines))
         self._seconds += duration.training_s + duration.evaluation_s
         if way is None or way.states == "stored":

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from experiment.config import ExperimentConfig, Point
+from experiment.config import ExperimentConfig, Point, ReferencePoint
 from experiment.config.train_section import LoraSection
 from experiment.console.progress import Advance, Progress
 from experiment.disk.files import sha256_json, versions, write_text
@@ -187,18 +187,15 @@ def write_failed(prepared: Preparation, trial: Trial, reason: str) -> None:
     _describe(prepared, trial, head, TrainingLog(), reason).write(trial.folder.trial_json)
 
 
-def write_untrained(config: ExperimentConfig, prepared: Preparation, folder: ExperimentFolder) -> None:
-    """Write the baseline's untrained models, a reference row of the leaderboard, unless an earlier point has the same.
+def write_untrained(at: ReferencePoint, prepared: Preparation, folder: ExperimentFolder) -> None:
+    """Write the baseline's untrained models, a reference row of the leaderboard.
 
     Args:
-        config: The experiment.
-        prepared: What its trials share at one point of the axes.
-        folder: Its folder.
+        at: Where on the axes the row is.
+        prepared: What the trials share at its point.
+        folder: The experiment's folder.
     """
     baseline = prepared.config.heads.baseline
-    at = next((at for at in config.reference_points("untrained") if at.point == prepared.point), None)
-    if at is None:
-        return
     for seed in prepared.config.untrained_seeds:
         reference = folder.reference(at.folder, seed)
         key = sha256_json(start_key(prepared, baseline, seed))

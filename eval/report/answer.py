@@ -7,6 +7,7 @@ from eval.report.certainty import certainty_notes, would_take
 from eval.report.chosen import sweeps_of
 from eval.report.format import change, difference, ratio, rough, share, span
 from eval.report.rates import lost_gains
+from eval.report.results import Trial
 from eval.report.table import Leaderboard, Row
 from eval.report.words import tone, word_text
 from eval.verdicts import MINIMUM_SEEDS, Race, Verdict, Word
@@ -219,28 +220,32 @@ def _failure_notes(board: Leaderboard) -> list[str]:
 
 def _not_above(board: Leaderboard, name: str) -> str | None:
     """Name the trained baseline, and where on the axes it does not score above a reference row; None if nowhere."""
-    rows = {row.label: row.mean(board.measure) for row in (*board.rows, *board.references)}
+    means = {row.label: row.mean(board.measure) for row in (*board.rows, *board.references)}
+    references = {one.label: one.record.axes for one in board.experiment.references if one.record.name == name}
     baselines = {trial.label: trial for trial in board.experiment.trials if trial.record.is_baseline}
     below = []
     for label, trial in baselines.items():
-        mean = rows.get(label)
-        for reference in board.experiment.references:
-            known = reference.record.name == name and reference.record.axes.items() <= trial.record.axes.items()
-            limit = rows[reference.label] if known else None
-            if mean is not None and limit is not None and mean <= limit:
-                below.append(trial)
-                break
+        here = [row for row, axes in references.items() if axes.items() <= trial.record.axes.items()]
+        mean, limits = means.get(label), [limit for row in here if (limit := means[row]) is not None]
+        if mean is not None and limits and mean <= limits[0]:
+            below.append(trial)
     if not below:
         return None
-    head, points = below[0].record.label, [trial.point for trial in below]
-    if not points[0]:
-        return f"The trained {head}"
-    if len(points) > (MOST_POINTS if len(below[0].axes) == 1 else 1):
-        return f"At {len(points)} of {len(baselines)} settings of the axes, the trained {head}"
-    if len(below[0].axes) == 1:
-        ((axis, _),) = below[0].axes.items()
-        return f"At {axis}={fmt.joined([str(trial.axes[axis]) for trial in below])}, the trained {head}"
-    return f"At {points[0]}, the trained {head}"
+    text = f"{_where(below, len(baselines))}the trained {below[0].record.label}"
+    return text[0].upper() + text[1:]
+
+
+def _where(trials: Sequence[Trial], total: int) -> str:
+    """Say at which settings of the axes some trials are, to begin a sentence: ``at max_pairs=400 and 1600, ``."""
+    axes, points = trials[0].axes, [trial.point for trial in trials]
+    if not axes:
+        return ""
+    if len(points) == 1:
+        return f"at {points[0]}, "
+    if len(axes) > 1 or len(points) > MOST_POINTS:
+        return f"at {len(points)} of {total} settings of the axes, "
+    (axis,) = axes
+    return f"at {axis}={fmt.joined([trial.axes[axis] for trial in trials])}, "
 
 
 def _sanity_notes(board: Leaderboard) -> list[str]:

@@ -30,12 +30,13 @@ def load_experiment(path: Path) -> Experiment:
         raise ProjheadsError(
             f"{path}: holds no trials (trials/<variant>/seed-<n>/trial.json); train the experiment first"
         )
-    found_references = [
+    references = [
         Reference(ReferenceRecord.read(reference.reference_json), _evaluations(reference))
         for reference in folder.references()
     ]
-    # Once the values of an axis change places, the first one has a folder of its own too; both hold the same.
-    references = list({(one.label, one.record.seed): one for one in found_references}.values())
+    # A row without axes beside rows of the same name with them is from before the experiment had axes.
+    with_axes = {one.record.name for one in references if one.record.axes} if config.axes else set()
+    references = [one for one in references if bool(one.record.axes) == (one.record.name in with_axes)]
     asked = config.eval.datasets
     if config.models is not None:
         trials = _given_models(trials, config.models, {dataset.name for dataset in asked})

@@ -11,7 +11,7 @@ from experiment.config.heads_section import HeadsConfig
 from experiment.config.model_list import GivenModelsConfig
 from experiment.config.model_section import ModelConfig
 from experiment.config.question_section import QuestionConfig
-from experiment.config.schema import ExperimentConfig
+from experiment.config.schema import ExperimentConfig, ReferencePoint
 from experiment.config.sweep_section import SweepConfig
 from experiment.config.train_section import OptimizerConfig, TrainConfig
 
@@ -27,6 +27,7 @@ __all__ = [
     "OptimizerConfig",
     "Point",
     "QuestionConfig",
+    "ReferencePoint",
     "SweepConfig",
     "TrainConfig",
     "at_edge",

@@ -177,7 +177,7 @@ class ExperimentConfig(Section):
         for point, derived in points:
             axes = {key: value for key, value in point.values.items() if key.split(".")[0] in depends}
             suffix = Point(axes, derived.train).suffix
-            found.setdefault(suffix, ReferencePoint(name + suffix if found else name, axes, point, derived))
+            found.setdefault(suffix, ReferencePoint(name + suffix, axes, point, derived))
         return list(found.values())
 
 

@@ -54,7 +54,7 @@ def test_every_variant_is_trained_and_compared_with_the_baseline_at_each_point(f
         for one in experiment.references()
     }
     assert starts == {
-        ("untrained", 8, "torch"),
+        ("untrained@max_pairs=8-heads.init=torch", 8, "torch"),
         ("untrained@max_pairs=8-heads.init=pca", 8, "pca"),
         ("untrained@max_pairs=16-heads.init=torch", 16, "torch"),
         ("untrained@max_pairs=16-heads.init=pca", 16, "pca"),

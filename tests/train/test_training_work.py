@@ -131,29 +131,29 @@ def test_a_head_that_fails_while_it_is_timed_does_not_stop_the_training(folder, 
 
 
 @pytest.mark.parametrize(
-    ("axis", "cached", "total"),
+    ("axis", "stored", "total"),
     [
-        ("heads.out_features: [4, 8, 12]", [None, True, True], "2 min 2 s"),  # one pass over the tests serves all
-        ('trainable: ["head", "top-1", "all"]', [None, None, None], "2 min 24 s"),
-        ("max_pairs: [8, 16]", [None, None], "1 min 25 s"),  # the backbone is the same
-        ("heads.out_features: [4]", [None], None),
+        ("heads.out_features: [4, 8, 12]", [False, True, True], "2 min 2 s"),  # one pass over the tests serves all
+        ('trainable: ["head", "top-1", "all"]', [False, False, False], "2 min 24 s"),
+        ("max_pairs: [8, 16]", [False, False], "1 min 25 s"),  # the backbone is the same
+        ("heads.out_features: [4]", [False], None),
     ],
 )
-def test_a_dry_run_adds_up_the_points_of_the_axes(folder, backbone, monkeypatch, capsys, axis, cached, total):
+def test_a_dry_run_adds_up_the_points_of_the_axes(folder, backbone, monkeypatch, capsys, axis, stored, total):
     folder(backbone)
     asked = []
 
-    def describe(prepared, pending, tests, way, *, cached):
-        asked.append(cached)
+    def describe(prepared, pending, tests, way, *, stored):
+        asked.append(stored)
         return Duration([f"{len(pending)} trials"], 20.0, 11.0, 28.0)
 
     monkeypatch.setattr(forecast, "describe_training", describe)
     axes = f"axes={{{axis}}}"
     assert run_command(main, ["try.yaml", "heads.variants=[linear]", "seeds=[0]", axes, "--dry-run"]) == 0
     told = capsys.readouterr().err
-    assert asked == cached
+    assert asked == stored
     key, _, values = axis.partition(": ")
     for value in values.strip("[]").split(", "):
         assert f"{key}={value}: 1 trials\n" in told
-    last = f"all {len(cached)} points of the axes will take roughly {total}\n"
+    last = f"all {len(stored)} points of the axes will take roughly {total}\n"
     assert told.endswith(last) if total else "points of the axes will take" not in told

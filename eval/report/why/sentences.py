@@ -120,9 +120,9 @@ def alarm(board: Leaderboard, explanation: Explanation) -> tuple[str, str] | Non
     ends = [] if beyond else [choose(averages, key=averages.__getitem__) for choose in (min, max)]
     known = [f"{head} has {number(averages[head])}" for head in dict.fromkeys([*ends, base]) if head in averages]
     known = [] if any(heads_of(board)[label] == base for label in beyond) else known
-    for row in board.references:
-        value = explanation.mean(part, row.label) if row.label.split(" @ ")[0] == "backbone" else None
-        known += [] if value is None else [f"the {row.label} has {number(value)}"]
+    for label in [one.label for one in board.experiment.references if one.record.name == "backbone"]:
+        value = explanation.mean(part, label)
+        known += [] if value is None else [f"the {label} has {number(value)}"]
     return f"{meaning.alarm[:1].upper()}{meaning.alarm[1:]}", f"{said}{'; ' if known else ''}{', '.join(known)}."
 
 

@@ -11,6 +11,7 @@ from eval.report.table import build_leaderboard
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.records import EvaluationRecord, ReferenceRecord
 from tests.eval.report.factory import Plan, make_experiment
+from tests.eval.report.test_scopes import edit
 
 
 def board_of(path, plan, random=0):
@@ -132,9 +133,26 @@ def test_each_point_of_the_axes_is_held_against_its_own_start(tmp_path):
         record = ReferenceRecord.read(reference.reference_json)
         if record.name == "untrained":
             record.replace(axes={"heads.out_features": 16}).write(reference.reference_json)
+    edit(folder, axes={"heads.out_features": [4, 8, 16], "epochs": [1]})
     text = " ".join(notes(build_leaderboard(load_experiment(folder))))
     assert "At out_features=16, epochs=1, the trained linear does not score above its own initialisation" in text
     assert "At 2 of 3 settings of the axes, the trained linear does not score above the backbone's" in text
+
+
+def test_a_reference_row_from_before_the_experiment_had_axes_or_from_when_it_had_them_is_left_out(tmp_path):
+    folder = make_experiment(tmp_path / "x", Plan(references=("bm25", "untrained"), queries=20))
+    shutil.copytree(folder / "references" / "untrained", folder / "references" / "untrained@heads.out_features=4")
+    for reference in ExperimentFolder(folder).references():
+        if "@" in reference.path.parent.name:
+            record = ReferenceRecord.read(reference.reference_json)
+            record.replace(axes={"heads.out_features": 4}).write(reference.reference_json)
+
+    def labels():
+        return {row.label for row in build_leaderboard(load_experiment(folder)).references}
+
+    assert labels() == {"bm25", "untrained"}
+    edit(folder, axes={"heads.out_features": [4]})
+    assert labels() == {"bm25", "untrained @ out_features=4"}
 
 
 def test_a_start_that_was_evaluated_once_for_all_seeds_lacks_nothing(tmp_path):
