@@ -28,6 +28,10 @@ EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
     "why": ("why", []),
     "centre": ("centre", []),
     "layers": ("layers", []),
+    "layers-top": (
+        "layers",
+        ["axes.trainable=[head, top-2]", "sweep.seeds=3", "sweep.optimizer.head_lr=[3.0e-4, 1.0e-3, 3.0e-3]"],
+    ),
 }
 """The file of each experiment in ``configs/study/``, and what it overrides."""
 
