@@ -22,12 +22,14 @@ from experiment.disk.files import sha256_file
 from experiment.disk.layout import ExperimentFolder
 from experiment.disk.models import weights_hash
 from experiment.disk.records import read_train_lines
+from experiment.encoding.tokens import encode_tokens
 from experiment.executors.local import LocalExecutor
 from projheads.errors import ProjheadsError
 from projheads.hosts import load_host
 from tests.eval.report.factory import steps, sweep_record, trial_record
 from train.__main__ import main
 from train.data.examples import load_training_data
+from train.embedding.layers import check_checkpointing, lower_layers
 from train.experiment import train_experiment, train_trials
 from train.failures import TrainingFailedError
 from train.preparation import prepare
@@ -41,6 +43,11 @@ def train(*overrides):
     config = load_config(Path("try.yaml"), overrides)
     train_experiment(config)
     return ExperimentFolder(config.output)
+
+
+def ready(*overrides):
+    config = load_config(Path("try.yaml"), overrides)
+    return prepare(config, load_training_data(config))
 
 
 def hashes(experiment):
@@ -375,15 +382,16 @@ def test_a_launcher_that_started_one_process_is_noted(folder, backbone, monkeypa
 
 def test_a_batch_smaller_than_the_processes_is_one_line(folder, backbone):
     folder(backbone)
-    config = load_config(Path("try.yaml"), ["eval.references=[]"])
-    prepared = prepare(config, load_training_data(config))
+    prepared = ready("eval.references=[]")
     with pytest.raises(ProjheadsError, match=r"train\.batch_size: 4 examples cannot be shared by 5 processes"):
         train_trials(prepared, ExperimentFolder(Path("out")), Processes(1, 5), LocalExecutor(), Progress(quiet=True))
 
 
-def test_the_last_layers_are_trained_from_stored_states_as_without(folder, without_dropout, monkeypatch):
+@pytest.mark.parametrize("checkpointing", ["false", "true"])
+def test_the_last_layers_are_trained_from_stored_states_as_without(folder, without_dropout, monkeypatch, checkpointing):
     folder(without_dropout)
     options = ["train.trainable=top-1", "seeds=[0]", "train.optimizer.backbone_lr=1e-3"]
+    options.append(f"train.gradient_checkpointing={checkpointing}")
     stored = train(*options)
     # The same with the states computed again from the texts in every batch.
     monkeypatch.setattr("train.embedding.states.UpperLayers", lambda *arguments: None)
@@ -394,6 +402,24 @@ def test_the_last_layers_are_trained_from_stored_states_as_without(folder, witho
     changed = {name for name in before if not np.array_equal(before[name], after[name])}
     assert changed
     assert all("encoder.layer.1." in name for name in changed)
+
+
+def test_the_states_below_the_trained_layers_are_the_same_for_any_number_of_threads(folder, backbone, threads):
+    folder(backbone)
+    prepared = ready("train.trainable=top-1")
+    texts = [" ".join(["mat", *["the"] * (place % 9)]) for place in range(400)]
+    with lower_layers(prepared.model, 1) as lower:
+        states = encode_tokens(lower, texts, is_query=False, project=False, batch_tokens=16)
+        for place in (0, 7, 399):
+            alone = encode_tokens(lower, [texts[place]], is_query=False, project=False, dtype="float32")
+            assert np.allclose(states[place], alone[0], atol=1e-3)
+
+
+def test_checkpoints_that_are_not_of_layers_are_one_line(folder, backbone):
+    folder(backbone)
+    # Layers have their own checkpoints only once transformers has turned them on.
+    with pytest.raises(ProjheadsError, match=r"train\.gradient_checkpointing: does not work with only the last layers"):
+        check_checkpointing(ready("train.trainable=top-1").model, 1)
 
 
 def test_more_layers_than_there_are_is_one_line(folder, backbone):

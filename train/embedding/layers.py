@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,15 @@ from projheads.errors import ProjheadsError
 from projheads.hosts.base import HostModel
 from train.embedding.tokenised import needed_tokens
 
-__all__ = ["LowerLayers", "UpperLayers", "freeze_below"]
+__all__ = ["LowerLayers", "UpperLayers", "check_checkpointing", "freeze_below", "lower_layers"]
 
 
 class _ReachedError(Exception):
     """Ends a forward pass once the input of a layer is known."""
+
+    def __init__(self, states: Tensor) -> None:
+        super().__init__()
+        self.states = states
 
 
 def freeze_below(model: HostModel, layers: int) -> None:
@@ -35,11 +40,10 @@ def freeze_below(model: HostModel, layers: int) -> None:
     there = len(transformer_layers(backbone))
     if layers >= there:
         raise ProjheadsError(f"train.trainable: the backbone has {there} layers; use all instead of top-{layers}")
-    lower = LowerLayers(model, layers)
-    tokens = lower.tokenize(["a few words", "some more words than those"], is_query=False)
+    tokens = model.tokenize(["a few words", "some more words than those " * 60], is_query=False)
     tokens = {name: tensor.to(model.device) for name, tensor in tokens.items()}
     parameters = list(backbone.parameters())
-    with torch.enable_grad():
+    with torch.enable_grad(), lower_layers(model, layers) as lower:
         states = lower.token_states(tokens)
         used = torch.autograd.grad(states.sum(), parameters, allow_unused=True)
     with torch.no_grad():
@@ -52,6 +56,19 @@ def freeze_below(model: HostModel, layers: int) -> None:
         parameter.requires_grad_(gradient is None)
 
 
+def check_checkpointing(model: HostModel, layers: int) -> None:
+    """Check that the last layers of a backbone with gradient checkpointing can start from stored states.
+
+    Raises:
+        ProjheadsError: If it is not the layers themselves that are computed again in the backward pass.
+    """
+    if not hasattr(transformer_layers(_backbone(model))[-layers], "_gradient_checkpointing_func"):
+        raise ProjheadsError(
+            "train.gradient_checkpointing: does not work with only the last layers of this backbone; remove it, or "
+            "use trainable: all"
+        )
+
+
 def _backbone(model: HostModel) -> nn.Module:
     return next(iter(model.native.children()))
 
@@ -61,20 +78,50 @@ def _starting_with(backbone: nn.Module, layers: int, states: Tensor) -> Iterator
     """Skip the lower layers and feed ``states`` (B, L, width) to the first of the last ``layers``."""
     there = transformer_layers(backbone)
     everything = list(there)
+    first: Any = there[-layers]
+    checkpoint = getattr(first, "_gradient_checkpointing_func", None)
 
     def replace(
         module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         return ((states, *args[1:]), kwargs) if args else (args, kwargs | {"hidden_states": states})
 
-    handle = there[-layers].register_forward_pre_hook(replace, with_kwargs=True)
+    def checkpoint_replaced(call: Any, *args: Any) -> Any:
+        # The backward pass computes the layer again from these arguments, without the hook.
+        args, kwargs = replace(first, args, call.keywords)
+        return checkpoint(partial(call.func, **kwargs), *args) if checkpoint else call(*args)
+
+    hook = first.register_forward_pre_hook(replace, with_kwargs=True)
+    if checkpoint:
+        first._gradient_checkpointing_func = checkpoint_replaced
     del there[:-layers]
     try:
         yield
     finally:
         del there[:]
         there.extend(everything)
-        handle.remove()
+        if checkpoint:
+            first._gradient_checkpointing_func = checkpoint
+        hook.remove()
+
+
+@contextmanager
+def lower_layers(model: HostModel, layers: int) -> Iterator["LowerLayers"]:
+    """Stop the forward passes of a model before its last layers, in any number of threads.
+
+    Args:
+        model: The model.
+        layers: The number of layers that are left out.
+    """
+
+    def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        raise _ReachedError(args[0] if args else kwargs["hidden_states"])
+
+    hook = transformer_layers(_backbone(model))[-layers].register_forward_pre_hook(stop, with_kwargs=True)
+    try:
+        yield LowerLayers(model)
+    finally:
+        hook.remove()
 
 
 @dataclass(frozen=True)
@@ -84,12 +131,10 @@ class LowerLayers:
     States are stored for every token that other tokens attend to, not only for those that take part in MaxSim.
 
     Attributes:
-        model: The model.
-        layers: The number of layers that are left out.
+        model: The model, inside ``lower_layers``.
     """
 
     model: HostModel
-    layers: int
 
     @property
     def native(self) -> nn.Module:
@@ -132,20 +177,10 @@ class LowerLayers:
 
     def token_states(self, tokens: Mapping[str, Tensor]) -> Tensor:
         """Return the input (B, L, in_features) of the last layers."""
-        found: list[Tensor] = []
-
-        def stop(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            found.append(args[0] if args else kwargs["hidden_states"])
-            raise _ReachedError
-
-        first = transformer_layers(_backbone(self.model))[-self.layers]
-        handle = first.register_forward_pre_hook(stop, with_kwargs=True)
         try:
             self.model.token_states(tokens)
-        except _ReachedError:
-            return found[0]
-        finally:
-            handle.remove()
+        except _ReachedError as reached:
+            return reached.states
         raise ProjheadsError("train.trainable: this backbone does not run its layers in order; use head or all")
 
 

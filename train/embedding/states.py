@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from experiment.config import ExperimentConfig, TrainConfig
 from experiment.console.progress import Progress, human_time
@@ -14,7 +14,7 @@ from experiment.encoding.tokens import Encodable, TokenStore, encode_tokens, tex
 from projheads import Head
 from projheads.hosts.base import HostModel
 from train.embedding.embedders import BatchEmbedder, FrozenEmbedder, LiveEmbedder
-from train.embedding.layers import LowerLayers, UpperLayers, freeze_below
+from train.embedding.layers import UpperLayers, check_checkpointing, freeze_below, lower_layers
 from train.embedding.lockstep import PassingStates, kept_texts
 from train.embedding.tokenised import TokenisedTexts, tokenise_once
 from train.lora import add_lora
@@ -97,6 +97,8 @@ def trial_model(prepared: Preparation, head: Head, config: TrainConfig, seed: in
         add_lora(transformer, config.lora, seed)
     if config.gradient_checkpointing:
         transformer.gradient_checkpointing_enable({"use_reentrant": False})
+        if config.trained_layers:
+            check_checkpointing(model, config.trained_layers)
     if config.compile:
         transformer.compile(dynamic=True)
     return model
@@ -119,8 +121,17 @@ def trial_embedder(
 
 
 def _stores(prepared: Preparation, layers: int, progress: Progress) -> tuple[TokenStore, TokenStore]:
+    if layers:
+        with lower_layers(prepared.model, layers) as lower:
+            exact = prepared.config.train.precision == "fp32"
+            return _encoded(prepared, lower, "float32" if exact else "float16", progress)
+    return _encoded(prepared, prepared.model, "float16", progress)
+
+
+def _encoded(
+    prepared: Preparation, model: Encodable, dtype: Literal["float16", "float32"], progress: Progress
+) -> tuple[TokenStore, TokenStore]:
     config, data = prepared.config, prepared.data
-    model: Encodable = LowerLayers(prepared.model, layers) if layers else prepared.model
     stores = []
     for is_query, texts, key in zip((True, False), (data.queries, data.documents), state_keys(prepared), strict=True):
         what = f"{len(texts)} training {'queries' if is_query else 'documents'}"
@@ -132,7 +143,7 @@ def _stores(prepared: Preparation, layers: int, progress: Progress) -> tuple[Tok
                 is_query=is_query,
                 project=False,
                 precision=config.train.precision,
-                dtype="float32" if layers and config.train.precision == "fp32" else "float16",
+                dtype=dtype,
                 folder=_folder(config, key),
                 key=key,
                 progress=advance,
