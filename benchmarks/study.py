@@ -35,7 +35,14 @@ EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
 }
 """The file of each experiment in ``configs/study/``, and what it overrides."""
 
-TEACHERS = {"minilm": "sentence-transformers/all-MiniLM-L6-v2", "e5": ".data/e5-small-en"}
+TEACHERS = {
+    "minilm": ["--model", "sentence-transformers/all-MiniLM-L6-v2"],
+    "e5": [
+        *("--model", ".data/e5-small-en", "--max-pairs", "1600"),
+        *("--query-prefix", "query: ", "--document-prefix", "passage: "),
+    ],
+}
+"""What ``train teach`` is told: each backbone's own similarities, on e5-small of the tuples that training draws."""
 
 BACKBONES: dict[str, list[str]] = {
     "minilm": [],
@@ -82,10 +89,10 @@ def _run(name: str, backbone: str, *, only_report: bool) -> bool:
     else:
         overrides = [f"output={output}", "threads=1", *changed, *BACKBONES[backbone]]
         if file == "distill":
-            taught = _taught(backbone)
-            if taught is None:
+            tuples = _mined() if name == "negatives" else _taught(backbone)
+            if tuples is None:
                 return False
-            overrides.append(f"train.data.tuples={taught}")
+            overrides.append(f"train.data.tuples={tuples}")
         done = _call("answer", f"configs/study/{file}.yaml", *overrides)
     results = Path("results/study") / f"{name}-{backbone}"
     if (output / "report").is_dir():
@@ -95,12 +102,19 @@ def _run(name: str, backbone: str, *, only_report: bool) -> bool:
     return done
 
 
-def _taught(backbone: str) -> Path | None:
-    """Return the hard negatives of SQuAD with the scores of a backbone's own similarities; None if that failed."""
-    mined, taught = Path("outputs/study/mined.jsonl"), Path(f"outputs/study/taught-{backbone}.jsonl")
+def _mined() -> Path | None:
+    """Return the hard negatives of SQuAD; None if mining them failed."""
+    mined = Path("outputs/study/mined.jsonl")
     done = _call("train", "mine", "--source", ".data/squad", "--split", "train", "--out", str(mined))
-    done = done and _call("train", "teach", str(mined), "--model", TEACHERS[backbone], "--out", str(taught))
-    return taught if done else None
+    return mined if done else None
+
+
+def _taught(backbone: str) -> Path | None:
+    """Return them with the scores of a backbone's own similarities; None if that failed."""
+    mined, taught = _mined(), Path(f"outputs/study/taught-{backbone}.jsonl")
+    if mined is None or not _call("train", "teach", str(mined), *TEACHERS[backbone], "--out", str(taught)):
+        return None
+    return taught
 
 
 def _call(*arguments: str) -> bool:

@@ -122,6 +122,18 @@ def _add_teach(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--source", help="the collection of the file's ids (default: the one it was mined from)")
     parser.add_argument("--split", help="split of the collection (default: the one it was mined from, or train)")
     _add_files(parser)
+    parser.add_argument(
+        "--query-prefix", metavar="TEXT", help="what the teacher reads before each query (default: its own prompt)"
+    )
+    parser.add_argument(
+        "--document-prefix", metavar="TEXT", help="what it reads before each document (default: its own prompt)"
+    )
+    parser.add_argument(
+        "--max-pairs",
+        type=int,
+        metavar="N",
+        help="score and copy only the tuples that training with train.max_pairs=N draws (default: all)",
+    )
     parser.add_argument("--batch-size", type=int, default=32, help="texts per batch of the teacher (default: 32)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<n> or mps (default: auto)")
     parser.set_defaults(action="teach_command")

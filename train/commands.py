@@ -19,6 +19,7 @@ from projheads.errors import ProjheadsError
 from projheads.hosts.base import OpenOptions
 from projheads.hosts.model_folder import is_stock
 from train.data.mine import Mining, mine
+from train.data.tuples import draw_examples, example_generator
 from train.data.tuples_file import read_about, read_tuples
 from train.processes import is_main_process
 from train.trackers import check_trackers
@@ -187,11 +188,13 @@ def teach_command(options: argparse.Namespace) -> dict[str, Any]:
     Raises:
         ProjheadsError: If the file, the teacher or the output cannot be used.
     """
-    from train.data.teach import about_teaching, teach
+    from train.data.teach import Teaching, teach
     from train.data.teacher import kind_of_teacher, open_teacher
 
     if options.batch_size < 1:
         raise ProjheadsError(f"teach: --batch-size must be at least 1, not {options.batch_size}")
+    if options.max_pairs is not None and options.max_pairs < 1:
+        raise ProjheadsError(f"teach: --max-pairs must be at least 1, not {options.max_pairs}")
     _check_out(options, "taught_by")
     opening = OpenOptions(options.revision, options.trust_remote_code)
     kind, _ = kind_of_teacher(options.model, opening)
@@ -200,17 +203,26 @@ def teach_command(options: argparse.Namespace) -> dict[str, Any]:
     collection = open_collection(source, split=split, cache=options.cache) if source else None
     tuples = read_tuples(options.file, n_ways=None, collection=collection)
     if options.dry_run:
+        tuples = tuples.take(draw_examples(len(tuples.rows), options.max_pairs, example_generator()))
         print(
             f"{options.file} -> {options.out}: {len(tuples.rows)} tuples of {tuples.rows.shape[1] - 1} documents, "
             f"{len(tuples.queries)} queries and {len(tuples.documents)} documents, by the {kind} {options.model}"
         )
         return {"out": str(options.out), "tuples": len(tuples.rows), "teacher": options.model, "kind": kind}
     with Progress() as progress:
-        teacher = open_teacher(options.model, opening, device=options.device, batch_size=options.batch_size)
-        if _is_complete(options, about_teaching(tuples, options.file, teacher)):
+        teacher = open_teacher(
+            options.model,
+            opening,
+            device=options.device,
+            batch_size=options.batch_size,
+            query_prefix=options.query_prefix,
+            document_prefix=options.document_prefix,
+        )
+        teaching = Teaching(options.file, tuples, teacher, options.max_pairs)
+        if _is_complete(options, teaching.about()):
             progress.say(f"{options.out}: already complete")
             return _made(options.out)
-        progress.say(f"{options.out}: {teach(tuples, options.file, teacher, options.out, progress)}")
+        progress.say(f"{options.out}: {teach(teaching, options.out, progress)}")
     return _made(options.out)
 
 

@@ -19,7 +19,7 @@ from experiment.seeds import numpy_generator
 from projheads.errors import ProjheadsError
 from train.data.development import Development, load_development
 from train.data.mix import Mix, make_mix, mixed
-from train.data.tuples import Tuples, joined, pairs_of
+from train.data.tuples import Tuples, draw_examples, example_generator, joined, pairs_of
 from train.data.tuples_file import read_tuples
 from train.data.tuples_hub import read_hub_tuples
 
@@ -154,10 +154,8 @@ def load_training_data(config: ExperimentConfig) -> TrainingData:
     notes: Counter[str] = Counter()
     for _, counted in read:
         notes.update(counted)
-    generator = numpy_generator(0, "training pairs")
-    chosen = np.arange(sum(len(one.rows) for one, _ in read))
-    if train.max_pairs is not None and len(chosen) > train.max_pairs:
-        chosen = np.sort(generator.permutation(len(chosen))[: train.max_pairs])
+    generator = example_generator()
+    chosen = draw_examples(sum(len(one.rows) for one, _ in read), train.max_pairs, generator)
     tuples, part_of = mixed([one for one, _ in read], chosen)
     pairs = tuples.rows[:, :2]
     held_out = _held_out(pairs, train.validation_pairs, generator)

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,44 @@ from experiment.console.progress import Progress
 from experiment.disk.files import read_json, sha256_json, write_json, write_parts
 from projheads.errors import ProjheadsError
 from train.data.teacher import Teacher
-from train.data.tuples import Tuples
+from train.data.tuples import Tuples, draw_examples, example_generator
 from train.data.tuples_file import parse_row, read_about
 
-__all__ = ["about_teaching", "teach"]
+__all__ = ["Teaching", "teach"]
 
 WINDOW = 512
 """Texts, or pairs of texts, between two commits, from which an interrupted command resumes."""
 
 
-def teach(tuples: Tuples, path: Path, teacher: Teacher, out: Path, progress: Progress) -> str:
+@dataclass(frozen=True)
+class Teaching:
+    """What is scored, and by what.
+
+    Attributes:
+        path: The file of tuples.
+        tuples: Its tuples.
+        teacher: The teacher.
+        max_pairs: How many tuples are scored, those that training with this ``max_pairs`` draws; None for all.
+    """
+
+    path: Path
+    tuples: Tuples
+    teacher: Teacher
+    max_pairs: int | None = None
+
+    @cached_property
+    def chosen(self) -> np.ndarray:
+        """The places of the tuples to score, (n,) int64, sorted."""
+        return draw_examples(len(self.tuples.rows), self.max_pairs, example_generator())
+
+    def about(self) -> dict[str, Any]:
+        """Return what the first line of the file with scores says about how it was made."""
+        about = read_about(self.path)
+        about |= {"taught_by": "python -m train teach", "tuples": self.tuples.hash, "teacher": self.teacher.about()}
+        return about if self.max_pairs is None else about | {"max_pairs": self.max_pairs}
+
+
+def teach(teaching: Teaching, out: Path, progress: Progress) -> str:
     """Copy a file of tuples, adding the teacher's score of each document.
 
     A bi-encoder encodes each distinct text once, a CrossEncoder scores each distinct pair once. Intermediate results
@@ -28,9 +58,7 @@ def teach(tuples: Tuples, path: Path, teacher: Teacher, out: Path, progress: Pro
     after a crash resumes.
 
     Args:
-        tuples: The tuples of the file.
-        path: The file.
-        teacher: The teacher.
+        teaching: The file and the teacher.
         out: The file to write.
         progress: Reports progress.
 
@@ -40,14 +68,17 @@ def teach(tuples: Tuples, path: Path, teacher: Teacher, out: Path, progress: Pro
     Raises:
         ProjheadsError: If a score is not finite.
     """
-    key = sha256_json([tuples.hash, teacher.hash, teacher.kind])
+    teacher, chosen = teaching.teacher, teaching.chosen
+    key = sha256_json([teaching.tuples.hash, teacher.about(), teaching.max_pairs])
     work = out.with_name(f".{out.name}.{key[:16]}.teach")
     work.mkdir(parents=True, exist_ok=True)
-    scores = _score(tuples, teacher, work, progress)
+    scores = _score(teaching.tuples.take(chosen), teacher, work, progress)
     if not np.isfinite(scores).all():
-        row = int(np.flatnonzero(~np.isfinite(scores).all(axis=1))[0])
-        raise ProjheadsError(f"{path} tuple {row + 1}: the teacher {teacher.name} returned a score that is not finite")
-    write_parts(out, _lines(path, about_teaching(tuples, path, teacher), scores))
+        place = int(chosen[np.flatnonzero(~np.isfinite(scores).all(axis=1))[0]])
+        raise ProjheadsError(
+            f"{teaching.path} tuple {place + 1}: the teacher {teacher.name} returned a score that is not finite"
+        )
+    write_parts(out, _lines(teaching, scores))
     for file in work.iterdir():
         file.unlink()
     work.rmdir()
@@ -57,15 +88,6 @@ def teach(tuples: Tuples, path: Path, teacher: Teacher, out: Path, progress: Pro
         f"({teacher.measure}): mean {scores[:, 0].mean():.4f} for the first document and {scores[:, 1:].mean():.4f} "
         f"for the others; the first is the best in {first:.1%} of the tuples"
     )
-
-
-def about_teaching(tuples: Tuples, path: Path, teacher: Teacher) -> dict[str, Any]:
-    """Return what the first line of the file with scores says about how it was made."""
-    return read_about(path) | {
-        "taught_by": "python -m train teach",
-        "tuples": tuples.hash,
-        "teacher": {"model": teacher.name, "kind": teacher.kind, "weights": teacher.hash, "scores": teacher.measure},
-    }
 
 
 def _score(tuples: Tuples, teacher: Teacher, work: Path, progress: Progress) -> np.ndarray:
@@ -122,15 +144,17 @@ def _done(state: Path) -> int:
         return 0
 
 
-def _lines(path: Path, about: dict[str, Any], scores: np.ndarray) -> Iterator[bytes]:
+def _lines(teaching: Teaching, scores: np.ndarray) -> Iterator[bytes]:
     """Yield the file's lines with scores, each the shortest decimal that reads back as the same float32."""
-    yield (json.dumps({"about": about}, ensure_ascii=False) + "\n").encode()
-    rows = iter(scores)
-    with path.open("rb") as file:
+    yield (json.dumps({"about": teaching.about()}, ensure_ascii=False) + "\n").encode()
+    rows, chosen, place = iter(scores), set(teaching.chosen.tolist()), 0
+    with teaching.path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
             value = json.loads(raw) if raw.strip() else None
             if value is None or (number == 1 and "about" in value):
                 continue
-            value["scores"] = [float(str(score)) for score in next(rows)]
-            parse_row(value)
-            yield (json.dumps(value, ensure_ascii=False) + "\n").encode()
+            if place in chosen:
+                value["scores"] = [float(str(score)) for score in next(rows)]
+                parse_row(value)
+                yield (json.dumps(value, ensure_ascii=False) + "\n").encode()
+            place += 1

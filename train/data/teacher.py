@@ -31,6 +31,8 @@ class Teacher:
         hash: Content hash of its files.
         native: The sentence-transformers model.
         batch_size: Texts, or pairs of texts, per batch.
+        query_prefix: What comes before each query; None for the model's own prompt.
+        document_prefix: The same for documents.
     """
 
     name: str
@@ -38,6 +40,15 @@ class Teacher:
     hash: str
     native: Any
     batch_size: int
+    query_prefix: str | None = None
+    document_prefix: str | None = None
+
+    def about(self) -> dict[str, Any]:
+        """Return what its scores depend on, as JSON."""
+        prefixes = {"query_prefix": self.query_prefix, "document_prefix": self.document_prefix}
+        return {"model": self.name, "kind": self.kind, "weights": self.hash, "scores": self.measure} | {
+            name: prefix for name, prefix in prefixes.items() if prefix is not None
+        }
 
     @property
     def measure(self) -> str:
@@ -51,9 +62,11 @@ class Teacher:
         return int(get())
 
     def encode(self, texts: Sequence[str], *, is_query: bool) -> np.ndarray:
-        """Return embeddings (n, width) float32, with the model's own prompts."""
+        """Return embeddings (n, width) float32, with the prefixes or else the model's own prompts."""
         encode = self.native.encode_query if is_query else self.native.encode_document
-        return np.asarray(encode(list(texts), batch_size=self.batch_size, show_progress_bar=False), np.float32)
+        prompt = self.query_prefix if is_query else self.document_prefix
+        found = encode(list(texts), prompt=prompt, batch_size=self.batch_size, show_progress_bar=False)
+        return np.asarray(found, np.float32)
 
     def compare(self, queries: np.ndarray, documents: np.ndarray) -> np.ndarray:
         """Return the model's own similarity of each query (n, width) with its document, (n,) float32."""
@@ -62,6 +75,8 @@ class Teacher:
 
     def predict(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Return the logits (n, 1) float32 of pairs of query and document, in batches of similar length."""
+        before = self.query_prefix or "", self.document_prefix or ""
+        pairs = [(before[0] + query, before[1] + document) for query, document in pairs]
         order = sorted(range(len(pairs)), key=lambda pair: -len(pairs[pair][0]) - len(pairs[pair][1]))
         logits = np.empty((len(pairs), 1), np.float32)
         found = self.native.predict(
@@ -91,7 +106,15 @@ def kind_of_teacher(name: str, options: OpenOptions = DEFAULT_OPTIONS) -> tuple[
     return ("CrossEncoder" if said == "CrossEncoder" or (said is None and classifies) else "bi-encoder"), folder
 
 
-def open_teacher(name: str, options: OpenOptions = DEFAULT_OPTIONS, *, device: str, batch_size: int) -> Teacher:
+def open_teacher(
+    name: str,
+    options: OpenOptions = DEFAULT_OPTIONS,
+    *,
+    device: str,
+    batch_size: int,
+    query_prefix: str | None = None,
+    document_prefix: str | None = None,
+) -> Teacher:
     """Open a teacher.
 
     Args:
@@ -99,6 +122,8 @@ def open_teacher(name: str, options: OpenOptions = DEFAULT_OPTIONS, *, device: s
         options: The revision, and whether code that comes with the teacher may run.
         device: As in a configuration.
         batch_size: Texts, or pairs of texts, per batch.
+        query_prefix: What comes before each query; None for the model's own prompt.
+        document_prefix: The same for documents.
 
     Raises:
         ProjheadsError: If it cannot be opened, or is a CrossEncoder with more than one output.
@@ -115,4 +140,4 @@ def open_teacher(name: str, options: OpenOptions = DEFAULT_OPTIONS, *, device: s
         raise ProjheadsError(
             f'teacher "{name}": has {native.num_labels} outputs; a teacher must have one, the relevance'
         )
-    return Teacher(name, kind, weights_hash(folder), native, batch_size)
+    return Teacher(name, kind, weights_hash(folder), native, batch_size, query_prefix, document_prefix)

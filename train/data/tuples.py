@@ -8,8 +8,10 @@ import numpy as np
 
 from experiment.collections import Collection, training_pairs
 from experiment.disk.files import sha256_parts
+from experiment.seeds import numpy_generator
 
-__all__ = ["Picked", "Tuples", "fingerprint", "joined", "pairs_of", "same_id_pairs"]
+__all__ = ["Picked", "Tuples", "draw_examples", "example_generator", "fingerprint", "joined", "pairs_of"]
+__all__ += ["same_id_pairs"]
 
 
 CHUNK = 4096
@@ -90,6 +92,22 @@ class Tuples:
             judged=judged[(judged >= 0).all(axis=1)],
             excluded=excluded[(excluded >= 0).all(axis=1)],
         )
+
+
+def example_generator() -> np.random.Generator:
+    """Return the generator that draws the examples and what is held out: the same for every variant and seed."""
+    return numpy_generator(0, "training pairs")
+
+
+def draw_examples(count: int, most: int | None, generator: np.random.Generator) -> np.ndarray:
+    """Draw ``most`` of ``count`` examples; all of them if there are fewer, or if ``most`` is None.
+
+    Returns:
+        Their places (n,), sorted.
+    """
+    if most is None or count <= most:
+        return np.arange(count)
+    return np.sort(generator.permutation(count)[:most])
 
 
 def joined(texts: Sequence[str], more: Sequence[str]) -> Sequence[str]:

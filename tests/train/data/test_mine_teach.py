@@ -14,13 +14,15 @@ import pytest
 import torch
 
 from experiment.collections import Document, open_collection, write_beir_folder
+from experiment.config.load import load_config
 from experiment.console.command import run_command
 from experiment.console.progress import Progress
 from projheads.errors import ProjheadsError
 from projheads.hosts.base import OpenOptions
 from train.__main__ import main
 from train.data import teach as teach_module
-from train.data.teach import teach
+from train.data.examples import load_training_data
+from train.data.teach import Teaching, teach
 from train.data.teacher import kind_of_teacher, open_teacher
 from train.data.tuples_file import read_about, read_tuples
 
@@ -245,6 +247,55 @@ def test_scores_are_the_teachers(kind, backbone, cross_encoder, tuples, tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first.jsonl", "taught.jsonl", "texts.jsonl"]
 
 
+@pytest.mark.parametrize("kind", ["CrossEncoder", "bi-encoder"])
+def test_prefixes_come_before_the_texts(kind, backbone, cross_encoder, tuples, tmp_path):
+    model = cross_encoder if kind == "CrossEncoder" else backbone
+    prefixed = tmp_path / "prefixed.jsonl"
+    lines = [
+        {"query": "the " + row["query"], "documents": ["sun run " + text for text in row["documents"]]}
+        for row in read(tuples)
+    ]
+    prefixed.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    ours, theirs = tmp_path / "ours.jsonl", tmp_path / "theirs.jsonl"
+    command = ["--model", str(model), "--device", "cpu"]
+    main(
+        ["teach", str(tuples), *command, "--query-prefix", "the ", "--document-prefix", "sun run ", "--out", str(ours)]
+    )
+    main(["teach", str(prefixed), *command, "--out", str(theirs)])
+    scores = [np.array([row["scores"] for row in read(path)[1:]]) for path in (ours, theirs)]
+    assert np.allclose(*scores, atol=1e-6)
+    assert read(ours)[0]["about"]["teacher"]["query_prefix"] == "the "
+    main(["teach", str(tuples), *command, "--out", str(theirs), "--force"])
+    assert not np.allclose(scores[0], [row["scores"] for row in read(theirs)[1:]], atol=1e-5)
+
+
+def test_only_the_tuples_that_training_draws_are_scored(backbone, tuples, tmp_path, capsys):
+    out, config = tmp_path / "taught.jsonl", tmp_path / "try.yaml"
+    about = {
+        "output": str(tmp_path / "out"),
+        "model": {"backbone": str(backbone)},
+        "heads": {"variants": ["linear"]},
+        "train": {"data": {"tuples": str(tuples)}, "max_pairs": 6, "validation_pairs": 0, "batch_size": 2},
+        "sweep": {},
+        "eval": {"datasets": ["pydocs"]},
+    }
+    config.write_text(json.dumps(about))
+    command = ["teach", str(tuples), "--model", str(backbone), "--device", "cpu", "--max-pairs", "6", "--out", str(out)]
+    main([*command, "--dry-run"])
+    assert "6 tuples of 3 documents" in capsys.readouterr().out
+    main(command)
+    taught, drawn = read_tuples(out, n_ways=None, collection=None), load_training_data(load_config(config))
+    texts = [
+        [[one.queries[row[0]], *(one.documents[place] for place in row[1:])] for row in rows.tolist()]
+        for one, rows in ((taught, taught.rows), (drawn, drawn.examples))
+    ]
+    assert len(texts[0]) == 6
+    assert texts[0] == texts[1]
+    assert read(out)[0]["about"]["max_pairs"] == 6
+    main(command)
+    assert "already complete" in capsys.readouterr().out
+
+
 def test_every_text_is_encoded_once_and_a_stopped_command_goes_on(backbone, tuples, tmp_path, monkeypatch):
     monkeypatch.setattr(teach_module, "WINDOW", 5)
     read_in = read_tuples(tuples, n_ways=None, collection=None)
@@ -263,14 +314,14 @@ def test_every_text_is_encoded_once_and_a_stopped_command_goes_on(backbone, tupl
     with Progress() as progress:
         for _ in range(20):
             try:
-                teach(read_in, tuples, teacher, out, progress)
+                teach(Teaching(tuples, read_in, teacher), out, progress)
                 break
             except KeyboardInterrupt:
                 assert not out.exists()
                 limit[0] = 2
         assert sorted(seen) == sorted([*read_in.queries, *read_in.documents])
         limit[0] = 100
-        teach(read_in, tuples, teacher, tmp_path / "whole.jsonl", progress)
+        teach(Teaching(tuples, read_in, teacher), tmp_path / "whole.jsonl", progress)
     assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
