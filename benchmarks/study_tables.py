@@ -38,6 +38,7 @@ TITLES = {
     "why": "Bands of queries, and smaller forms of storage",
     "centre": "Starts with the mean of the token states taken off",
     "layers": "Training layers of the backbone, too",
+    "layers-top": "Training two layers of the backbone, too",
 }
 
 FOREST = ("Differences from linear on each dataset", forest)
