@@ -79,7 +79,7 @@ def _starting_with(backbone: nn.Module, layers: int, states: Tensor) -> Iterator
     there = transformer_layers(backbone)
     everything = list(there)
     first: Any = there[-layers]
-    checkpoint = getattr(first, "_gradient_checkpointing_func", None)
+    checkpoint: Any = getattr(first, "_gradient_checkpointing_func", None)
 
     def replace(
         module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -89,7 +89,7 @@ def _starting_with(backbone: nn.Module, layers: int, states: Tensor) -> Iterator
     def checkpoint_replaced(call: Any, *args: Any) -> Any:
         # The backward pass computes the layer again from these arguments, without the hook.
         args, kwargs = replace(first, args, call.keywords)
-        return checkpoint(partial(call.func, **kwargs), *args) if checkpoint else call(*args)
+        return checkpoint(partial(call.func, **kwargs), *args)
 
     hook = first.register_forward_pre_hook(replace, with_kwargs=True)
     if checkpoint:
