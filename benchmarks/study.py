@@ -30,7 +30,12 @@ EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
     "layers": ("layers", []),
     "layers-top": (
         "layers",
-        ["axes.trainable=[head, top-2]", "sweep.seeds=3", "sweep.optimizer.head_lr=[3.0e-4, 1.0e-3, 3.0e-3]"],
+        [
+            "axes.trainable=[head, top-2]",
+            "sweep.seeds=3",
+            "sweep.optimizer.head_lr=[3.0e-4, 1.0e-3, 3.0e-3]",
+            "eval.datasets=[.data/study/squad, .data/study/vaswani_npl, .data/study/cranfield]",
+        ],
     ),
 }
 """The file of each experiment in ``configs/study/``, and what it overrides."""
