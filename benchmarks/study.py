@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+NEGATIVES = "Three heads trained on hard negatives of SQuAD, without a teacher."
+
 EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
     "clip": ("clip", []),
     "clip-pydocs": (
@@ -24,7 +26,7 @@ EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
     "width": ("width", []),
     "domain": ("domain", []),
     "distill": ("distill", []),
-    "negatives": ("distill", ["train.loss=contrastive"]),
+    "negatives": ("distill", ["train.loss=contrastive", f"description={NEGATIVES}"]),
     "why": ("why", []),
     "centre": ("centre", []),
     "layers": ("layers", []),
