@@ -33,6 +33,7 @@ EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
     "layers-top": (
         "layers",
         [
+            "description=Three heads with the head alone or two layers of the backbone trained, 1,600 SQuAD pairs.",
             "axes.trainable=[head, top-2]",
             "sweep.seeds=3",
             "sweep.optimizer.head_lr=[3.0e-4, 1.0e-3, 3.0e-3]",
