@@ -10,8 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-NEGATIVES = "Three heads trained on hard negatives of SQuAD, without a teacher."
-
 EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
     "clip": ("clip", []),
     "clip-pydocs": (
@@ -26,7 +24,10 @@ EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
     "width": ("width", []),
     "domain": ("domain", []),
     "distill": ("distill", []),
-    "negatives": ("distill", ["train.loss=contrastive", f"description={NEGATIVES}"]),
+    "negatives": (
+        "distill",
+        ["train.loss=contrastive", "description=Three heads trained on hard negatives of SQuAD, without a teacher."],
+    ),
     "why": ("why", []),
     "centre": ("centre", []),
     "layers": ("layers", []),

@@ -132,7 +132,7 @@ def _add_teach(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--max-pairs",
         type=int,
         metavar="N",
-        help="score and copy only the tuples that training with train.max_pairs=N draws (default: all)",
+        help="score and copy only the tuples that training on this file with train.max_pairs=N draws (default: all)",
     )
     parser.add_argument("--batch-size", type=int, default=32, help="texts per batch of the teacher (default: 32)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:<n> or mps (default: auto)")
