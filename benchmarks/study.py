@@ -20,6 +20,10 @@ EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
     "heads": ("heads", []),
     "rates": ("rates", []),
     "scale": ("scale", []),
+    "scale-more": (
+        "scale",
+        ["axes.max_pairs=[60000]", "description=Four heads on a frozen backbone, 60,000 SQuAD pairs."],
+    ),
     "decay": ("decay", []),
     "width": ("width", []),
     "domain": ("domain", []),

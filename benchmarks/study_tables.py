@@ -30,6 +30,7 @@ TITLES = {
     "heads": "Depth, activation, skip, gate and width of the head",
     "rates": "Learning rates that queries of five collections choose",
     "scale": "Number of training pairs",
+    "scale-more": "60,000 training pairs",
     "decay": "Weight decay",
     "width": "Width of the token embeddings",
     "domain": "Trained on long medical answers",
