@@ -89,7 +89,7 @@ def _starting_with(backbone: nn.Module, layers: int, states: Tensor) -> Iterator
     def checkpoint_replaced(call: Any, *args: Any) -> Any:
         # The backward pass computes the layer again from these arguments, without the hook.
         args, kwargs = replace(first, args, call.keywords)
-        return checkpoint(partial(call.func, **kwargs), *args)
+        return checkpoint(partial(call.func, *call.args, **kwargs), *args)
 
     hook = first.register_forward_pre_hook(replace, with_kwargs=True)
     if checkpoint:
