@@ -111,7 +111,7 @@ def _products(part: Mapping[str, Any]) -> list[Any]:
     return [
         "## Search inside the pass",
         "Exact search of one head, against the bare matrix products of the same vectors. After the first pass, "
-        "only documents that may still rank among the best are scored again, fewer and fewer as the pass goes on.",
+        "a document is scored again only if it may still rank among the best; the further the pass, the fewer do.",
         markdown_table(header, rows),
         _commands(part["rows"]),
     ]

@@ -11,6 +11,7 @@ from experiment.disk.models import is_intact
 from experiment.disk.records import TrialRecord, row_label
 from experiment.rounds import planned_seeds
 from projheads import HeadSpec
+from train.embedding.layers import LAYERS_VERSION
 from train.optimization import count_steps
 from train.preparation import Preparation, start_key
 
@@ -106,6 +107,8 @@ def plan_trial(
     }
     if prepared.later:
         training["later_data"] = [data.hash for data in prepared.later]
+    if config.trained_layers:
+        training["layers_version"] = LAYERS_VERSION
     if prepared.config.train.states == "lockstep":
         training["states"] = "lockstep"
     if prepared.config.heads.matryoshka:

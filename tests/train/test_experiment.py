@@ -415,6 +415,25 @@ def test_the_states_below_the_trained_layers_are_the_same_for_any_number_of_thre
             assert np.allclose(states[place], alone[0], atol=1e-3)
 
 
+@pytest.mark.parametrize(("trainable", "again"), [("top-1", True), ("head", False)])
+def test_what_older_code_made_of_the_last_layers_is_made_again(folder, backbone, monkeypatch, trainable, again):
+    folder(backbone)
+    options = [f"train.trainable={trainable}", "seeds=[0]", "heads.variants=[linear]", "eval.references=[]"]
+
+    def made():
+        trials = [trial.read_trial().key for trial in train(*options).trials()]
+        return trials, {path.parent.name for path in Path().glob("**/states/*/store.json")}
+
+    with monkeypatch.context() as older:
+        for module in ("train.trial", "train.embedding.states"):
+            older.setattr(f"{module}.LAYERS_VERSION", 1)
+        trials, states = made()
+    assert len(states) == 2
+    trials_now, states_now = made()
+    assert (trials_now != trials) is again
+    assert len(states_now - states) == (2 if again else 0)
+
+
 def test_checkpoints_that_are_not_of_layers_are_one_line(folder, backbone):
     folder(backbone)
     # Layers have their own checkpoints only once transformers has turned them on.

@@ -16,7 +16,13 @@ from projheads.errors import ProjheadsError
 from projheads.hosts.base import HostModel
 from train.embedding.tokenised import needed_tokens
 
-__all__ = ["LowerLayers", "UpperLayers", "check_checkpointing", "freeze_below", "lower_layers"]
+__all__ = ["LAYERS_VERSION", "LowerLayers", "UpperLayers", "check_checkpointing", "freeze_below", "lower_layers"]
+
+LAYERS_VERSION = 2
+"""Increment it when a change to the code changes stored states below the last layers, or how these layers are trained.
+
+The first version could mix up the states of several threads, and took wrong gradients from gradient checkpointing.
+"""
 
 
 class _ReachedError(Exception):

@@ -14,7 +14,7 @@ from experiment.encoding.tokens import Encodable, TokenStore, encode_tokens, tex
 from projheads import Head
 from projheads.hosts.base import HostModel
 from train.embedding.embedders import BatchEmbedder, FrozenEmbedder, LiveEmbedder
-from train.embedding.layers import UpperLayers, check_checkpointing, freeze_below, lower_layers
+from train.embedding.layers import LAYERS_VERSION, UpperLayers, check_checkpointing, freeze_below, lower_layers
 from train.embedding.lockstep import PassingStates, kept_texts
 from train.embedding.tokenised import TokenisedTexts, tokenise_once
 from train.lora import add_lora
@@ -194,7 +194,7 @@ def state_keys(prepared: Preparation) -> list[str]:
         return []
     read: list[Any] = [prepared.backbone_hash, config.model.key_values(), config.train.precision]
     if layers:
-        read.append(f"top-{layers}")
+        read += [f"top-{layers}", LAYERS_VERSION]
     return [sha256_json([*read, text_key(texts)]) for texts in (data.queries, data.documents)]
 
 
