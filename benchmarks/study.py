@@ -48,12 +48,10 @@ EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
     "layers-all": (
         "layers",
         [
-            "description=Three heads with the head alone or the whole backbone trained in bf16, 1,600 SQuAD pairs.",
+            "description=Three heads with the head alone or the whole backbone trained, 1,600 SQuAD pairs.",
             "axes.trainable=[head, all]",
             "sweep.seeds=3",
             "sweep.optimizer.head_lr=[3.0e-4, 1.0e-3, 3.0e-3]",
-            "train.precision=bf16",
-            "eval.precision=bf16",
             "eval.datasets=[.data/study/squad, .data/study/vaswani_npl, .data/study/cranfield]",
         ],
     ),
