@@ -40,7 +40,18 @@ TITLES = {
     "centre": "Starts with the mean of the token states taken off",
     "layers": "Training layers of the backbone, too",
     "layers-top": "Training two layers of the backbone, too",
+    "layers-all": "Training the whole backbone, too",
 }
+
+
+def _by_all_pairs(boards: Mapping[str, Board]) -> bytes:
+    """Draw the figure of ``scale`` with the largest number of pairs, which ``scale-more`` has."""
+    complete = {}
+    for backbone, board in boards.items():
+        more = _board("scale-more", backbone)
+        complete[backbone] = {**board, "rows": [*board["rows"], *(more["rows"] if more else ())]}
+    return by_pairs(complete)
+
 
 FOREST = ("Differences from linear on each dataset", forest)
 
@@ -50,7 +61,7 @@ FIGURES: dict[str, dict[str, tuple[str, Callable[[Mapping[str, Board]], bytes]]]
         "learning-rates": ("Scores on development queries over the learning rate", learning_rates),
         "main-effects": ("Main effects of the factors", main_effects),
     },
-    "scale": {"differences-by-pairs": ("Differences from linear over the number of pairs", by_pairs)},
+    "scale": {"differences-by-pairs": ("Differences from linear over the number of pairs", _by_all_pairs)},
 }
 """The figures of an experiment beside the differences on each dataset: file, what it shows, and what draws it."""
 
