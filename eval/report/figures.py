@@ -53,8 +53,13 @@ class Drawing:
 
 
 def forest(board: Leaderboard) -> Figure | None:
-    """Draw each variant's difference from the baseline with its intervals for these and for new queries."""
+    """Draw each variant's difference from the baseline with its intervals for these and for new queries.
+
+    If there is a baseline at each setting, each is at 0, and the references, which have no setting, are left out.
+    """
     rows, base = shown_rows(board), board.baseline_row.mean(board.measure)
+    if sum(row.kind == "baseline" for row in rows) > 1:
+        rows = [row for row in rows if row.kind != "reference"]
     if base is None or not any(row.verdict for row in rows):
         return None
     figure, axes = rows_figure([row.label for row in rows])
@@ -62,7 +67,7 @@ def forest(board: Leaderboard) -> Figure | None:
     reach = 150 * max(abs(end) for row in rows if row.verdict for end in _ends_to_show(board, row, row.verdict))
     for place, row in enumerate(rows):
         if row.verdict is None:
-            value = 100 * ((row.mean(board.measure) or 0.0) - base)
+            value = 0.0 if row.kind == "baseline" else 100 * ((row.mean(board.measure) or 0.0) - base)
             if abs(value) > reach:  # an arrow at the edge: the scale is for the variants
                 edge, arrow = (reach, ">") if value > 0 else (-reach, "<")
                 axes.plot(edge, place, arrow, color=NEUTRAL, markersize=6)
@@ -278,7 +283,7 @@ FIGURES: dict[str, Drawing] = {
         "Differences from the baseline",
         "Each difference has two 95% intervals: thick for these queries, where only seeds are chance, and "
         "thin for new queries. Blue means better, orange worse and violet equivalent. Grey means that no difference "
-        "was shown, not that the two are equal. Diamonds are the baseline and the references, for context.",
+        "was shown, not that the two are equal. Diamonds are the baseline and, if there is only one, the references.",
         forest,
         section="top",
     ),

@@ -9,6 +9,7 @@ from eval.report import write_report
 from eval.report.answer import answer, notes
 from eval.report.axis_figure import axis_curves
 from eval.report.effect_text import effect_title, warnings
+from eval.report.figures import FIGURES
 from eval.report.formats.data_files import json_text
 from eval.report.formats.html import html_text
 from eval.report.rates import lost_gains, rate_curve, rate_lines, rate_note
@@ -114,6 +115,8 @@ def test_settings_that_are_compared_are_rows_of_their_own_with_the_baseline_at_t
     differences = [100 * verdicts[f"a @ max_pairs={pairs}"].difference for pairs in (400, 800)]
     assert line.get_xdata().tolist() == [400, 800]
     assert line.get_ydata().tolist() == pytest.approx(differences)
+    diamonds = [one for one in FIGURES["forest"].draw(board).axes[0].get_lines() if one.get_marker() == "D"]
+    assert [one.get_xdata().item() for one in diamonds] == [0.0, 0.0]  # each at its own setting, and no reference
 
 
 @pytest.fixture(scope="module")
