@@ -22,7 +22,11 @@ EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
     "scale": ("scale", []),
     "scale-more": (
         "scale",
-        ["axes.max_pairs=[60000]", "description=Four heads on a frozen backbone, 60,000 SQuAD pairs."],
+        [
+            "axes.max_pairs=[60000]",
+            "seeds=[0, 1, 2, 3, 4]",
+            "description=Four heads on a frozen backbone, 60,000 SQuAD pairs.",
+        ],
     ),
     "decay": ("decay", []),
     "width": ("width", []),
