@@ -3,11 +3,12 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 
+from eval.embed import check_subject
 from eval.encoding_work import EncodingWork
 from eval.evaluator import Evaluator
 from eval.planned import Planned
@@ -78,9 +79,15 @@ def estimate_groups(evaluator: Evaluator, pending: Sequence[Subject], planned: S
                 members.setdefault(evaluator.encoder.encoded_as(subject), []).append(subject)
             except (ProjheadsError, OSError):
                 continue
+    there: dict[str, Subject] = {}
+    planned = [one if _is_intact(evaluator, one.like) else replace(one, like=None) for one in planned]
     for one in planned:
-        if one.like is not None:
-            members[evaluator.encoder.encoded_as(one.like)] += [subject for subject in one.subjects if subject.frozen]
+        frozen = [subject for subject in one.subjects if subject.frozen]
+        if one.like is not None and frozen:
+            key = evaluator.encoder.encoded_as(one.like)
+            if key not in members:  # all trained subjects of this backbone are evaluated
+                there[key] = one.like
+            members.setdefault(key, []).extend(frozen)
     groups, measured = list[Group](), dict[str, EncodingWork]()
     free = free_bytes(evaluator.encoding.cache)
     for key, group in members.items():
@@ -88,19 +95,31 @@ def estimate_groups(evaluator: Evaluator, pending: Sequence[Subject], planned: S
         alike = key if group[0].frozen else group[0].backbone
         while group and alike not in measured:
             try:
-                measured[alike] = evaluator.encoder.measure(group[0])
+                measured[alike] = evaluator.encoder.measure(there.get(key, group[0]))
             except ProjheadsError:
                 group.pop(0)
         if group:
-            cached = evaluator.encoder.has_states(group[0])
+            cached = evaluator.encoder.has_states(there.get(key, group[0]))
             groups.append(_group(evaluator, tuple(group), measured[alike], cached=cached, free=free))
     for one in planned:
-        frozen = tuple(subject for subject in one.subjects if subject.frozen and one.like is None)
-        separate = [*([frozen] if frozen else []), *((subject,) for subject in one.subjects if not subject.frozen)]
+        together = tuple(subject for subject in one.subjects if subject.frozen and one.like is None)
+        separate = [*([together] if together else []), *((subject,) for subject in one.subjects if not subject.frozen)]
         if separate:
             work = evaluator.encoder.measure_model(one.open(str(evaluator.device)))
             groups += [_group(evaluator, group, work, cached=False, free=free) for group in separate]
     return groups
+
+
+def _is_intact(evaluator: Evaluator, subject: Subject | None) -> bool:
+    """Return whether a trained subject's model is still what was saved: evaluated models may have been deleted."""
+    if subject is None:
+        return False
+    try:
+        check_subject(subject)
+        evaluator.encoder.encoded_as(subject)
+    except (ProjheadsError, OSError):
+        return False
+    return True
 
 
 def describe_ways(groups: Sequence[Group]) -> list[str]:

@@ -788,6 +788,20 @@ def test_what_an_evaluation_takes_is_known_before_a_trial_is_trained(miniature, 
         )
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+def test_more_seeds_of_an_evaluated_experiment_are_estimated(miniature, capsys, deleted):
+    """Also if the models were deleted once they were evaluated."""
+    evaluate(miniature.config())
+    for trial in miniature.folder.trials() if deleted else []:
+        shutil.rmtree(trial.model)
+    capsys.readouterr()
+    assert run_command(main, [str(miniature.yaml), "--dry-run", "seeds=[0, 1, 2]"]) == 0
+    out = capsys.readouterr().out
+    assert "6 trials, 4 finished, 0 failed, 2 not trained yet" in out
+    assert "odd: 4 of 4 finished trials have an evaluation" in out
+    assert "odd: corpus stored: " in out
+
+
 def test_texts_that_are_read_from_a_file_take_no_memory(miniature, monkeypatch):
     config = miniature.config()
     (dataset,) = config.eval.datasets
