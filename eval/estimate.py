@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -80,14 +80,16 @@ def estimate_groups(evaluator: Evaluator, pending: Sequence[Subject], planned: S
             except (ProjheadsError, OSError):
                 continue
     there: dict[str, Subject] = {}
-    planned = [one if _is_intact(evaluator, one.like) else replace(one, like=None) for one in planned]
+    separate: list[tuple[Planned, list[tuple[Subject, ...]]]] = []
     for one in planned:
-        frozen = [subject for subject in one.subjects if subject.frozen]
-        if one.like is not None and frozen:
-            key = evaluator.encoder.encoded_as(one.like)
+        frozen = tuple(subject for subject in one.subjects if subject.frozen)
+        if frozen and one.like is not None and (key := _key_if_intact(evaluator, one.like)):
             if key not in members:  # all trained subjects of this backbone are evaluated
                 there[key] = one.like
             members.setdefault(key, []).extend(frozen)
+            frozen = ()
+        alone = [(subject,) for subject in one.subjects if not subject.frozen]
+        separate.append((one, [part for part in (frozen, *alone) if part]))
     groups, measured = list[Group](), dict[str, EncodingWork]()
     free = free_bytes(evaluator.encoding.cache)
     for key, group in members.items():
@@ -101,25 +103,20 @@ def estimate_groups(evaluator: Evaluator, pending: Sequence[Subject], planned: S
         if group:
             cached = evaluator.encoder.has_states(there.get(key, group[0]))
             groups.append(_group(evaluator, tuple(group), measured[alike], cached=cached, free=free))
-    for one in planned:
-        together = tuple(subject for subject in one.subjects if subject.frozen and one.like is None)
-        separate = [*([together] if together else []), *((subject,) for subject in one.subjects if not subject.frozen)]
-        if separate:
+    for one, parts in separate:
+        if parts:
             work = evaluator.encoder.measure_model(one.open(str(evaluator.device)))
-            groups += [_group(evaluator, group, work, cached=False, free=free) for group in separate]
+            groups += [_group(evaluator, part, work, cached=False, free=free) for part in parts]
     return groups
 
 
-def _is_intact(evaluator: Evaluator, subject: Subject | None) -> bool:
-    """Return whether a trained subject's model is still what was saved: evaluated models may have been deleted."""
-    if subject is None:
-        return False
+def _key_if_intact(evaluator: Evaluator, subject: Subject) -> str | None:
+    """Return the key of a trained subject's token states; None if its model has been deleted or damaged since."""
     try:
         check_subject(subject)
-        evaluator.encoder.encoded_as(subject)
+        return evaluator.encoder.encoded_as(subject)
     except (ProjheadsError, OSError):
-        return False
-    return True
+        return None
 
 
 def describe_ways(groups: Sequence[Group]) -> list[str]:

@@ -55,7 +55,7 @@ class Drawing:
 def forest(board: Leaderboard) -> Figure | None:
     """Draw each variant's difference from the baseline with its intervals for these and for new queries.
 
-    If there is a baseline at each setting, each is at 0, and the references, which have no setting, are left out.
+    If there is a baseline at each setting, each is at 0, and the references are left out: most belong to no setting.
     """
     rows, base = shown_rows(board), board.baseline_row.mean(board.measure)
     if sum(row.kind == "baseline" for row in rows) > 1:

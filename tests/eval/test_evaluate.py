@@ -788,12 +788,16 @@ def test_what_an_evaluation_takes_is_known_before_a_trial_is_trained(miniature, 
         )
 
 
-@pytest.mark.parametrize("deleted", [False, True])
-def test_more_seeds_of_an_evaluated_experiment_are_estimated(miniature, capsys, deleted):
-    """Also if the models were deleted once they were evaluated."""
+@pytest.mark.parametrize("lost", ["nothing", "models", "weights"])
+def test_more_seeds_of_an_evaluated_experiment_are_estimated(miniature, capsys, lost):
+    """Also if the models were deleted or damaged once they were evaluated."""
     evaluate(miniature.config())
-    for trial in miniature.folder.trials() if deleted else []:
-        shutil.rmtree(trial.model)
+    for trial in miniature.folder.trials():
+        if lost == "models":
+            shutil.rmtree(trial.model)
+        elif lost == "weights":
+            for file in trial.model.rglob("*.safetensors"):
+                file.write_bytes(b"damaged")
     capsys.readouterr()
     assert run_command(main, [str(miniature.yaml), "--dry-run", "seeds=[0, 1, 2]"]) == 0
     out = capsys.readouterr().out
