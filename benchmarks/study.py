@@ -10,12 +10,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-LAYERS_ON_A_CPU = [
-    "sweep.seeds=3",
-    "sweep.optimizer.head_lr=[3.0e-4, 1.0e-3, 3.0e-3]",
-    "eval.datasets=[.data/study/squad, .data/study/vaswani_npl, .data/study/cranfield]",
-]
-"""What differs from ``layers``, which ran on a GPU: three seeds choose the rates, on three collections."""
+THREE_COLLECTIONS = "eval.datasets=[.data/study/squad, .data/study/vaswani_npl, .data/study/cranfield]"
+"""The collections on which models with trained layers are compared; each such model encodes every text anew."""
+
+LAYERS_ON_A_CPU = ["sweep.seeds=3", "sweep.optimizer.head_lr=[3.0e-4, 1.0e-3, 3.0e-3]", THREE_COLLECTIONS]
+"""What differs from ``layers``, which ran on a GPU: three seeds choose the rates."""
 
 EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
     "clip": ("clip", []),
@@ -60,6 +59,18 @@ EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
             "description=Three heads with the head alone or the whole backbone trained, 1,600 SQuAD pairs.",
             "axes.trainable=[head, all]",
             *LAYERS_ON_A_CPU,
+        ],
+    ),
+    "layers-slow": (
+        "layers",
+        [
+            "description=Three heads with the whole backbone trained at lower learning rates, 1,600 SQuAD pairs.",
+            "axes={}",
+            "train.trainable=all",
+            "sweep.extend=0",
+            "sweep.optimizer.head_lr=[9.0e-5, 1.0e-3]",
+            "sweep.optimizer.backbone_lr=[3.0e-6, 1.0e-5]",
+            THREE_COLLECTIONS,
         ],
     ),
 }

@@ -41,6 +41,7 @@ TITLES = {
     "layers": "Training layers of the backbone, too",
     "layers-top": "Training two layers of the backbone, too",
     "layers-all": "Training the whole backbone, too",
+    "layers-slow": "Training the whole backbone at lower learning rates",
 }
 
 
