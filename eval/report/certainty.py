@@ -148,7 +148,9 @@ def _look_notes(board: Leaderboard) -> list[str]:
         ]
     return [
         f"The verdicts were read {looks} times while seeds were added. Words and intervals account for that: each "
-        "variant keeps the verdict, the difference and the interval of the look that decided it."
+        "variant keeps the verdict, the difference and the interval of the look that decided it. "
+        + ("Effects of factors use all seeds, and are judged more strictly too. " if board.factors else "")
+        + "Intervals of bands of queries and of storage are those of a single look."
     ]
 
 

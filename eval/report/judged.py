@@ -26,6 +26,7 @@ __all__ = [
     "judge_all",
     "judge_rows",
     "judge_without",
+    "looks_before",
     "most_seeds",
     "points_of",
     "race_of",
@@ -156,6 +157,14 @@ def earlier_looks(record: RoundsRecord | None, scores: Mapping[str, Scores]) -> 
         }
         for look in record.looks
     ]
+
+
+def looks_before(experiment: Experiment, scores: Mapping[str, Scores]) -> int:
+    """Return how many looks saw enough seeds of each of these rows for effects, but not those that there are now."""
+    present = {label: len(one.seeds) for label, one in scores.items()}
+    looks = [{label: look.get(label, 0) for label in scores} for look in earlier_looks(experiment.rounds, scores)]
+    enough = [look for look in looks if min(look.values(), default=0) >= MINIMUM_SEEDS and look != present]
+    return len({tuple(look.values()) for look in enough})
 
 
 def most_seeds(experiment: Experiment) -> int | None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from eval.verdicts.difference import Estimate, degrees_of_freedom
 from eval.verdicts.judge import MINIMUM_SEEDS, Scope, words_of
+from eval.verdicts.looks import strictness
 from eval.verdicts.multiple import adjust, critical
 from eval.verdicts.power import ALPHA
 from eval.verdicts.scores import FloatArray, Scores
@@ -90,7 +91,13 @@ class _Model:
         return np.concatenate([[1.0], *codes.values(), *(np.outer(codes[a], codes[b]).ravel() for a, b in self.pairs)])
 
 
-def effects(scores: Mapping[str, Scores], levels: Mapping[str, Mapping[str, Hashable]]) -> Effects:
+def effects(
+    scores: Mapping[str, Scores],
+    levels: Mapping[str, Mapping[str, Hashable]],
+    *,
+    looks_before: int = 0,
+    most: int | None = None,
+) -> Effects:
     """Estimate main effects and two-way interactions of a grid of variants, complete or not.
 
     The variants' means are fitted by least squares with main effects and all two-way interactions that the grid can
@@ -100,6 +107,9 @@ def effects(scores: Mapping[str, Scores], levels: Mapping[str, Mapping[str, Hash
         scores: The variants' scores, all on the same data sets and queries.
         levels: For each variant of the grid the level of each factor; a factor's first level in this order is the one
             that the others are compared with.
+        looks_before: At how many looks effects could be read before, from fewer seeds; later ones are judged more
+            strictly.
+        most: The most seeds of a variant, fixed before the first look; None if none was.
 
     Raises:
         ProjheadsError: If a variant lacks a factor, has no scores or fewer than three seeds, or if the grid cannot
@@ -126,8 +136,9 @@ def effects(scores: Mapping[str, Scores], levels: Mapping[str, Mapping[str, Hash
     vectors |= {(pair, where): v for pair in pairs for where, v in _interactions(model, pair).items()}
     inverse, scales, groups = np.linalg.pinv(design), scales_of(grid), _groups(grid)
     series = {name: summarise(one.seeds, one.tables, scales) for name, one in grid.items()}
+    seeds = min(len(one.seeds) for one in grid.values())
     scopes = [
-        [_scope(one, len(vectors)) for one in _contrast(series, groups, vector @ inverse)]
+        _scopes(*_contrast(series, groups, vector @ inverse), len(vectors), seeds, looks_before, most)
         for vector in vectors.values()
     ]
     fitted = inverse @ np.array([one.means().mean() for one in grid.values()])
@@ -187,7 +198,9 @@ def _readable(design: FloatArray, vectors: Sequence[FloatArray]) -> bool:
     return all(np.allclose(vector @ onto, vector, atol=1e-8) for vector in vectors)
 
 
-def _contrast(series: Mapping[str, Series], groups: Sequence[Sequence[str]], weights: FloatArray) -> list[Estimate]:
+def _contrast(
+    series: Mapping[str, Series], groups: Sequence[Sequence[str]], weights: FloatArray
+) -> tuple[Estimate, Estimate]:
     """Return a contrast of the variants' means, on these queries and on new ones.
 
     Args:
@@ -219,7 +232,7 @@ def _contrast(series: Mapping[str, Series], groups: Sequence[Sequence[str]], wei
         size, narrower = sum(one for one, _ in terms + part), found[0] if found else None
         df = float(degrees_of_freedom(terms + part)) if size else 1.0
         found.append(Estimate(mean, float(np.sqrt(size)), df, narrower=narrower))
-    return found
+    return found[0], found[1]
 
 
 def _independent(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -256,9 +269,21 @@ def _groups(grid: Mapping[str, Scores]) -> list[list[str]]:
     return found
 
 
-def _scope(one: Estimate, count: int) -> Scope:
-    adjusted = adjust(one.p_value(), 0.0, count)
-    half = one.half_width(critical(0.0, count, ALPHA))
+def _scopes(
+    here: Estimate, new: Estimate, count: int, seeds: int, looks_before: int, most: int | None
+) -> tuple[Scope, Scope]:
+    """Judge one of ``count`` effects on these queries and on new ones."""
+    over_seeds = here.standard_error**2
+    over_queries = max(0.0, new.standard_error**2 - over_seeds)
+    return (
+        _scope(here, count, strictness(over_seeds, 0.0, seeds, looks_before, most)),
+        _scope(new, count, strictness(over_seeds, over_queries, seeds, looks_before, most)),
+    )
+
+
+def _scope(one: Estimate, count: int, factor: float) -> Scope:
+    adjusted = adjust(one.p_value(factor), 0.0, count)
+    half = one.half_width(critical(0.0, count, ALPHA), factor)
     return Scope(
         difference=one.mean,
         low=one.mean - half,

@@ -17,7 +17,7 @@ from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
 from eval.verdicts import Design, effects, judge
 from experiment.disk.layout import ExperimentFolder
-from experiment.disk.records import EvaluationRecord
+from experiment.disk.records import EvaluationRecord, LookRecord, RoundsRecord
 from tests.eval.report.factory import Plan, make_experiment, sweep_record
 from tests.eval.report.test_scopes import edit
 
@@ -66,6 +66,30 @@ def test_the_page_has_a_section_and_a_figure_of_the_factors(grid):
     assert GRID in text
     assert 'id="figure-factors"' in text
     assert "depth=3 with activation=gelu" in page.with_suffix(".md").read_text()
+
+
+def test_effects_account_for_the_looks_before(tmp_path):
+    shifts = {"linear": 0.0} | {label: effect for label, (_, _, effect) in CELLS.items()}
+    plan = Plan(effects=shifts, seeds=(0, 1, 2, 3, 4), query_sd=0.005, noise_sd=0.02)
+    experiment = load_experiment(edit(make_experiment(tmp_path / "x", plan), heads={"grids": [GRID]}))
+    seeds = {label: len(one.seeds) for label, one in build_leaderboard(experiment).scores.items()}
+
+    def with_looks(*looks):
+        record = RoundsRecord(looks=[LookRecord(seeds=one, states={}) for one in looks], done=True)
+        return build_leaderboard(replace(experiment, rounds=record))
+
+    def bounds(board):
+        scope = board.factors[0].effects.main[0].these_queries
+        return scope.low, scope.high
+
+    fewer, too_few = (dict.fromkeys(seeds, count) for count in (3, 2))
+    only_linear = seeds | {"linear": 3}
+    alone = bounds(with_looks(seeds))
+    assert bounds(with_looks(too_few, only_linear, seeds)) == alone  # effects were not to be read, or the same
+    later = with_looks(fewer, seeds)
+    assert bounds(later)[0] < alone[0]
+    assert bounds(later)[1] > alone[1]
+    assert any("Effects of factors use all seeds" in note for note in notes(later))
 
 
 def test_a_grid_that_cannot_be_judged_says_why(grid):
