@@ -5,7 +5,7 @@ import shlex
 
 from eval.report import format as fmt
 from eval.report.effect_text import warnings
-from eval.report.judged import asks_about_new_queries
+from eval.report.judged import asks_about_new_queries, most_seeds
 from eval.report.table import Leaderboard, Row
 from eval.report.words import word_text
 from eval.verdicts import Scope, Verdict, Winner, smallest_equivalence
@@ -148,10 +148,17 @@ def _look_notes(board: Leaderboard) -> list[str]:
         ]
     return [
         f"The verdicts were read {looks} times while seeds were added. Words and intervals account for that: each "
-        "variant keeps the verdict, the difference and the interval of the look that decided it. "
-        + ("Effects of factors use all seeds, and are judged more strictly too. " if board.factors else "")
-        + "Intervals of bands of queries and of storage are those of a single look."
+        "variant keeps the verdict, the difference and the interval of the look that decided it." + _effects_note(board)
     ]
+
+
+def _effects_note(board: Leaderboard) -> str:
+    """Say how effects are judged after several looks; empty if there are none."""
+    if not board.factors:
+        return ""
+    if most_seeds(board.experiment) is None:
+        return " Effects of factors use all seeds, and are judged more strictly."
+    return " Effects of factors use all seeds, and are judged as in a single look: no round depended on them."
 
 
 def _equivalence_notes(board: Leaderboard) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from eval.report.judged import looks_before, most_seeds
+from eval.report.judged import read_before
 from eval.report.results import Experiment
 from eval.verdicts import Effects, Scores, effects
 from experiment.factors import cells, head_key
@@ -43,9 +43,8 @@ def grid_effects(experiment: Experiment, scores: Mapping[str, Scores]) -> tuple[
         try:
             if len(levels) < 2:
                 raise ProjheadsError("fewer than two of its variants were evaluated")
-            before = looks_before(experiment, {label: one for label, one in scores.items() if label in levels})
-            judged = effects(scores, levels, looks_before=before, most=most_seeds(experiment))
-            found.append(GridEffects(template, judged))
+            before = read_before(experiment, {label: one for label, one in scores.items() if label in levels})
+            found.append(GridEffects(template, effects(scores, levels, read_before=before)))
         except ProjheadsError as error:
             found.append(GridEffects(template, None, str(error)))
     return tuple(found)

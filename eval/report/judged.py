@@ -26,10 +26,10 @@ __all__ = [
     "judge_all",
     "judge_rows",
     "judge_without",
-    "looks_before",
     "most_seeds",
     "points_of",
     "race_of",
+    "read_before",
     "resolution_of",
 ]
 
@@ -159,20 +159,25 @@ def earlier_looks(record: RoundsRecord | None, scores: Mapping[str, Scores]) -> 
     ]
 
 
-def looks_before(experiment: Experiment, scores: Mapping[str, Scores]) -> int:
-    """Return how many looks saw enough seeds of each of these rows for effects, but not those that there are now."""
-    present = {label: len(one.seeds) for label, one in scores.items()}
-    looks = [{label: look.get(label, 0) for label in scores} for look in earlier_looks(experiment.rounds, scores)]
-    enough = [look for look in looks if min(look.values(), default=0) >= MINIMUM_SEEDS and look != present]
-    return len({tuple(look.values()) for look in enough})
-
-
 def most_seeds(experiment: Experiment) -> int | None:
     """Return the most seeds of a variant, if they were fixed before the first look."""
     record, seeds = experiment.rounds, experiment.question.get("seeds")
     if record is not None and record.looks and record.question != experiment.question:
         return None
     return int(seeds[1]) if isinstance(seeds, Sequence) and len(seeds) == 2 else None
+
+
+def read_before(experiment: Experiment, scores: Mapping[str, Scores]) -> bool:
+    """Return whether the effects of these rows were read before seeds were added by hand.
+
+    A look at which a row had too few seeds for effects does not count, nor one that saw the seeds that there are now.
+    The rounds of a question do not either: what they add depends on the variants' verdicts, not on effects.
+    """
+    if most_seeds(experiment) is not None:
+        return False
+    present = {label: len(one.seeds) for label, one in scores.items()}
+    looks = [{label: look.get(label, 0) for label in scores} for look in earlier_looks(experiment.rounds, scores)]
+    return any(min(look.values(), default=0) >= MINIMUM_SEEDS and look != present for look in looks)
 
 
 def _in_order(scores: Scores, trained: Sequence[int]) -> Scores:

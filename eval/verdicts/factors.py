@@ -8,7 +8,7 @@ import numpy as np
 
 from eval.verdicts.difference import Estimate, degrees_of_freedom
 from eval.verdicts.judge import MINIMUM_SEEDS, Scope, words_of
-from eval.verdicts.looks import strictness
+from eval.verdicts.looks import BY_HAND
 from eval.verdicts.multiple import adjust, critical
 from eval.verdicts.power import ALPHA
 from eval.verdicts.scores import FloatArray, Scores
@@ -92,11 +92,7 @@ class _Model:
 
 
 def effects(
-    scores: Mapping[str, Scores],
-    levels: Mapping[str, Mapping[str, Hashable]],
-    *,
-    looks_before: int = 0,
-    most: int | None = None,
+    scores: Mapping[str, Scores], levels: Mapping[str, Mapping[str, Hashable]], *, read_before: bool = False
 ) -> Effects:
     """Estimate main effects and two-way interactions of a grid of variants, complete or not.
 
@@ -107,9 +103,8 @@ def effects(
         scores: The variants' scores, all on the same data sets and queries.
         levels: For each variant of the grid the level of each factor; a factor's first level in this order is the one
             that the others are compared with.
-        looks_before: At how many looks effects could be read before, from fewer seeds; later ones are judged more
-            strictly.
-        most: The most seeds of a variant, fixed before the first look; None if none was.
+        read_before: Whether the effects were read before, and seeds were then added by hand: they are judged more
+            strictly, by the factor ``looks.BY_HAND``.
 
     Raises:
         ProjheadsError: If a variant lacks a factor, has no scores or fewer than three seeds, or if the grid cannot
@@ -136,9 +131,9 @@ def effects(
     vectors |= {(pair, where): v for pair in pairs for where, v in _interactions(model, pair).items()}
     inverse, scales, groups = np.linalg.pinv(design), scales_of(grid), _groups(grid)
     series = {name: summarise(one.seeds, one.tables, scales) for name, one in grid.items()}
-    seeds = min(len(one.seeds) for one in grid.values())
+    strictness = BY_HAND if read_before else 1.0
     scopes = [
-        _scopes(*_contrast(series, groups, vector @ inverse), len(vectors), seeds, looks_before, most)
+        [_scope(one, len(vectors), strictness) for one in _contrast(series, groups, vector @ inverse)]
         for vector in vectors.values()
     ]
     fitted = inverse @ np.array([one.means().mean() for one in grid.values()])
@@ -198,9 +193,7 @@ def _readable(design: FloatArray, vectors: Sequence[FloatArray]) -> bool:
     return all(np.allclose(vector @ onto, vector, atol=1e-8) for vector in vectors)
 
 
-def _contrast(
-    series: Mapping[str, Series], groups: Sequence[Sequence[str]], weights: FloatArray
-) -> tuple[Estimate, Estimate]:
+def _contrast(series: Mapping[str, Series], groups: Sequence[Sequence[str]], weights: FloatArray) -> list[Estimate]:
     """Return a contrast of the variants' means, on these queries and on new ones.
 
     Args:
@@ -232,7 +225,7 @@ def _contrast(
         size, narrower = sum(one for one, _ in terms + part), found[0] if found else None
         df = float(degrees_of_freedom(terms + part)) if size else 1.0
         found.append(Estimate(mean, float(np.sqrt(size)), df, narrower=narrower))
-    return found[0], found[1]
+    return found
 
 
 def _independent(parts: Sequence[tuple[float, float]]) -> tuple[float, float]:
@@ -269,21 +262,9 @@ def _groups(grid: Mapping[str, Scores]) -> list[list[str]]:
     return found
 
 
-def _scopes(
-    here: Estimate, new: Estimate, count: int, seeds: int, looks_before: int, most: int | None
-) -> tuple[Scope, Scope]:
-    """Judge one of ``count`` effects on these queries and on new ones."""
-    over_seeds = here.standard_error**2
-    over_queries = max(0.0, new.standard_error**2 - over_seeds)
-    return (
-        _scope(here, count, strictness(over_seeds, 0.0, seeds, looks_before, most)),
-        _scope(new, count, strictness(over_seeds, over_queries, seeds, looks_before, most)),
-    )
-
-
-def _scope(one: Estimate, count: int, factor: float) -> Scope:
-    adjusted = adjust(one.p_value(factor), 0.0, count)
-    half = one.half_width(critical(0.0, count, ALPHA), factor)
+def _scope(one: Estimate, count: int, strictness: float) -> Scope:
+    adjusted = adjust(one.p_value(strictness), 0.0, count)
+    half = one.half_width(critical(0.0, count, ALPHA), strictness)
     return Scope(
         difference=one.mean,
         low=one.mean - half,

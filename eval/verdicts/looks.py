@@ -18,7 +18,7 @@ from eval.verdicts.power import ALPHA, Design
 from eval.verdicts.scores import Scores
 from eval.verdicts.variance import differences
 
-__all__ = ["BY_HAND", "KAPPA", "Decision", "Look", "Race", "decide", "fresh", "race", "strictness", "until"]
+__all__ = ["BY_HAND", "KAPPA", "Decision", "Look", "Race", "decide", "fresh", "race", "until"]
 
 KAPPA = 1.15
 """Factor on the critical value at every look of an experiment whose greatest number of seeds was fixed before."""
@@ -115,9 +115,8 @@ def decide(
         count = len(found)
         for name, one in found.items():
             if name not in decisions or not decisions[name].decided:
-                over_seeds = float(sum(part.variance / part.seeds for part in one.parts))
-                factor = strictness(over_seeds, one.query_part if new_queries else 0.0, one.seeds, place, most)
-                decisions[name] = _decision(one, place, count, families, factor, resolution, new_queries)
+                strictness = _strictness(one, place, most, new_queries=new_queries)
+                decisions[name] = _decision(one, place, count, families, strictness, resolution, new_queries)
     return decisions
 
 
@@ -161,25 +160,19 @@ def until(scores: Mapping[str, Scores], look: Look) -> dict[str, Scores]:
     return {name: one.rows(0, counts[name]) for name, one in scores.items() if counts[name] > 0}
 
 
-def strictness(over_seeds: float, over_queries: float, seeds: int, place: int, most: int | None) -> float:
+def _strictness(one: Difference, place: int, most: int | None, *, new_queries: bool) -> float:
     """Return by which factor the critical value on the normal scale is larger than that of a single look.
 
     With a cap it is kappa t^(-1/4), where t is the share of the information at the cap that there is now (between the
     boundaries of O'Brien and Fleming, Biometrics 35, 1979, and of Pocock, Biometrika 64, 1977).
-
-    Args:
-        over_seeds: Variance of the estimate over seeds.
-        over_queries: Its variance over queries; 0 for a verdict about these queries.
-        seeds: Seeds that it was estimated from.
-        place: How many looks came before.
-        most: As for ``decide``.
     """
     if most is None:
         return 1.0 if place == 0 else BY_HAND
-    now = over_seeds + over_queries
-    if now == 0 or seeds >= most:
+    query_part = one.query_part if new_queries else 0.0
+    now = float(sum(part.variance / part.seeds for part in one.parts))
+    if now + query_part == 0 or one.seeds >= most:
         return KAPPA
-    return KAPPA * float((now / (over_seeds * seeds / most + over_queries)) ** 0.25)
+    return KAPPA * float(((now + query_part) / (now * one.seeds / most + query_part)) ** 0.25)
 
 
 def _decision(

@@ -75,7 +75,9 @@ def test_effects_account_for_the_looks_before(tmp_path):
     seeds = {label: len(one.seeds) for label, one in build_leaderboard(experiment).scores.items()}
 
     def with_looks(*looks):
-        record = RoundsRecord(looks=[LookRecord(seeds=one, states={}) for one in looks], done=True)
+        record = RoundsRecord(
+            question=experiment.question, looks=[LookRecord(seeds=one, states={}) for one in looks], done=True
+        )
         return build_leaderboard(replace(experiment, rounds=record))
 
     def bounds(board):
@@ -89,7 +91,12 @@ def test_effects_account_for_the_looks_before(tmp_path):
     later = with_looks(fewer, seeds)
     assert bounds(later)[0] < alone[0]
     assert bounds(later)[1] > alone[1]
-    assert any("Effects of factors use all seeds" in note for note in notes(later))
+    assert any("Effects of factors use all seeds, and are judged more strictly." in note for note in notes(later))
+
+    experiment = replace(experiment, question={"resolution": 1.0, "seeds": [3, 8]})
+    by_rule = with_looks(fewer, seeds)
+    assert bounds(by_rule) == alone
+    assert any("no round depended on them" in note for note in notes(by_rule))
 
 
 def test_a_grid_that_cannot_be_judged_says_why(grid):
