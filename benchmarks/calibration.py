@@ -111,6 +111,14 @@ SECTIONS = (
         0.5,
     ),
     Section(
+        "Effects over looks",
+        "Grids without any effect, to which seeds are added: by hand, with effects read at 3, 5, 8, 12 and 20 seeds, "
+        "or in rounds of 3 to 12 seeds until every variant is decided, with effects read at the end. False in at most "
+        "5%; uncorrected: with every look judged as a single one.",
+        calls.effects_over_looks,
+        0.5,
+    ),
+    Section(
         "Trials astray",
         "Experiments in which a trial is named, and how often one that is 12 points low is.",
         calls.astray,

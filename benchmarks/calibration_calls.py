@@ -1,6 +1,6 @@
 """False calls: how often a verdict, a decision, an effect or an accusation is wrong."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,9 +20,19 @@ from benchmarks.calibration_draws import (
 )
 from eval.report.reading import load_experiment
 from eval.report.table import build_leaderboard
-from eval.verdicts import ALPHA, Scores, astray_trials, decide, effects, judge, judge_datasets
+from eval.verdicts import ALPHA, Effects, Scores, astray_trials, decide, effects, judge, judge_datasets
 
-__all__ = ["astray", "cells", "equivalence", "factors", "false_calls", "looks", "one_seed", "real_null"]
+__all__ = [
+    "astray",
+    "cells",
+    "effects_over_looks",
+    "equivalence",
+    "factors",
+    "false_calls",
+    "looks",
+    "one_seed",
+    "real_null",
+]
 
 
 def false_calls(run: Run) -> Iterable[Row]:
@@ -171,6 +181,52 @@ def factors(run: Run) -> Iterable[Row]:
                     f"interval, {scope}": f"± {100 * np.median(widths):.2f}",
                 }
             yield row
+
+
+def effects_over_looks(run: Run) -> Iterable[Row]:
+    """Count false effects in a grid without any, read at every look by hand, or once after the rounds of a question."""
+    by_hand, by_rounds, resolution = (3, 5, 8, 12, 20), range(3, 13), 0.02
+    levels = {f"v{cell}": {"f0": cell & 1, "f1": cell >> 1} for cell in range(4)}
+    for plan in ("by hand", "rounds of a question"):
+        for start, scene in (
+            ("own starts", Scene()),
+            ("shared start", Scene(sharing=3)),
+            ("one head scatters 5 times as much", Scene(one_scatter=5.0)),
+        ):
+            counts = by_hand if plan == "by hand" else by_rounds
+            scene = replace(scene, variants=3, seeds=max(counts))
+            row: Row = {"looks": plan, "grid": "2^2", "heads": start}
+            for scope, one in (("new queries", scene), ("these queries", without_queries(scene))):
+                new, wrong, uncorrected = scope == "new queries", 0, 0
+                for scores in run.draws(one):
+                    read = (
+                        by_hand if plan == "by hand" else [_last_round(scores, by_rounds, resolution, new_queries=new)]
+                    )
+                    seen = [{name: found.rows(0, count) for name, found in scores.items()} for count in read]
+                    first = _shown(effects(seen[0], levels), new_queries=new)
+                    wrong += first or any(
+                        _shown(effects(each, levels, read_before=True), new_queries=new) for each in seen[1:]
+                    )
+                    uncorrected += first or any(_shown(effects(each, levels), new_queries=new) for each in seen[1:])
+                row |= {
+                    f"false effects, {scope}": share(wrong, run.experiments),
+                    f"uncorrected, {scope}": share(uncorrected, run.experiments),
+                }
+            yield row
+
+
+def _shown(found: Effects, *, new_queries: bool) -> bool:
+    """Return whether any effect is shown."""
+    scopes = [e.new_queries if new_queries else e.these_queries for e in (*found.main, *found.interactions)]
+    return any(scope.word != "no difference shown" for scope in scopes)
+
+
+def _last_round(scores: Mapping[str, Scores], counts: Sequence[int], resolution: float, *, new_queries: bool) -> int:
+    """Return with how many seeds every variant is decided, or the most."""
+    decisions = decide(
+        scores, "v0", list(counts), most=counts[-1], resolution=resolution, new_queries=new_queries
+    ).values()
+    return max(counts[one.look] for one in decisions)
 
 
 def astray(run: Run) -> Iterable[Row]:

@@ -14,7 +14,7 @@ THREE_COLLECTIONS = "eval.datasets=[.data/study/squad, .data/study/vaswani_npl, 
 """The collections on which models with trained layers are compared; each such model encodes every text anew."""
 
 LAYERS_ON_A_CPU = ["sweep.seeds=3", "sweep.optimizer.head_lr=[3.0e-4, 1.0e-3, 3.0e-3]", THREE_COLLECTIONS]
-"""What differs from ``layers``, which ran on a GPU: three seeds choose the rates."""
+"""What differs from ``layers``, which ran on a GPU: three seeds choose the rates, on three collections."""
 
 EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
     "clip": ("clip", []),
