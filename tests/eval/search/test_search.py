@@ -185,7 +185,7 @@ def test_the_maxima_of_a_tile_are_those_of_its_numbers_whatever_their_sign(shift
 
 
 @pytest.mark.parametrize("native, chosen", [(True, "bf16"), (False, "fp32")])
-def test_the_first_pass_is_in_bf16_where_the_processor_multiplies_it(monkeypatch, native, chosen):
+def test_the_first_pass_is_in_bf16_where_the_processor_multiplies_it_faster(monkeypatch, native, chosen):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": native})
     problem, _, _ = random_problem(1)
     assert choose_first_pass(CPU, problem.documents) == chosen

@@ -9,9 +9,14 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize(
     ("features", "precision"),
-    [({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"), ({"avx2": True, "avx512_bf16": False}, "fp32")],
+    [
+        ({"avx512_bf16": True, "cpu_name": "AMD EPYC"}, "bf16"),
+        ({"avx512_bf16": True, "cpu_name": "Intel Xeon"}, "fp32"),
+        ({"avx512_bf16": True, "amx_bf16": True, "cpu_name": "Intel Xeon"}, "bf16"),
+        ({"avx2": True, "avx512_bf16": False}, "fp32"),
+    ],
 )
-def test_auto_is_bf16_only_where_the_processor_multiplies_it(monkeypatch, features, precision):
+def test_auto_is_bf16_only_where_the_processor_multiplies_it_faster(monkeypatch, features, precision):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: features)
     assert resolve_precision("auto", CPU) == precision
     assert resolve_precision("fp32", CPU) == "fp32"
