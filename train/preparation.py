@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from experiment.config import ExperimentConfig, Point, TrainConfig
+from experiment.disk.layout import ExperimentFolder
 from experiment.disk.models import backbone_fingerprint
 from experiment.encoding.backbone_layers import create_model
 from experiment.encoding.device import pick_device, resolve_precision
@@ -87,7 +88,8 @@ def prepare(config: ExperimentConfig, data: TrainingData, point: Point | None = 
     if config.train.lora is not None:
         check_peft()
     device = pick_device(config.device)
-    precision = resolve_precision(config.train.precision, device)
+    point = point or Point({}, config.train)
+    precision = _precision(config, point, device)
     config = config.model_copy(update={"train": config.train.model_copy(update={"precision": precision})})
     host, backbone = load_host(config.model.host), config.model
     old = old_head(config, host)
@@ -101,7 +103,7 @@ def prepare(config: ExperimentConfig, data: TrainingData, point: Point | None = 
     matches = _matches(model, data) if find_init(config.heads.init).needs_matches else None
     return Preparation(
         config,
-        point or Point({}, config.train),
+        point,
         data,
         host,
         model,
@@ -197,6 +199,20 @@ def _build(prepared: Preparation, spec: HeadSpec, seed: int, init: str, old: nn.
         old=old,
         matches=prepared.matches,
     )
+
+
+def _precision(config: ExperimentConfig, point: Point, device: torch.device) -> str:
+    """Resolve the precision of an experiment; ``auto`` stays what it was for the trials that are finished.
+
+    Otherwise, an experiment that is continued on another machine could train all of them again, in another precision.
+    """
+    if config.train.precision == "auto":
+        folder = ExperimentFolder(config.output)
+        for trial in (*folder.trials(), *folder.candidates()):
+            record = trial.read_trial()
+            if record is not None and record.status == "finished" and record.precision and record.axes == point.values:
+                return record.precision
+    return resolve_precision(config.train.precision, device)
 
 
 def start_key(prepared: Preparation, spec: HeadSpec, seed: int) -> dict[str, Any]:

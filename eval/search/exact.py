@@ -8,8 +8,9 @@ matrix. So the similarities of a tile are one matrix product, whose maxima are t
 The scores of this pass only propose documents: every document that could be among the best ones within the rounding
 error is scored again by ``eval.search.ranking.rank``.
 
-The first pass multiplies in bf16 on a CPU that does so faster than in float32, with the fused kernel of ``projheads.scoring`` on
-a CUDA device that has it, and otherwise in float32. The results are the same, because the error of each is bounded.
+The first pass multiplies in bf16 on a CPU that does so faster than in float32, with the fused kernel of
+``projheads.scoring`` on a CUDA device that has it, and otherwise in float32. The results are the same, because the
+error of each is bounded.
 """
 
 import threading

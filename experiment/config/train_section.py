@@ -126,8 +126,8 @@ class TrainConfig(Section):
         average: Decay of an exponential moving average of the trained weights, updated after every step, which is
             validated and saved instead of the last weights; None for the last weights.
         precision: Arithmetic of the forward pass; weights and MaxSim sums stay in float32. ``auto`` is bf16 where the
-            hardware multiplies it faster than fp32, otherwise fp32. ``fp16`` scales the loss, and skips steps whose
-            gradients overflow.
+            hardware multiplies it faster than fp32, otherwise fp32, and stays what it was for the trials that are
+            finished. ``fp16`` scales the loss, and skips steps whose gradients overflow.
         validation: Development queries that are ranked over their corpus at each validation, and by which a sweep
             chooses: of one collection or of a list, whose mean scores then count equally. Without them, it chooses by
             held-out pairs.

@@ -172,6 +172,10 @@ class ExperimentFolder:
         """List the trials with a trial.json, in the order of their names."""
         return [TrialFolder(file.parent) for file in sorted(self.path.glob("trials/*/seed-*/trial.json"))]
 
+    def candidates(self) -> list[TrialFolder]:
+        """List the trials of sweeps with a trial.json, in the order of their names."""
+        return [TrialFolder(file.parent) for file in sorted(self.path.glob("sweep/*/*/seed-*/trial.json"))]
+
     def references(self) -> list[TrialFolder]:
         """List the reference rows with a reference.json, in the order of their names."""
         return [TrialFolder(file.parent) for file in sorted(self.path.glob("references/*/seed-*/reference.json"))]

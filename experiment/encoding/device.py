@@ -36,9 +36,9 @@ def pick_device(name: str) -> torch.device:
 def resolve_precision(name: str, device: torch.device) -> str:
     """Resolve the precision ``auto`` for a device; other names are returned unchanged.
 
-    ``auto`` is bf16 where the hardware multiplies it faster than fp32, else fp32. A CPU without instructions for bf16 is
-    tens of times slower in bf16; an Intel CPU with those of AVX-512 alone, as where a virtual machine hides AMX, takes
-    twice as long (measured; on another processor with them, bf16 took less than half the time).
+    ``auto`` is bf16 where the hardware multiplies it faster than fp32, else fp32. A CPU without instructions for bf16
+    is tens of times slower in bf16; an Intel CPU with those of AVX-512 alone, as where a virtual machine hides AMX,
+    takes twice as long (measured; on another processor with them, bf16 took less than half the time).
     """
     if name != "auto":
         return name

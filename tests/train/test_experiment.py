@@ -134,6 +134,26 @@ def test_a_trial_is_finished_only_with_its_record_its_log_and_its_model(folder, 
 
 
 @pytest.mark.parametrize("sweep", ["sweep={}", "sweep={optimizer.head_lr: [1e-3, 1e-2]}"])
+def test_an_experiment_keeps_its_precision_on_a_machine_that_would_choose_another(
+    folder, backbone, sweep, monkeypatch, capsys
+):
+    folder(backbone)
+    overrides = ("seeds=[0]", "train.max_steps=2", "train.precision=auto", sweep)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    experiment = train(*overrides)
+    first = hashes(experiment)
+    for trial in experiment.trials()[1:] if sweep == "sweep={}" else experiment.trials():
+        shutil.rmtree(trial.path)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    capsys.readouterr()
+    assert hashes(train(*overrides)) == first
+    told = capsys.readouterr().out
+    assert " in bf16 on cpu" in told
+    assert " 0 already finished" not in told
+    assert {trial.read_trial().precision for trial in experiment.trials()} == {"bf16"}
+
+
+@pytest.mark.parametrize("sweep", ["sweep={}", "sweep={optimizer.head_lr: [1e-3, 1e-2]}"])
 def test_a_damaged_model_is_made_again_with_the_same_bytes(folder, backbone, sweep, capsys):
     folder(backbone)
     overrides = ("seeds=[0]", "train.max_steps=2", sweep)
