@@ -52,8 +52,8 @@ class EvalConfig(Section):
             before training.
         linearise: Whether the best linear stand-in of each trained non-linear head is evaluated too, which shows how
             much of its gain is non-linear; for frozen backbones, at the cost of a second search.
-        precision: Arithmetic of the backbone and the head; ``auto`` is bf16 where the hardware multiplies it faster than
-            fp32, otherwise fp32.
+        precision: Arithmetic of the backbone and the head; ``auto`` is bf16 where the hardware multiplies it faster
+            than fp32, otherwise fp32.
         batch_tokens: Tokens of a batch that is encoded at once; None for 1 024 on the CPU, where every thread has such
             a batch, and 16 384 on a GPU.
         shared_rate: Whether the sweep's trials at the experiment's own training settings are evaluated too, which
