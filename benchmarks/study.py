@@ -73,6 +73,19 @@ EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
             THREE_COLLECTIONS,
         ],
     ),
+    "layers-linear": (
+        "layers",
+        [
+            "description=The linear head at the rates that the other heads chose in layers-slow, 1,600 SQuAD pairs.",
+            "axes={}",
+            "heads.variants=[linear]",
+            "train.trainable=all",
+            "train.optimizer.head_lr=9.0e-5",
+            "train.optimizer.backbone_lr=3.0e-6",
+            "sweep={}",
+            THREE_COLLECTIONS,
+        ],
+    ),
 }
 """The file of each experiment in ``configs/study/``, and what it overrides."""
 

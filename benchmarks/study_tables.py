@@ -42,6 +42,7 @@ TITLES = {
     "layers-top": "Training two layers of the backbone, too",
     "layers-all": "Training the whole backbone, too",
     "layers-slow": "Training the whole backbone at lower learning rates",
+    "layers-linear": "The linear head at the rates that the others chose there",
 }
 
 
