@@ -16,6 +16,9 @@ THREE_COLLECTIONS = "eval.datasets=[.data/study/squad, .data/study/vaswani_npl, 
 LAYERS_ON_A_CPU = ["sweep.seeds=3", "sweep.optimizer.head_lr=[3.0e-4, 1.0e-3, 3.0e-3]", THREE_COLLECTIONS]
 """What differs from ``layers``, which ran on a GPU: three seeds choose the rates, on three collections."""
 
+ALL_LAYERS = ["axes={}", "train.trainable=all", THREE_COLLECTIONS]
+"""The whole backbone trained, and nothing else compared."""
+
 EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
     "clip": ("clip", []),
     "clip-pydocs": (
@@ -65,25 +68,21 @@ EXPERIMENTS: dict[str, tuple[str, list[str]]] = {
         "layers",
         [
             "description=Three heads with the whole backbone trained at lower learning rates, 1,600 SQuAD pairs.",
-            "axes={}",
-            "train.trainable=all",
             "sweep.extend=0",
             "sweep.optimizer.head_lr=[9.0e-5, 1.0e-3]",
             "sweep.optimizer.backbone_lr=[3.0e-6, 1.0e-5]",
-            THREE_COLLECTIONS,
+            *ALL_LAYERS,
         ],
     ),
     "layers-linear": (
         "layers",
         [
             "description=The linear head at the rates that the other heads chose in layers-slow, 1,600 SQuAD pairs.",
-            "axes={}",
             "heads.variants=[linear]",
-            "train.trainable=all",
             "train.optimizer.head_lr=9.0e-5",
             "train.optimizer.backbone_lr=3.0e-6",
             "sweep={}",
-            THREE_COLLECTIONS,
+            *ALL_LAYERS,
         ],
     ),
 }

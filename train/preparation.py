@@ -206,11 +206,11 @@ def _precision(config: ExperimentConfig, point: Point, device: torch.device) -> 
 
     Otherwise, an experiment that is continued on another machine could train all of them again, in another precision.
     """
-    if config.train.precision == "auto":
+    if config.train.precision == "auto" and "precision" not in point.values:
         folder = ExperimentFolder(config.output)
         for trial in (*folder.trials(), *folder.candidates()):
             record = trial.read_trial()
-            if record is not None and record.status == "finished" and record.precision and record.axes == point.values:
+            if record is not None and record.status == "finished" and record.precision:
                 return record.precision
     return resolve_precision(config.train.precision, device)
 

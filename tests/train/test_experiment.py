@@ -151,6 +151,9 @@ def test_an_experiment_keeps_its_precision_on_a_machine_that_would_choose_anothe
     assert " in bf16 on cpu" in told
     assert " 0 already finished" not in told
     assert {trial.read_trial().precision for trial in experiment.trials()} == {"bf16"}
+    larger = load_config(Path("try.yaml"), [*overrides, "axes={max_pairs: [16, 20]}"])
+    point, derived = larger.points()[0]
+    assert prepare(derived, load_training_data(derived), point).config.train.precision == "bf16"
 
 
 @pytest.mark.parametrize("sweep", ["sweep={}", "sweep={optimizer.head_lr: [1e-3, 1e-2]}"])
